@@ -1,0 +1,125 @@
+//! Message: what requests and responses have in common.
+//!
+//! In:    the index of a head's fields.   Out:   the few facts that framing and the connection hang on, from one pass.
+//! Never: judges the head; that is the request's and the response's part.
+
+use crate::error::Malformed;
+use crate::field::{Fields, split_list};
+use crate::framing::Seen;
+use crate::limits::Limits;
+use crate::section::{Section, Span};
+
+/// The versions of HTTP that this codec speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0: no chunked coding, and the connection closes unless told otherwise.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+/// How far parsing a head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// The head is the first so many bytes of the buffer; what follows belongs to the body or to the next message.
+    Complete(usize),
+    /// The head has not ended yet: read more behind what is there, and parse the same buffer again.
+    Partial,
+}
+
+/// The facts that hang on fields of certain names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) host: Seen<Span>,
+    pub(crate) length: Seen<Span>,
+    pub(crate) coding: Seen<Span>,
+    /// The first Upgrade field.
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) expects_continue: bool,
+    pub(crate) lists_upgrade: bool,
+    lists_close: bool,
+    lists_keep_alive: bool,
+}
+
+impl Version {
+    /// Reads what stands in a version's place; `at` is that place in the buffer.
+    pub(crate) fn parse(bytes: &[u8], at: usize) -> Result<Self, Malformed> {
+        match bytes {
+            b"HTTP/1.1" => Ok(Self::Http11),
+            b"HTTP/1.0" => Ok(Self::Http10),
+            [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => {
+                Err(Malformed::VersionUnsupported { major: major - b'0', minor: minor - b'0' })
+            }
+            _ => Err(Malformed::VersionInvalid { at }),
+        }
+    }
+}
+
+impl Survey {
+    pub(crate) fn of(section: &Section, buf: &[u8]) -> Self {
+        let mut survey = Self::default();
+        for entry in section.entries() {
+            survey.note(entry.name.of(buf), entry.value, buf);
+        }
+        survey
+    }
+
+    /// Whether the connection may carry another message after this one (RFC 9112 section 9.3), as far as the fields say.
+    pub(crate) fn keep_alive(&self, version: Version) -> bool {
+        !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
+    }
+
+    fn note(&mut self, name: &[u8], value: Span, buf: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            4 if is("host") => self.host.note(value),
+            6 if is("expect") => self.expects_continue |= lists(value.of(buf), "100-continue"),
+            7 if is("upgrade") => self.upgrade = self.upgrade.or(Some(value)),
+            10 if is("connection") => self.note_connection(value.of(buf)),
+            14 if is("content-length") => self.length.note(value),
+            17 if is("transfer-encoding") => self.coding.note(value),
+            _ => {}
+        }
+    }
+
+    fn note_connection(&mut self, value: &[u8]) {
+        self.lists_close |= lists(value, "close");
+        self.lists_keep_alive |= lists(value, "keep-alive");
+        self.lists_upgrade |= lists(value, "upgrade");
+    }
+}
+
+/// The error or the wish for more of a head that has not ended in `buf`.
+pub(crate) fn unfinished(buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
+    if buf.len() >= limits.head_window() {
+        return Err(Malformed::HeadTooLarge { limit: limits.head_bytes });
+    }
+    Ok(Parsed::Partial)
+}
+
+/// The part of `buf` in which a head must end.
+pub(crate) fn window<'a>(buf: &'a [u8], limits: &Limits) -> &'a [u8] {
+    &buf[..buf.len().min(limits.head_window())]
+}
+
+/// Prints the fields of a message as a list.
+pub(crate) struct Listed<'a>(pub(crate) Fields<'a>);
+
+impl std::fmt::Debug for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.clone().map(|field| field.name.escape_ascii().to_string())).finish()
+    }
+}
+
+/// Whether a comma-separated list has that element, in any case.
+fn lists(mut list: &[u8], element: &str) -> bool {
+    while !list.is_empty() {
+        let (first, rest) = split_list(list);
+        if first.eq_ignore_ascii_case(element.as_bytes()) {
+            return true;
+        }
+        list = rest;
+    }
+    false
+}

@@ -1,0 +1,298 @@
+//! Request: the head of a request, as an index over the bytes that came in.
+//!
+//! In:    a buffer that only grows at its end.   Out:   an index that a view reads method, target, fields and framing from.
+//! Never: copies, repairs or normalises; never accepts a head that two readers could take for two different ones.
+
+use std::fmt;
+
+use crate::error::Malformed;
+use crate::field::{Fields, FieldsNamed, Options};
+use crate::framing::{Framed, Seen, declared};
+use crate::limits::Limits;
+use crate::message::{Listed, Parsed, Survey, Version, unfinished, window};
+use crate::octets::{first_non_target, is_token_byte};
+use crate::section::{Cursor, Section, Span, without_cr};
+use crate::target::{Authority, Form, TargetForm, form};
+
+/// No registered method is longer than 17 bytes; this leaves room for private ones.
+const METHOD_BYTES: usize = 64;
+/// RFC 9112 section 2.2 asks for one; some clients send two after a body.
+const EMPTY_LINES: u8 = 2;
+
+/// The index of a request's head. Make one per connection and reuse it: after [`clear`](Self::clear) it keeps its memory,
+/// so that a steady state allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    cursor: Cursor,
+    empty_lines: u8,
+    stage: Stage,
+    method: Span,
+    target: Span,
+    form: Form,
+    version: Version,
+    section: Section,
+    survey: Survey,
+    framed: Framed,
+}
+
+/// A request: its bytes and their index.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    head: &'a RequestHead,
+    buf: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    StartLine,
+    Fields,
+    Complete,
+}
+
+impl RequestHead {
+    /// Parses the head at the start of `buf`, going on from where the call before stopped: between calls `buf` may only
+    /// grow at its end, until [`clear`](Self::clear). The result does not depend on how the bytes were split.
+    ///
+    /// After an error the message is lost and so is the connection; a complete head stays complete.
+    ///
+    /// # Errors
+    /// Everything that [`Malformed`] names of a request, as soon as the line that holds it has ended or earlier.
+    pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Parsed, Malformed> {
+        let window = window(buf, limits);
+        while self.stage == Stage::StartLine {
+            let Some(lf) = self.cursor.find_end(window) else {
+                scan_start(window.get(self.cursor.line()..).unwrap_or_default(), self.cursor.line(), limits)?;
+                return unfinished(buf, limits);
+            };
+            self.start_line(window, lf, limits)?;
+            self.cursor.pass(lf);
+        }
+        if self.stage == Stage::Fields {
+            let Some(lf) = self.section.read(&mut self.cursor, window, limits)? else {
+                return unfinished(buf, limits);
+            };
+            self.complete(window)?;
+            self.cursor.pass(lf);
+            self.stage = Stage::Complete;
+        }
+        Ok(Parsed::Complete(self.cursor.line()))
+    }
+
+    /// Forgets the message and keeps the memory.
+    pub fn clear(&mut self) {
+        let mut section = std::mem::take(&mut self.section);
+        section.clear();
+        *self = Self { section, ..Self::default() };
+    }
+
+    /// The request in `buf`, which must be the buffer that [`parse`](Self::parse) called complete.
+    pub fn view<'a>(&'a self, buf: &'a [u8]) -> Request<'a> {
+        Request { head: self, buf }
+    }
+
+    /// Reads the line that ends at `lf`; an empty one leaves the stage as it is.
+    fn start_line(&mut self, window: &[u8], lf: usize, limits: &Limits) -> Result<(), Malformed> {
+        let at = self.cursor.line();
+        let line = &window[at..lf];
+        if line == b"\r" {
+            self.empty_lines += 1;
+            return if self.empty_lines > EMPTY_LINES { Err(Malformed::EmptyLines { at }) } else { Ok(()) };
+        }
+        let start = scan_start(line, at, limits)?;
+        let line = without_cr(line, at)?;
+        let (method_len, target_len) = start.ok_or(Malformed::VersionMissing)?;
+        let target_at = method_len + 1;
+        let version_at = target_at + target_len + 1;
+        self.method = Span::new(at, at + method_len);
+        self.target = Span::new(at + target_at, at + target_at + target_len);
+        refuse_bad_target(&line[target_at..target_at + target_len], at + target_at)?;
+        self.version = version(&line[version_at..], at + version_at)?;
+        self.form = form(&line[..method_len], self.target.of(window), at + target_at)?;
+        self.stage = Stage::Fields;
+        Ok(())
+    }
+
+    /// Judges the head as a whole, once all its lines are there.
+    fn complete(&mut self, buf: &[u8]) -> Result<(), Malformed> {
+        self.survey = Survey::of(&self.section, buf);
+        match self.survey.host {
+            Seen::Never if self.version == Version::Http11 => return Err(Malformed::HostMissing),
+            Seen::Often => return Err(Malformed::HostRepeated),
+            Seen::Once(host) if Authority::parse(host.of(buf)).is_none() => return Err(Malformed::HostInvalid),
+            _ => {}
+        }
+        let (length, coding) =
+            (self.survey.length.map(|span| span.of(buf)), self.survey.coding.map(|span| span.of(buf)));
+        self.framed = declared(self.version, length, coding)?;
+        if matches!(self.form, Form::Authority) && !matches!(self.framed, Framed::None | Framed::Length(0)) {
+            return Err(Malformed::ConnectBody);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The method, in its own case: methods know upper and lower case.
+    pub fn method(self) -> &'a [u8] {
+        self.head.method.of(self.buf)
+    }
+
+    /// The request target as it was sent.
+    pub fn target(self) -> &'a [u8] {
+        self.head.target.of(self.buf)
+    }
+
+    /// The target's form with its parts.
+    pub fn target_form(self) -> TargetForm<'a> {
+        match self.head.form {
+            Form::Origin => TargetForm::Origin,
+            Form::Authority => TargetForm::Authority,
+            Form::Asterisk => TargetForm::Asterisk,
+            Form::Absolute { scheme, authority, path_and_query } => TargetForm::Absolute {
+                scheme: scheme.of(self.buf),
+                authority: authority.of(self.buf),
+                path_and_query: path_and_query.map_or(b"/", |span| span.of(self.buf)),
+            },
+        }
+    }
+
+    /// Path and query as sent, not decoded: `/` for an absolute URI without a path, `*` for the asterisk, empty for
+    /// CONNECT.
+    pub fn path_and_query(self) -> &'a [u8] {
+        match self.target_form() {
+            TargetForm::Origin | TargetForm::Asterisk => self.target(),
+            TargetForm::Absolute { path_and_query, .. } => path_and_query,
+            TargetForm::Authority => b"",
+        }
+    }
+
+    /// What stands before the first `?` of [`path_and_query`](Self::path_and_query).
+    pub fn path(self) -> &'a [u8] {
+        let all = self.path_and_query();
+        memchr::memchr(b'?', all).map_or(all, |n| &all[..n])
+    }
+
+    /// What stands after the first `?`; may be empty.
+    pub fn query(self) -> Option<&'a [u8]> {
+        let all = self.path_and_query();
+        memchr::memchr(b'?', all).map(|n| &all[n + 1..])
+    }
+
+    /// The version on the request line.
+    pub fn version(self) -> Version {
+        self.head.version
+    }
+
+    /// All fields, in the case and order of the wire.
+    pub fn fields(self) -> Fields<'a> {
+        Fields::new(&self.head.section, self.buf)
+    }
+
+    /// The value of the first field of that name, in any case.
+    pub fn field(self, name: &str) -> Option<&'a [u8]> {
+        self.fields().first(name)
+    }
+
+    /// The values of all fields of that name, in any case.
+    pub fn fields_named(self, name: &str) -> FieldsNamed<'a, '_> {
+        self.fields().named(name)
+    }
+
+    /// The host that is asked for, with its port: from the target where that has one (absolute form, CONNECT), since RFC
+    /// 9112 section 3.2.2 then has Host ignored; else from Host. `None` only in HTTP/1.0. Whoever forwards the request
+    /// writes this as Host, not the field that came in. [`Authority::parse`] takes it apart and never fails on it.
+    pub fn host(self) -> Option<&'a [u8]> {
+        match (self.target_form(), self.head.survey.host) {
+            (TargetForm::Absolute { authority, .. }, _) => Some(authority),
+            (TargetForm::Authority, _) => Some(self.target()),
+            (_, Seen::Once(host)) => Some(host.of(self.buf)),
+            _ => None,
+        }
+    }
+
+    /// How the body is delimited; never [`Framed::UntilClose`].
+    pub fn framing(self) -> Framed {
+        self.head.framed
+    }
+
+    /// The elements of all Connection fields: names of fields that concern this connection alone (RFC 9110 section 7.6.1).
+    pub fn connection_options(self) -> Options<'a> {
+        self.fields().options("connection")
+    }
+
+    /// Whether the connection may carry another request after this one: by default in 1.1, if asked for in 1.0, and never
+    /// with `Connection: close` (RFC 9112 section 9.3).
+    pub fn keep_alive(self) -> bool {
+        self.head.survey.keep_alive(self.head.version)
+    }
+
+    /// Whether the downstream waits for 100 (Continue) before it sends the body. Never in 1.0 (RFC 9110 section 10.1.1).
+    pub fn expects_continue(self) -> bool {
+        self.head.version == Version::Http11 && self.head.survey.expects_continue
+    }
+
+    /// The value of Upgrade, if Connection lists it too. Never in 1.0 (RFC 9110 section 7.8).
+    pub fn upgrade(self) -> Option<&'a [u8]> {
+        let asked = self.head.version == Version::Http11 && self.head.survey.lists_upgrade;
+        self.head.survey.upgrade.filter(|_| asked).map(|span| span.of(self.buf))
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Names of fields only: values may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method().escape_ascii().to_string())
+            .field("target", &self.target().escape_ascii().to_string())
+            .field("version", &self.version())
+            .field("fields", &Listed(self.fields()))
+            .field("framing", &self.framing())
+            .finish()
+    }
+}
+
+/// Looks at a request line, ended or not, for the ends of method and target: `None` while they are not there, an error as
+/// soon as they cannot come any more. A line and every longer one that starts with it get the same error.
+fn scan_start(line: &[u8], at: usize, limits: &Limits) -> Result<Option<(usize, usize)>, Malformed> {
+    match line {
+        [] | b"\r" => return Ok(None),
+        [b'\r', ..] => return Err(Malformed::BareCr { at }),
+        _ => {}
+    }
+    let Some(method_len) = method_len(line, at)? else { return Ok(None) };
+    let rest = &line[method_len + 1..];
+    let most = rest.len().min(limits.target_bytes.saturating_add(1));
+    match memchr::memchr(b' ', &rest[..most]) {
+        Some(target_len) => Ok(Some((method_len, target_len))),
+        None if rest.len() > limits.target_bytes => Err(Malformed::TargetTooLong { limit: limits.target_bytes }),
+        None => Ok(None),
+    }
+}
+
+fn method_len(line: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
+    let method = &line[..line.len().min(METHOD_BYTES + 1)];
+    match method.iter().position(|&byte| !is_token_byte(byte)) {
+        Some(len) if len > 0 && method[len] == b' ' => Ok(Some(len)),
+        Some(len) => Err(Malformed::MethodByte { at: at + len, byte: method[len] }),
+        None if method.len() > METHOD_BYTES => Err(Malformed::MethodTooLong { limit: METHOD_BYTES }),
+        None => Ok(None),
+    }
+}
+
+fn refuse_bad_target(target: &[u8], at: usize) -> Result<(), Malformed> {
+    if target.is_empty() {
+        return Err(Malformed::TargetEmpty { at });
+    }
+    match first_non_target(target) {
+        Some(n) => Err(Malformed::TargetByte { at: at + n, byte: target[n] }),
+        None => Ok(()),
+    }
+}
+
+fn version(bytes: &[u8], at: usize) -> Result<Version, Malformed> {
+    match memchr::memchr(b' ', bytes) {
+        Some(n) => Err(Malformed::ExtraSpace { at: at + n }),
+        None => Version::parse(bytes, at),
+    }
+}

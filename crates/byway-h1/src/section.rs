@@ -1,0 +1,161 @@
+//! Section: the field lines of a head or of a trailer section, read line by line as they arrive.
+//!
+//! In:    a buffer that only grows at its end.   Out:   an index of names and values.
+//! Never: copies bytes, looks at a byte twice for a line end, or keeps an index entry for a line that it refused.
+
+use memchr::{memchr, memrchr};
+
+use crate::error::Malformed;
+use crate::limits::Limits;
+use crate::octets::{first_non_token, first_non_value, is_ows, trim_ows};
+
+/// A range of a buffer, in 32-bit offsets from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// Where reading has got to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    /// Start of the line that has not ended yet.
+    line: usize,
+    /// No line ends between `line` and here.
+    seen: usize,
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// The index of all field lines so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Section {
+    entries: Vec<Entry>,
+}
+
+impl Span {
+    /// Callers keep offsets below [`Limits::head_window`], which fits 32 bits.
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// The bytes meant; none if `buf` is not the buffer that was indexed but a shorter one.
+    pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
+        buf.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+impl Cursor {
+    /// Start of the line that has not ended yet.
+    pub(crate) fn line(self) -> usize {
+        self.line
+    }
+
+    /// Place of the LF that ends the current line, if it is within `window`.
+    pub(crate) fn find_end(&mut self, window: &[u8]) -> Option<usize> {
+        let unseen = window.get(self.seen..)?;
+        let found = memchr(b'\n', unseen).map(|n| self.seen + n);
+        self.seen = found.unwrap_or(window.len());
+        found
+    }
+
+    /// Moves on to the line after the one that ends at `lf`.
+    pub(crate) fn pass(&mut self, lf: usize) {
+        *self = Self { line: lf + 1, seen: lf + 1 };
+    }
+}
+
+impl Section {
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Reads field lines up to the empty one; says where the LF of that is, with the cursor still before it.
+    pub(crate) fn read(
+        &mut self,
+        cursor: &mut Cursor,
+        window: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<usize>, Malformed> {
+        while let Some(lf) = cursor.find_end(window) {
+            let start = cursor.line();
+            let line = &window[start..lf];
+            if line == b"\r" {
+                return Ok(Some(lf));
+            }
+            self.refuse_indent(line, start)?;
+            if self.entries.len() >= limits.fields {
+                return Err(Malformed::TooManyFields { limit: limits.fields });
+            }
+            self.entries.push(field_line(line, start)?);
+            cursor.pass(lf);
+        }
+        self.refuse_indent(window.get(cursor.line()..).unwrap_or_default(), cursor.line())?;
+        Ok(None)
+    }
+
+    fn refuse_indent(&self, line: &[u8], at: usize) -> Result<(), Malformed> {
+        match line.first() {
+            Some(&byte) if is_ows(byte) && self.entries.is_empty() => Err(Malformed::LeadingWhitespace { at }),
+            Some(&byte) if is_ows(byte) => Err(Malformed::ObsFold { at }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the CR off a line whose LF is off already.
+pub(crate) fn without_cr(line: &[u8], at: usize) -> Result<&[u8], Malformed> {
+    line.strip_suffix(b"\r").ok_or(Malformed::BareLf { at: at + line.len() })
+}
+
+/// `line` still has its CR; `at` is its place in the buffer.
+fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
+    let line = without_cr(line, at)?;
+    let colon = match first_non_token(line) {
+        Some(n) if n > 0 && line[n] == b':' => n,
+        Some(n) => return Err(bad_name(line, n, at)),
+        None => return Err(Malformed::ColonMissing { at }),
+    };
+    let raw = &line[colon + 1..];
+    if let Some(n) = first_non_value(raw) {
+        return Err(bad_value(raw[n], at + colon + 1 + n));
+    }
+    let value_end = raw.iter().rposition(|&byte| !is_ows(byte)).map_or(0, |n| n + 1);
+    let value_len = trim_ows(&raw[..value_end]).len();
+    let value_at = at + colon + 1 + value_end;
+    Ok(Entry { name: Span::new(at, at + colon), value: Span::new(value_at - value_len, value_at) })
+}
+
+/// Names the sin of a line whose byte `n` is no token character and no colon in its place.
+#[cold]
+fn bad_name(line: &[u8], n: usize, at: usize) -> Malformed {
+    let byte = line[n];
+    if byte == b':' {
+        return Malformed::NameEmpty { at };
+    }
+    if memrchr(b':', line).is_none() {
+        return Malformed::ColonMissing { at };
+    }
+    match line[n..].iter().find(|&&next| !is_ows(next)) {
+        Some(b':') => Malformed::SpaceBeforeColon { at: at + n },
+        _ if byte == b'\r' => Malformed::BareCr { at: at + n },
+        _ => Malformed::NameByte { at: at + n, byte },
+    }
+}
+
+#[cold]
+fn bad_value(byte: u8, at: usize) -> Malformed {
+    match byte {
+        b'\r' => Malformed::BareCr { at },
+        _ => Malformed::ValueByte { at, byte },
+    }
+}

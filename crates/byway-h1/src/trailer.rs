@@ -1,0 +1,74 @@
+//! Trailer: fields after the body, and which of them must be ignored there.
+//!
+//! In:    a parsed trailer section.   Out:   the fields that may be trailers.   Never: lets a trailer change framing,
+//! routing or authentication after the fact (RFC 9110 section 6.5.1).
+
+use crate::field::{Field, Fields};
+use crate::hop::is_hop_by_hop;
+use crate::section::Section;
+
+/// The trailer fields of a message. Made by [`BodyDecoder::trailers`](crate::BodyDecoder::trailers).
+#[derive(Clone, Debug, Default)]
+pub struct Trailers<'a> {
+    fields: Option<Fields<'a>>,
+}
+
+impl<'a> Trailers<'a> {
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn new(section: &'a Section, unread: &'a [u8]) -> Self {
+        Self { fields: Some(Fields::new(section, unread)) }
+    }
+}
+
+impl<'a> Iterator for Trailers<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        self.fields.as_mut()?.find(|field| may_be_trailer(field.name))
+    }
+}
+
+/// Whether a field of that name may stand in a trailer section: not if it frames, routes, authenticates, modifies the
+/// request, controls the response, or says how to read the content.
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    let starts =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
+    // A digest of the content can only be known after it (RFC 9530).
+    let digest = is("content-digest");
+    let barred = is_hop_by_hop(name)
+        || BARRED.iter().any(|known| is(known))
+        || starts("if-")
+        || starts("x-forwarded-")
+        || (starts("content-") && !digest);
+    !barred
+}
+
+const BARRED: [&str; 23] = [
+    "host",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "authorization",
+    "www-authenticate",
+    "cookie",
+    "set-cookie",
+    "cache-control",
+    "expect",
+    "max-forwards",
+    "pragma",
+    "range",
+    "age",
+    "date",
+    "expires",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "early-data",
+    "http2-settings",
+    "accept-encoding",
+];

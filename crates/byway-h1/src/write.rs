@@ -1,0 +1,112 @@
+//! Write: puts messages on the wire, always as HTTP/1.1.
+//!
+//! In:    the parts of a message, from wherever: HTTP/1, HTTP/2, configuration.   Out:   bytes appended to a buffer.
+//! Never: writes a byte that would end a line early or make a name no name. Each function checks what it is given, whoever
+//! checked it before, and on an error leaves the buffer as it was.
+
+use crate::error::Malformed;
+use crate::field::Field;
+use crate::octets::{first_non_target, first_non_token, first_non_value};
+
+/// What follows a chunk's data.
+pub const CHUNK_SUFFIX: &[u8] = b"\r\n";
+
+const CRLF: &[u8] = b"\r\n";
+
+/// `method SP target SP HTTP/1.1 CRLF`.
+///
+/// # Errors
+/// If the method is no token, or the target is empty or holds a byte that no target may hold.
+pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(), Malformed> {
+    if let Some(at) = first_non_token(method) {
+        return Err(Malformed::MethodByte { at, byte: method[at] });
+    }
+    if method.is_empty() {
+        return Err(Malformed::MethodByte { at: 0, byte: b' ' });
+    }
+    if let Some(at) = first_non_target(target) {
+        return Err(Malformed::TargetByte { at, byte: target[at] });
+    }
+    if target.is_empty() {
+        return Err(Malformed::TargetEmpty { at: 0 });
+    }
+    append(out, &[method, b" ", target, b" HTTP/1.1\r\n"]);
+    Ok(())
+}
+
+/// `HTTP/1.1 SP status SP reason CRLF`. The reason may be empty; see [`reason_phrase`](crate::reason_phrase).
+///
+/// # Errors
+/// If the status is not of three digits, or the reason holds a control byte.
+pub fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) -> Result<(), Malformed> {
+    if !(100..=999).contains(&status) {
+        return Err(Malformed::StatusCode { at: 0 });
+    }
+    if let Some(at) = first_non_value(reason) {
+        return Err(Malformed::ReasonByte { at, byte: reason[at] });
+    }
+    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+    append(out, &[b"HTTP/1.1 ", &[digit(100), digit(10), digit(1)], b" ", reason, CRLF]);
+    Ok(())
+}
+
+/// `name ": " value CRLF`.
+///
+/// # Errors
+/// If the name is no token, or the value holds CR, LF, NUL or another control byte than HTAB.
+pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    if let Some(at) = first_non_token(name) {
+        return Err(Malformed::NameByte { at, byte: name[at] });
+    }
+    if name.is_empty() {
+        return Err(Malformed::NameEmpty { at: 0 });
+    }
+    if let Some(at) = first_non_value(value) {
+        return Err(Malformed::ValueByte { at, byte: value[at] });
+    }
+    append(out, &[name, b": ", value, CRLF]);
+    Ok(())
+}
+
+/// The empty line.
+pub fn end_of_head(out: &mut Vec<u8>) {
+    out.extend_from_slice(CRLF);
+}
+
+/// `hex(len) CRLF`, before a chunk's data; [`CHUNK_SUFFIX`] follows them. A length of 0 would end the body
+/// ([`last_chunk`] does that), so for 0 nothing is written: write no suffix either.
+pub fn chunk_prefix(out: &mut Vec<u8>, len: usize) {
+    if len == 0 {
+        return;
+    }
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
+    for place in (0..digits).rev() {
+        let digit = (len >> (place * 4) & 0xf) as u8;
+        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
+    out.extend_from_slice(CRLF);
+}
+
+/// The last chunk with its trailer section: the end of a chunked body.
+///
+/// # Errors
+/// As [`field`], for the first trailer that cannot be written.
+pub fn last_chunk<'a>(out: &mut Vec<u8>, trailers: impl IntoIterator<Item = Field<'a>>) -> Result<(), Malformed> {
+    let start = out.len();
+    out.extend_from_slice(b"0\r\n");
+    for trailer in trailers {
+        if let Err(sin) = field(out, trailer.name, trailer.value) {
+            out.truncate(start);
+            return Err(sin);
+        }
+    }
+    out.extend_from_slice(CRLF);
+    Ok(())
+}
+
+fn append(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
