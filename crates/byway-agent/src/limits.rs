@@ -1,0 +1,188 @@
+//! Limits: how many connections, how long they are kept, and how long one waits for them.
+//!
+//! In:    numbers as somebody wrote them.   Out:   the same numbers, or what is wrong with them.
+//! Never: replaces a number silently.
+
+use std::time::Duration;
+use thiserror::Error;
+
+/// What a [`Pool`](crate::Pool) may hold and how long anyone waits. Checked by [`Pool::new`](crate::Pool::new).
+///
+/// Zero is an error everywhere: elsewhere it means "none", "unlimited" or "the default" (Node's `maxFreeSockets: 0` is
+/// 256), and nobody should have to guess. A number that another one makes unreachable is an error too, so set limits
+/// that belong together with [`Limits::capped`]. Durations above one year count as one year.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024: what one process
+    /// holds without raising its file limit much. When it is reached, the least recently used idle connection of any
+    /// origin is closed for a newcomer.
+    #[doc(alias = "maxTotalSockets")]
+    #[doc(alias = "max_connections")]
+    pub max_total: usize,
+    /// Connections of one origin, counted in the same way. Default 128: one slow origin takes an eighth of the total.
+    #[doc(alias = "maxSockets")]
+    #[doc(alias = "MaxConnsPerHost")]
+    #[doc(alias = "connections")]
+    pub max_per_origin: usize,
+    /// Idle connections of one origin; the oldest is closed for one more. Default 128, the same as `max_per_origin`:
+    /// a lower number closes connections after each burst and reopens them in the next (Go's default of 2 is known
+    /// for using up local ports).
+    #[doc(alias = "maxFreeSockets")]
+    #[doc(alias = "MaxIdleConnsPerHost")]
+    #[doc(alias = "pool_max_idle_per_host")]
+    pub max_idle_per_origin: usize,
+    /// How long a connection stays idle before it is closed, where the origin gave no hint. Default 4 s: below the 5 s
+    /// after which a Node server closes, so that ours is not the request that meets the close.
+    #[doc(alias = "keepAliveTimeout")]
+    #[doc(alias = "IdleConnTimeout")]
+    #[doc(alias = "pool_idle_timeout")]
+    pub idle_timeout: Duration,
+    /// Age from which a connection is not lent again; one in use is closed when it comes back. Default `None`. Set it
+    /// where names change their addresses: a connection in steady use never looks the name up again.
+    #[doc(alias = "clientTtl")]
+    pub max_lifetime: Option<Duration>,
+    /// Requests on one connection, after which it is closed. Default `None`.
+    #[doc(alias = "maxRequestsPerClient")]
+    pub max_requests: Option<u64>,
+    /// Acquires that may wait at the same time, of all origins together. Default 1024, one for each connection.
+    #[doc(alias = "max_pending_requests")]
+    pub queue_len: usize,
+    /// How long one acquire waits. Default 5 s: a visitor who waited that long has gone or will try again.
+    #[doc(alias = "wait_timeout")]
+    pub queue_wait: Duration,
+    /// Which idle connection is lent first. Default [`Scheduling::Lifo`].
+    #[doc(alias = "lifo")]
+    #[doc(alias = "fifo")]
+    pub scheduling: Scheduling,
+}
+
+/// Which of an origin's idle connections is lent first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// The one used last: least likely to have been closed by the origin, and what a lull does not need grows old.
+    #[default]
+    Lifo,
+    /// The one unused for longest: spreads the load over all connections, and so over the backends behind a balancer.
+    Fifo,
+}
+
+/// What is wrong with a [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidLimits {
+    /// A limit of zero.
+    #[error("{option} is 0: leave it out for the default, or set it to at least 1 (durations: above 0 s)")]
+    Zero {
+        /// The field's name.
+        option: &'static str,
+    },
+    /// One limit can never be reached because of another one.
+    #[error("{option} ({value}) is above {bound} ({limit}) and could never be reached: lower it, or raise {bound}")]
+    Unreachable {
+        /// The field that is too large.
+        option: &'static str,
+        /// Its value; milliseconds for durations.
+        value: u128,
+        /// The field that bounds it.
+        bound: &'static str,
+        /// The value of that one; milliseconds for durations.
+        limit: u128,
+    },
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_total: 1024,
+            max_per_origin: 128,
+            max_idle_per_origin: 128,
+            idle_timeout: Duration::from_secs(4),
+            max_lifetime: None,
+            max_requests: None,
+            queue_len: 1024,
+            queue_wait: Duration::from_secs(5),
+            scheduling: Scheduling::Lifo,
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults with these two caps, and `max_idle_per_origin` equal to `max_per_origin`.
+    pub fn capped(max_total: usize, max_per_origin: usize) -> Self {
+        Self { max_total, max_per_origin, max_idle_per_origin: max_per_origin, ..Self::default() }
+    }
+
+    /// Says what is wrong, if something is: a zero, or a limit that another one makes unreachable.
+    pub fn validate(&self) -> Result<(), InvalidLimits> {
+        self.validate_zeros()?;
+        within(("max_per_origin", self.max_per_origin as u128), ("max_total", self.max_total as u128))?;
+        within(
+            ("max_idle_per_origin", self.max_idle_per_origin as u128),
+            ("max_per_origin", self.max_per_origin as u128),
+        )?;
+        let Some(lifetime) = self.max_lifetime else { return Ok(()) };
+        within(("idle_timeout", self.idle_timeout.as_millis()), ("max_lifetime", lifetime.as_millis()))
+    }
+
+    fn validate_zeros(&self) -> Result<(), InvalidLimits> {
+        let zeros = [
+            ("max_total", self.max_total == 0),
+            ("max_per_origin", self.max_per_origin == 0),
+            ("max_idle_per_origin", self.max_idle_per_origin == 0),
+            ("idle_timeout", self.idle_timeout.is_zero()),
+            ("max_lifetime", self.max_lifetime == Some(Duration::ZERO)),
+            ("max_requests", self.max_requests == Some(0)),
+            ("queue_len", self.queue_len == 0),
+            ("queue_wait", self.queue_wait.is_zero()),
+        ];
+        match zeros.into_iter().find(|(_, zero)| *zero) {
+            Some((option, _)) => Err(InvalidLimits::Zero { option }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn within((option, value): (&'static str, u128), (bound, limit): (&'static str, u128)) -> Result<(), InvalidLimits> {
+    if value <= limit { Ok(()) } else { Err(InvalidLimits::Unreachable { option, value, bound, limit }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(Limits::default().validate(), Ok(()));
+        assert_eq!(Limits::capped(1, 1).validate(), Ok(()));
+    }
+
+    #[test]
+    fn zero_is_an_error_for_every_option() {
+        let base = Limits::default;
+        let cases = [
+            ("max_total", Limits { max_total: 0, ..base() }),
+            ("max_per_origin", Limits { max_per_origin: 0, ..base() }),
+            ("max_idle_per_origin", Limits { max_idle_per_origin: 0, ..base() }),
+            ("idle_timeout", Limits { idle_timeout: Duration::ZERO, ..base() }),
+            ("max_lifetime", Limits { max_lifetime: Some(Duration::ZERO), ..base() }),
+            ("max_requests", Limits { max_requests: Some(0), ..base() }),
+            ("queue_len", Limits { queue_len: 0, ..base() }),
+            ("queue_wait", Limits { queue_wait: Duration::ZERO, ..base() }),
+        ];
+        for (option, limits) in cases {
+            assert_eq!(limits.validate(), Err(InvalidLimits::Zero { option }));
+        }
+    }
+
+    #[test]
+    fn a_limit_that_another_one_makes_unreachable_is_an_error_that_names_both() {
+        let limits = Limits { max_total: 64, max_per_origin: 65, ..Limits::default() };
+        let text = limits.validate().unwrap_err().to_string();
+        assert!(text.contains("max_per_origin (65) is above max_total (64)"), "{text}");
+
+        let limits = Limits { max_idle_per_origin: 7, ..Limits::capped(64, 6) };
+        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_per_origin", .. })));
+
+        let limits = Limits { max_lifetime: Some(Duration::from_secs(3)), ..Limits::default() };
+        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "idle_timeout", .. })));
+    }
+}

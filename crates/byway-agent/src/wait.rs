@@ -1,0 +1,96 @@
+//! Wait: one place in the queue, as a future.
+//!
+//! In:    a waiter.   Out:   its grant, or why there is none.   Never: loses a grant: one that was not picked up when the
+//! future is dropped goes to the next waiter.
+
+use crate::conn::{Conn, Key};
+use crate::error::AcquireError;
+use crate::pool::{Shared, now};
+use crate::slab::Id;
+use crate::slots::{Grant, Turn, Waiter};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::time::{Sleep, sleep};
+
+/// Resolves to a grant, which must be used or given back. The timer is made only if the first look finds nothing.
+pub(crate) struct Wait<K: Key, C: Conn> {
+    place: Place<K, C>,
+    since: Instant,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Leaves the queue when dropped, unless it was left before.
+struct Place<K: Key, C: Conn> {
+    shared: Arc<Shared<K, C>>,
+    waiter: Option<Id<Waiter<K, C>>>,
+}
+
+impl<K: Key, C: Conn> Wait<K, C> {
+    pub(crate) fn new(shared: Arc<Shared<K, C>>, waiter: Id<Waiter<K, C>>, since: Instant) -> Self {
+        Self { place: Place { shared, waiter: Some(waiter) }, since, deadline: None }
+    }
+}
+
+impl<K: Key, C: Conn> Future for Wait<K, C> {
+    type Output = Result<Grant<K, C>, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(turn) = self.place.poll_turn(cx) {
+            return Poll::Ready(self.end(turn));
+        }
+        let wait = self.place.shared.queue_wait;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(wait)));
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let turn = self.place.time_out();
+        Poll::Ready(self.end(turn))
+    }
+}
+
+impl<K: Key, C: Conn> Wait<K, C> {
+    fn end(&self, turn: Option<Turn<K, C>>) -> Result<Grant<K, C>, AcquireError> {
+        match turn {
+            Some(Turn::Granted(grant)) => Ok(grant),
+            Some(Turn::Waiting(_)) => {
+                Err(AcquireError::QueueTimeout { waited: now().saturating_duration_since(self.since) })
+            }
+            Some(Turn::Closed) | None => Err(AcquireError::Closed),
+        }
+    }
+}
+
+impl<K: Key, C: Conn> Place<K, C> {
+    /// `None` while still waiting.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Option<Turn<K, C>>> {
+        let Some(waiter) = self.waiter else { return Some(None) };
+        let waker = cx.waker().clone();
+        let mut slots = self.shared.slots.lock();
+        let waiting = slots.wait(waiter, waker);
+        let turn = if waiting.is_none() { Some(slots.leave(waiter)) } else { None };
+        drop(slots);
+        drop(waiting); // an old waker may be the last of its task: never dropped under the lock
+        turn.map(|turn| {
+            self.waiter = None;
+            Some(turn)
+        })
+    }
+
+    fn time_out(&mut self) -> Option<Turn<K, C>> {
+        let waiter = self.waiter.take()?;
+        Some(self.shared.slots.lock().time_out(waiter))
+    }
+}
+
+impl<K: Key, C: Conn> Drop for Place<K, C> {
+    fn drop(&mut self) {
+        let Some(waiter) = self.waiter.take() else { return };
+        let turn = self.shared.slots.lock().leave(waiter);
+        if let Turn::Granted(grant) = turn {
+            self.shared.decline(grant);
+        }
+    }
+}
