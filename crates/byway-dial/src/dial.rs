@@ -1,0 +1,218 @@
+//! Dialler: opens a stream to a target.
+//!
+//! In:    a target and the address rules of whoever asks.
+//! Out:   an open stream to an address that was checked, or the most telling of the failures.
+//! Never: connects to an address that it has not checked, and never resolves a name a second time after the check.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::error::{DialError, Telling};
+use crate::happy::{self, Family, Lost, Timing};
+use crate::resolve::{ResolveError, Resolver};
+use crate::rules::{AddressRules, CheckedAddr, Denied};
+use crate::stream::Stream;
+use crate::target::{HostName, Target};
+
+/// A connection that has been silent this long is probed, so that a peer that vanished is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How a dialler dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which address families are used. Default: both, IPv6 first.
+    pub family: Family,
+    /// The address to connect from; addresses of the other family are then left out. Default: the system chooses.
+    pub local_address: Option<IpAddr>,
+    /// For connecting, all addresses of a name together; resolving has its own deadline. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default: 250 ms (RFC 8305).
+    pub attempt_delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            family: Family::Any,
+            local_address: None,
+            connect_timeout: Duration::from_secs(10),
+            attempt_delay: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Opens streams. Cheap to clone; clones share the resolver.
+#[derive(Clone)]
+pub struct Dialler {
+    resolver: Resolver,
+    options: Options,
+}
+
+/// A stream that was opened.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The stream, with TCP_NODELAY and a keepalive of 60 s.
+    pub stream: Stream,
+    /// The address that was connected to (a parent proxy's, if one stands between); none for a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Our own address on that connection.
+    pub local: Option<SocketAddr>,
+}
+
+impl Dialler {
+    /// A dialler that resolves names with `resolver`.
+    pub fn new(resolver: Resolver, options: Options) -> Self {
+        Self { resolver, options }
+    }
+
+    /// How this dialler dials.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Opens a stream to `target`. A name is resolved once and every address checked against `rules`; what is denied
+    /// is left out, and the race runs between the checked addresses only. Rules say nothing about Unix sockets.
+    ///
+    /// Cancel safe: dropping the future closes every half-made connection. Nothing was sent on any of them.
+    ///
+    /// # Errors
+    /// [`DialError`]: [`DialError::Denied`] if no address is left after the check; of several failures the most
+    /// telling (refused, then unreachable, then no answer), with the number of addresses that were tried.
+    pub async fn open(&self, target: &Target, rules: &AddressRules) -> Result<Dialled, DialError> {
+        match target {
+            Target::Unix(path) => self.open_unix(path).await,
+            _ => self.connect(&self.addresses(target, rules).await?).await,
+        }
+    }
+
+    /// The addresses that [`Dialler::open`] would race for, in that order: resolved once, each checked against `rules`.
+    /// None for a Unix socket. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Dialler::open`], but for what only connecting can tell.
+    pub async fn addresses(&self, target: &Target, rules: &AddressRules) -> Result<Vec<CheckedAddr>, DialError> {
+        let found = match target {
+            Target::Unix(_) => return Ok(Vec::new()),
+            Target::Addr(addr) => vec![*addr],
+            Target::Host { name, port } => self.resolve(name, *port).await?,
+        };
+        let family = self.family();
+        let usable: Vec<_> = found.into_iter().filter(|addr| self.may_use(*addr)).collect();
+        if usable.is_empty() {
+            return Err(DialError::WrongFamily { target: target.clone(), family });
+        }
+        Ok(happy::order(&check_all(&usable, rules)?))
+    }
+
+    async fn resolve(&self, name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        match self.resolver.resolve(name).await {
+            Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
+            Err(error) => Err(unresolved(name.clone(), error)),
+        }
+    }
+
+    /// Whether both the family option and the local address admit `addr` in its plain form.
+    fn may_use(&self, addr: SocketAddr) -> bool {
+        let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let local = self.options.local_address.is_none_or(|local| local.is_ipv4() == plain.is_ipv4());
+        local && self.options.family.admits(plain)
+    }
+
+    fn family(&self) -> Family {
+        match self.options.local_address {
+            Some(IpAddr::V4(_)) => Family::V4,
+            Some(IpAddr::V6(_)) => Family::V6,
+            None => self.options.family,
+        }
+    }
+
+    async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
+        let Options { local_address, connect_timeout, attempt_delay, .. } = self.options;
+        let timing = Timing { attempt_delay, connect_timeout };
+        match happy::race(addrs, timing, |addr| connect_tcp(addr, local_address)).await {
+            Ok((addr, socket)) => Ok(dialled(addr, socket)),
+            Err(lost) => Err(most_telling(lost, connect_timeout)),
+        }
+    }
+
+    async fn open_unix(&self, path: &Path) -> Result<Dialled, DialError> {
+        let after = self.options.connect_timeout;
+        let source = match timeout(after, UnixStream::connect(path)).await {
+            Ok(Ok(socket)) => return Ok(Dialled { stream: Stream::unix(socket), peer: None, local: None }),
+            Ok(Err(source)) => source,
+            Err(_) => return Err(DialError::ConnectTimeout { after, tried: 1 }),
+        };
+        let telling = match source.kind() {
+            // The listener's backlog is full; a Unix socket needs no local port.
+            io::ErrorKind::WouldBlock => Telling::Unreachable,
+            _ => Telling::of(&source),
+        };
+        Err(telling.error(Target::Unix(path.into()), source, 1, after))
+    }
+}
+
+fn unresolved(name: HostName, error: ResolveError) -> DialError {
+    match error {
+        ResolveError::NotFound => DialError::NotFound { name },
+        ResolveError::Timeout => DialError::ResolveTimeout { name },
+        ResolveError::Failed(reason) => DialError::ResolveFailed { name, reason },
+    }
+}
+
+/// Those of `addrs` that pass; if none does, the denial of the first.
+fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAddr>, Denied> {
+    let mut first_denied = None;
+    let mut checked = Vec::with_capacity(addrs.len());
+    for addr in addrs {
+        match rules.check(*addr) {
+            Ok(addr) => checked.push(addr),
+            Err(denied) => first_denied = first_denied.or(Some(denied)),
+        }
+    }
+    match first_denied {
+        Some(denied) if checked.is_empty() => Err(denied),
+        _ => Ok(checked),
+    }
+}
+
+/// One attempt. The connector takes nothing but checked addresses.
+async fn connect_tcp(addr: CheckedAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let addr = addr.addr();
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if let Some(local) = local {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    let stream = socket.connect(addr).await?;
+    if stream.local_addr().ok() == Some(addr) {
+        // On loopback the kernel may choose the very port we dial as our own and connect the socket to itself.
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+fn dialled(addr: CheckedAddr, socket: TcpStream) -> Dialled {
+    let local = socket.local_addr().ok();
+    Dialled { stream: Stream::tcp(socket), peer: Some(addr.addr()), local }
+}
+
+/// One error for all attempts.
+fn most_telling(lost: Lost, after: Duration) -> DialError {
+    let tried = lost.failures.len() + lost.unanswered;
+    let told = lost.failures.into_iter().map(|(addr, source)| (Telling::of(&source), addr, source));
+    match told.min_by_key(|(telling, ..)| *telling) {
+        Some((telling, addr, source)) if lost.unanswered == 0 || telling < Telling::TimedOut => {
+            telling.error(Target::Addr(addr), source, tried, after)
+        }
+        _ => DialError::ConnectTimeout { after, tried },
+    }
+}
+
+#[cfg(test)]
+mod tests;

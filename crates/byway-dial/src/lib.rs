@@ -1,0 +1,47 @@
+//! From a target to an open stream: names, addresses, Happy Eyeballs, TLS and parent proxies.
+//!
+//! One dialler for the Agent and for the program, so that there is one place where a name becomes an address and one
+//! place where an address is checked.
+//!
+//! A [`Target`] is what was asked for. The [`Dialler`] resolves it with a [`Resolver`], lets [`AddressRules`] check
+//! every address, races the [`CheckedAddr`]s that are left and gives an open [`Stream`]:
+//!
+//! ```
+//! use byway_dial::{AddressRules, DialError, Dialler, Options, Resolver, Target};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let resolver = Resolver::system(tokio::runtime::Handle::current());
+//! let dialler = Dialler::new(resolver, Options::default());
+//!
+//! // A stranger's target: only public addresses, and `localhost` has none.
+//! let target: Target = "localhost:80".parse().unwrap();
+//! let error = dialler.open(&target, &AddressRules::guarded()).await.unwrap_err();
+//! assert!(matches!(error, DialError::Denied(_)));
+//! println!("{error}"); // ::1 is a loopback address; an `allow` rule with cidr = "::1/128" opens it
+//! # }
+//! ```
+
+mod answer_head;
+mod denials;
+pub mod dial;
+pub mod error;
+pub mod happy;
+pub mod parent;
+pub mod resolve;
+pub mod rules;
+pub mod socks;
+pub mod stream;
+pub mod target;
+pub mod tls;
+
+pub use answer_head::BadHead;
+pub use dial::{Dialled, Dialler, Options};
+pub use error::DialError;
+pub use happy::Family;
+pub use parent::{Parent, ParentError, Scheme};
+pub use resolve::{Addresses, Lookup, ResolveError, Resolver};
+pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason};
+pub use stream::{AsIo, Broken, Pipe, Read, Stream};
+pub use target::{BadTarget, HostName, Target};
+pub use tls::{Roots, ServerName, TlsClient, TlsError};

@@ -1,0 +1,305 @@
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::dial::Options;
+use crate::resolve::Resolver;
+
+/// A parent that is spoken to, and what it shall hear and say.
+async fn ask(parent: Parent, listener: TcpListener, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+    let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
+    let target = target();
+    let play = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let mut heard = Vec::new();
+        for step in script {
+            step.play(&mut socket, &mut heard).await;
+        }
+        Played { socket, heard }
+    };
+    tokio::join!(dialler.open_via(&parent, &target), play)
+}
+
+struct Played {
+    socket: TcpStream,
+    heard: Vec<u8>,
+}
+
+enum Step<'a> {
+    /// Reads this many bytes.
+    Hear(usize),
+    /// Reads up to the end of a request head.
+    HearHead,
+    /// Writes these bytes at once.
+    Say(&'a [u8]),
+    /// Writes these bytes one by one.
+    Spell(&'a [u8]),
+    /// Closes in order.
+    Close,
+}
+
+impl Step<'_> {
+    async fn play(&self, socket: &mut TcpStream, heard: &mut Vec<u8>) {
+        match self {
+            Self::Hear(len) => {
+                let mut part = vec![0; *len];
+                socket.read_exact(&mut part).await.unwrap();
+                heard.extend(part);
+            }
+            Self::HearHead => {
+                while !heard.ends_with(b"\r\n\r\n") {
+                    heard.push(socket.read_u8().await.unwrap());
+                }
+            }
+            // A write may fail because the other side has given up already; that is what the test looks at.
+            Self::Say(bytes) => drop(socket.write_all(bytes).await),
+            Self::Spell(bytes) => {
+                for byte in *bytes {
+                    let _ = socket.write_all(&[*byte]).await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Self::Close => drop(socket.shutdown().await),
+        }
+    }
+}
+
+fn target() -> Target {
+    "name.example:443".parse().unwrap()
+}
+
+async fn parent(scheme: Scheme, login: Option<(&str, &str)>) -> (Parent, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = Target::Addr(listener.local_addr().unwrap());
+    let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+    (Parent { scheme, at, credentials }, listener)
+}
+
+async fn socks(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+    let (parent, listener) = parent(Scheme::Socks5, login).await;
+    ask(parent, listener, script).await
+}
+
+async fn http(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+    let (parent, listener) = parent(Scheme::HttpConnect, login).await;
+    ask(parent, listener, script).await
+}
+
+fn why(dialled: Result<Dialled, DialError>) -> ParentError {
+    match dialled {
+        Err(DialError::Parent { source, .. }) => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reads exactly `len` bytes of the target.
+async fn read(stream: &mut Stream, len: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < len {
+        let mut buf = vec![0; len - all.len()];
+        let Read::Data(n) = stream.read(&mut buf).await.unwrap() else { panic!("an early end") };
+        all.extend_from_slice(&buf[..n]);
+    }
+    all
+}
+
+const SOCKS_REQUEST: &[u8] = b"\x05\x01\x00\x03\x0cname.example\x01\xbb";
+const SOCKS_GRANTED: &[u8] = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50";
+
+#[tokio::test]
+async fn through_socks_the_name_travels_and_early_bytes_of_the_target_are_kept() {
+    let early = [SOCKS_GRANTED, b"220 welcome"].concat();
+    let script = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(&early)];
+    let (dialled, mut parent) = socks(None, &script).await;
+    let mut dialled = dialled.unwrap();
+    assert_eq!(parent.heard, [b"\x05\x01\x00", SOCKS_REQUEST].concat());
+    assert_eq!(read(&mut dialled.stream, 11).await, b"220 welcome");
+    dialled.stream.write_all(b"EHLO").await.unwrap();
+    let mut heard = [0; 4];
+    parent.socket.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"EHLO");
+    assert_eq!(dialled.peer, parent.socket.local_addr().ok());
+}
+
+#[tokio::test]
+async fn a_socks_parent_may_answer_byte_by_byte_and_with_any_kind_of_address() {
+    let v6 = [&b"\x05\x00\x00\x04"[..], &[0; 18]].concat();
+    let name = [&b"\x05\x00\x00\x03\xff"[..], &[b'?'; 257]].concat();
+    for granted in [SOCKS_GRANTED, &v6, &name] {
+        let answer = [granted, b"early"].concat();
+        let script = [Step::Hear(3), Step::Spell(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Spell(&answer)];
+        let (dialled, _parent) = socks(None, &script).await;
+        assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
+    }
+}
+
+#[tokio::test]
+async fn a_socks_parent_that_asks_for_a_password_gets_it() {
+    let script = [
+        Step::Hear(4),
+        Step::Spell(b"\x05\x02"),
+        Step::Hear(9),
+        Step::Spell(b"\x01\x00"),
+        Step::Hear(SOCKS_REQUEST.len()),
+        Step::Say(SOCKS_GRANTED),
+    ];
+    let (dialled, parent) = socks(Some(("bob", "key")), &script).await;
+    assert!(dialled.is_ok(), "{dialled:?}");
+    assert_eq!(parent.heard, [b"\x05\x02\x00\x02\x01\x03bob\x03key", SOCKS_REQUEST].concat());
+}
+
+#[tokio::test]
+async fn a_socks_parent_that_does_not_accept_our_credentials_says_so() {
+    let wrong = [Step::Hear(4), Step::Say(b"\x05\x02"), Step::Hear(9), Step::Say(b"\x01\x01")];
+    assert!(matches!(why(socks(Some(("bob", "key")), &wrong).await.0), ParentError::Credentials));
+    let none = [Step::Hear(3), Step::Say(b"\x05\xff")];
+    assert!(matches!(why(socks(None, &none).await.0), ParentError::Credentials));
+    let unasked = [Step::Hear(3), Step::Say(b"\x05\x02")];
+    assert!(matches!(why(socks(None, &unasked).await.0), ParentError::Credentials));
+}
+
+#[tokio::test]
+async fn a_socks_parent_that_refuses_says_why() {
+    let answer = |code| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
+    let answers = [answer(2), answer(5), answer(4)];
+    let mut told = Vec::new();
+    for answer in &answers {
+        let script = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(answer)];
+        told.push(why(socks(None, &script).await.0));
+    }
+    assert!(matches!(
+        told.as_slice(),
+        [ParentError::Denied, ParentError::Refused, ParentError::Unreachable { status: None }]
+    ));
+}
+
+#[tokio::test]
+async fn a_socks_parent_that_misbehaves_is_told() {
+    let garbage = [Step::Hear(3), Step::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n")];
+    let error = why(socks(None, &garbage).await.0);
+    assert_eq!(
+        error.to_string(),
+        "the SOCKS message has version 72, which does not belong there; is it a SOCKS 5 proxy?"
+    );
+    let unoffered = [Step::Hear(3), Step::Say(b"\x05\x01")];
+    assert!(matches!(why(socks(None, &unoffered).await.0), ParentError::Socks(SocksError::Method(1))));
+    let unknown = [Step::Hear(3), Step::Say(b"\x05\x00"), Step::Hear(SOCKS_REQUEST.len()), Step::Say(b"\x05\x63")];
+    assert!(matches!(why(socks(None, &unknown).await.0), ParentError::Socks(SocksError::Code(0x63))));
+    for early_end in [&b""[..], b"\x05"] {
+        let closing = [Step::Hear(3), Step::Say(early_end), Step::Close];
+        assert!(matches!(why(socks(None, &closing).await.0), ParentError::Closed));
+    }
+}
+
+#[tokio::test]
+async fn through_http_the_name_travels_and_early_bytes_of_the_target_are_kept() {
+    let answer = b"HTTP/1.1 200 Connection established\r\nContent-Length: 5\r\n\r\nearly";
+    for say in [Step::Say(answer), Step::Spell(answer)] {
+        let (dialled, parent) = http(Some(("bob", "key")), &[Step::HearHead, say]).await;
+        assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
+        assert_eq!(
+            String::from_utf8(parent.heard).unwrap(),
+            "CONNECT name.example:443 HTTP/1.1\r\nHost: name.example:443\r\n\
+             Proxy-Authorization: Basic Ym9iOmtleQ==\r\n\r\n"
+        );
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_come_before_the_answer_but_nobody_asked_to_switch() {
+    let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.0 200\r\n\r\nearly";
+    let (dialled, _parent) = http(None, &[Step::HearHead, Step::Say(answer)]).await;
+    assert_eq!(read(&mut dialled.unwrap().stream, 5).await, b"early");
+    let (dialled, _parent) = http(None, &[Step::HearHead, Step::Say(b"HTTP/1.1 101 Switching\r\n\r\n")]).await;
+    assert!(matches!(why(dialled), ParentError::Failed { status: Some(101) }));
+}
+
+#[tokio::test]
+async fn an_http_parent_that_refuses_says_why() {
+    let (dialled, _parent) =
+        http(None, &[Step::HearHead, Step::Say(b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno")]).await;
+    assert!(matches!(why(dialled), ParentError::Credentials));
+    let told = |status| connected(status).unwrap_err();
+    assert!(matches!(told(403), ParentError::Denied));
+    assert!(matches!(told(502), ParentError::Unreachable { status: Some(502) }));
+    assert!(matches!(told(503), ParentError::Unreachable { .. }));
+    assert!(matches!(told(504), ParentError::TargetTimeout));
+    assert!(matches!(told(405), ParentError::Unsupported { .. }));
+    assert!(matches!(told(500), ParentError::Failed { status: Some(500) }));
+    assert!(matches!(told(302), ParentError::Failed { status: Some(302) }));
+    assert_eq!(told(502).to_string(), "it cannot reach the target (HTTP status 502)");
+    assert!((200..300).all(|status| connected(status).is_ok()));
+}
+
+#[tokio::test]
+async fn an_http_parent_that_misbehaves_is_told() {
+    let endless = [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 20_000]].concat();
+    let interims = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+    let table: [(&[u8], BadHead); 6] = [
+        (b"SSH-2.0-OpenSSH\r\n", BadHead::NotHttp),
+        (b"\x05\x00\x00\x00\x00\x00\x00", BadHead::NotHttp),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", BadHead::StatusLine),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", BadHead::Field),
+        (&endless, BadHead::TooLarge),
+        (&interims, BadHead::TooLarge),
+    ];
+    for (answer, fault) in table {
+        let error = why(http(None, &[Step::HearHead, Step::Say(answer)]).await.0);
+        assert!(matches!(error, ParentError::Http(found) if found == fault), "{error:?}");
+    }
+    for early_end in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r"] {
+        let closing = [Step::HearHead, Step::Say(early_end), Step::Close];
+        assert!(matches!(why(http(None, &closing).await.0), ParentError::Closed));
+    }
+}
+
+#[tokio::test]
+async fn a_parent_that_says_nothing_is_given_up() {
+    for scheme in [Scheme::Socks5, Scheme::HttpConnect] {
+        let (parent, _listener) = parent(scheme, None).await;
+        let options = Options { connect_timeout: Duration::from_millis(50), ..Options::default() };
+        let dialler = Dialler::new(Resolver::system(Handle::current()), options);
+        let error = why(dialler.open_via(&parent, &target()).await);
+        assert!(matches!(error, ParentError::Timeout { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let at = Target::Addr(bound.local_addr().unwrap());
+    let parent = Parent { scheme: Scheme::Socks5, at: at.clone(), credentials: None };
+    let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
+    let error = dialler.open_via(&parent, &target()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("through the parent proxy {at}: {at} refused the connection; nothing listens there")
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
+    let plan = |scheme, target: &str, login: Option<(&str, &str)>| {
+        let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        let parent = Parent { scheme, at: "127.0.0.1:1".parse().unwrap(), credentials };
+        Plan::new(&parent, &target.parse().unwrap()).err()
+    };
+    let long = "x".repeat(256);
+    assert!(matches!(plan(Scheme::Socks5, "unix:/run/a", None), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::HttpConnect, "unix:/run/a", None), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::Socks5, "a:1", Some((&long, ""))), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::HttpConnect, "a:1", Some(("a:b", ""))), Some(ParentError::Request(_))));
+    assert!(plan(Scheme::HttpConnect, "[::1]:1", Some(("a", "b:c"))).is_none());
+}
+
+#[tokio::test]
+async fn a_parent_never_shows_its_password() {
+    let (parent, _listener) = parent(Scheme::Socks5, Some(("bob", "hunter2"))).await;
+    let shown = format!("{parent:?}");
+    assert!(shown.contains("bob") && !shown.contains("hunter2"), "{shown}");
+}

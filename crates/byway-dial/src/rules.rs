@@ -1,0 +1,350 @@
+//! Address rules: which addresses may be dialled at all.
+//!
+//! In:    an address, and the operator's rules.
+//! Out:   a [`CheckedAddr`], the proof that the connector demands, or a [`Denied`] that names the remedy.
+//! Never: judges an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, whatever the family says.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
+use socket2::{Domain, Socket, Type};
+
+use crate::denials;
+
+/// One rule about addresses. The first rule that matches decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressRule {
+    /// The addresses it is about. An IPv4 range also matches the same addresses in their IPv4-mapped spelling; an
+    /// IPv4 range that denies also matches them inside NAT64, 6to4, Teredo and IPv4-compatible addresses.
+    pub cidr: IpNet,
+    /// The ports it is about; empty means all of them.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Whether what it matches may be dialled.
+    pub allow: bool,
+    /// The number that messages call it by.
+    pub number: usize,
+}
+
+impl AddressRule {
+    fn matches(&self, addr: SocketAddr) -> bool {
+        let port = self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&addr.port()));
+        port && (self.covers(addr.ip()) || (!self.allow && self.covers_carried(addr.ip())))
+    }
+
+    fn covers(&self, ip: IpAddr) -> bool {
+        plain(self.cidr).contains(&ip)
+    }
+
+    fn covers_carried(&self, ip: IpAddr) -> bool {
+        let IpAddr::V6(ip) = ip else { return false };
+        denials::carried_ipv4(ip).is_some_and(|inner| self.covers(inner.into()))
+    }
+}
+
+/// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in their plain form.
+fn plain(cidr: IpNet) -> IpNet {
+    let IpNet::V6(v6) = cidr else { return cidr };
+    let inner = v6.addr().to_ipv4_mapped();
+    let v4 = v6.prefix_len().checked_sub(96).zip(inner).and_then(|(len, ip)| Ipv4Net::new(ip, len).ok());
+    v4.map_or(cidr, IpNet::V4)
+}
+
+/// What may be dialled: the operator's rules first, then the default denials, then the last word.
+#[derive(Clone, Debug)]
+pub struct AddressRules {
+    /// The operator's rules, in order.
+    pub rules: Vec<AddressRule>,
+    /// Whether the default denials are on: addresses of this machine and of the network around it, metadata services,
+    /// and everything that is no plain public unicast address. On at every exit unless the operator says otherwise.
+    pub guard: bool,
+    /// What happens to an address that no rule matches and the guard lets pass.
+    pub otherwise_allow: bool,
+    /// Our own listeners, the admin port among them: denied while `guard` is on, unless a rule allows them.
+    pub own: Arc<[SocketAddr]>,
+}
+
+impl AddressRules {
+    /// Everything may be dialled. For addresses that the operator wrote down as such: an edge's upstreams, a parent.
+    pub fn open() -> Self {
+        Self { rules: Vec::new(), guard: false, otherwise_allow: true, own: Arc::default() }
+    }
+
+    /// The default denials and nothing else: every public address may be dialled.
+    pub fn guarded() -> Self {
+        Self { guard: true, ..Self::open() }
+    }
+
+    /// Checks one address. What comes back is in its plain form (an IPv4-mapped address as IPv4) and is what to dial.
+    ///
+    /// With the guard on and no rule that decides, this asks the kernel (without sending anything) whether the address
+    /// is one of this machine's own. A public address that a NAT in front of this machine maps to it is not found so;
+    /// deny it by a rule.
+    ///
+    /// # Errors
+    /// [`Denied`] says which rule or which default denial spoke, and what would open the address.
+    pub fn check(&self, addr: SocketAddr) -> Result<CheckedAddr, Denied> {
+        match self.judge(addr) {
+            Some(reason) => Err(Denied { addr, reason }),
+            None => Ok(CheckedAddr(plain_form(addr))),
+        }
+    }
+
+    /// Why not, or `None`.
+    fn judge(&self, addr: SocketAddr) -> Option<Reason> {
+        let plain = plain_form(addr);
+        if let Some(rule) = self.rules.iter().find(|rule| rule.matches(plain)) {
+            return (!rule.allow).then_some(Reason::Rule(rule.number));
+        }
+        if self.guard
+            && let Some(kind) = self.guarded_kind(plain).or_else(|| mapped_kind(addr))
+        {
+            return Some(Reason::Guard(kind));
+        }
+        (!self.otherwise_allow).then_some(Reason::Default)
+    }
+
+    /// What kind of address the guard sees in `plain`, if it is one that it keeps.
+    fn guarded_kind(&self, plain: SocketAddr) -> Option<&'static str> {
+        if self.is_own_listener(plain) {
+            return Some("one of our own listeners");
+        }
+        let ip = plain.ip();
+        denials::reason(ip).or_else(|| is_this_machine(ip).then_some("an address of this machine"))
+    }
+
+    fn is_own_listener(&self, addr: SocketAddr) -> bool {
+        self.own.iter().any(|own| own.port() == addr.port() && own.ip().to_canonical() == addr.ip())
+    }
+}
+
+/// An IPv4-mapped address as the IPv4 address that it is; any other as it stands, its interface included.
+fn plain_form(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+/// Nobody with an honest purpose writes a public IPv4 address this way.
+fn mapped_kind(addr: SocketAddr) -> Option<&'static str> {
+    (plain_form(addr).is_ipv4() && addr.is_ipv6()).then_some("an IPv4-mapped address")
+}
+
+/// Whether packets to `ip` would come back to this machine: the kernel then chooses `ip` itself as their source.
+/// Connecting a UDP socket only asks the routing table; no packet leaves.
+fn is_this_machine(ip: IpAddr) -> bool {
+    let chosen = || {
+        let probe = SocketAddr::new(ip, 9);
+        let socket = Socket::new(Domain::for_address(probe), Type::DGRAM, None)?;
+        socket.connect(&probe.into())?;
+        socket.local_addr()
+    };
+    chosen().ok().and_then(|local| local.as_socket()).is_some_and(|local| local.ip() == ip)
+}
+
+/// The proof that an address passed [`AddressRules::check`]. The connector takes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CheckedAddr(SocketAddr);
+
+impl CheckedAddr {
+    /// The address: exactly the one that was checked.
+    pub fn addr(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+/// An address that may not be dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The address, as it was asked for.
+    pub addr: SocketAddr,
+    /// Who said no.
+    pub reason: Reason,
+}
+
+/// Who denied an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The rule of this number.
+    Rule(usize),
+    /// A default denial; the text says what kind of address it is ("a private address").
+    Guard(&'static str),
+    /// No rule allows it, and what no rule allows is denied here.
+    Default,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ip, port) = (self.addr.ip(), self.addr.port());
+        let host = IpNet::from(ip.to_canonical());
+        match self.reason {
+            Reason::Rule(number) => {
+                write!(f, "{ip} port {port} is denied by rule {number}; an `allow` rule before it opens the address")
+            }
+            Reason::Guard(kind) => write!(f, "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" opens it"),
+            Reason::Default => {
+                write!(f, "no rule allows {ip} port {port}; an `allow` rule with cidr = \"{host}\" opens it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        SocketAddr::new(text.parse().unwrap(), 80)
+    }
+
+    fn rule(cidr: &str, allow: bool, number: usize) -> AddressRule {
+        AddressRule { cidr: cidr.parse().unwrap(), ports: Vec::new(), allow, number }
+    }
+
+    fn guarded(rules: Vec<AddressRule>) -> AddressRules {
+        AddressRules { rules, ..AddressRules::guarded() }
+    }
+
+    fn reason(rules: &AddressRules, text: &str) -> Option<Reason> {
+        rules.check(addr(text)).err().map(|denied| denied.reason)
+    }
+
+    #[test]
+    fn open_rules_let_everything_pass() {
+        for text in ["127.0.0.1", "169.254.169.254", "::1", "64:ff9b::1", "8.8.8.8"] {
+            assert!(AddressRules::open().check(addr(text)).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_guard_denies_what_is_not_public_and_lets_public_addresses_pass() {
+        assert_eq!(reason(&AddressRules::guarded(), "10.0.0.5"), Some(Reason::Guard("a private address")));
+        assert_eq!(reason(&AddressRules::guarded(), "8.8.8.8"), None);
+        assert_eq!(reason(&AddressRules::guarded(), "2606:4700::1111"), None);
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rules = guarded(vec![rule("10.1.0.0/16", false, 1), rule("10.0.0.0/8", true, 2)]);
+        assert_eq!(reason(&rules, "10.1.2.3"), Some(Reason::Rule(1)));
+        assert_eq!(reason(&rules, "10.2.2.3"), None);
+        assert_eq!(reason(&rules, "192.168.0.1"), Some(Reason::Guard("a private address")));
+    }
+
+    #[test]
+    fn a_rule_with_ports_is_about_those_ports_only() {
+        let ports = vec![80..=80, 8000..=8999];
+        let rules = guarded(vec![AddressRule { ports, ..rule("127.0.0.0/8", true, 1) }]);
+        for (port, allowed) in [(80, true), (81, false), (7999, false), (8000, true), (8999, true), (9000, false)] {
+            assert_eq!(rules.check(SocketAddr::from(([127, 0, 0, 1], port))).is_ok(), allowed, "{port}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_judged_and_dialled_as_the_ipv4_address_it_is() {
+        let rules = guarded(vec![rule("127.0.0.1/32", true, 1), rule("8.8.8.0/24", false, 2)]);
+        assert_eq!(rules.check(addr("::ffff:127.0.0.1")).unwrap().addr(), addr("127.0.0.1"));
+        assert_eq!(reason(&rules, "::ffff:8.8.8.8"), Some(Reason::Rule(2)));
+        assert_eq!(reason(&rules, "::ffff:127.0.0.2"), Some(Reason::Guard("a loopback address")));
+    }
+
+    #[test]
+    fn the_guard_denies_the_mapped_spelling_of_a_public_address_as_such() {
+        let denied = AddressRules::guarded().check(addr("::ffff:8.8.8.8")).unwrap_err();
+        assert_eq!(denied.reason, Reason::Guard("an IPv4-mapped address"));
+        assert!(denied.to_string().contains("cidr = \"8.8.8.8/32\""), "{denied}");
+        let rules = guarded(vec![rule("8.8.8.8/32", true, 1)]);
+        assert_eq!(rules.check(addr("::ffff:8.8.8.8")).unwrap().addr(), addr("8.8.8.8"));
+    }
+
+    #[test]
+    fn a_rule_for_all_of_ipv6_does_not_open_ipv4_in_its_mapped_spelling() {
+        let rules = guarded(vec![rule("::/0", true, 1)]);
+        assert_eq!(reason(&rules, "::ffff:127.0.0.1"), Some(Reason::Guard("a loopback address")));
+        assert_eq!(reason(&rules, "::1"), None);
+    }
+
+    #[test]
+    fn a_rule_written_in_mapped_form_means_the_ipv4_range() {
+        let rules = guarded(vec![rule("::ffff:10.0.0.0/104", true, 1)]);
+        assert_eq!(reason(&rules, "10.9.9.9"), None);
+        assert_eq!(reason(&rules, "::ffff:10.9.9.9"), None);
+        assert_eq!(reason(&rules, "11.0.0.1"), None);
+        assert_eq!(reason(&rules, "192.168.0.1"), Some(Reason::Guard("a private address")));
+    }
+
+    #[test]
+    fn a_denial_of_an_ipv4_range_reaches_into_translated_forms_but_an_allowance_does_not() {
+        let deny = AddressRules { guard: false, ..guarded(vec![rule("10.0.0.0/8", false, 7)]) };
+        let allow = guarded(vec![rule("10.0.0.0/8", true, 7)]);
+        for text in ["64:ff9b::10.0.0.1", "2002:0a00:0001::1", "::10.0.0.1", "2001::f5ff:fffe"] {
+            assert_eq!(reason(&deny, text), Some(Reason::Rule(7)), "{text}");
+            assert!(matches!(reason(&allow, text), Some(Reason::Guard(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_rule_names_is_denied_where_the_last_word_is_no() {
+        let rules = AddressRules { otherwise_allow: false, ..guarded(vec![rule("8.8.8.8/32", true, 1)]) };
+        assert_eq!(reason(&rules, "8.8.8.8"), None);
+        assert_eq!(reason(&rules, "8.8.4.4"), Some(Reason::Default));
+    }
+
+    #[test]
+    fn our_own_listeners_are_denied_unless_a_rule_allows_them() {
+        let own: Arc<[SocketAddr]> = Arc::new([SocketAddr::from(([8, 8, 8, 8], 80))]);
+        let closed = AddressRules { own: Arc::clone(&own), ..guarded(Vec::new()) };
+        let opened = AddressRules { own, ..guarded(vec![rule("8.8.8.8/32", true, 1)]) };
+        assert_eq!(reason(&closed, "8.8.8.8"), Some(Reason::Guard("one of our own listeners")));
+        assert_eq!(reason(&closed, "::ffff:8.8.8.8"), Some(Reason::Guard("one of our own listeners")));
+        assert!(closed.check(SocketAddr::from(([8, 8, 8, 8], 81))).is_ok());
+        assert_eq!(reason(&opened, "8.8.8.8"), None);
+        assert_eq!(reason(&AddressRules { guard: false, ..closed }, "8.8.8.8"), None);
+    }
+
+    #[test]
+    fn the_kernel_knows_its_own_addresses() {
+        assert!(is_this_machine(Ipv4Addr::LOCALHOST.into()));
+        assert!(!is_this_machine(Ipv4Addr::new(8, 8, 8, 8).into()));
+        assert!(!is_this_machine(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888).into()));
+    }
+
+    #[test]
+    fn the_interface_of_a_link_local_address_is_kept() {
+        let addr = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3));
+        assert_eq!(AddressRules::open().check(addr).unwrap().addr(), addr);
+    }
+
+    #[test]
+    fn a_denial_names_its_remedy() {
+        let text = |rules: &AddressRules, ip: &str| rules.check(addr(ip)).unwrap_err().to_string();
+        assert_eq!(
+            text(&AddressRules::guarded(), "10.0.0.5"),
+            "10.0.0.5 is a private address; an `allow` rule with cidr = \"10.0.0.5/32\" opens it"
+        );
+        assert_eq!(
+            text(&guarded(vec![rule("8.0.0.0/8", false, 3)]), "8.8.8.8"),
+            "8.8.8.8 port 80 is denied by rule 3; an `allow` rule before it opens the address"
+        );
+        assert_eq!(
+            text(&AddressRules { otherwise_allow: false, ..AddressRules::open() }, "2606::1"),
+            "no rule allows 2606::1 port 80; an `allow` rule with cidr = \"2606::1/128\" opens it"
+        );
+    }
+
+    #[test]
+    fn following_the_remedy_opens_the_address() {
+        for text in ["10.0.0.5", "::1", "::ffff:10.0.0.5", "64:ff9b::808:808", "fe80::1", "224.0.0.1", "2002::1"] {
+            let denied = AddressRules::guarded().check(addr(text)).unwrap_err();
+            let cidr = denied.to_string().split('"').nth(1).unwrap().to_owned();
+            assert_eq!(reason(&guarded(vec![rule(&cidr, true, 1)]), text), None, "{text}");
+        }
+    }
+}

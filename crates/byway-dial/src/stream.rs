@@ -1,0 +1,522 @@
+//! Stream: one ordered byte pipe, open in both directions, that keeps its three ends apart.
+//!
+//! In:    a connected socket, a TLS session over another stream, or somebody else's [`Pipe`] (a link's stream, a test's).
+//! Out:   bytes, and how each direction ended: FIN, reset or session loss.
+//! Never: turns a drop into a FIN. A stream that is dropped before [`Stream::finish`] resets its peer, so that a
+//!        cancelled task can never look like a finished upload.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::unconstrained;
+use tokio_rustls::TlsStream;
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// This many bytes (at least one, unless the buffer was empty) stand at the front of the buffer.
+    Data(usize),
+    /// The peer has finished sending; the other direction goes on.
+    Fin,
+}
+
+/// How a stream broke. Both directions are gone.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The peer reset the stream, with the code it gave (0 where the wire has no codes, as in TCP).
+    #[error("the peer reset the connection")]
+    Reset(u32),
+    /// The session that carried the stream is gone, and every stream of it.
+    #[error("the link that carried the connection was lost")]
+    SessionLost,
+    /// Any other failure of the socket or of TLS.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for Broken {
+    /// A `Broken` that travelled through a layer of plain I/O (TLS) comes out as it went in.
+    fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(broken) => return broken,
+            Err(error) => error,
+        };
+        match error.kind() {
+            // NotConnected is what a shutdown says once a reset has torn the socket down.
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected => Self::Reset(0),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Io(error) => error,
+            gone => Self::new(io::ErrorKind::ConnectionReset, gone),
+        }
+    }
+}
+
+/// What a stream must be able to say. Implemented here for sockets and TLS, elsewhere for link streams and test doubles.
+///
+/// Every `poll_*` is cancel safe: nothing is lost when the caller stops polling.
+pub trait Pipe: Send {
+    /// Reads into `buf`. After [`Read::Fin`] every further read says `Fin` again.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>>;
+
+    /// Writes some of `bufs`, in order, and says how many bytes were taken.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>>;
+
+    /// Pushes out what the pipe itself still buffers. Sockets buffer nothing.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says FIN behind everything that was written. The other direction stays open.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+
+    /// Resolves once the peer has reset or the session is lost, *even while nobody reads and unread bytes wait*.
+    /// A FIN never resolves it. It is for the direction that is held back; a reader hears of a reset by reading.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
+
+    /// Gives the stream up without a FIN: the peer sees a reset. Idempotent; dropping does the same.
+    fn reset(&mut self);
+
+    /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a reset.
+    fn close_on_drop(&mut self);
+
+    /// The peer's address, where there is one.
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Our own address, where there is one.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// One open byte stream, whatever carries it. See [`Pipe`] for the meaning of each operation.
+pub struct Stream(Kind);
+
+/// The closed set is matched directly, so that the mover may ask for the socket beneath (splice); the open arm is boxed.
+enum Kind {
+    Tcp(Tcp),
+    Unix(Unix),
+    Tls(Box<Tls>),
+    Other(Box<dyn Pipe>),
+}
+
+impl Stream {
+    /// A connected TCP socket. Sets TCP_NODELAY: whoever relays must not add Nagle's delay to the peer's own.
+    pub fn tcp(socket: TcpStream) -> Self {
+        // A socket that refuses the option is still a socket; it fails by itself at the first read if it is dead.
+        let _ = socket.set_nodelay(true);
+        Self(Kind::Tcp(Tcp { io: Arc::new(socket), watch: None, broken: false, ending: Ending::Open }))
+    }
+
+    /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close there.
+    pub fn unix(socket: UnixStream) -> Self {
+        Self(Kind::Unix(Unix { io: socket, ending: Ending::Open }))
+    }
+
+    /// A TLS session, in either role, whose records travel over another stream.
+    pub fn tls(session: TlsStream<AsIo>) -> Self {
+        Self(Kind::Tls(Box::new(Tls { io: session, finished: false })))
+    }
+
+    /// Anybody else's pipe.
+    pub fn other(pipe: Box<dyn Pipe>) -> Self {
+        Self(Kind::Other(pipe))
+    }
+
+    /// Reads some bytes or the FIN. Cancel safe.
+    pub async fn read(&mut self, buf: &mut [u8]) -> Result<Read, Broken> {
+        poll_fn(|cx| self.poll_read(cx, buf)).await
+    }
+
+    /// Writes all of `bytes` and flushes. Not cancel safe: a cancelled call may have written a part.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+            if written == 0 {
+                return Err(Broken::Io(io::ErrorKind::WriteZero.into()));
+            }
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Says FIN behind everything written. Cancel safe: call again to go on.
+    pub async fn finish(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.poll_finish(cx)).await
+    }
+
+    /// The plain TCP socket beneath, if that is all there is (no TLS, no link).
+    pub fn as_tcp(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Kind::Tcp(tcp) => Some(&tcp.io),
+            _ => None,
+        }
+    }
+
+    /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS and one was agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Tls(tls) => tls.io.get_ref().1.alpn_protocol(),
+            _ => None,
+        }
+    }
+
+    /// Looks, without waiting, whether the peer has sent a byte or a FIN or has reset. For a connection that should be
+    /// silent (idle in a pool) and must not be used again if it was not.
+    ///
+    /// A TLS session digests what is its own (tickets, key updates) and reports only what is meant for the application.
+    pub fn has_news(&mut self) -> bool {
+        match &mut self.0 {
+            Kind::Tcp(tcp) => peek_has_news(SockRef::from(&*tcp.io)),
+            Kind::Unix(unix) => peek_has_news(SockRef::from(&unix.io)),
+            Kind::Tls(tls) => tls.has_news(),
+            Kind::Other(pipe) => poll_has_news(&mut **pipe),
+        }
+    }
+
+    fn pipe(&mut self) -> &mut dyn Pipe {
+        match &mut self.0 {
+            Kind::Tcp(tcp) => tcp,
+            Kind::Unix(unix) => unix,
+            Kind::Tls(tls) => &mut **tls,
+            Kind::Other(pipe) => &mut **pipe,
+        }
+    }
+}
+
+impl Pipe for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        match &mut self.0 {
+            Kind::Tcp(tcp) => tcp.poll_read(cx, buf),
+            _ => self.pipe().poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        match &mut self.0 {
+            Kind::Tcp(tcp) => tcp.poll_write(cx, bufs),
+            _ => self.pipe().poll_write(cx, bufs),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.pipe().poll_flush(cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.pipe().poll_finish(cx)
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        self.pipe().poll_broken(cx)
+    }
+
+    fn reset(&mut self) {
+        self.pipe().reset();
+    }
+
+    fn close_on_drop(&mut self) {
+        self.pipe().close_on_drop();
+    }
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Tcp(tcp) => tcp.io.peer_addr().ok(),
+            Kind::Unix(_) => None,
+            Kind::Tls(tls) => tls.wire().peer_addr(),
+            Kind::Other(pipe) => pipe.peer_addr(),
+        }
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Tcp(tcp) => tcp.io.local_addr().ok(),
+            Kind::Unix(_) => None,
+            Kind::Tls(tls) => tls.wire().local_addr(),
+            Kind::Other(pipe) => pipe.local_addr(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match &self.0 {
+            Kind::Tcp(_) => "tcp",
+            Kind::Unix(_) => "unix",
+            Kind::Tls(_) => "tls",
+            Kind::Other(_) => "pipe",
+        };
+        write!(f, "Stream({kind}, peer {:?})", self.peer_addr())
+    }
+}
+
+/// What a drop shall mean to the peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Nothing was said yet: a drop resets.
+    Open,
+    /// FIN was said, or an orderly close was asked for: a drop just closes.
+    Closing,
+}
+
+/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches.
+struct Tcp {
+    io: Arc<TcpStream>,
+    watch: Option<Pin<Box<dyn Future<Output = Broken> + Send>>>,
+    /// The watch took the socket's error out of it. Without this note the next read would look like a FIN.
+    broken: bool,
+    ending: Ending,
+}
+
+impl Pipe for Tcp {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        if self.broken {
+            return Poll::Ready(Err(Broken::Reset(0)));
+        }
+        loop {
+            ready!(self.io.poll_read_ready(cx))?;
+            match self.io.try_read(buf) {
+                Ok(0) if !buf.is_empty() => return Poll::Ready(Ok(Read::Fin)),
+                Ok(n) => return Poll::Ready(Ok(Read::Data(n))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        loop {
+            ready!(self.io.poll_write_ready(cx))?;
+            match self.io.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written.map_err(Broken::from)),
+            }
+        }
+    }
+
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.ending == Ending::Open {
+            SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write)?;
+            self.ending = Ending::Closing;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let io = &self.io;
+        let watch = self.watch.get_or_insert_with(|| Box::pin(wait_for_error(Arc::clone(io))));
+        let broken = ready!(watch.as_mut().poll(cx));
+        self.watch = None;
+        self.broken = true;
+        Poll::Ready(broken)
+    }
+
+    fn reset(&mut self) {
+        self.ending = Ending::Open;
+        let _ = SockRef::from(&*self.io).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    fn close_on_drop(&mut self) {
+        self.ending = Ending::Closing;
+    }
+}
+
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        if self.ending == Ending::Open {
+            self.reset();
+        }
+    }
+}
+
+/// Waits until the kernel reports an error on the socket (a reset raises EPOLLERR even while unread bytes wait).
+async fn wait_for_error(io: Arc<TcpStream>) -> Broken {
+    match io.ready(Interest::ERROR).await {
+        Ok(_) => io.take_error().ok().flatten().map_or(Broken::Reset(0), Broken::from),
+        Err(error) => error.into(),
+    }
+}
+
+/// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no one's place; and the
+/// task's budget must not make a stream with news look silent.
+fn poll_has_news(pipe: &mut dyn Pipe) -> bool {
+    let mut byte = [0];
+    let read = std::pin::pin!(unconstrained(poll_fn(|cx| pipe.poll_read(cx, &mut byte))));
+    read.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+/// One non-blocking look into the receive queue: a byte, a FIN or an error is news; an empty queue is not.
+fn peek_has_news(socket: SockRef<'_>) -> bool {
+    let mut byte = [std::mem::MaybeUninit::<u8>::uninit()];
+    match socket.peek(&mut byte) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+struct Unix {
+    io: UnixStream,
+    ending: Ending,
+}
+
+impl Pipe for Unix {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        poll_async_read(&mut self.io, cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs).map_err(Broken::from)
+    }
+
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.ending == Ending::Open {
+            SockRef::from(&self.io).shutdown(std::net::Shutdown::Write)?;
+            self.ending = Ending::Closing;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_broken(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
+        // A Unix socket knows no reset: a peer that goes away is a FIN to its reader and a broken pipe to its writer.
+        Poll::Pending
+    }
+
+    fn reset(&mut self) {
+        let _ = SockRef::from(&self.io).shutdown(std::net::Shutdown::Both);
+    }
+
+    fn close_on_drop(&mut self) {
+        self.ending = Ending::Closing;
+    }
+}
+
+struct Tls {
+    io: TlsStream<AsIo>,
+    finished: bool,
+}
+
+impl Tls {
+    fn wire(&self) -> &Stream {
+        &self.io.get_ref().0.0
+    }
+
+    fn wire_mut(&mut self) -> &mut Stream {
+        &mut self.io.get_mut().0.0
+    }
+
+    /// Digests what is TLS's own. Bytes that are still on the wire afterwards (the reactor has not announced them yet)
+    /// count as news, because nobody has looked at them.
+    fn has_news(&mut self) -> bool {
+        poll_has_news(self) || (!matches!(self.wire().0, Kind::Other(_)) && self.wire_mut().has_news())
+    }
+}
+
+impl Pipe for Tls {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        poll_async_read(&mut self.io, cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs).map_err(Broken::from)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Pin::new(&mut self.io).poll_flush(cx).map_err(Broken::from)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if !self.finished {
+            // close_notify, then FIN on the wire below.
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.finished = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        self.wire_mut().poll_broken(cx)
+    }
+
+    fn reset(&mut self) {
+        self.wire_mut().reset();
+    }
+
+    fn close_on_drop(&mut self) {
+        self.wire_mut().close_on_drop();
+    }
+}
+
+/// A stream as tokio's plain reader and writer, for a layer that can say no more than that (TLS records).
+/// A reset or a lost session reads as an error, never as an end.
+pub struct AsIo(pub Stream);
+
+impl AsyncRead for AsIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let space = buf.initialize_unfilled();
+        if let Read::Data(n) = ready!(self.get_mut().0.poll_read(cx, space))? {
+            buf.advance(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for AsIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().0.poll_write(cx, &[IoSlice::new(bytes)]).map_err(io::Error::from)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().0.poll_write(cx, bufs).map_err(io::Error::from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_flush(cx).map_err(io::Error::from)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_finish(cx).map_err(io::Error::from)
+    }
+}
+
+fn poll_async_read(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<Result<Read, Broken>> {
+    let wanted = !buf.is_empty();
+    let mut buf = ReadBuf::new(buf);
+    ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(match buf.filled().len() {
+        0 if wanted => Read::Fin,
+        n => Read::Data(n),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

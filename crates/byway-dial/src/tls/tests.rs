@@ -1,0 +1,201 @@
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{HandshakeKind, ServerConfig};
+use tokio::net::UnixStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::stream::{Pipe, Read};
+
+/// The accepting side of a test, with a certificate for `a.example` and 192.0.2.1, and the client's view of it.
+pub(crate) struct Peer {
+    acceptor: TlsAcceptor,
+    client: TlsClient,
+    name: ServerName,
+}
+
+/// What may be wrong with a peer.
+#[derive(Default)]
+struct Faults {
+    unknown_issuer: bool,
+    expired: bool,
+    not_yet_valid: bool,
+    server_alpn: Vec<Vec<u8>>,
+    client_alpn: Vec<&'static [u8]>,
+}
+
+impl Peer {
+    pub(crate) fn good() -> Self {
+        Self::with(Faults::default())
+    }
+
+    fn with(faults: Faults) -> Self {
+        let (issuer, root) = authority("root of a test");
+        let (_, other_root) = authority("another root");
+        let mut params = CertificateParams::new(["a.example".to_owned(), "192.0.2.1".to_owned()]).unwrap();
+        if faults.expired {
+            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        }
+        if faults.not_yet_valid {
+            (params.not_before, params.not_after) = (date_time_ymd(2901, 1, 1), date_time_ymd(2902, 1, 1));
+        }
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = faults.server_alpn;
+        let trusted = if faults.unknown_issuer { other_root } else { root };
+        let client = TlsClient::new(Roots::Only(vec![trusted]), &faults.client_alpn).unwrap();
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example") }
+    }
+
+    fn named(self, name: ServerName) -> Self {
+        Self { name, ..self }
+    }
+}
+
+fn host(text: &str) -> ServerName {
+    ServerName::Host(text.parse().unwrap())
+}
+
+fn authority(name: &str) -> (Issuer<'static, KeyPair>, CertificateDer<'static>) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let root = params.self_signed(&key).unwrap().der().clone();
+    (Issuer::new(params, key), root)
+}
+
+/// Both sides of a session over `pair`, or the connecting side's error.
+pub(crate) async fn connect(peer: &Peer, pair: (Stream, Stream)) -> Result<(Stream, Stream), DialError> {
+    let accept = peer.acceptor.accept(AsIo(pair.1));
+    let (near, far) = tokio::join!(peer.client.connect(pair.0, &peer.name), accept);
+    Ok((near?, Stream::tls(far.unwrap().into())))
+}
+
+fn pair() -> (Stream, Stream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    (Stream::unix(near), Stream::unix(far))
+}
+
+async fn failure(peer: Peer) -> TlsError {
+    match connect(&peer, pair()).await {
+        Err(DialError::Tls(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_good_certificate_opens_a_session_that_carries_bytes_both_ways() {
+    for name in [host("a.example"), ServerName::Ip("192.0.2.1".parse().unwrap())] {
+        let (mut near, mut far) = connect(&Peer::good().named(name), pair()).await.unwrap();
+        let mut buf = [0; 8];
+        near.write_all(b"ping").await.unwrap();
+        assert_eq!(far.read(&mut buf).await.unwrap(), Read::Data(4));
+        far.write_all(b"pong!").await.unwrap();
+        assert_eq!(near.read(&mut buf).await.unwrap(), Read::Data(5));
+        assert_eq!((near.alpn(), near.peer_addr()), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_name_is_told_with_the_names_that_would_do() {
+    for name in [host("b.example"), ServerName::Ip("192.0.2.2".parse().unwrap())] {
+        let error = failure(Peer::good().named(name)).await;
+        assert!(matches!(error, TlsError::WrongName { .. }), "{error:?}");
+        assert!(error.to_string().contains("a.example"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_issuer_is_told_with_what_to_do() {
+    let error = failure(Peer::with(Faults { unknown_issuer: true, ..Faults::default() })).await;
+    assert!(matches!(error, TlsError::UnknownIssuer(_)), "{error:?}");
+    assert!(error.to_string().contains("add its root"), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_told_and_so_is_one_from_the_future() {
+    let error = failure(Peer::with(Faults { expired: true, ..Faults::default() })).await;
+    assert!(matches!(error, TlsError::Expired(_)), "{error:?}");
+    let error = failure(Peer::with(Faults { not_yet_valid: true, ..Faults::default() })).await;
+    assert!(matches!(error, TlsError::NotYetValid(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_application_protocol_is_agreed_on_or_the_lack_of_one_is_told() {
+    let offer = |server: &[&[u8]]| Faults {
+        server_alpn: server.iter().map(|protocol| protocol.to_vec()).collect(),
+        client_alpn: vec![b"h2", b"http/1.1"],
+        ..Faults::default()
+    };
+    let (near, far) = connect(&Peer::with(offer(&[b"http/1.1"])), pair()).await.unwrap();
+    assert_eq!((near.alpn(), far.alpn()), (Some(&b"http/1.1"[..]), Some(&b"http/1.1"[..])));
+
+    let peer = Peer::with(offer(&[b"smtp"]));
+    let (near, far) = pair();
+    let (near, _) = tokio::join!(peer.client.connect(near, &peer.name), peer.acceptor.accept(AsIo(far)));
+    assert!(matches!(near, Err(DialError::Tls(TlsError::NoCommonProtocol(_)))), "{near:?}");
+}
+
+#[tokio::test]
+async fn a_later_session_of_the_same_client_is_resumed() {
+    let peer = Peer::good();
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let (near, far) = pair();
+        let (near, far) = tokio::join!(peer.client.connect(near, &peer.name), peer.acceptor.accept(AsIo(far)));
+        let (mut near, far) = (near.unwrap(), far.unwrap());
+        kinds.push(far.get_ref().1.handshake_kind());
+        let mut far = Stream::tls(far.into());
+        far.write_all(b"!").await.unwrap();
+        assert_eq!(near.read(&mut [0; 8]).await.unwrap(), Read::Data(1));
+    }
+    assert_eq!(kinds, [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_no_tls_is_told() {
+    let (near, mut far) = pair();
+    far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    let peer = Peer::good();
+    let error = peer.client.connect(near, &peer.name).await;
+    assert!(matches!(error, Err(DialError::Tls(TlsError::NotTls(_)))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_away_in_the_handshake_is_told() {
+    let (near, far) = pair();
+    drop(far);
+    let peer = Peer::good();
+    let error = peer.client.connect(near, &peer.name).await;
+    assert!(matches!(error, Err(DialError::Tls(TlsError::Broken { .. }))), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_is_given_up_after_ten_seconds() {
+    let (near, _far) = pair();
+    let peer = Peer::good();
+    let error = peer.client.connect(near, &peer.name).await;
+    assert!(matches!(error, Err(DialError::Tls(TlsError::Timeout { .. }))), "{error:?}");
+}
+
+#[test]
+fn a_root_that_is_no_certificate_and_the_lack_of_any_root_are_told() {
+    let garbage = CertificateDer::from(vec![1, 2, 3]);
+    assert!(matches!(TlsClient::new(Roots::Only(vec![garbage.clone()]), &[]), Err(TlsError::Setup(_))));
+    assert!(matches!(TlsClient::new(Roots::PlatformAnd(vec![garbage]), &[]), Err(TlsError::Setup(_))));
+    assert!(matches!(TlsClient::new(Roots::Only(Vec::new()), &[]), Err(TlsError::Setup(_))));
+}
+
+#[tokio::test]
+async fn an_extra_root_is_trusted_beside_those_of_the_system() {
+    let (_, root) = authority("root of a test");
+    assert!(TlsClient::new(Roots::PlatformAnd(vec![root]), &[]).is_ok());
+}
