@@ -1,0 +1,21 @@
+//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::run::RunArgs;
+use super::{Common, refuse};
+use crate::config::{self, Effective};
+
+/// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
+pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
+    match config::load(&args.config, &common.state()) {
+        Ok(plan) => {
+            eprintln!("{} is valid", args.config.display());
+            // A reader that closes early (head) has seen what it wanted.
+            let _ = write!(std::io::stdout(), "{}", Effective(&plan));
+            ExitCode::SUCCESS
+        }
+        Err(errors) => refuse(&errors),
+    }
+}

@@ -1,0 +1,55 @@
+//! Explain: `byway explain URL [-c byway.toml]`: what each listener would do with a request, and why.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Common, EXIT_CONFIG, refuse};
+use crate::config::{self, File, Plan, ProxyFlags};
+use crate::route::explain::{Question, explain};
+
+/// The request, and the config that it would meet.
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443
+    url: String,
+    /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without options
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Who would ask
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+/// Prints one paragraph a listener on stdout. Exit code 0 whatever the answer; 2 if the question cannot be read.
+pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
+    let question = match Question::parse(&args.url, args.user.as_deref()) {
+        Ok(question) => question,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match plan(args, common) {
+        Ok(plan) => {
+            let answer = explain(plan, &question);
+            let _ = write!(std::io::stdout(), "{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(errors) => refuse(&errors),
+    }
+}
+
+fn plan(args: &ExplainArgs, common: &Common) -> Result<Plan, config::ConfigErrors> {
+    let beside = PathBuf::from("byway.toml");
+    match &args.config {
+        Some(path) => config::load(path, &common.state()),
+        None if beside.exists() => config::load(&beside, &common.state()),
+        None => {
+            let listen = vec!["127.0.0.1:1080".into()];
+            config::from_flags(&File::for_proxy(ProxyFlags { listen, ..ProxyFlags::default() }), &common.state())
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Diff: what a reload changes.
+//!
+//! In:    the Plan in force and the Plan to come.
+//! Out:   listeners, routes and upstreams, each added, removed, changed or kept, and the names of changed settings.
+//! Never: decides what happens to connections; it only says what is the same.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::bind::Bind;
+use super::plan::{EdgePlan, ListenerPlan, Plan, Role, RoutePlan};
+
+/// What differs between two Plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// By address. A listener is changed if its role, limits or name did; changes of its routes are told there. Those on
+    /// port 0 are told apart by their order.
+    pub listeners: Changes<Bind>,
+    /// By edge and name.
+    pub routes: Changes<RouteKey>,
+    /// By id; an upstream's id says everything about it, so that none is ever changed.
+    pub upstreams: Changes<Arc<str>>,
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`.
+    pub settings: Vec<&'static str>,
+}
+
+/// Keys of one kind, each list in the order of its Plan; what is removed is in the order of the old one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes<K> {
+    /// Only in the new Plan.
+    pub added: Vec<K>,
+    /// Only in the old Plan.
+    pub removed: Vec<K>,
+    /// In both, and different.
+    pub changed: Vec<K>,
+    /// In both, and the same.
+    pub kept: Vec<K>,
+}
+
+/// What tells routes apart: two edges may name theirs alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteKey {
+    /// The name of the edge, or its first address if it has none.
+    pub edge: Arc<str>,
+    /// The name of the route.
+    pub route: Arc<str>,
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.route, self.edge)
+    }
+}
+
+impl Diff {
+    /// What changes when `new` takes the place of `old`.
+    pub fn between(old: &Plan, new: &Plan) -> Self {
+        let old_edges = edges(old, &HashMap::new());
+        let old_labels = labels_by_bind(&old_edges);
+        let new_edges = edges(new, &old_labels);
+        Self {
+            listeners: Changes::between(&listeners(old), &listeners(new), |a, b| same_listener(a, b), |(bind, _)| bind),
+            routes: Changes::between(&routes(&old_edges), &routes(&new_edges), |a, b| a == b, |key| key),
+            upstreams: Changes::between(&upstreams(old), &upstreams(new), |a, b| a == b, |key| key),
+            settings: changed_settings(old, new),
+        }
+    }
+
+    /// Whether the Plans do the same.
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty() && self.settings.is_empty()
+    }
+}
+
+impl<K> Changes<K> {
+    /// Whether everything is kept.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    fn between<I: Hash + Eq + Clone, V>(
+        old: &[(I, V)],
+        new: &[(I, V)],
+        same: impl Fn(&V, &V) -> bool,
+        key: impl Fn(I) -> K,
+    ) -> Self {
+        let before: HashMap<&I, &V> = old.iter().map(|(id, value)| (id, value)).collect();
+        let after: HashSet<&I> = new.iter().map(|(id, _)| id).collect();
+        let mut changes = Self { added: Vec::new(), removed: Vec::new(), changed: Vec::new(), kept: Vec::new() };
+        for (id, value) in new {
+            let list = match before.get(id) {
+                None => &mut changes.added,
+                Some(earlier) if same(earlier, value) => &mut changes.kept,
+                Some(_) => &mut changes.changed,
+            };
+            list.push(key(id.clone()));
+        }
+        changes.removed = old.iter().filter(|(id, _)| !after.contains(id)).map(|(id, _)| key(id.clone())).collect();
+        changes
+    }
+}
+
+/// Each listener by its address and how many with that address came before it.
+fn listeners(plan: &Plan) -> Vec<((Bind, usize), &ListenerPlan)> {
+    let mut counts: HashMap<&Bind, usize> = HashMap::new();
+    let numbered = plan.listeners.iter().map(|listener| {
+        let count = counts.entry(&listener.bind).or_default();
+        *count += 1;
+        ((listener.bind.clone(), *count), listener)
+    });
+    numbered.collect()
+}
+
+fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
+    let role = match (&a.role, &b.role) {
+        (Role::Edge(a), Role::Edge(b)) => a.trusted_proxies == b.trusted_proxies && a.max_body == b.max_body,
+        (a, b) => a == b,
+    };
+    role && a.name == b.name && a.limits == b.limits
+}
+
+/// An edge of a Plan: what it is called in keys, and where it listens.
+struct EdgeOf<'p> {
+    label: Arc<str>,
+    binds: Vec<&'p Bind>,
+    plan: &'p Arc<EdgePlan>,
+}
+
+/// The edges of `plan`, called as in the old Plan where they share an address with one of its edges.
+fn edges<'p>(plan: &'p Plan, old_labels: &HashMap<&Bind, Arc<str>>) -> Vec<EdgeOf<'p>> {
+    let mut edges: Vec<EdgeOf<'p>> = Vec::new();
+    for listener in &plan.listeners {
+        let Role::Edge(edge) = &listener.role else { continue };
+        match edges.iter_mut().find(|known| Arc::ptr_eq(known.plan, edge)) {
+            Some(known) => known.binds.push(&listener.bind),
+            None => edges.push(EdgeOf { label: listener.name.clone(), binds: vec![&listener.bind], plan: edge }),
+        }
+    }
+    let mut taken = HashSet::new();
+    for edge in &mut edges {
+        let earlier = edge.binds.iter().find_map(|bind| old_labels.get(bind));
+        if let Some(label) = earlier.filter(|label| taken.insert(Arc::clone(label))) {
+            edge.label = Arc::clone(label);
+        }
+    }
+    edges
+}
+
+fn labels_by_bind<'p>(edges: &[EdgeOf<'p>]) -> HashMap<&'p Bind, Arc<str>> {
+    let labels = edges.iter().flat_map(|edge| edge.binds.iter().map(|bind| (*bind, edge.label.clone())));
+    labels.collect()
+}
+
+fn routes<'p>(edges: &[EdgeOf<'p>]) -> Vec<(RouteKey, &'p RoutePlan)> {
+    let mut all = Vec::new();
+    for edge in edges {
+        let key = |route: &RoutePlan| RouteKey { edge: edge.label.clone(), route: route.name.clone() };
+        all.extend(edge.plan.routes.iter().map(|route| (key(route), &**route)));
+    }
+    all
+}
+
+fn upstreams(plan: &Plan) -> Vec<(Arc<str>, ())> {
+    let mut seen = HashSet::new();
+    let edges = edges(plan, &HashMap::new());
+    let routes = edges.iter().flat_map(|edge| &edge.plan.routes);
+    let ids = routes.flat_map(|route| &route.upstreams).map(|upstream| upstream.id.clone());
+    ids.filter(|id| seen.insert(id.clone())).map(|id| (id, ())).collect()
+}
+
+fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    let parts = [
+        ("workers", old.workers == new.workers),
+        ("drain", old.drain == new.drain),
+        ("dial", old.dial == new.dial),
+        ("limits", old.limits == new.limits),
+        ("pool", old.pool == new.pool),
+        ("spill", old.spill == new.spill),
+    ];
+    parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listeners.print(f, "listener")?;
+        self.routes.print(f, "route")?;
+        self.upstreams.print(f, "upstream")?;
+        for name in &self.settings {
+            writeln!(f, "changed  {name}")?;
+        }
+        let kept = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (listeners, routes) = (kept(self.listeners.kept.len(), "listener"), kept(self.routes.kept.len(), "route"));
+        writeln!(f, "kept     {listeners}, {routes}, {}", kept(self.upstreams.kept.len(), "upstream"))
+    }
+}
+
+impl<K: fmt::Display> Changes<K> {
+    fn print(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        for (word, keys) in [("added  ", &self.added), ("removed", &self.removed), ("changed", &self.changed)] {
+            for key in keys {
+                writeln!(f, "{word}  {what} {key}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! Effective: a Plan printed back as a commented config file, for `byway check`.
+//!
+//! In:    a Plan.
+//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords.
+//! Never: prints a password: `***` stands in its place.
+
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::plan::{
+    Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan, Role, RoutePlan, Rule, SpillMode,
+    Verdict,
+};
+use super::resolve::derived_route_name;
+use super::units::{Bytes, Period};
+
+/// Prints the Plan in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Effective<'p>(pub &'p Plan);
+
+impl Display for Effective<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        writeln!(f, "# Every value in force. Passwords are shown as ***.")?;
+        writeln!(f, "# State is kept in {}", quoted(plan.state.display()))?;
+        writeln!(f, "workers = {}  # threads that serve", plan.workers)?;
+        settings(f, plan)?;
+        limits(f, plan)?;
+        pool_and_spill(f, plan)?;
+        for section in sections(plan) {
+            self.section(f, section)?;
+        }
+        Ok(())
+    }
+}
+
+impl Effective<'_> {
+    fn section(&self, f: &mut fmt::Formatter<'_>, listeners: &[ListenerPlan]) -> fmt::Result {
+        let Some(first) = listeners.first() else { return Ok(()) };
+        let kind = match &first.role {
+            Role::Edge(_) => "edge",
+            Role::Egress(_) => "proxy",
+            Role::Forward(_) => "tcp",
+        };
+        writeln!(f, "\n[[{kind}]]")?;
+        if listeners.iter().any(|listener| *listener.name != *listener.bind.to_string()) {
+            writeln!(f, "name = {}", quoted(&first.name))?;
+        }
+        writeln!(f, "listen = {}", list(listeners.iter().map(|listener| &listener.bind)))?;
+        match &first.role {
+            Role::Edge(plan) => edge(f, plan),
+            Role::Egress(plan) => egress(f, plan, listeners),
+            Role::Forward(plan) => forward(f, plan),
+        }
+    }
+}
+
+/// Listeners that share a role stand side by side, as one section wrote them.
+fn sections(plan: &Plan) -> impl Iterator<Item = &[ListenerPlan]> {
+    plan.listeners.chunk_by(|a, b| match (&a.role, &b.role) {
+        (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
+        (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
+        (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    })
+}
+
+fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    writeln!(f, "\n[drain]  # how Byway leaves")?;
+    writeln!(f, "deadline = \"{}\"  # for open connections to finish", Period(plan.drain))?;
+    writeln!(f, "\n[dial]  # how connections to targets are opened")?;
+    let family = match plan.dial.family {
+        Family::Any => "any",
+        Family::V4 => "4",
+        Family::V6 => "6",
+    };
+    writeln!(f, "family = \"{family}\"")?;
+    match plan.dial.local_address {
+        Some(ip) => writeln!(f, "local_address = \"{ip}\"")?,
+        None => writeln!(f, "# local_address: the system chooses")?,
+    }
+    writeln!(
+        f,
+        "connect_timeout = \"{}\"  # for all addresses of a target together",
+        Period(plan.dial.connect_timeout)
+    )?;
+    writeln!(f, "attempt_delay = \"{}\"  # then the next address is tried beside it", Period(plan.dial.attempt_delay))
+}
+
+fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    let limits = &plan.limits;
+    writeln!(f, "\n[limits]  # what a downstream may take")?;
+    writeln!(f, "connections = {}  # open at once on one listener", limits.connections)?;
+    writeln!(f, "connections_per_peer = {}  # of them, from one address", limits.connections_per_peer)?;
+    writeln!(f, "handshake_timeout = \"{}\"", Period(limits.handshake_timeout))?;
+    writeln!(f, "head_bytes = \"{}\"  # the longest head", Bytes(limits.head_bytes as u64))?;
+    writeln!(f, "head_fields = {}  # the most fields in it", limits.head_fields)?;
+    writeln!(f, "head_timeout = \"{}\"  # from its first byte to its last", Period(limits.head_timeout))?;
+    writeln!(f, "keep_alive = \"{}\"  # for the next request", Period(limits.keep_alive))?;
+    writeln!(f, "body_progress = \"{}\"  # the longest pause in a body", Period(limits.body_progress))?;
+    writeln!(f, "first_byte = \"{}\"  # for an upstream to begin its answer", Period(limits.first_byte))?;
+    writeln!(f, "max_body = {}  # the longest request body", ceiling(limits.max_body))?;
+    writeln!(f, "half_closed_idle = \"{}\"  # once one side has finished", Period(limits.half_closed_idle))?;
+    writeln!(f, "requests_per_connection = {}", limits.requests_per_connection)
+}
+
+fn pool_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    let (pool, spill) = (&plan.pool, &plan.spill);
+    writeln!(f, "\n[pool]  # connections kept to upstreams")?;
+    writeln!(f, "max_total = {}", pool.max_total)?;
+    writeln!(f, "max_per_origin = {}", pool.max_per_origin)?;
+    writeln!(f, "idle_timeout = \"{}\"", Period(pool.idle_timeout))?;
+    writeln!(f, "queue = {}  # requests that may wait for a connection", pool.queue)?;
+    writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;
+    writeln!(f, "\n[spill]  # bytes parked on disk for slow readers")?;
+    writeln!(f, "directory = {}", quoted(spill.directory.display()))?;
+    writeln!(f, "memory = \"{}\"  # of a stream, before the disk is used", Bytes(spill.memory))?;
+    writeln!(f, "per_stream = \"{}\"  # on disk", Bytes(spill.per_stream))?;
+    match spill.per_node {
+        Some(bytes) => writeln!(f, "per_node = \"{}\"  # on disk, all streams together", Bytes(bytes))?,
+        None => writeln!(f, "# per_node: the smaller of 10GiB and a fifth of the free disk")?,
+    }
+    writeln!(f, "mode = \"{}\"", if spill.mode == SpillMode::Auto { "auto" } else { "off" })
+}
+
+fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {
+    writeln!(f, "trusted_proxies = {}", list(&plan.trusted_proxies))?;
+    writeln!(f, "max_body = {}", ceiling(plan.max_body))?;
+    plan.routes.iter().try_for_each(|plan| route(f, plan))
+}
+
+fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
+    writeln!(f, "\n[[edge.route]]")?;
+    if *plan.name != *derived_route_name(&plan.hosts, plan.path.as_ref()) {
+        writeln!(f, "name = {}", quoted(&plan.name))?;
+    }
+    match plan.hosts.as_slice() {
+        [] => writeln!(f, "# hosts: every host")?,
+        hosts => writeln!(f, "hosts = {}", list(hosts))?,
+    }
+    match &plan.path {
+        Some(path) => writeln!(f, "path = {}", quoted(path))?,
+        None => writeln!(f, "# path: every path")?,
+    }
+    writeln!(f, "to = {}", list(plan.upstreams.iter().map(|upstream| &upstream.id)))?;
+    writeln!(f, "host = \"{}\"", if plan.host == HostMode::Keep { "keep" } else { "upstream" })?;
+    writeln!(f, "max_body = {}", ceiling(plan.max_body))
+}
+
+fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[ListenerPlan]) -> fmt::Result {
+    if plan.users.is_empty() {
+        let open = listeners.iter().any(|listener| !listener.bind.is_local());
+        writeln!(f, "open_to_the_world = {open}")?;
+        writeln!(f, "# users: everybody who can reach it")?;
+    } else {
+        writeln!(f, "users = [")?;
+        for user in &plan.users {
+            writeln!(f, "  {{ name = {}, password = \"{}\" }},", quoted(&user.name), user.password)?;
+        }
+        writeln!(f, "]")?;
+    }
+    match plan.stream_limit {
+        Some(rate) => writeln!(f, "stream_limit = \"{rate}\"  # of one stream, each way")?,
+        None => writeln!(f, "# stream_limit: none")?,
+    }
+    let default = if plan.default == Verdict::Allow { "allow" } else { "deny" };
+    writeln!(f, "default = \"{default}\"  # for what no rule matches")?;
+    plan.rules.iter().try_for_each(|plan| rule(f, plan))
+}
+
+fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule) -> fmt::Result {
+    writeln!(f, "\n[[proxy.rule]]  # {}", plan.number)?;
+    match &plan.action {
+        Action::Allow => writeln!(f, "action = \"allow\"")?,
+        Action::Deny => writeln!(f, "action = \"deny\"")?,
+        Action::Via(parent) => writeln!(f, "action = \"via\"\nvia = {}", quoted(parent))?,
+    }
+    let ports: Vec<String> = plan.ports.iter().map(port_range).collect();
+    criterion(f, "host", &plan.hosts)?;
+    criterion(f, "suffix", &plan.suffixes)?;
+    criterion(f, "cidr", &plan.cidrs)?;
+    criterion(f, "port", &ports)?;
+    criterion(f, "user", &plan.users)
+}
+
+fn port_range(range: &RangeInclusive<u16>) -> String {
+    match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{}-{}", range.start(), range.end()),
+    }
+}
+
+fn criterion(f: &mut fmt::Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
+    match values {
+        [] => Ok(()),
+        values => writeln!(f, "{key} = {}", list(values)),
+    }
+}
+
+fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
+    writeln!(f, "to = {}", quoted(&plan.to))
+}
+
+fn ceiling(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "\"none\"".to_owned(), |bytes| format!("\"{}\"", Bytes(bytes)))
+}
+
+fn list(values: impl IntoIterator<Item = impl Display>) -> String {
+    let quoted: Vec<String> = values.into_iter().map(quoted).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A basic string of TOML.
+fn quoted(value: impl Display) -> String {
+    let mut out = String::from("\"");
+    for c in value.to_string().chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out += &format!("\\u{:04X}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}

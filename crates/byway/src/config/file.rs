@@ -1,0 +1,309 @@
+//! File: a config as it was written, everything optional.
+//!
+//! In:    the sections of a `byway.toml`, or the flags of `byway edge` and `byway proxy`.
+//! Out:   plain fields, each value with the place it was written at.
+//! Never: knows what a value means: addresses, sizes and patterns stay text until `resolve` reads them.
+
+use super::place::{At, Place, Text};
+use super::secret::Secret;
+
+/// A whole config file. At least one `[[edge]]`, `[[proxy]]` or `[[tcp]]` is needed.
+///
+/// Relative paths in it start at the folder of the file.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// `workers`: threads that serve, 1 to 1024. Default: as many cores as the process may use.
+    pub workers: Option<At<u64>>,
+    /// `[drain]`: how Byway leaves.
+    pub drain: Drain,
+    /// `[dial]`: how connections to targets are opened.
+    pub dial: Dial,
+    /// `[limits]`: what a downstream may take.
+    pub limits: Limits,
+    /// `[pool]`: connections kept to upstreams.
+    pub pool: Pool,
+    /// `[spill]`: bytes parked on disk for slow readers.
+    pub spill: Spill,
+    /// `[[edge]]`: reverse proxies.
+    pub edge: Vec<At<Edge>>,
+    /// `[[proxy]]`: exits for people and programs (SOCKS and HTTP on one port).
+    pub proxy: Vec<At<Egress>>,
+    /// `[[tcp]]`: plain forwards of TCP connections.
+    pub tcp: Vec<At<Tcp>>,
+}
+
+/// `[drain]`.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    /// `deadline`: how long open connections may finish after a stop; what is left then is closed. `"0s"` closes at
+    /// once. Default `"30s"`.
+    pub deadline: Option<Text>,
+}
+
+/// `[dial]`.
+#[derive(Clone, Debug, Default)]
+pub struct Dial {
+    /// `family`: `"any"`, `"4"` for IPv4 only or `"6"` for IPv6 only. Default `"any"`.
+    pub family: Option<Text>,
+    /// `local_address`: the address connections start from, such as `"192.0.2.1"`. Default: the system chooses.
+    pub local_address: Option<Text>,
+    /// `connect_timeout`: for the whole target, all its addresses together. Default `"10s"`.
+    pub connect_timeout: Option<Text>,
+    /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC 8305), `"10ms"` to
+    /// `"10s"`. Default `"250ms"`.
+    pub attempt_delay: Option<Text>,
+}
+
+/// `[limits]`. None of them may be zero.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// `connections`: open at once on one listener. Default 10000.
+    pub connections: Option<At<u64>>,
+    /// `connections_per_peer`: open at once from one address on one listener. Default 1024, or `connections` if less.
+    pub connections_per_peer: Option<At<u64>>,
+    /// `handshake_timeout`: for the first bytes of a SOCKS greeting or a TLS handshake to be complete. Default `"10s"`.
+    pub handshake_timeout: Option<Text>,
+    /// `head_bytes`: the longest request or response head, `"1KiB"` to `"16MiB"`. Default `"64KiB"`.
+    pub head_bytes: Option<Text>,
+    /// `head_fields`: the most fields in a head, 1 to 10000. Default 128.
+    pub head_fields: Option<At<u64>>,
+    /// `head_timeout`: from the first byte of a head to its last. Default `"30s"`.
+    pub head_timeout: Option<Text>,
+    /// `keep_alive`: how long an idle connection waits for its next request. Default `"60s"`.
+    pub keep_alive: Option<Text>,
+    /// `body_progress`: the longest pause within a body. Default `"60s"`.
+    pub body_progress: Option<Text>,
+    /// `first_byte`: how long an upstream may take to begin its answer. Default `"60s"`.
+    pub first_byte: Option<Text>,
+    /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default `"none"`.
+    pub max_body: Option<Text>,
+    /// `half_closed_idle`: how long a connection that one side has finished may carry nothing. Default `"10m"`.
+    pub half_closed_idle: Option<Text>,
+    /// `requests_per_connection`: then the connection is closed after its answer. Default 10000.
+    pub requests_per_connection: Option<At<u64>>,
+}
+
+/// `[pool]`. None of its values may be zero.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    /// `max_total`: connections to all upstreams together, idle ones included. Default 1024.
+    pub max_total: Option<At<u64>>,
+    /// `max_per_origin`: connections to one upstream. Default 128, or `max_total` if less.
+    pub max_per_origin: Option<At<u64>>,
+    /// `idle_timeout`: how long an idle connection is kept; below the 5 s after which many origins close theirs.
+    /// Default `"4s"`.
+    pub idle_timeout: Option<Text>,
+    /// `queue`: requests that wait for a connection; further ones get 503 at once. Default 1024.
+    pub queue: Option<At<u64>>,
+    /// `queue_wait`: the longest wait in that queue. Default `"5s"`.
+    pub queue_wait: Option<Text>,
+}
+
+/// `[spill]`.
+#[derive(Clone, Debug, Default)]
+pub struct Spill {
+    /// `directory`: on a real disk; a tmpfs would spill memory into memory. Default: `spill` in the state folder.
+    pub directory: Option<Text>,
+    /// `memory`: bytes of a stream held in memory before the disk is used, `"4KiB"` to `"1GiB"`. Default `"256KiB"`.
+    pub memory: Option<Text>,
+    /// `per_stream`: bytes of one stream on disk; then its sender has to wait. Default `"1GiB"`.
+    pub per_stream: Option<Text>,
+    /// `per_node`: bytes of all streams on disk. Default: the smaller of 10 GiB and a fifth of the free disk.
+    pub per_node: Option<Text>,
+    /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default `"auto"`.
+    pub mode: Option<Text>,
+}
+
+/// `[[edge]]`: a reverse proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    /// `name`: for logs and metrics. Default: the address of each listener.
+    pub name: Option<Text>,
+    /// `listen`: one address or several: `"127.0.0.1:8080"`, `":8080"` for every address, `"unix:/run/x.sock"`. Needed.
+    pub listen: Option<At<Vec<Text>>>,
+    /// `trusted_proxies`: networks whose `Forwarded` and `X-Forwarded-*` fields are believed. Default: none.
+    pub trusted_proxies: Option<At<Vec<Text>>>,
+    /// `max_body`: as in `[limits]`, for this edge. Default: what `[limits]` says.
+    pub max_body: Option<Text>,
+    /// `[[edge.route]]`: tried in their order. At least one is needed.
+    pub route: Vec<At<Route>>,
+}
+
+/// `[[edge.route]]`: which requests go to which upstreams.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// `name`: for logs, metrics and reload; unique in its edge. Default: its hosts and path.
+    pub name: Option<Text>,
+    /// `hosts`: `"app.example.com"`, `"*.example.com"` for every name below it, or an address. Default: every host.
+    pub hosts: Option<At<Vec<Text>>>,
+    /// `path`: a regular expression over the canonical path; begin it with `^` to match from the start. Default: every
+    /// path.
+    pub path: Option<Text>,
+    /// `to`: one upstream or several: `"127.0.0.1:9001"`, `"http://name:80"`, `"https://name"`, `"unix:/run/app.sock"`.
+    /// Needed.
+    pub to: Option<At<Vec<Text>>>,
+    /// `host`: `"keep"` passes the request's Host on, `"upstream"` sends the upstream's own. Default `"keep"`.
+    pub host: Option<Text>,
+    /// `max_body`: as in `[limits]`, for this route. Default: what the edge says.
+    pub max_body: Option<Text>,
+}
+
+/// `[[proxy]]`: an exit that speaks SOCKS and HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct Egress {
+    /// `name`: for logs and metrics. Default: the address of each listener.
+    pub name: Option<Text>,
+    /// `listen`: as for an edge. Other than loopback and Unix sockets need `users` or `open_to_the_world`. Needed.
+    pub listen: Option<At<Vec<Text>>>,
+    /// `users`: who may use it. Default: everybody who can reach it.
+    pub users: Option<At<Vec<At<User>>>>,
+    /// `open_to_the_world`: says in words that a public listener without users is meant. Default false.
+    pub open_to_the_world: Option<At<bool>>,
+    /// `stream_limit`: bytes per second of one stream, each way: `"25MiB/s"` or `"200Mbit/s"`. Default: no limit.
+    pub stream_limit: Option<Text>,
+    /// `default`: `"allow"` or `"deny"`, for what no rule matches. Default `"allow"`.
+    pub default: Option<Text>,
+    /// `[[proxy.rule]]`: tried in their order, the first that matches decides.
+    pub rule: Vec<At<Rule>>,
+}
+
+/// One of the `users` of a `[[proxy]]`. One of `password` and `password_file` is needed.
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    /// `name`: 1 to 255 bytes, without a colon; unique in its section. Needed.
+    pub name: Option<Text>,
+    /// `password`: 1 to 255 bytes.
+    pub password: Option<At<Secret>>,
+    /// `password_file`: a file whose first line is the password.
+    pub password_file: Option<Text>,
+}
+
+/// `[[proxy.rule]]`. A rule matches if the target is in one of `host`, `suffix` or `cidr` (or none of them is given),
+/// and the port is in `port` (or none is given), and the user is in `user` (or none is given).
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// `action`: `"allow"`, `"deny"`, or `"via"` to go through a parent. Needed.
+    pub action: Option<Text>,
+    /// `via`: the parent: `"socks5://user:password@host:port"` or `"http://host:port"`. Needed with, and only with,
+    /// `action = "via"`.
+    pub via: Option<At<Secret>>,
+    /// `host`: exact names.
+    pub host: Option<At<Vec<Text>>>,
+    /// `suffix`: names together with everything below them.
+    pub suffix: Option<At<Vec<Text>>>,
+    /// `cidr`: networks and addresses, such as `"10.0.0.0/8"` and `"::1"`.
+    pub cidr: Option<At<Vec<Text>>>,
+    /// `port`: ports and ranges of them, such as `443` and `"8000-8999"`.
+    pub port: Option<At<Vec<Text>>>,
+    /// `user`: names of `users`.
+    pub user: Option<At<Vec<Text>>>,
+}
+
+/// `[[tcp]]`: forwards TCP connections to one target.
+#[derive(Clone, Debug, Default)]
+pub struct Tcp {
+    /// `name`: for logs and metrics. Default: the address of each listener.
+    pub name: Option<Text>,
+    /// `listen`: as for an edge. Needed.
+    pub listen: Option<At<Vec<Text>>>,
+    /// `to`: `"10.0.0.5:22"`, `"name:22"` or `"unix:/run/x.sock"`. Needed.
+    pub to: Option<Text>,
+}
+
+/// What `byway proxy` was given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyFlags {
+    /// `--listen`, each as in a file.
+    pub listen: Vec<String>,
+    /// `--user NAME:PASSWORD`, each.
+    pub users: Vec<String>,
+    /// `--allow`, each `HOST`, `.SUFFIX` or `NETWORK`, with `:PORT` or `:FROM-TO` behind it or alone. A
+    /// network opens what is denied by default; it denies nothing else.
+    pub allow: Vec<String>,
+    /// `--deny`, each in the same form; decided before `--allow`.
+    pub deny: Vec<String>,
+    /// `--stream-limit`.
+    pub stream_limit: Option<String>,
+    /// `--open-to-the-world`.
+    pub open_to_the_world: bool,
+}
+
+impl File {
+    /// What `byway edge --from … --to …` means: one edge with one route for everything.
+    pub fn for_edge(from: Vec<String>, to: Vec<String>) -> Self {
+        let route = Route { to: Some(flags("--to", to)), ..Route::default() };
+        let edge = Edge {
+            listen: Some(flags("--from", from)),
+            route: vec![At::new(route, Place::flag("--to", ""))],
+            ..Edge::default()
+        };
+        Self { edge: vec![At::new(edge, Place::flag("--from", ""))], ..Self::default() }
+    }
+
+    /// What `byway proxy …` means: one exit.
+    pub fn for_proxy(given: ProxyFlags) -> Self {
+        let users = given.users.iter().map(|text| user_flag(text)).collect::<Vec<_>>();
+        let denied = given.deny.iter().map(|text| rule_flag("deny", "--deny", text));
+        let allowed = given.allow.iter().map(|text| rule_flag("allow", "--allow", text));
+        let egress = Egress {
+            listen: Some(flags("--listen", given.listen)),
+            users: Some(At::new(users, Place::flag("--user", ""))),
+            open_to_the_world: Some(At::new(given.open_to_the_world, Place::flag("--open-to-the-world", ""))),
+            stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
+            rule: denied.chain(allowed).collect(),
+            ..Egress::default()
+        };
+        Self { proxy: vec![At::new(egress, Place::flag("--listen", ""))], ..Self::default() }
+    }
+}
+
+fn flag(name: &'static str, text: String) -> Text {
+    let place = Place::flag(name, &text);
+    At::new(text, place)
+}
+
+fn flags(name: &'static str, texts: Vec<String>) -> At<Vec<Text>> {
+    At::new(texts.into_iter().map(|text| flag(name, text)).collect(), Place::flag(name, ""))
+}
+
+/// `name:password`; without a colon the password is missing, which `resolve` says.
+fn user_flag(text: &str) -> At<User> {
+    let (name, password) = text.split_once(':').map_or((text, None), |(name, password)| (name, Some(password)));
+    let place = Place::flag("--user", &if password.is_some() { format!("{name}:***") } else { name.to_owned() });
+    let user = User {
+        name: Some(At::new(name.to_owned(), place.clone())),
+        password: password.map(|password| At::new(Secret::new(password), place.clone())),
+        password_file: None,
+    };
+    At::new(user, place)
+}
+
+/// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is shows in its form, so
+/// that `resolve` can judge it as it judges a file.
+fn rule_flag(action: &str, name: &'static str, text: &str) -> At<Rule> {
+    let place = Place::flag(name, text);
+    let one = |text: &str| Some(At::new(vec![At::new(text.to_owned(), place.clone())], place.clone()));
+    let (target, ports) = split_ports(text);
+    let mut rule = Rule { action: Some(At::new(action.to_owned(), place.clone())), ..Rule::default() };
+    rule.port = ports.and_then(one);
+    match target {
+        "" if ports.is_some() => {}
+        network if network.contains(['/', ':']) || network.parse::<std::net::IpAddr>().is_ok() => {
+            rule.cidr = one(network)
+        }
+        suffix if suffix.starts_with('.') => rule.suffix = one(suffix),
+        host => rule.host = one(host),
+    }
+    At::new(rule, place)
+}
+
+/// Splits ports from what stands before them; IPv6 has to be in brackets to carry ports.
+fn split_ports(text: &str) -> (&str, Option<&str>) {
+    if let Some((inner, rest)) = text.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        return (inner, rest.strip_prefix(':'));
+    }
+    match text.rsplit_once(':') {
+        Some((target, ports)) if !target.contains(':') => (target, Some(ports)),
+        _ => (text, None),
+    }
+}

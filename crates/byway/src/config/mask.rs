@@ -1,0 +1,112 @@
+//! Mask: hides the passwords of a config file before error messages show its lines.
+//!
+//! In:    the text of a config file, right or wrong.
+//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password stands.
+//! Never: needs the text to parse: it has to work on the file that holds the mistake.
+
+/// `text` with the values of `password` keys and the passwords in URLs replaced by stars, character for character and
+/// byte for byte, so that places in the text stay the same.
+pub(super) fn mask_secrets(text: &str) -> String {
+    let mut hidden = vec![false; text.len()];
+    hide_password_keys(text, &mut hidden);
+    hide_url_passwords(text, &mut hidden);
+    text.char_indices().map(|(at, c)| if hidden[at] { star(c) } else { c }).collect()
+}
+
+/// A star as many bytes long as `c`, because places are counted in bytes. Line ends stay: lines are counted too.
+fn star(c: char) -> char {
+    match c.len_utf8() {
+        _ if c == '\n' || c == '\r' => c,
+        1 => '*',
+        2 => '\u{d7}',   // ×
+        3 => '\u{2217}', // ∗
+        _ => '\u{1f7b6}',
+    }
+}
+
+/// `password = "…"` and `"password" = …`, also in inline tables and over several lines.
+fn hide_password_keys(text: &str, hidden: &mut [bool]) {
+    const BLANK: [char; 2] = [' ', '\t'];
+    for (at, key) in text.match_indices("password") {
+        let after = at + key.len();
+        let rest = text[after..].trim_start_matches(['"', '\'']).trim_start_matches(BLANK);
+        let Some(value) = rest.strip_prefix('=') else { continue };
+        let value = value.trim_start_matches(BLANK);
+        let start = text.len() - value.len();
+        let (from, to) = value_range(value);
+        hidden[start + from..start + to].fill(true);
+    }
+}
+
+/// The inside of a quoted value, or a bare one up to what ends it.
+fn value_range(value: &str) -> (usize, usize) {
+    for quote in ["\"\"\"", "'''", "\"", "'"] {
+        if let Some(inner) = value.strip_prefix(quote) {
+            let from = quote.len();
+            return (from, from + closing_quote(inner, quote));
+        }
+    }
+    (0, value.find([',', '}', ']', '#', '\n']).unwrap_or(value.len()))
+}
+
+/// Where `quote` closes what it opened. A single one that never closes runs to the end of its line, a triple one to the
+/// end of the text.
+fn closing_quote(inner: &str, quote: &str) -> usize {
+    let (escapes, one_line) = (quote.starts_with('"'), quote.len() == 1);
+    let mut escaped = false;
+    for (at, c) in inner.char_indices() {
+        let closes = !escaped && inner[at..].starts_with(quote);
+        if closes || (one_line && c == '\n') {
+            return at;
+        }
+        escaped = escapes && c == '\\' && !escaped;
+    }
+    inner.len()
+}
+
+/// `scheme://user:password@host`.
+fn hide_url_passwords(text: &str, hidden: &mut [bool]) {
+    for (at, sign) in text.match_indices("://") {
+        let start = at + sign.len();
+        let rest = &text[start..];
+        let url = &rest[..rest.find(['"', '\'', '\n']).unwrap_or(rest.len())];
+        let Some((user_info, _)) = url.rsplit_once('@') else { continue };
+        let Some(colon) = user_info.find(':') else { continue };
+        hidden[start + colon + 1..start + user_info.len()].fill(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_become_stars_and_everything_else_stays() {
+        for (text, masked) in [
+            (r#"users = [{ name = "a", password = "hunter2" }]"#, r#"users = [{ name = "a", password = "*******" }]"#),
+            (r#"password="a\"b" # c"#, r#"password="****" # c"#),
+            (r#"password = "a\\" # b"#, r#"password = "***" # b"#),
+            ("password = 'abc', x", "password = '***', x"),
+            ("password = 1234 }", "password = *****}"),
+            ("password = \"open\nname = 1", "password = \"****\nname = 1"),
+            ("password =\nname = \"a\"", "password =\nname = \"a\""),
+            (r#""password" = """pw""""#, r#""password" = """**""""#),
+            ("password = \"\"\"a\nb\"c\"\"\" # d", "password = \"\"\"*\n***\"\"\" # d"),
+            ("password = '''\na\r\n", "password = '''\n*\r\n"),
+            (r#"password_file = "/etc/x""#, r#"password_file = "/etc/x""#),
+            (r#"via = "socks5://u:p@w@h:1""#, r#"via = "socks5://u:***@h:1""#),
+            (r#"to = "http://a:1""#, r#"to = "http://a:1""#),
+        ] {
+            assert_eq!(mask_secrets(text), masked);
+        }
+    }
+
+    #[test]
+    fn a_masked_text_has_as_many_bytes_and_characters_as_before() {
+        let text = "password = \"aé€😀\"";
+        let masked = mask_secrets(text);
+        assert_eq!(masked.len(), text.len());
+        assert_eq!(masked.chars().count(), text.chars().count());
+        assert!(!masked.contains(['é', '€', '😀']));
+    }
+}

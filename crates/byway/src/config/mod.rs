@@ -1,0 +1,125 @@
+//! Config: files as written, Plans as meant.
+//!
+//! In:    a `byway.toml`, or the flags of a verb that needs no file.
+//! Out:   a [`Plan`] with nothing missing, or every error at once with file, line, column and caret.
+//! Never: serves anything, and never ends the program: exit code 2 is for the caller to give.
+//!
+//! [`File`] is a config as written: everything optional, every value with its [`Place`]. [`resolve`] makes a [`Plan`] of
+//! it. [`Diff`] says what a reload changes, [`Effective`] prints a Plan back as a commented file.
+
+mod bind;
+mod diagnostic;
+mod diff;
+mod effective;
+mod errors;
+mod file;
+mod host_pattern;
+mod mask;
+mod nearest;
+mod place;
+mod plan;
+mod reader;
+mod resolve;
+mod secret;
+mod section;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use bind::{BadBind, BadSocketPath, Bind};
+pub use diagnostic::{Diagnostic, LineColumn};
+pub use diff::{Changes, Diff, RouteKey};
+pub use effective::Effective;
+pub use errors::ConfigErrors;
+pub use file::{
+    Dial, Drain, Edge, Egress, File, Limits, Pool, ProxyFlags, Route, Rule as RuleSection, Spill, Tcp, User,
+};
+pub use host_pattern::{BadHostPattern, HostPattern};
+pub use place::{At, Place, Text};
+pub use plan::{
+    Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerPlan, ParentPlan,
+    ParentScheme, Plan, PoolPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+};
+pub use resolve::resolve;
+pub use secret::Secret;
+pub use surroundings::Surroundings;
+pub use units::{BadQuantity, Bytes, Kind, Period, Rate};
+
+/// A config of a million routes fits; something that is no config does not fill the memory.
+const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The Plan of the file at `path`, with `state` as the folder for what outlives the process.
+///
+/// # Errors
+/// The file cannot be read (one error), or everything that is wrong in it.
+pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
+    let name = path.display().to_string();
+    let text = read_config(path).map_err(|message| {
+        let help = "`byway init` writes a commented file to begin with";
+        ConfigErrors::new(&name, "", vec![Diagnostic::new(&Place::Whole, message).help(help)])
+    })?;
+    let folder = absolute(path.parent().unwrap_or_else(|| Path::new("")));
+    parse_with(&text, &name, &Surroundings::here(state, &folder))
+}
+
+/// The Plan of `text`, called `name` in messages; relative paths in it start at the current folder.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn parse(text: &str, name: &str, state: &Path) -> Result<Plan, ConfigErrors> {
+    parse_with(text, name, &Surroundings::here(state, &absolute(Path::new(""))))
+}
+
+/// The Plan of `text` in the given surroundings; with [`Surroundings::without_files`] no file is touched.
+///
+/// # Errors
+/// Everything that is wrong in it. Errors about something missing are held back as long as an error of form, such as a
+/// misspelt key, may be their cause.
+pub fn parse_with(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Plan, ConfigErrors> {
+    let errors = |diagnostics| ConfigErrors::new(name, text, diagnostics);
+    let (file, mut diagnostics) = reader::read(text).map_err(errors)?;
+    match resolve(&file, around) {
+        Ok(plan) if diagnostics.is_empty() => Ok(plan),
+        Ok(_) => Err(errors(diagnostics)),
+        Err(more) => {
+            let misread = !diagnostics.is_empty();
+            diagnostics.extend(more.into_iter().filter(|diagnostic| !(misread && diagnostic.absence)));
+            Err(errors(diagnostics))
+        }
+    }
+}
+
+/// The Plan of a [`File`] that was made of flags, with `state` as the folder for what outlives the process.
+///
+/// # Errors
+/// Everything that is wrong in it, each with its flag.
+pub fn from_flags(file: &File, state: &Path) -> Result<Plan, ConfigErrors> {
+    let folder = absolute(Path::new(""));
+    let around = Surroundings::here(state, &folder);
+    resolve(file, &around).map_err(|diagnostics| ConfigErrors::new("the command line", "", diagnostics))
+}
+
+/// Paths in a Plan outlive a change of the current folder. Without a current folder, relative ones stay as they are.
+fn absolute(folder: &Path) -> PathBuf {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+fn read_config(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let cannot = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let mut bytes = Vec::new();
+    fs::File::open(path).map_err(cannot)?.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MOST_FILE_BYTES {
+        return Err(format!("{shown} is larger than {}: it cannot be a config file", Bytes(MOST_FILE_BYTES)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("{shown} is not text: byte {at} is no UTF-8")
+    })
+}

@@ -1,0 +1,325 @@
+//! Plan: what the program is to do, nothing missing.
+//!
+//! In:    only `resolve` makes one.
+//! Out:   plain public fields; the parts that connections hold are behind `Arc`.
+//! Never: changes: a reload makes a new one.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{HostName, Target};
+use ipnet::IpNet;
+
+use super::bind::Bind;
+use super::host_pattern::HostPattern;
+use super::secret::Secret;
+use super::units::Rate;
+use crate::outbound::balance::Turn;
+
+/// Everything the program is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// 1 for a Plan fresh from its file; whoever applies it numbers it on.
+    pub generation: u64,
+    /// Threads that serve.
+    pub workers: NonZeroUsize,
+    /// The folder for what outlives the process.
+    pub state: PathBuf,
+    /// How long open connections may finish after a stop; zero closes at once.
+    pub drain: Duration,
+    /// How connections to targets are opened.
+    pub dial: DialPlan,
+    /// What a downstream may take, where its listener says nothing else.
+    pub limits: LimitsPlan,
+    /// Connections kept to upstreams.
+    pub pool: PoolPlan,
+    /// Bytes parked on disk for slow readers.
+    pub spill: SpillPlan,
+    /// What to listen on, in the order of the file: edges, exits, forwards.
+    pub listeners: Vec<ListenerPlan>,
+}
+
+/// Which addresses are dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Both.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// How connections to targets are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialPlan {
+    /// Which addresses are dialled.
+    pub family: Family,
+    /// The address connections start from; the system chooses if none.
+    pub local_address: Option<IpAddr>,
+    /// For a whole target, all its addresses together.
+    pub connect_timeout: Duration,
+    /// How long an address may take before the next one is tried beside it.
+    pub attempt_delay: Duration,
+}
+
+/// What a downstream may take. No number and no duration is zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsPlan {
+    /// Open at once on one listener.
+    pub connections: usize,
+    /// Open at once from one address on one listener; at most `connections`.
+    pub connections_per_peer: usize,
+    /// For a SOCKS greeting or a TLS handshake to be complete.
+    pub handshake_timeout: Duration,
+    /// The longest head.
+    pub head_bytes: usize,
+    /// The most fields in a head.
+    pub head_fields: usize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// How long an idle connection waits for its next request.
+    pub keep_alive: Duration,
+    /// The longest pause within a body.
+    pub body_progress: Duration,
+    /// How long an upstream may take to begin its answer.
+    pub first_byte: Duration,
+    /// The longest request body in bytes; none for no limit.
+    pub max_body: Option<u64>,
+    /// How long a connection that one side has finished may carry nothing.
+    pub half_closed_idle: Duration,
+    /// Then the connection is closed after its answer.
+    pub requests_per_connection: u64,
+}
+
+/// Connections kept to upstreams. Nothing in it is zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Connections to all upstreams together.
+    pub max_total: usize,
+    /// Connections to one upstream; at most `max_total`.
+    pub max_per_origin: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Requests that may wait for a connection.
+    pub queue: usize,
+    /// The longest wait in that queue.
+    pub queue_wait: Duration,
+}
+
+/// Whether slow readers may use the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpillMode {
+    /// When memory is full.
+    Auto,
+    /// Never: the sender waits.
+    Off,
+}
+
+/// Bytes parked on disk for slow readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillPlan {
+    /// Where.
+    pub directory: PathBuf,
+    /// Bytes of a stream held in memory before the disk is used.
+    pub memory: u64,
+    /// Bytes of one stream on disk.
+    pub per_stream: u64,
+    /// Bytes of all streams on disk; if none, the smaller of 10 GiB and a fifth of the free disk.
+    pub per_node: Option<u64>,
+    /// Whether at all.
+    pub mode: SpillMode,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerPlan {
+    /// The name its section was given, or else its address.
+    pub name: Arc<str>,
+    /// The address.
+    pub bind: Bind,
+    /// What is done with its connections; listeners of one section share it.
+    pub role: Role,
+    /// What its downstreams may take: `[limits]` with what the section says laid over it.
+    pub limits: LimitsPlan,
+}
+
+/// What is done with the connections of a listener.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// `[[edge]]`: HTTP in front of upstreams.
+    Edge(Arc<EdgePlan>),
+    /// `[[proxy]]`: an exit that speaks SOCKS and HTTP.
+    Egress(Arc<EgressPlan>),
+    /// `[[tcp]]`: a plain forward.
+    Forward(Arc<ForwardPlan>),
+}
+
+/// HTTP in front of upstreams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgePlan {
+    /// In the order of the file; at least one.
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// Networks whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The longest request body in bytes where the route says nothing else, `[limits]` included; none for no limit.
+    pub max_body: Option<u64>,
+}
+
+/// Which requests go to which upstreams.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// Unique in its edge.
+    pub name: Arc<str>,
+    /// Which hosts; empty for every host.
+    pub hosts: Vec<HostPattern>,
+    /// Which canonical paths; none for every path.
+    pub path: Option<regex::Regex>,
+    /// Where to; at least one.
+    pub upstreams: Vec<Arc<UpstreamPlan>>,
+    /// Which Host the upstream sees.
+    pub host: HostMode,
+    /// The longest request body in bytes, edge and `[limits]` included; none for no limit.
+    pub max_body: Option<u64>,
+    /// Which upstream is next; moves while the Plan is in force and is no part of its meaning.
+    pub turn: Turn,
+}
+
+impl PartialEq for RoutePlan {
+    /// Two patterns are equal if they are written alike.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.hosts == other.hosts
+            && self.path.as_ref().map(regex::Regex::as_str) == other.path.as_ref().map(regex::Regex::as_str)
+            && self.upstreams == other.upstreams
+            && self.host == other.host
+            && self.max_body == other.max_body
+    }
+}
+
+/// Which Host an upstream sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostMode {
+    /// The request's own.
+    Keep,
+    /// The upstream's authority.
+    Upstream,
+}
+
+/// Where requests of a route go. Equal ones in one Plan are the same `Arc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamPlan {
+    /// `http://127.0.0.1:9001`, `https://name:443` (the port is always there) or `unix:/run/app.sock`: equal ids mean the
+    /// same upstream, in the pool and across reloads.
+    pub id: Arc<str>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// What to dial.
+    pub target: Target,
+    /// For the Host field: without the port if it is the scheme's own; `localhost` for a Unix socket.
+    pub authority: Arc<str>,
+}
+
+/// An exit that speaks SOCKS and HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EgressPlan {
+    /// Who may use it; empty for everybody who can reach it.
+    pub users: Vec<UserPlan>,
+    /// The first that matches decides.
+    pub rules: Vec<Rule>,
+    /// What no rule matches.
+    pub default: Verdict,
+    /// Bytes per second of one stream, each way; none for no limit.
+    pub stream_limit: Option<Rate>,
+    /// Whether slow readers may use the disk.
+    pub spill: bool,
+}
+
+/// Who may use an exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPlan {
+    /// 1 to 255 bytes, without a colon.
+    pub name: Arc<str>,
+    /// 1 to 255 bytes.
+    pub password: Secret,
+}
+
+/// What happens to a target that no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is dialled.
+    Allow,
+    /// It is refused.
+    Deny,
+}
+
+/// A rule of an exit: matches if the target is in `hosts`, `suffixes` or `cidrs` (or all three are empty), and its port
+/// in `ports` (or that is empty), and the user in `users` (or that is empty).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its place in the section, from 1, for messages.
+    pub number: usize,
+    /// What happens to what matches.
+    pub action: Action,
+    /// Exact names.
+    pub hosts: Vec<HostName>,
+    /// Names together with everything below them.
+    pub suffixes: Vec<HostName>,
+    /// Networks.
+    pub cidrs: Vec<IpNet>,
+    /// Ports, never 0.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Names of users.
+    pub users: Vec<Arc<str>>,
+}
+
+/// What happens to a target that a rule matches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It is dialled.
+    Allow,
+    /// It is refused.
+    Deny,
+    /// It is reached through a parent.
+    Via(Arc<ParentPlan>),
+}
+
+/// What a parent speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentScheme {
+    /// SOCKS5 (RFC 1928), names resolved by the parent.
+    Socks5,
+    /// HTTP CONNECT.
+    Http,
+}
+
+/// A parent: another exit that streams go through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentPlan {
+    /// `socks5://user:***@host:port`, for messages; `Display` prints it.
+    pub url: Arc<str>,
+    /// What it speaks.
+    pub scheme: ParentScheme,
+    /// Where it is.
+    pub target: Target,
+    /// User and password.
+    pub credentials: Option<(String, Secret)>,
+}
+
+impl fmt::Display for ParentPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+/// A plain forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardPlan {
+    /// Where connections go.
+    pub to: Target,
+}

@@ -1,0 +1,166 @@
+//! Reader: from the text of a config file to a [`File`].
+//!
+//! In:    TOML.
+//! Out:   a `File` and every error of form: syntax, unknown keys, wrong types.
+//! Never: judges a value: that is for `resolve`, which runs over what could be read, so that all errors show at once.
+
+use toml::de::DeTable;
+
+use super::diagnostic::Diagnostic;
+use super::file::{Dial, Drain, Edge, Egress, File, Limits, Pool, Route, Rule, Spill, Tcp, User};
+use super::place::{At, Place};
+use super::secret::Secret;
+use super::section::Section;
+
+/// Reads `text`.
+///
+/// # Errors
+/// If the text is no TOML: one diagnostic a line at most, because one mistake often confuses the parser twice.
+pub(super) fn read(text: &str) -> Result<(File, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(syntax_errors(text, &errors));
+    }
+    let mut diagnostics = Vec::new();
+    let file = Section::top(table.get_ref(), &mut diagnostics, read_file);
+    Ok((file, diagnostics))
+}
+
+fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut last_line = None;
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let before = text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = Some(before.iter().filter(|b| **b == b'\n').count());
+        if line == last_line {
+            continue;
+        }
+        last_line = line;
+        diagnostics.push(Diagnostic::new(&Place::from(span), format!("this is not valid TOML: {}", error.message())));
+    }
+    diagnostics
+}
+
+fn read_file(top: &mut Section<'_, '_>) -> File {
+    File {
+        workers: top.count("workers"),
+        drain: top.section("drain", |s| Drain { deadline: s.text("deadline", "\"30s\"") }),
+        dial: top.section("dial", read_dial),
+        limits: top.section("limits", read_limits),
+        pool: top.section("pool", read_pool),
+        spill: top.section("spill", read_spill),
+        edge: top.sections("edge", read_edge).map(|all| all.value).unwrap_or_default(),
+        proxy: top.sections("proxy", read_egress).map(|all| all.value).unwrap_or_default(),
+        tcp: top.sections("tcp", read_tcp).map(|all| all.value).unwrap_or_default(),
+    }
+}
+
+fn read_dial(s: &mut Section<'_, '_>) -> Dial {
+    Dial {
+        family: s.text("family", "\"4\""),
+        local_address: s.text("local_address", "\"192.0.2.1\""),
+        connect_timeout: s.text("connect_timeout", "\"10s\""),
+        attempt_delay: s.text("attempt_delay", "\"250ms\""),
+    }
+}
+
+fn read_limits(s: &mut Section<'_, '_>) -> Limits {
+    Limits {
+        connections: s.count("connections"),
+        connections_per_peer: s.count("connections_per_peer"),
+        handshake_timeout: s.text("handshake_timeout", "\"10s\""),
+        head_bytes: s.text_or_number("head_bytes", "\"64KiB\""),
+        head_fields: s.count("head_fields"),
+        head_timeout: s.text("head_timeout", "\"30s\""),
+        keep_alive: s.text("keep_alive", "\"60s\""),
+        body_progress: s.text("body_progress", "\"60s\""),
+        first_byte: s.text("first_byte", "\"60s\""),
+        max_body: s.text_or_number("max_body", "\"10GiB\""),
+        half_closed_idle: s.text("half_closed_idle", "\"10m\""),
+        requests_per_connection: s.count("requests_per_connection"),
+    }
+}
+
+fn read_pool(s: &mut Section<'_, '_>) -> Pool {
+    Pool {
+        max_total: s.count("max_total"),
+        max_per_origin: s.count("max_per_origin"),
+        idle_timeout: s.text("idle_timeout", "\"4s\""),
+        queue: s.count("queue"),
+        queue_wait: s.text("queue_wait", "\"5s\""),
+    }
+}
+
+fn read_spill(s: &mut Section<'_, '_>) -> Spill {
+    Spill {
+        directory: s.text("directory", "\"/var/lib/byway/spill\""),
+        memory: s.text_or_number("memory", "\"256KiB\""),
+        per_stream: s.text_or_number("per_stream", "\"1GiB\""),
+        per_node: s.text_or_number("per_node", "\"10GiB\""),
+        mode: s.text("mode", "\"auto\""),
+    }
+}
+
+fn read_edge(s: &mut Section<'_, '_>) -> Edge {
+    Edge {
+        name: s.text("name", "\"site\""),
+        listen: s.texts("listen", "\"127.0.0.1:8080\""),
+        trusted_proxies: s.texts("trusted_proxies", "[\"10.0.0.0/8\"]"),
+        max_body: s.text_or_number("max_body", "\"10GiB\""),
+        route: s.sections("route", read_route).map(|all| all.value).unwrap_or_default(),
+    }
+}
+
+fn read_route(s: &mut Section<'_, '_>) -> Route {
+    Route {
+        name: s.text("name", "\"api\""),
+        hosts: s.texts("hosts", "[\"app.example.com\"]"),
+        path: s.text("path", "\"^/api/\""),
+        to: s.texts("to", "[\"127.0.0.1:9001\"]"),
+        host: s.text("host", "\"keep\""),
+        max_body: s.text_or_number("max_body", "\"10GiB\""),
+    }
+}
+
+fn read_egress(s: &mut Section<'_, '_>) -> Egress {
+    Egress {
+        name: s.text("name", "\"exit\""),
+        listen: s.texts("listen", "\"127.0.0.1:1080\""),
+        users: s.sections("users", read_user),
+        open_to_the_world: s.truth("open_to_the_world"),
+        stream_limit: s.text("stream_limit", "\"25MiB/s\""),
+        default: s.text("default", "\"deny\""),
+        rule: s.sections("rule", read_rule).map(|all| all.value).unwrap_or_default(),
+    }
+}
+
+fn read_user(s: &mut Section<'_, '_>) -> User {
+    User {
+        name: s.text("name", "\"alice\""),
+        password: s.text("password", "\"…\"").map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        password_file: s.text("password_file", "\"/etc/byway/alice\""),
+    }
+}
+
+fn read_rule(s: &mut Section<'_, '_>) -> Rule {
+    Rule {
+        action: s.text("action", "\"deny\""),
+        via: s
+            .text("via", "\"socks5://192.0.2.1:1080\"")
+            .map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        host: s.texts("host", "[\"www.example.com\"]"),
+        suffix: s.texts("suffix", "[\"example.com\"]"),
+        cidr: s.texts("cidr", "[\"10.0.0.0/8\"]"),
+        port: s.texts_or_numbers("port", "[443, \"8000-8999\"]"),
+        user: s.texts("user", "[\"alice\"]"),
+    }
+}
+
+fn read_tcp(s: &mut Section<'_, '_>) -> Tcp {
+    Tcp {
+        name: s.text("name", "\"ssh\""),
+        listen: s.texts("listen", "\"127.0.0.1:2222\""),
+        to: s.text("to", "\"10.0.0.5:22\""),
+    }
+}

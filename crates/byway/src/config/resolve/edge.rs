@@ -1,0 +1,153 @@
+//! Edge: the routes of an `[[edge]]`.
+//!
+//! In:    an `[[edge]]` as written and the `[limits]` it inherits.
+//! Out:   its listeners, which share one `EdgePlan`.
+//! Never: leaves a route that can never be reached because an earlier one is written alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+
+use super::super::bind::Bind;
+use super::super::diagnostic::Diagnostic;
+use super::super::file::{Edge, Route};
+use super::super::host_pattern::HostPattern;
+use super::super::place::{At, Place, Text};
+use super::super::plan::{EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RoutePlan, UpstreamPlan};
+use super::Resolver;
+use super::upstream::parse_upstream;
+use crate::outbound::balance::Turn;
+
+/// A compiled pattern larger than this is a mistake, or meant to fill the memory.
+const MOST_REGEX_BYTES: usize = 1 << 20;
+
+impl Resolver<'_> {
+    pub(super) fn edge(&mut self, edge: &At<Edge>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
+        let written = &edge.value;
+        let binds = self.binds("[[edge]]", &edge.place, &written.listen);
+        let max_body = self.ceiling("max_body", &written.max_body, limits.max_body);
+        let routes = self.routes(edge, &binds, max_body);
+        let trusted_proxies = self.networks("trusted_proxies", &written.trusted_proxies);
+        let role = Role::Edge(Arc::new(EdgePlan { routes, trusted_proxies, max_body }));
+        let limits = LimitsPlan { max_body, ..limits.clone() };
+        self.listeners(&written.name, binds, &role, &limits)
+    }
+
+    fn routes(&mut self, edge: &At<Edge>, binds: &[At<Bind>], max_body: Option<u64>) -> Vec<Arc<RoutePlan>> {
+        if edge.value.route.is_empty() {
+            let diagnostic = Diagnostic::new(&edge.place, "this [[edge]] has no [[edge.route]]");
+            self.note(diagnostic.help("add one: [[edge.route]] with to = \"127.0.0.1:3000\"").absent());
+        }
+        let mut seen = Seen::default();
+        let mut routes = Vec::with_capacity(edge.value.route.len());
+        for route in &edge.value.route {
+            let noted = self.diagnostics.len();
+            let plan = self.route(route, binds, max_body);
+            // Patterns that were refused would make routes look alike that are not.
+            if self.diagnostics.len() == noted {
+                self.refuse_repeated(route, &plan, &mut seen);
+            }
+            routes.push(Arc::new(plan));
+        }
+        routes
+    }
+
+    fn route(&mut self, route: &At<Route>, binds: &[At<Bind>], max_body: Option<u64>) -> RoutePlan {
+        let written = &route.value;
+        let hosts: Vec<HostPattern> = self.all_parsed("hosts", &written.hosts);
+        let path = written.path.as_ref().and_then(|text| self.pattern(text));
+        let name = self.label("name", &written.name).map(|name| name.value);
+        let name = name.unwrap_or_else(|| derived_route_name(&hosts, path.as_ref()));
+        if let Some(hosts) = written.hosts.as_ref().filter(|hosts| hosts.value.is_empty()) {
+            self.note(Diagnostic::new(&hosts.place, "`hosts` is empty: leave it out to match every host"));
+        }
+        let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
+        RoutePlan {
+            turn: Turn::default(),
+            name: name.into(),
+            hosts,
+            path,
+            upstreams: self.upstreams(route, binds),
+            host: self.one_of("host", &written.host, &modes, HostMode::Keep),
+            max_body: self.ceiling("max_body", &written.max_body, max_body),
+        }
+    }
+
+    fn pattern(&mut self, text: &Text) -> Option<Regex> {
+        let compiled = RegexBuilder::new(&text.value).size_limit(MOST_REGEX_BYTES).build();
+        let result = compiled.map_err(|error| format!("not a valid regular expression: {}", regex_problem(&error)));
+        self.checked("path", &text.place, result)
+    }
+
+    fn upstreams(&mut self, route: &At<Route>, binds: &[At<Bind>]) -> Vec<Arc<UpstreamPlan>> {
+        let Some(to) = &route.value.to else {
+            let diagnostic = Diagnostic::new(&route.place, "this route has no `to`");
+            self.note(diagnostic.help("for example to = \"127.0.0.1:3000\"").absent());
+            return Vec::new();
+        };
+        if to.value.is_empty() {
+            let key = to.place.key_or_flag("to");
+            let message = format!("`{key}` is empty: name at least one upstream, such as 127.0.0.1:3000");
+            self.note(Diagnostic::new(&to.place, message));
+        }
+        to.value.iter().filter_map(|text| self.upstream(text, binds)).collect()
+    }
+
+    /// The upstream of `text`: the one `Arc` for all that mean the same.
+    fn upstream(&mut self, text: &Text, binds: &[At<Bind>]) -> Option<Arc<UpstreamPlan>> {
+        let upstream = self.checked("to", &text.place, parse_upstream(&text.value))?;
+        self.refuse_loop("to", &text.place, binds, &upstream.target);
+        let id = upstream.id.clone();
+        Some(self.upstreams.entry(id).or_insert_with(|| Arc::new(upstream)).clone())
+    }
+
+    fn refuse_repeated(&mut self, route: &At<Route>, plan: &RoutePlan, seen: &mut Seen) {
+        if let Some(first) = seen.matches.get(&match_key(plan)) {
+            let message = "this route is never reached: an earlier one has the same hosts and path";
+            let diagnostic = Diagnostic::new(&route.place, message).earlier(first, "the earlier one");
+            self.note(diagnostic.help("give it other hosts or another path, or take it out").absent());
+            return;
+        }
+        seen.matches.insert(match_key(plan), route.place.clone());
+        let place = route.value.name.as_ref().map_or(&route.place, |name| &name.place);
+        if let Some(first) = seen.names.insert(plan.name.clone(), place.clone()) {
+            let message = format!("the name `{}` is taken by another route of this edge", plan.name);
+            self.note(Diagnostic::new(place, message).earlier(&first, "first here"));
+        }
+    }
+}
+
+/// The routes of one edge so far.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<Arc<str>, Place>,
+    matches: HashMap<(Vec<HostPattern>, Option<String>), Place>,
+}
+
+fn match_key(plan: &RoutePlan) -> (Vec<HostPattern>, Option<String>) {
+    let mut hosts = plan.hosts.clone();
+    hosts.sort();
+    (hosts, plan.path.as_ref().map(|path| path.as_str().to_owned()))
+}
+
+/// The name of a route that was given none: what it matches, which stays the same when other routes come and go.
+pub(in super::super) fn derived_route_name(hosts: &[HostPattern], path: Option<&Regex>) -> String {
+    let hosts: Vec<String> = hosts.iter().map(HostPattern::to_string).collect();
+    match (hosts.is_empty(), path) {
+        (true, None) => "*".to_owned(),
+        (true, Some(path)) => path.as_str().to_owned(),
+        (false, None) => hosts.join(","),
+        (false, Some(path)) => format!("{} {}", hosts.join(","), path.as_str()),
+    }
+}
+
+/// The regex crate draws its own caret over several lines; the last one says what is wrong.
+fn regex_problem(error: &regex::Error) -> String {
+    if let regex::Error::CompiledTooBig(_) = error {
+        return "it is too large when compiled; use fewer or smaller repetitions".to_owned();
+    }
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}

@@ -1,0 +1,294 @@
+//! Egress: users and rules of a `[[proxy]]`.
+//!
+//! In:    a `[[proxy]]` as written and the sections it inherits from.
+//! Out:   its listeners, which share one `EgressPlan`.
+//! Never: lets an exit be open to the world by accident.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use byway_dial::HostName;
+use byway_dial::target::parse_port;
+
+use super::super::bind::Bind;
+use super::super::diagnostic::Diagnostic;
+use super::super::file::{self, Egress, User};
+use super::super::nearest::nearest;
+use super::super::place::{At, Place, Text};
+use super::super::plan::{
+    Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, UserPlan, Verdict,
+};
+use super::super::secret::Secret;
+use super::super::units::Rate;
+use super::Resolver;
+use super::parent::parse_parent;
+
+/// What SOCKS5 can carry of a name and of a password (RFC 1929).
+const MOST_CREDENTIAL_BYTES: usize = 255;
+
+impl Resolver<'_> {
+    pub(super) fn egress(&mut self, egress: &At<Egress>, limits: &LimitsPlan, spill: &SpillPlan) -> Vec<ListenerPlan> {
+        let written = &egress.value;
+        let binds = self.binds("[[proxy]]", &egress.place, &written.listen);
+        self.refuse_accidental_openness(written, &binds);
+        let users = self.users(written);
+        let verdicts = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
+        let plan = EgressPlan {
+            rules: self.rules(written, &users),
+            users,
+            default: self.one_of("default", &written.default, &verdicts, Verdict::Allow),
+            stream_limit: written.stream_limit.as_ref().and_then(|text| self.parsed::<Rate>("stream_limit", text)),
+            spill: spill.mode == SpillMode::Auto,
+        };
+        self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
+    }
+
+    /// Open proxies do not happen by accident.
+    fn refuse_accidental_openness(&mut self, written: &Egress, binds: &[At<Bind>]) {
+        let has_users = written.users.as_ref().is_some_and(|users| !users.value.is_empty());
+        let in_words = written.open_to_the_world.as_ref().is_some_and(|open| open.value);
+        if has_users || in_words {
+            return;
+        }
+        for bind in binds.iter().filter(|bind| !bind.value.is_local()) {
+            let message = format!("`{}` can be reached from other machines, and anybody could use it", bind.value);
+            let help = match bind.place.is_flag() {
+                true => "add --user NAME:PASSWORD, or say --open-to-the-world if that is meant, or listen on 127.0.0.1",
+                false => {
+                    "add users = [{ name = \"…\", password_file = \"…\" }], or say open_to_the_world = true if that is \
+                     meant, or listen on 127.0.0.1"
+                }
+            };
+            self.note(Diagnostic::new(&bind.place, message).help(help).absent());
+        }
+    }
+
+    fn users(&mut self, written: &Egress) -> Vec<UserPlan> {
+        let mut seen: HashMap<String, Place> = HashMap::new();
+        let mut users = Vec::new();
+        for user in written.users.iter().flat_map(|users| &users.value) {
+            let name = self.user_name(user);
+            let password = self.password(user);
+            let Some(name) = name else { continue };
+            if let Some(first) = seen.get(&name.value) {
+                let message = format!("the user `{}` is there twice", name.value);
+                let diagnostic = Diagnostic::new(&name.place, message).earlier(first, "first here");
+                self.note(diagnostic);
+                continue;
+            }
+            // A user without a valid password still counts when rules name users; the Plan is refused anyway.
+            let password = password.unwrap_or_else(|| Secret::new(""));
+            users.push(UserPlan { name: name.value.as_str().into(), password });
+            seen.insert(name.value, name.place);
+        }
+        users
+    }
+
+    fn user_name(&mut self, user: &At<User>) -> Option<Text> {
+        let Some(name) = user.value.name.clone() else {
+            self.note(Diagnostic::new(&user.place, "this user has no `name`").absent());
+            return None;
+        };
+        let problem = match name.value.len() {
+            0 => "is empty".to_owned(),
+            length if length > MOST_CREDENTIAL_BYTES => {
+                format!("has {length} bytes: the most is {MOST_CREDENTIAL_BYTES}")
+            }
+            _ if name.value.contains(':') => "holds a colon, which ends the name when it is sent".to_owned(),
+            _ if name.value.contains(char::is_control) => "holds a control character".to_owned(),
+            _ => return Some(name),
+        };
+        self.note(Diagnostic::new(&name.place, format!("the name of this user {problem}")));
+        None
+    }
+
+    fn password(&mut self, user: &At<User>) -> Option<Secret> {
+        let (secret, place) = match (&user.value.password, &user.value.password_file) {
+            (Some(password), None) => (password.value.clone(), &password.place),
+            (None, Some(file)) => (self.password_file(file)?, &file.place),
+            (Some(password), Some(file)) => {
+                let message = "this user has both `password` and `password_file`";
+                let diagnostic = Diagnostic::new(&file.place, message).earlier(&password.place, "the password");
+                self.note(diagnostic.help("take one of them out"));
+                return None;
+            }
+            (None, None) => {
+                let help = match user.place.is_flag() {
+                    true => "write --user NAME:PASSWORD",
+                    false => "add password_file = \"…\", or password = \"…\"",
+                };
+                self.note(Diagnostic::new(&user.place, "this user has no password").help(help).absent());
+                return None;
+            }
+        };
+        let problem = match secret.expose().len() {
+            0 => "is empty".to_owned(),
+            length if length > MOST_CREDENTIAL_BYTES => {
+                format!("has {length} bytes: the most is {MOST_CREDENTIAL_BYTES}")
+            }
+            _ if secret.expose().contains(char::is_control) => "holds a control character".to_owned(),
+            _ => return Some(secret),
+        };
+        self.note(Diagnostic::new(place, format!("the password {problem}")));
+        None
+    }
+
+    /// The first line of the file.
+    fn password_file(&mut self, file: &Text) -> Option<Secret> {
+        let path = self.path(&file.value);
+        let text = (self.around.read_file)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let text = self.checked("password_file", &file.place, text)?;
+        Some(Secret::new(text.lines().next().unwrap_or_default()))
+    }
+
+    fn rules(&mut self, written: &Egress, users: &[UserPlan]) -> Vec<Rule> {
+        let mut catch_all: Option<&Place> = None;
+        let mut rules = Vec::with_capacity(written.rule.len());
+        for (index, rule) in written.rule.iter().enumerate() {
+            if let Some(first) = catch_all.take() {
+                let message = "this rule is never reached: the one before it matches everything";
+                let diagnostic = Diagnostic::new(&rule.place, message).earlier(first, "matches everything");
+                self.note(diagnostic.help("give the earlier rule a host, suffix, cidr, port or user").absent());
+            }
+            catch_all = matches_everything(&rule.value).then_some(&rule.place);
+            rules.extend(self.rule(index + 1, rule, users));
+        }
+        rules
+    }
+
+    fn rule(&mut self, number: usize, rule: &At<file::Rule>, users: &[UserPlan]) -> Option<Rule> {
+        let written = &rule.value;
+        self.refuse_empty_lists(written);
+        let plan = Rule {
+            number,
+            hosts: self.names("host", &written.host),
+            suffixes: self.names("suffix", &written.suffix),
+            cidrs: self.networks("cidr", &written.cidr),
+            ports: self.ports(&written.port),
+            users: self.rule_users(&written.user, users),
+            action: self.action(rule)?,
+        };
+        Some(plan)
+    }
+
+    /// An empty list reads like "nothing" and would mean "everything".
+    fn refuse_empty_lists(&mut self, rule: &file::Rule) {
+        for (key, list) in lists(rule) {
+            if let Some(list) = list.as_ref().filter(|list| list.value.is_empty()) {
+                self.note(Diagnostic::new(&list.place, format!("`{key}` is empty: leave it out to match everything")));
+            }
+        }
+    }
+
+    fn action(&mut self, rule: &At<file::Rule>) -> Option<Action> {
+        #[derive(Clone, Copy)]
+        enum Word {
+            Allow,
+            Deny,
+            Via,
+        }
+        let parent = rule.value.via.as_ref().map(|via| (&via.place, self.parent(via)));
+        if rule.value.action.is_none() {
+            let diagnostic = Diagnostic::new(&rule.place, "this rule has no `action`");
+            self.note(diagnostic.help("for example action = \"deny\"").absent());
+            return None;
+        }
+        let words = [("allow", Word::Allow), ("deny", Word::Deny), ("via", Word::Via)];
+        let noted = self.diagnostics.len();
+        let word = self.one_of("action", &rule.value.action, &words, Word::Deny);
+        if self.diagnostics.len() > noted {
+            return None;
+        }
+        match (word, parent) {
+            (Word::Allow, None) => Some(Action::Allow),
+            (Word::Deny, None) => Some(Action::Deny),
+            (Word::Via, Some((_, parent))) => parent,
+            (Word::Allow | Word::Deny, Some((place, _))) => {
+                let diagnostic = Diagnostic::new(place, "`via` needs action = \"via\"");
+                self.note(diagnostic.help("change the action, or take `via` out"));
+                None
+            }
+            (Word::Via, None) => {
+                let place = rule.value.action.as_ref().map_or(&rule.place, |action| &action.place);
+                let diagnostic = Diagnostic::new(place, "action = \"via\" needs `via`, the parent to go through");
+                self.note(diagnostic.help("for example via = \"socks5://192.0.2.1:1080\"").absent());
+                None
+            }
+        }
+    }
+
+    fn parent(&mut self, via: &At<Secret>) -> Option<Action> {
+        let parent = self.checked("via", &via.place, parse_parent(via.value.expose()))?;
+        Some(Action::Via(Arc::new(parent)))
+    }
+
+    fn names(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<HostName> {
+        let texts = texts.iter().flat_map(|list| &list.value);
+        texts.filter_map(|text| self.checked(key, &text.place, host_name(key, &text.value))).collect()
+    }
+
+    fn ports(&mut self, texts: &Option<At<Vec<Text>>>) -> Vec<RangeInclusive<u16>> {
+        let texts = texts.iter().flat_map(|list| &list.value);
+        texts.filter_map(|text| self.checked("port", &text.place, port_range(&text.value))).collect()
+    }
+
+    fn rule_users(&mut self, texts: &Option<At<Vec<Text>>>, users: &[UserPlan]) -> Vec<Arc<str>> {
+        let mut named = Vec::new();
+        for text in texts.iter().flat_map(|list| &list.value) {
+            match users.iter().find(|user| *user.name == *text.value) {
+                Some(user) => named.push(user.name.clone()),
+                None => self.note(unknown_user(text, users)),
+            }
+        }
+        named
+    }
+}
+
+fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {
+    let message = format!("there is no user `{}` in this [[proxy]]", text.value);
+    let help = match nearest(&text.value, users.iter().map(|user| &*user.name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "add it to `users`, or take it out of the rule".to_owned(),
+    };
+    // The user may be there and be misread.
+    Diagnostic::new(&text.place, message).help(help).absent()
+}
+
+fn lists(rule: &file::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
+    [("host", &rule.host), ("suffix", &rule.suffix), ("cidr", &rule.cidr), ("port", &rule.port), ("user", &rule.user)]
+}
+
+fn matches_everything(rule: &file::Rule) -> bool {
+    lists(rule).iter().all(|(_, list)| list.is_none())
+}
+
+/// A suffix may begin with a dot, as in other programs.
+fn host_name(key: &str, text: &str) -> Result<HostName, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<IpAddr>().is_ok() {
+        return Err(format!("`{text}` is an address: write it in `cidr`"));
+    }
+    if let Some(name) = text.strip_prefix("*.") {
+        return Err(format!(
+            "`{text}` has a star: write suffix = \"{name}\", which covers {name} and everything below it"
+        ));
+    }
+    let name = if key == "suffix" { text.strip_prefix('.').unwrap_or(text) } else { text };
+    name.parse().map_err(|_| match text.contains(':') {
+        true => format!("`{text}` has a port or a scheme: write the name alone, and ports in `port`"),
+        false => format!("`{text}` is no host name: write one such as example.com"),
+    })
+}
+
+/// `443` or `8000-8999`.
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let bad = |_| format!("`{text}` is no port and no range of ports: write 443 or 8000-8999, from 1 to 65535");
+    let (from, to) = (parse_port(from.trim()).map_err(bad)?, parse_port(to.trim()).map_err(bad)?);
+    match from <= to {
+        true => Ok(from..=to),
+        false => Err(format!("`{text}` runs backwards: write {to}-{from}")),
+    }
+}

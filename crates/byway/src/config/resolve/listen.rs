@@ -1,0 +1,119 @@
+//! Listen: the addresses of a section, and the listeners they make.
+//!
+//! In:    `listen` and `name` of an `[[edge]]`, a `[[proxy]]` or a `[[tcp]]`.
+//! Out:   one `ListenerPlan` an address; they share their role.
+//! Never: lets two listeners have one address, whatever sections they are in.
+
+use std::sync::Arc;
+
+use byway_dial::Target;
+
+use super::super::bind::{Bind, check_socket_path};
+use super::super::diagnostic::Diagnostic;
+use super::super::file::Tcp;
+use super::super::place::{At, Place, Text};
+use super::super::plan::{ForwardPlan, LimitsPlan, ListenerPlan, Role};
+use super::Resolver;
+
+/// Every address so far.
+#[derive(Default)]
+pub(super) struct Listened(Vec<At<Bind>>);
+
+impl Resolver<'_> {
+    /// The addresses in `listen`; `section` is what the section is called, such as `[[edge]]`.
+    pub(super) fn binds(&mut self, section: &str, place: &Place, listen: &Option<At<Vec<Text>>>) -> Vec<At<Bind>> {
+        let Some(listen) = listen else {
+            let message = format!("this {section} has no `listen`");
+            self.note(Diagnostic::new(place, message).help("for example listen = \"127.0.0.1:8080\"").absent());
+            return Vec::new();
+        };
+        if listen.value.is_empty() {
+            let key = listen.place.key_or_flag("listen");
+            let message = format!("`{key}` is empty: name at least one address, such as 127.0.0.1:8080");
+            self.note(Diagnostic::new(&listen.place, message));
+        }
+        listen.value.iter().filter_map(|text| self.bind(text)).collect()
+    }
+
+    fn bind(&mut self, text: &Text) -> Option<At<Bind>> {
+        let bind = At::new(self.parsed::<Bind>("listen", text)?, text.place.clone());
+        if let Some(first) = self.listened.0.iter().find(|first| first.value.overlaps(&bind.value)) {
+            let message = match first.value == bind.value {
+                true => format!("`{}` is listened on twice", bind.value),
+                false => format!("`{}` and `{}` overlap: they cannot both be listened on", bind.value, first.value),
+            };
+            let diagnostic = Diagnostic::new(&bind.place, message).earlier(&first.place, "first here");
+            self.note(diagnostic.help("take one of them out or give it another port"));
+        }
+        self.listened.0.push(bind.clone());
+        Some(bind)
+    }
+
+    /// One listener an address. A section without a name lends each listener its address as name.
+    pub(super) fn listeners(
+        &mut self,
+        name: &Option<Text>,
+        binds: Vec<At<Bind>>,
+        role: &Role,
+        limits: &LimitsPlan,
+    ) -> Vec<ListenerPlan> {
+        let name: Option<Arc<str>> = self.section_name(name).map(Into::into);
+        let listener = |bind: At<Bind>| ListenerPlan {
+            name: name.clone().unwrap_or_else(|| bind.value.to_string().into()),
+            bind: bind.value,
+            role: role.clone(),
+            limits: limits.clone(),
+        };
+        binds.into_iter().map(listener).collect()
+    }
+
+    fn section_name(&mut self, written: &Option<Text>) -> Option<String> {
+        let name = self.label("name", written)?;
+        if let Some(first) = self.section_names.get(&name.value) {
+            let message = format!("the name `{}` is taken by another section", name.value);
+            let diagnostic = Diagnostic::new(&name.place, message).earlier(first, "first here");
+            self.note(diagnostic);
+        }
+        self.section_names.entry(name.value.clone()).or_insert(name.place);
+        Some(name.value)
+    }
+
+    /// Notes a target that leads back to one of the section's own listeners.
+    pub(super) fn refuse_loop(&mut self, key: &str, place: &Place, binds: &[At<Bind>], target: &Target) {
+        if let Some(bind) = binds.iter().find(|bind| bind.value.answers(target)) {
+            let message =
+                format!("`{}`: `{target}` is this listener itself: it would go in circles", place.key_or_flag(key));
+            self.note(Diagnostic::new(place, message).earlier(&bind.place, "the listener"));
+        }
+    }
+
+    /// A `[[tcp]]`.
+    pub(super) fn forward(&mut self, tcp: &At<Tcp>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
+        let binds = self.binds("[[tcp]]", &tcp.place, &tcp.value.listen);
+        let Some(to) = self.forward_target(tcp) else { return Vec::new() };
+        if let Some(text) = &tcp.value.to {
+            self.refuse_loop("to", &text.place, &binds, &to);
+        }
+        let role = Role::Forward(Arc::new(ForwardPlan { to }));
+        self.listeners(&tcp.value.name, binds, &role, limits)
+    }
+
+    fn forward_target(&mut self, tcp: &At<Tcp>) -> Option<Target> {
+        let Some(text) = &tcp.value.to else {
+            let diagnostic = Diagnostic::new(&tcp.place, "this [[tcp]] has no `to`");
+            self.note(diagnostic.help("for example to = \"10.0.0.5:22\"").absent());
+            return None;
+        };
+        if let Some((scheme, rest)) = text.value.split_once("://") {
+            let message = format!("`to`: a [[tcp]] forwards bytes, so it takes no `{scheme}://`");
+            let help = format!("write {rest:?}, or use an [[edge]] to forward requests");
+            self.note(Diagnostic::new(&text.place, message).help(help));
+            return None;
+        }
+        let target = self.parsed("to", text)?;
+        match &target {
+            Target::Unix(path) => self.checked("to", &text.place, check_socket_path(path)).map(|()| target),
+            _ => Some(target),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Resolve: from a File as written to a Plan as meant.
+//!
+//! In:    a [`File`] and its [`Surroundings`].
+//! Out:   a [`Plan`], or everything that is wrong with the meaning of the file.
+//! Never: stops at the first error; a value that is wrong is noted and its default stands in until the end.
+
+mod edge;
+mod egress;
+mod listen;
+mod parent;
+mod quantity;
+mod sections;
+mod upstream;
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+pub(super) use self::edge::derived_route_name;
+use self::listen::Listened;
+use super::diagnostic::Diagnostic;
+use super::file::File;
+use super::nearest::nearest;
+use super::place::{At, Place, Text};
+use super::plan::{Plan, UpstreamPlan};
+use super::surroundings::Surroundings;
+
+/// The Plan that `file` means.
+///
+/// # Errors
+/// Everything that is wrong with it, in no particular order.
+pub fn resolve(file: &File, around: &Surroundings<'_>) -> Result<Plan, Vec<Diagnostic>> {
+    let mut resolver = Resolver::new(around);
+    let plan = resolver.plan(file);
+    match resolver.diagnostics.is_empty() {
+        true => Ok(plan),
+        false => Err(resolver.diagnostics),
+    }
+}
+
+/// What is known and noted while a file is resolved.
+struct Resolver<'s> {
+    around: &'s Surroundings<'s>,
+    diagnostics: Vec<Diagnostic>,
+    upstreams: HashMap<Arc<str>, Arc<UpstreamPlan>>,
+    listened: Listened,
+    section_names: HashMap<String, Place>,
+}
+
+impl<'s> Resolver<'s> {
+    fn new(around: &'s Surroundings<'s>) -> Self {
+        Self {
+            around,
+            diagnostics: Vec::new(),
+            upstreams: HashMap::new(),
+            listened: Listened::default(),
+            section_names: HashMap::new(),
+        }
+    }
+
+    fn plan(&mut self, file: &File) -> Plan {
+        let limits = self.limits(&file.limits);
+        let spill = self.spill(&file.spill);
+        let mut listeners = Vec::new();
+        for edge in &file.edge {
+            listeners.extend(self.edge(edge, &limits));
+        }
+        for egress in &file.proxy {
+            listeners.extend(self.egress(egress, &limits, &spill));
+        }
+        for tcp in &file.tcp {
+            listeners.extend(self.forward(tcp, &limits));
+        }
+        if file.edge.is_empty() && file.proxy.is_empty() && file.tcp.is_empty() {
+            let help = "add an [[edge]], a [[proxy]] or a [[tcp]] section; `byway init` writes a commented file";
+            self.note(Diagnostic::new(&Place::Whole, "there is nothing to listen on").help(help).absent());
+        }
+        Plan {
+            generation: 1,
+            workers: self.workers(&file.workers),
+            state: self.around.state.to_owned(),
+            drain: self.drain(&file.drain),
+            dial: self.dial(&file.dial),
+            limits,
+            pool: self.pool(&file.pool),
+            spill,
+            listeners,
+        }
+    }
+
+    fn workers(&mut self, written: &Option<At<u64>>) -> NonZeroUsize {
+        let cores = self.around.cores;
+        let workers = self.count("workers", written, 1..=1024, cores.get() as u64);
+        NonZeroUsize::new(workers).unwrap_or(cores)
+    }
+
+    fn note(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// `text` read as a `T`; what is wrong with it is noted.
+    fn parsed<T>(&mut self, key: &str, text: &Text) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.checked(key, &text.place, text.value.parse())
+    }
+
+    fn checked<T>(&mut self, key: &str, place: &Place, result: Result<T, impl Display>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.note(Diagnostic::new(place, format!("`{}`: {error}", place.key_or_flag(key))));
+                None
+            }
+        }
+    }
+
+    /// Every text of a list read as a `T`; those that are wrong are noted and left out.
+    fn all_parsed<T>(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let texts = texts.iter().flat_map(|list| &list.value);
+        texts.filter_map(|text| self.parsed(key, text)).collect()
+    }
+
+    /// One of a few words.
+    fn one_of<T: Copy>(&mut self, key: &str, written: &Option<Text>, choices: &[(&str, T)], default: T) -> T {
+        let Some(text) = written else { return default };
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
+            return *value;
+        }
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let message = format!("`{key}` must be {}, found {:?}", words.join(" or "), text.value);
+        let mut diagnostic = Diagnostic::new(&text.place, message);
+        if let Some(near) = nearest(&text.value, choices.iter().map(|(word, _)| *word)) {
+            diagnostic = diagnostic.help(format!("did you mean {near:?}?"));
+        }
+        self.note(diagnostic);
+        default
+    }
+
+    /// Networks: `10.0.0.0/8`, or an address alone.
+    fn networks(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<IpNet> {
+        let texts = texts.iter().flat_map(|list| &list.value);
+        texts.filter_map(|text| self.checked(key, &text.place, network(&text.value))).collect()
+    }
+
+    /// A path of the file: relative ones start at the folder of the file.
+    fn path(&self, text: &str) -> PathBuf {
+        self.around.folder.join(text)
+    }
+
+    /// A name for people: not empty, at most 64 characters, none of them a control character.
+    fn label(&mut self, key: &str, written: &Option<Text>) -> Option<Text> {
+        let text = written.clone()?;
+        let length = text.value.chars().count();
+        let problem = match length {
+            0 => "is empty: leave it out or write a word".to_owned(),
+            65.. => format!("has {length} characters: the most is 64"),
+            _ if text.value.contains(char::is_control) => "holds a control character".to_owned(),
+            _ => return Some(text),
+        };
+        self.note(Diagnostic::new(&text.place, format!("`{key}` {problem}")));
+        None
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(ip.into());
+    }
+    let net: IpNet = text.parse().map_err(|_| {
+        format!("`{text}` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1")
+    })?;
+    if net.trunc() != net {
+        let (whole, one) = (net.trunc(), net.addr());
+        return Err(format!(
+            "`{text}` is an address inside a network: write {whole} for the network or {one} for it alone"
+        ));
+    }
+    Ok(net)
+}

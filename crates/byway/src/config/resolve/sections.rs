@@ -1,0 +1,118 @@
+//! Sections: the single tables of a file, `[drain]` to `[spill]`.
+//!
+//! In:    each table as written.
+//! Out:   its part of the Plan; every default of these tables stands here and nowhere else.
+//! Never: looks at listeners.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::diagnostic::Diagnostic;
+use super::super::file::{Dial, Drain, Limits, Pool, Spill};
+use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, SpillMode, SpillPlan};
+use super::Resolver;
+use super::quantity::{ANY_COUNT, ANY_SIZE, ANY_TIME};
+
+const SECOND: Duration = Duration::from_secs(1);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+impl Resolver<'_> {
+    pub(super) fn drain(&mut self, written: &Drain) -> Duration {
+        self.period("drain.deadline", &written.deadline, Duration::ZERO..=*ANY_TIME.end(), 30 * SECOND)
+    }
+
+    pub(super) fn dial(&mut self, written: &Dial) -> DialPlan {
+        let families = [("any", Family::Any), ("4", Family::V4), ("6", Family::V6)];
+        let family = self.one_of("dial.family", &written.family, &families, Family::Any);
+        let delay_range = Duration::from_millis(10)..=10 * SECOND;
+        DialPlan {
+            family,
+            local_address: self.local_address(written, family),
+            connect_timeout: self.period("dial.connect_timeout", &written.connect_timeout, ANY_TIME, 10 * SECOND),
+            attempt_delay: self.period("dial.attempt_delay", &written.attempt_delay, delay_range, SECOND / 4),
+        }
+    }
+
+    fn local_address(&mut self, written: &Dial, family: Family) -> Option<IpAddr> {
+        let text = written.local_address.as_ref()?;
+        let Ok(ip) = text.value.parse::<IpAddr>() else {
+            let message = format!("`dial.local_address`: `{}` is no address: write one such as 192.0.2.1", text.value);
+            self.note(Diagnostic::new(&text.place, message));
+            return None;
+        };
+        let wrong = match family {
+            Family::Any => false,
+            Family::V4 => !ip.is_ipv4(),
+            Family::V6 => !ip.is_ipv6(),
+        };
+        if wrong {
+            let message = format!("`dial.local_address` {ip} is not of the family that `dial.family` allows");
+            let mut diagnostic = Diagnostic::new(&text.place, message).help("leave one of the two out");
+            if let Some(family) = &written.family {
+                diagnostic = diagnostic.earlier(&family.place, "the family");
+            }
+            self.note(diagnostic);
+        }
+        Some(ip)
+    }
+
+    pub(super) fn limits(&mut self, written: &Limits) -> LimitsPlan {
+        let connections = self.count("limits.connections", &written.connections, ANY_COUNT, 10_000);
+        let per_peer = self.count("limits.connections_per_peer", &written.connections_per_peer, ANY_COUNT, 1024);
+        let head_bytes = self.size("limits.head_bytes", &written.head_bytes, KIB..=16 * MIB, 64 * KIB);
+        let requests =
+            self.count("limits.requests_per_connection", &written.requests_per_connection, ANY_COUNT, 10_000);
+        LimitsPlan {
+            connections,
+            connections_per_peer: per_peer.min(connections),
+            handshake_timeout: self.period(
+                "limits.handshake_timeout",
+                &written.handshake_timeout,
+                ANY_TIME,
+                10 * SECOND,
+            ),
+            head_bytes: usize::try_from(head_bytes).unwrap_or(usize::MAX),
+            head_fields: self.count("limits.head_fields", &written.head_fields, 1..=10_000, 128),
+            head_timeout: self.period("limits.head_timeout", &written.head_timeout, ANY_TIME, 30 * SECOND),
+            keep_alive: self.period("limits.keep_alive", &written.keep_alive, ANY_TIME, 60 * SECOND),
+            body_progress: self.period("limits.body_progress", &written.body_progress, ANY_TIME, 60 * SECOND),
+            first_byte: self.period("limits.first_byte", &written.first_byte, ANY_TIME, 60 * SECOND),
+            max_body: self.ceiling("limits.max_body", &written.max_body, None),
+            half_closed_idle: self.period("limits.half_closed_idle", &written.half_closed_idle, ANY_TIME, 600 * SECOND),
+            requests_per_connection: requests as u64,
+        }
+    }
+
+    pub(super) fn pool(&mut self, written: &Pool) -> PoolPlan {
+        let max_total = self.count("pool.max_total", &written.max_total, ANY_COUNT, 1024);
+        let max_per_origin = self.count("pool.max_per_origin", &written.max_per_origin, ANY_COUNT, 128);
+        PoolPlan {
+            max_total,
+            max_per_origin: max_per_origin.min(max_total),
+            idle_timeout: self.period("pool.idle_timeout", &written.idle_timeout, ANY_TIME, 4 * SECOND),
+            queue: self.count("pool.queue", &written.queue, ANY_COUNT, 1024),
+            queue_wait: self.period("pool.queue_wait", &written.queue_wait, ANY_TIME, 5 * SECOND),
+        }
+    }
+
+    pub(super) fn spill(&mut self, written: &Spill) -> SpillPlan {
+        let modes = [("auto", SpillMode::Auto), ("off", SpillMode::Off)];
+        let directory = match &written.directory {
+            Some(text) if text.value.is_empty() => {
+                self.note(Diagnostic::new(&text.place, "`spill.directory` is empty: leave it out or name a folder"));
+                self.around.state.join("spill")
+            }
+            Some(text) => self.path(&text.value),
+            None => self.around.state.join("spill"),
+        };
+        SpillPlan {
+            directory,
+            memory: self.size("spill.memory", &written.memory, 4 * KIB..=GIB, 256 * KIB),
+            per_stream: self.size("spill.per_stream", &written.per_stream, ANY_SIZE, GIB),
+            per_node: self.optional_size("spill.per_node", &written.per_node, ANY_SIZE),
+            mode: self.one_of("spill.mode", &written.mode, &modes, SpillMode::Auto),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Upstream: one `to` of a route.
+//!
+//! In:    `127.0.0.1:9001`, `http://name:80`, `https://name`, `unix:/run/app.sock`.
+//! Out:   an `UpstreamPlan` with its canonical id.
+//! Never: takes a path, a query or credentials, which a route could not honour.
+
+use byway_dial::target::parse_port;
+use byway_dial::{BadTarget, Target};
+
+use super::super::bind::{BadSocketPath, check_socket_path};
+use super::super::plan::UpstreamPlan;
+
+/// Why a text is no upstream.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadUpstream {
+    #[error("`{0}` is a port alone: write 127.0.0.1:{0}")]
+    PortAlone(u16),
+    #[error("`{0}` has no port: write {0}:80, or https://{0} for TLS")]
+    NoPort(String),
+    #[error(
+        "`{0}` is the port of TLS, but nothing says TLS: write https://{1}, or http://{0} if it speaks plain HTTP there"
+    )]
+    TlsPort(String, String),
+    #[error("`{0}://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)")]
+    Scheme(String),
+    #[error("`{0}` goes beyond the host: an upstream takes none of the path, the request keeps its own")]
+    Path(String),
+    #[error("an upstream takes no user and no password in its URL")]
+    Credentials,
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    #[error(transparent)]
+    Socket(#[from] BadSocketPath),
+}
+
+pub(super) fn parse_upstream(text: &str) -> Result<UpstreamPlan, BadUpstream> {
+    if text.starts_with("unix:") {
+        return unix(text);
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return plain(text) };
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(BadUpstream::Scheme(scheme.into())),
+    };
+    let authority = authority(rest)?;
+    let default_port = if tls { 443 } else { 80 };
+    let (host, port) = split_port(authority);
+    let port = port.map_or(Ok(default_port), parse_port)?;
+    Ok(over_tcp(tls, default_port, Target::from_host(host, port)?))
+}
+
+/// Without a scheme, the port has to be there and HTTP is meant.
+fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
+    if let Ok(port) = text.parse() {
+        return Err(BadUpstream::PortAlone(port));
+    }
+    let authority = authority(text)?;
+    match split_port(authority) {
+        (_, Some("443")) => {
+            let target: Target = authority.parse()?;
+            let bare = target.to_string();
+            let host = bare.trim_end_matches(":443").to_owned();
+            Err(BadUpstream::TlsPort(bare, host))
+        }
+        (host, None) if Target::from_host(host, 80).is_ok() => Err(BadUpstream::NoPort(host.into())),
+        _ => Ok(over_tcp(false, 80, authority.parse()?)),
+    }
+}
+
+fn unix(text: &str) -> Result<UpstreamPlan, BadUpstream> {
+    let target: Target = text.parse()?;
+    if let Target::Unix(path) = &target {
+        check_socket_path(path)?;
+    }
+    Ok(UpstreamPlan { id: target.to_string().into(), tls: false, target, authority: "localhost".into() })
+}
+
+fn over_tcp(tls: bool, default_port: u16, target: Target) -> UpstreamPlan {
+    let whole = target.to_string();
+    let scheme = if tls { "https" } else { "http" };
+    let authority = whole.strip_suffix(&format!(":{default_port}")).unwrap_or(&whole);
+    UpstreamPlan { id: format!("{scheme}://{whole}").into(), tls, authority: authority.into(), target }
+}
+
+/// What stands before the path, which may only be `/`.
+fn authority(rest: &str) -> Result<&str, BadUpstream> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(BadUpstream::Credentials);
+    }
+    match tail {
+        "" | "/" => Ok(authority),
+        tail => Err(BadUpstream::Path(tail.into())),
+    }
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good(text: &str) -> (String, String, bool) {
+        let upstream = parse_upstream(text).unwrap();
+        (upstream.id.to_string(), upstream.authority.to_string(), upstream.tls)
+    }
+
+    #[test]
+    fn every_form_has_one_canonical_id() {
+        for (text, id, authority, tls) in [
+            ("127.0.0.1:9001", "http://127.0.0.1:9001", "127.0.0.1:9001", false),
+            ("App.internal:80", "http://app.internal:80", "app.internal", false),
+            ("http://app.internal", "http://app.internal:80", "app.internal", false),
+            ("HTTP://app.internal/", "http://app.internal:80", "app.internal", false),
+            ("http://app.internal:443", "http://app.internal:443", "app.internal:443", false),
+            ("https://app.internal", "https://app.internal:443", "app.internal", true),
+            ("https://192.0.2.1:8443", "https://192.0.2.1:8443", "192.0.2.1:8443", true),
+            ("https://[2001:db8::1]", "https://[2001:db8::1]:443", "[2001:db8::1]", true),
+            ("unix:/run/app.sock", "unix:/run/app.sock", "localhost", false),
+        ] {
+            assert_eq!(good(text), (id.to_owned(), authority.to_owned(), tls), "{text}");
+            assert_eq!(good(id), (id.to_owned(), authority.to_owned(), tls), "{id} means itself");
+        }
+    }
+
+    #[test]
+    fn bad_upstreams_say_what_to_write() {
+        for (text, message) in [
+            ("3000", "`3000` is a port alone: write 127.0.0.1:3000"),
+            ("app", "`app` has no port: write app:80, or https://app for TLS"),
+            (
+                "app:443",
+                "`app:443` is the port of TLS, but nothing says TLS: write https://app, or http://app:443 if it speaks plain HTTP there",
+            ),
+            (
+                "ws://app:80",
+                "`ws://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)",
+            ),
+            (
+                "http://app/api",
+                "`/api` goes beyond the host: an upstream takes none of the path, the request keeps its own",
+            ),
+            ("http://u:p@app", "an upstream takes no user and no password in its URL"),
+            ("http://app:0", "`0` is no port: write a number from 1 to 65535"),
+            ("app:99999", "`99999` is no port: write a number from 1 to 65535"),
+            ("unix:app.sock", "`unix:app.sock` is not absolute: write the whole path, such as unix:/run/app.sock"),
+        ] {
+            assert_eq!(parse_upstream(text).unwrap_err().to_string(), message);
+        }
+        for text in ["", "http://", ":80", "::1", "http://a b", "http://[::1", "https://[::1]x", "unix:"] {
+            assert!(parse_upstream(text).is_err(), "{text}");
+        }
+    }
+}

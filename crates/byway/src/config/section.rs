@@ -1,0 +1,230 @@
+//! Section: one table of a config file while it is read.
+//!
+//! In:    a table of the spanned TOML tree.
+//! Out:   the values asked for, each with its place.
+//! Never: stops at an error: wrong types and, at the end, keys that nobody asked for are noted, and reading goes on.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::Diagnostic;
+use super::nearest::nearest;
+use super::place::{At, Place, Text};
+
+/// A table being read. Each reading method takes a key, notes it as known and answers `None` if the key is absent or
+/// its value is of the wrong type (which is noted as an error).
+pub(super) struct Section<'t, 'i> {
+    table: &'t DeTable<'i>,
+    /// `edge.route`; empty at the top.
+    path: &'t str,
+    /// `[[edge.route]]`, as messages call the table.
+    heading: &'t str,
+    known: Vec<&'static str>,
+    diagnostics: &'t mut Vec<Diagnostic>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    /// Reads the whole file: calls `read` with the top table.
+    pub(super) fn top<T>(
+        table: &'t DeTable<'i>,
+        diagnostics: &'t mut Vec<Diagnostic>,
+        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
+    ) -> T {
+        Section::read(table, "", "the top of the file", diagnostics, read)
+    }
+
+    fn read<T>(
+        table: &DeTable<'i>,
+        path: &str,
+        heading: &str,
+        diagnostics: &mut Vec<Diagnostic>,
+        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
+    ) -> T {
+        let mut section = Section { table, path, heading, known: Vec::new(), diagnostics };
+        let value = read(&mut section);
+        section.refuse_unknown_keys();
+        value
+    }
+
+    /// A string.
+    pub(super) fn text(&mut self, key: &'static str, example: &str) -> Option<Text> {
+        let value = self.value(key)?;
+        let DeValue::String(text) = value.get_ref() else { return self.mismatch(key, value, "a string", example) };
+        Some(At::new(text.to_string(), value.span()))
+    }
+
+    /// A string, or a whole number that stands for its digits.
+    pub(super) fn text_or_number(&mut self, key: &'static str, example: &str) -> Option<Text> {
+        let value = self.value(key)?;
+        match word(value.get_ref()) {
+            Some(text) => Some(At::new(text, value.span())),
+            None => self.mismatch(key, value, "a string or a whole number", example),
+        }
+    }
+
+    /// A whole number from 0 on.
+    pub(super) fn count(&mut self, key: &'static str) -> Option<At<u64>> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()),
+            _ => return self.mismatch(key, value, "a whole number", "10"),
+        };
+        let problem = match number {
+            Ok(number) if number < 0 => format!("`{}` must not be negative, but is {number}", self.name(key)),
+            Ok(number) if number <= i128::from(i64::MAX) => {
+                return Some(At::new(number.unsigned_abs() as u64, value.span()));
+            }
+            _ => format!("`{}` is too large: the most is {}", self.name(key), i64::MAX),
+        };
+        self.note(Diagnostic::new(&value.span().into(), problem));
+        None
+    }
+
+    /// `true` or `false`.
+    pub(super) fn truth(&mut self, key: &'static str) -> Option<At<bool>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(truth) => Some(At::new(*truth, value.span())),
+            _ => self.mismatch(key, value, "true or false, without quotes", "true"),
+        }
+    }
+
+    /// A list of strings, or one string. The place of the whole is kept, so that an empty list can be pointed at.
+    pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
+        self.list(key, "a string or a list of strings", example, |value| value.as_str().map(str::to_owned))
+    }
+
+    /// A list of strings and whole numbers, or one of them.
+    pub(super) fn texts_or_numbers(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
+        self.list(key, "a number, a string or a list of them", example, word)
+    }
+
+    fn list(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        example: &str,
+        word: impl Fn(&DeValue<'i>) -> Option<String>,
+    ) -> Option<At<Vec<Text>>> {
+        let value = self.value(key)?;
+        let one = std::slice::from_ref(value);
+        let items = value.get_ref().as_array().map_or(one, |array| array);
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match word(item.get_ref()) {
+                Some(text) => texts.push(At::new(text, item.span())),
+                None => self.mismatch(key, item, expected, example)?,
+            }
+        }
+        Some(At::new(texts, value.span()))
+    }
+
+    /// A table `[key]`, read by `read`; if it is absent, `read` sees an empty one and answers its default.
+    pub(super) fn section<T: Default>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 'i>) -> T) -> T {
+        let Some(value) = self.value(key) else { return T::default() };
+        let path = self.name(key);
+        let heading = format!("[{path}]");
+        match value.get_ref() {
+            DeValue::Table(table) => Section::read(table, &path, &heading, self.diagnostics, read),
+            _ => self.mismatch(key, value, "a table", &heading).unwrap_or_default(),
+        }
+    }
+
+    /// Tables `[[key]]`, each read by `read`.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&mut Section<'_, 'i>) -> T,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.value(key)?;
+        let path = self.name(key);
+        let heading = format!("[[{path}]]");
+        let Some(array) = value.get_ref().as_array() else {
+            return self.mismatch(key, value, "a list of tables", &heading);
+        };
+        let mut all = Vec::with_capacity(array.len());
+        for item in array.iter() {
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    let one = Section::read(table, &path, &heading, self.diagnostics, &read);
+                    all.push(At::new(one, item.span()));
+                }
+                _ => self.mismatch(key, item, "a table", &heading)?,
+            }
+        }
+        Some(At::new(all, value.span()))
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.known.push(key);
+        self.table.get(key)
+    }
+
+    fn name(&self, key: &str) -> String {
+        match self.path {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        }
+    }
+
+    fn note(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn mismatch<T>(&mut self, key: &str, value: &Spanned<DeValue<'i>>, expected: &str, example: &str) -> Option<T> {
+        let found = if key == "password" { kind(value.get_ref()).to_owned() } else { describe(value.get_ref()) };
+        let message = format!("`{}` must be {expected}, found {found}", self.name(key));
+        let help = if example.starts_with('[') { example.to_owned() } else { format!("{key} = {example}") };
+        self.note(Diagnostic::new(&value.span().into(), message).help(format!("for example {help}")));
+        None
+    }
+
+    fn refuse_unknown_keys(self) {
+        for (key, _) in self.table.iter() {
+            let written = key.get_ref().as_ref();
+            if self.known.contains(&written) {
+                continue;
+            }
+            let help = match nearest(written, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            let message = format!("unknown key `{written}` in {}", self.heading);
+            self.diagnostics.push(Diagnostic::new(&Place::from(key.span()), message).help(help));
+        }
+    }
+}
+
+/// A string as it is, a whole number by its decimal digits.
+fn word(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => {
+            let parsed = i128::from_str_radix(number.as_str(), number.radix());
+            Some(parsed.map_or_else(|_| number.to_string(), |number| number.to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// What a value is, with the value itself where it is short.
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.chars().count() <= 40 => format!("the string {:?}", text.as_ref()),
+        DeValue::Integer(number) => format!("the number {number}"),
+        DeValue::Float(number) => format!("the number {number}"),
+        DeValue::Boolean(truth) => truth.to_string(),
+        other => kind(other).to_owned(),
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "a truth value",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,46 @@
+//! Surroundings: what a Plan depends on besides its file.
+//!
+//! In:    the state folder, the folder of the file, the cores of the machine, a way to read password files.
+//! Out:   the same, as one argument, so that `resolve` is a pure function of what it is given.
+//! Never: read twice: what was true when the Plan was made stays in the Plan.
+
+use std::fs;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// What a Plan depends on besides its file.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'s> {
+    /// The folder for what outlives the process; `[spill]` goes there by default.
+    pub state: &'s Path,
+    /// Where relative paths of the file start.
+    pub folder: &'s Path,
+    /// The default of `workers`.
+    pub cores: NonZeroUsize,
+    /// Reads a `password_file`.
+    pub read_file: &'s dyn Fn(&Path) -> io::Result<String>,
+}
+
+/// A password file is one line; this bounds what a wrong path such as `/dev/zero` can cost.
+const MOST_PASSWORD_FILE_BYTES: u64 = 64 * 1024;
+
+impl<'s> Surroundings<'s> {
+    /// This machine: its cores and its files.
+    pub fn here(state: &'s Path, folder: &'s Path) -> Self {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { state, folder, cores, read_file: &read_password_file }
+    }
+
+    /// No machine at all: one core, and every password file reads as `not read`. For checking text whose author must not
+    /// learn about this machine's files; a Plan made so must not be served.
+    pub fn without_files(state: &'s Path) -> Self {
+        Self { state, folder: Path::new("/"), cores: NonZeroUsize::MIN, read_file: &|_| Ok("not read".to_owned()) }
+    }
+}
+
+fn read_password_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MOST_PASSWORD_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,125 @@
+//! Flags: Plans made without a file.
+
+use std::path::Path;
+
+use super::super::*;
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn edge(from: &[&str], to: &[&str]) -> Result<Plan, ConfigErrors> {
+    from_flags(&File::for_edge(owned(from), owned(to)), Path::new("/state"))
+}
+
+fn egress(flags: ProxyFlags) -> Result<EgressPlan, ConfigErrors> {
+    let plan = from_flags(&File::for_proxy(flags), Path::new("/state"))?;
+    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("an exit") };
+    Ok(EgressPlan::clone(egress))
+}
+
+#[test]
+fn an_edge_on_one_line_has_one_route_for_everything() {
+    let plan = edge(&[":8080"], &["127.0.0.1:3000", "127.0.0.1:3001"]).unwrap();
+    assert_eq!(plan.listeners[0].bind.to_string(), "[::]:8080");
+    let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+    assert_eq!(edge.routes.len(), 1);
+    assert_eq!(edge.routes[0].upstreams.len(), 2);
+}
+
+#[test]
+fn errors_of_the_command_line_name_the_flag_and_its_value() {
+    let shown = edge(&["8080"], &["3000"]).unwrap_err().to_string();
+    let expected = "\
+error: `--from`: `8080` is a port alone: write 127.0.0.1:8080 for this machine only, or :8080 for every address
+ |
+ = in --from 8080
+
+error: `--to`: `3000` is a port alone: write 127.0.0.1:3000
+ |
+ = in --to 3000
+
+2 errors on the command line";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn nothing_to_forward_to_names_the_flag() {
+    let shown = edge(&[":1"], &[]).unwrap_err().to_string();
+    assert!(shown.contains("`--to` is empty: name at least one upstream, such as 127.0.0.1:3000"), "{shown}");
+}
+
+#[test]
+fn a_public_exit_on_the_command_line_names_both_flags_that_remedy_it() {
+    let open = ProxyFlags { listen: owned(&["0.0.0.0:1080"]), ..ProxyFlags::default() };
+    let shown = egress(open.clone()).unwrap_err().to_string();
+    assert!(shown.contains("`0.0.0.0:1080` can be reached from other machines, and anybody could use it"), "{shown}");
+    assert!(shown.contains("in --listen 0.0.0.0:1080"), "{shown}");
+    assert!(shown.contains("add --user NAME:PASSWORD, or say --open-to-the-world if that is meant"), "{shown}");
+    assert!(egress(ProxyFlags { open_to_the_world: true, ..open.clone() }).is_ok());
+    assert!(egress(ProxyFlags { users: owned(&["a:b:c"]), ..open }).unwrap().users[0].password.expose() == "b:c");
+}
+
+#[test]
+fn a_user_without_a_password_is_told_the_form_and_passwords_are_never_shown() {
+    let listen = owned(&["127.0.0.1:1080"]);
+    let flags = ProxyFlags { listen: listen.clone(), users: owned(&["alice"]), ..ProxyFlags::default() };
+    let shown = egress(flags).unwrap_err().to_string();
+    assert!(shown.contains("write --user NAME:PASSWORD"), "{shown}");
+    let flags = ProxyFlags { listen, users: owned(&["a:hunter2", "a:hunter3"]), ..ProxyFlags::default() };
+    let shown = egress(flags).unwrap_err().to_string();
+    assert!(shown.contains("in --user a:***"), "{shown}");
+    assert!(!shown.contains("hunter"), "{shown}");
+}
+
+#[test]
+fn allow_and_deny_take_hosts_suffixes_networks_and_ports() {
+    let flags = ProxyFlags {
+        listen: owned(&["127.0.0.1:1080"]),
+        allow: owned(&["example.com:443", ".example.org", "10.0.0.0/8:8000-8999", "[::1]:22", "2001:db8::/32", ":80"]),
+        deny: owned(&["10.0.0.1"]),
+        stream_limit: Some("1MB/s".to_owned()),
+        ..ProxyFlags::default()
+    };
+    let egress = egress(flags).unwrap();
+    assert_eq!(egress.default, Verdict::Deny);
+    assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
+    let shown: Vec<String> = egress.rules.iter().map(told).collect();
+    assert_eq!(
+        shown,
+        [
+            "1 Deny [] [] [10.0.0.1/32] []",
+            "2 Allow [example.com] [] [] [443..=443]",
+            "3 Allow [] [example.org] [] []",
+            "4 Allow [] [] [10.0.0.0/8] [8000..=8999]",
+            "5 Allow [] [] [::1/128] [22..=22]",
+            "6 Allow [] [] [2001:db8::/32] []",
+            "7 Allow [] [] [] [80..=80]",
+        ]
+    );
+}
+
+fn told(rule: &Rule) -> String {
+    format!("{} {:?} {:?} {:?} {:?} {:?}", rule.number, rule.action, rule.hosts, rule.suffixes, rule.cidrs, rule.ports)
+}
+
+#[test]
+fn an_exit_without_allow_permits_what_is_not_denied() {
+    let flags = ProxyFlags { listen: owned(&["127.0.0.1:1"]), deny: owned(&["a.com"]), ..ProxyFlags::default() };
+    assert_eq!(egress(flags).unwrap().default, Verdict::Allow);
+}
+
+#[test]
+fn bad_allow_and_deny_name_the_flag() {
+    for (allow, message) in [
+        ("", "`--allow`: `` is no host name"),
+        ("a b", "`--allow`: `a b` is no host name"),
+        ("a:0", "`--allow`: `0` is no port and no range of ports"),
+        ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is no network"),
+        ("*.a.com", "`--allow`: `*.a.com` has a star"),
+    ] {
+        let flags = ProxyFlags { listen: owned(&["127.0.0.1:1"]), allow: owned(&[allow]), ..ProxyFlags::default() };
+        let shown = egress(flags).unwrap_err().to_string();
+        assert!(shown.contains(message), "{shown}");
+    }
+}

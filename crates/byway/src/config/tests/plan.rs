@@ -1,0 +1,159 @@
+//! Plans: defaults, merging, sharing, and the example that ships.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::*;
+use super::*;
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    let plan = plan(&with_listener(""));
+    assert_eq!(plan.generation, 1);
+    assert_eq!(plan.workers, NonZeroUsize::MIN);
+    assert_eq!(plan.state, PathBuf::from("/state"));
+    assert_eq!(plan.drain, Duration::from_secs(30));
+    let dial = DialPlan {
+        family: Family::Any,
+        local_address: None,
+        connect_timeout: Duration::from_secs(10),
+        attempt_delay: Duration::from_millis(250),
+    };
+    assert_eq!(plan.dial, dial);
+    let limits = LimitsPlan {
+        connections: 10_000,
+        connections_per_peer: 1024,
+        handshake_timeout: Duration::from_secs(10),
+        head_bytes: 65_536,
+        head_fields: 128,
+        head_timeout: Duration::from_secs(30),
+        keep_alive: Duration::from_secs(60),
+        body_progress: Duration::from_secs(60),
+        first_byte: Duration::from_secs(60),
+        max_body: None,
+        half_closed_idle: Duration::from_secs(600),
+        requests_per_connection: 10_000,
+    };
+    assert_eq!(plan.limits, limits);
+    assert_eq!(plan.listeners[0].limits, limits);
+    let pool = PoolPlan {
+        max_total: 1024,
+        max_per_origin: 128,
+        idle_timeout: Duration::from_secs(4),
+        queue: 1024,
+        queue_wait: Duration::from_secs(5),
+    };
+    assert_eq!(plan.pool, pool);
+    let spill = SpillPlan {
+        directory: PathBuf::from("/state/spill"),
+        memory: 256 << 10,
+        per_stream: 1 << 30,
+        per_node: None,
+        mode: SpillMode::Auto,
+    };
+    assert_eq!(plan.spill, spill);
+}
+
+#[test]
+fn workers_default_to_the_cores_of_the_machine() {
+    let plan = parse(&with_listener(""), "byway.toml", Path::new("/state")).unwrap();
+    assert_eq!(Ok(plan.workers), std::thread::available_parallelism().map_err(drop));
+}
+
+#[test]
+fn a_part_is_never_larger_than_the_whole() {
+    let plan = plan(&with_listener("limits.connections = 10\npool.max_total = 20"));
+    assert_eq!(plan.limits.connections_per_peer, 10);
+    assert_eq!(plan.pool.max_per_origin, 20);
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let around = Surroundings { folder: Path::new("/etc/byway"), ..Surroundings::without_files(Path::new("/state")) };
+    let plan = parse_with(&with_listener("spill.directory = \"parked\""), "byway.toml", &around).unwrap();
+    assert_eq!(plan.spill.directory, PathBuf::from("/etc/byway/parked"));
+}
+
+#[test]
+fn an_edge_with_two_addresses_makes_two_listeners_that_share_it() {
+    let plan = plan("[[edge]]\nlisten = [\":8080\", \"unix:/run/x.sock\"]\n[[edge.route]]\nto = \"a:1\"\n");
+    let [first, second] = plan.listeners.as_slice() else { panic!("two listeners") };
+    assert_eq!((&*first.name, &*second.name), ("[::]:8080", "unix:/run/x.sock"));
+    let (Role::Edge(a), Role::Edge(b)) = (&first.role, &second.role) else { panic!("two edges") };
+    assert!(Arc::ptr_eq(a, b));
+}
+
+#[test]
+fn equal_upstreams_are_one() {
+    let text = "path = \"^/a\"\nto = [\"a:80\", \"b:80\"]\n[[edge.route]]\nto = \"http://A\"\n";
+    let plan = plan(&with_route(text));
+    let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+    assert!(Arc::ptr_eq(&edge.routes[0].upstreams[0], &edge.routes[1].upstreams[0]));
+    assert_eq!(&*edge.routes[0].name, "^/a");
+    assert_eq!(&*edge.routes[1].name, "*");
+}
+
+#[test]
+fn the_nearest_max_body_counts_and_none_lifts_it() {
+    let text = "limits.max_body = \"1MiB\"\n[[edge]]\nlisten = \":1\"\nmax_body = \"2MiB\"\n[[edge.route]]\nto = \"a:1\"\n\
+                [[edge.route]]\npath = \"^/up\"\nto = \"a:1\"\nmax_body = \"none\"\n[[edge]]\nlisten = \":2\"\n[[edge.route]]\nto = \"a:1\"\n";
+    let plan = plan(text);
+    let (Role::Edge(first), Role::Edge(second)) = (&plan.listeners[0].role, &plan.listeners[1].role) else {
+        panic!("two edges")
+    };
+    assert_eq!(plan.listeners[0].limits.max_body, Some(2 << 20));
+    assert_eq!(first.max_body, Some(2 << 20));
+    assert_eq!(first.routes[0].max_body, Some(2 << 20));
+    assert_eq!(first.routes[1].max_body, None);
+    assert_eq!(second.routes[0].max_body, Some(1 << 20));
+}
+
+#[test]
+fn an_exit_has_its_users_rules_and_limits() {
+    let text = "\
+users = [{ name = \"alice\", password = \"hunter2\" }]
+stream_limit = \"200Mbit/s\"
+default = \"deny\"
+[[proxy.rule]]
+action = \"via\"
+via = \"socks5://u:p@Exit.example.com:1080\"
+suffix = \".example.com\"
+user = [\"alice\"]
+[[proxy.rule]]
+action = \"allow\"
+cidr = [\"10.0.0.0/8\", \"::1\"]
+port = [443, \"8000-8999\"]
+";
+    let plan = plan(&with_egress(text));
+    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("an exit") };
+    assert_eq!(egress.stream_limit, Some(Rate(25_000_000)));
+    assert_eq!(egress.default, Verdict::Deny);
+    assert!(egress.spill);
+    assert!(!format!("{plan:?}").contains("hunter2"));
+    let [via, allow] = egress.rules.as_slice() else { panic!("two rules") };
+    let Action::Via(parent) = &via.action else { panic!("a parent") };
+    assert_eq!(parent.to_string(), "socks5://u:***@exit.example.com:1080");
+    assert_eq!((via.number, via.suffixes[0].as_str(), &*via.users[0]), (1, "example.com", "alice"));
+    assert_eq!(allow.cidrs, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(allow.ports, [443..=443, 8000..=8999]);
+}
+
+#[test]
+fn spill_off_is_off_for_exits() {
+    let plan = plan(&format!("spill.mode = \"off\"\n{}", with_egress("")));
+    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("an exit") };
+    assert!(!egress.spill);
+}
+
+#[test]
+fn the_example_that_ships_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/byway.toml");
+    let plan = load(&path, Path::new("/var/lib/byway")).unwrap_or_else(|errors| panic!("{errors}"));
+    let kinds: Vec<_> = plan.listeners.iter().map(|listener| std::mem::discriminant(&listener.role)).collect();
+    assert!(kinds.len() > 3);
+    assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Edge(_))));
+    assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Egress(_))));
+    assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Forward(_))));
+}

@@ -1,0 +1,135 @@
+//! Round trip: the effective Plan, read again, is the same Plan.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::super::*;
+use super::*;
+
+/// Reads back what `Effective` prints. Passwords in the texts here are `***` already, so that nothing is lost.
+fn assert_reads_back(text: &str) {
+    let first = plan(text);
+    let shown = Effective(&first).to_string();
+    let around = Surroundings::without_files(Path::new("/state"));
+    let second = parse_with(&shown, "effective", &around).unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
+    assert_eq!(first, second, "{shown}");
+    assert_eq!(Effective(&second).to_string(), shown);
+}
+
+#[test]
+fn the_effective_plan_shows_defaults_and_hides_passwords() {
+    let text = "users = [{ name = \"a\", password = \"hunter2\" }]\n[[proxy.rule]]\naction = \"via\"\nvia = \"http://u:hunter3@h:1\"\n";
+    let shown = Effective(&plan(&with_egress(text))).to_string();
+    assert!(shown.contains("keep_alive = \"1m\""), "{shown}");
+    assert!(shown.contains("  { name = \"a\", password = \"***\" },"), "{shown}");
+    assert!(shown.contains("via = \"http://u:***@h:1\""), "{shown}");
+    assert!(!shown.contains("hunter"), "{shown}");
+}
+
+#[test]
+fn names_and_patterns_with_quotes_and_backslashes_read_back() {
+    assert_reads_back(&with_route("name = 'a \"b\" \\c'\npath = '^/\\d+\"'\nto = \"a:1\"\n"));
+    assert_reads_back(&with_route("path = \"\\u007f\\n\"\nto = \"a:1\"\n"));
+}
+
+#[test]
+fn a_section_named_like_its_first_address_reads_back() {
+    assert_reads_back("[[tcp]]\nname = \"127.0.0.1:1\"\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nto = \"a:1\"\n");
+}
+
+/// `key = value`, or nothing.
+fn line(key: &'static str, values: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::option::of(select(values))
+        .prop_map(move |value| value.map_or(String::new(), |value| format!("{key} = {value}\n")))
+}
+
+fn settings() -> impl Strategy<Value = String> {
+    let times = &["\"1ms\"", "\"90s\"", "\"1h\"", "\"365d\""];
+    let top = (line("workers", &["1", "0x10", "1_0"]), line("drain.deadline", &["\"0s\"", "\"5m\""]));
+    let dial = (line("dial.family", &["\"4\"", "\"any\""]), line("dial.local_address", &["\"192.0.2.7\""]));
+    let limits = (
+        line("limits.connections", &["1", "100", "999999"]),
+        line("limits.connections_per_peer", &["1", "5000"]),
+        line("limits.head_bytes", &["1024", "\"1MB\"", "\"12345B\""]),
+        line("limits.max_body", &["\"none\"", "\"10GiB\"", "7"]),
+        line("limits.keep_alive", times),
+        line("limits.requests_per_connection", &["1", "77"]),
+    );
+    let pool = (line("pool.max_total", &["1", "64"]), line("pool.queue_wait", times));
+    let spill = (
+        line("spill.directory", &["\"/a b/c\"", "\"x\\\"y\""]),
+        line("spill.memory", &["4096", "\"1MiB\""]),
+        line("spill.per_node", &["\"1TB\"", "1"]),
+        line("spill.mode", &["\"off\"", "\"auto\""]),
+    );
+    (top, dial, limits, pool, spill).prop_map(|(t, d, l, p, s)| {
+        [t.0, t.1, d.0, d.1, l.0, l.1, l.2, l.3, l.4, l.5, p.0, p.1, s.0, s.1, s.2, s.3].concat()
+    })
+}
+
+fn edge() -> impl Strategy<Value = String> {
+    let routes = [
+        "hosts = [\"a.example.com\", \"*.example.com\"]\nto = \"127.0.0.1:9001\"\n",
+        "path = '^/api/\\w+'\nto = [\"https://name\", \"https://192.0.2.1:8443\", \"name:80\"]\nhost = \"upstream\"\n",
+        "name = \"rest\"\nto = \"unix:/run/app.sock\"\nmax_body = \"1MiB\"\n",
+        "hosts = \"[2001:db8::1]\"\npath = \"x\"\nto = \"http://[::1]:443\"\nmax_body = \"none\"\n",
+    ];
+    let listen = select(&["\":8080\"", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]", "[\"[::1]:80\", \"unix:/run/x.sock\"]"]);
+    let head = (
+        line("name", &["\"site\""]),
+        line("trusted_proxies", &["\"10.0.0.0/8\"", "[\"::1\"]"]),
+        line("max_body", &["9"]),
+    );
+    (listen, head, subsequence(routes.to_vec(), 1..=4)).prop_map(|(listen, (name, trusted, max), routes)| {
+        let routes: String = routes.iter().map(|route| format!("[[edge.route]]\n{route}")).collect();
+        format!("[[edge]]\nlisten = {listen}\n{name}{trusted}{max}{routes}")
+    })
+}
+
+fn egress() -> impl Strategy<Value = String> {
+    let rules = [
+        "action = \"deny\"\ncidr = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n",
+        "action = \"via\"\nvia = \"socks5://a%40b:***@h:1080\"\nsuffix = \"example.com\"\nport = [443, \"8000-8999\"]\n",
+        "action = \"allow\"\nhost = [\"a\", \"b.c\"]\n",
+        "action = \"deny\"\n",
+    ];
+    let open = select(&[
+        "listen = \":1080\"\nopen_to_the_world = true\n",
+        "listen = \":1080\"\nusers = [{ name = \"alice\", password = \"***\" }, { name = \"b\\\"\", password = \"***\" }]\n",
+        "listen = \"unix:/run/exit.sock\"\n",
+    ]);
+    let tail = (line("stream_limit", &["\"25MiB/s\"", "\"1kbit/s\""]), line("default", &["\"deny\""]));
+    (open, tail, subsequence(rules.to_vec(), 0..=4)).prop_map(|(head, (limit, default), rules)| {
+        let rules: String = rules.iter().map(|rule| format!("[[proxy.rule]]\n{rule}")).collect();
+        format!("[[proxy]]\n{head}{limit}{default}{rules}")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_effective_plan_reads_back_as_the_same_plan(
+        settings in settings(),
+        edge in prop::option::of(edge()),
+        egress in prop::option::of(egress()),
+    ) {
+        let tcp = "[[tcp]]\nlisten = \"127.0.0.1:2222\"\nto = \"Name.example.com:22\"\n";
+        let text = [settings, tcp.to_owned(), edge.unwrap_or_default(), egress.unwrap_or_default()].concat();
+        assert_reads_back(&text);
+    }
+
+    #[test]
+    fn damaged_files_are_refused_in_words(at in 0usize..400, with in "[ -~\u{e4}\n]{0,3}", gone in 0usize..9) {
+        let text = format!("{}{}", with_route("to = [\"a:1\", 'b:2']\n"), with_egress("users = [{ name = \"a\", password = \"b\" }]\n"));
+        let start = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (start + gone).min(text.len());
+        let damaged = format!("{}{with}{}", &text[..start], &text[end..]);
+        if let Err(errors) = parse_with(&damaged, "byway.toml", &Surroundings::without_files(Path::new("/state"))) {
+            prop_assert!(!errors.diagnostics().is_empty());
+            prop_assert!(errors.to_string().starts_with("error: "));
+        }
+    }
+}

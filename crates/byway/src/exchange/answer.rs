@@ -1,0 +1,111 @@
+//! Answer: the responses that we give ourselves.
+//!
+//! In:    a fault, or a short text.
+//! Out:   a complete response in the queue of a connection: status, reason class, request id, Proxy-Status (RFC 9209).
+//! Never: tells a visitor of an edge about addresses behind it; those stand in the log under the request id.
+
+use byway_h1::{reason_phrase, write};
+
+use super::head::PSEUDONYM;
+use crate::fault::{Fault, Kind};
+
+/// How an answer is given.
+pub struct Manner<'a> {
+    /// The id to find the request by in the log.
+    pub request_id: &'a str,
+    /// Whether the asker may read the whole reason (egress), or its class only (edge).
+    pub in_detail: bool,
+    /// Whether the connection ends with the answer.
+    pub close: bool,
+    /// HEAD: the head of the answer, without its body.
+    pub head_only: bool,
+}
+
+/// Queues the answer to `fault`.
+pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) {
+    let status = fault.status();
+    let phrase = reason_phrase(status);
+    let mut body = format!("{status} {phrase}\nreason: {}\nrequest: {}\n", fault.class(), manner.request_id);
+    if manner.in_detail {
+        body.push_str(&format!("{fault}\n"));
+    }
+    // Status, phrase and names are ours and the values are printable by construction; a value that is not is left out.
+    let _ = write::status_line(out, status, phrase.as_bytes());
+    let mut field = |name: &str, value: &str| {
+        let _ = write::field(out, name.as_bytes(), value.as_bytes());
+    };
+    field("Content-Type", "text/plain; charset=utf-8");
+    field("Content-Length", &body.len().to_string());
+    field("Cache-Control", "no-store");
+    field("X-Request-Id", manner.request_id);
+    field("Proxy-Status", &proxy_status(fault, manner.in_detail));
+    if let Some(seconds) = fault.retry_after_seconds() {
+        field("Retry-After", &seconds.to_string());
+    }
+    match fault.kind {
+        Kind::Unauthorized => field("Proxy-Authenticate", "Basic realm=\"byway\", charset=\"UTF-8\""),
+        Kind::MethodNotAllowed => field("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+        _ => {}
+    }
+    if manner.close {
+        field("Connection", "close");
+    }
+    write::end_of_head(out);
+    if !manner.head_only {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+fn proxy_status(fault: &Fault, in_detail: bool) -> String {
+    let error = fault.proxy_status();
+    match in_detail {
+        true => format!("{PSEUDONYM}; error={error}; details=\"{}\"", quoted(&fault.detail)),
+        false => format!("{PSEUDONYM}; error={error}; details=\"{}\"", fault.class()),
+    }
+}
+
+/// The characters that a structured-fields string may hold (RFC 8941 section 3.3.3); others become `?`.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Who;
+
+    fn answer(in_detail: bool, head_only: bool) -> String {
+        let fault = Fault::new(Who::Upstream, Kind::Refused, "10.0.0.5:80 refused the \"connection\"");
+        let mut out = Vec::new();
+        super::fault(&mut out, &fault, &Manner { request_id: "r1", in_detail, close: true, head_only });
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_visitor_of_an_edge_learns_the_class_and_not_the_address() {
+        let text = answer(false, false);
+        assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
+        assert!(text.contains("Proxy-Status: byway; error=connection_refused; details=\"refused\"\r\n"), "{text}");
+        assert!(text.contains("reason: refused\nrequest: r1\n") && !text.contains("10.0.0.5"), "{text}");
+    }
+
+    #[test]
+    fn a_user_of_an_egress_learns_the_whole_reason() {
+        let text = answer(true, false);
+        assert!(text.contains(r#"details="10.0.0.5:80 refused the \"connection\"""#), "{text}");
+    }
+
+    #[test]
+    fn the_answer_to_head_has_the_length_but_no_body() {
+        let text = answer(false, true);
+        assert!(text.contains("Content-Length: ") && text.ends_with("\r\n\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Body: passes one message body from one connection to the other, unframed and framed anew.
+//!
+//! In:    the framing that was decided for each side, and both connections.
+//! Out:   every byte of the body once, in order, with the trailers behind it; or why it stopped and on whose side.
+//! Never: buffers a body, and never ends one that its sender has not ended.
+
+use std::task::{Context, Poll, ready};
+
+use byway_dial::{Broken, Read};
+use byway_h1::{BodyDecoder, Framed, Malformed, Step, write};
+
+use super::conn::Conn;
+
+/// One body on its way.
+pub struct Passage {
+    decoder: BodyDecoder,
+    chunked: bool,
+    /// Bytes of the current outgoing chunk that have not been handed on yet.
+    owed: usize,
+    ended: bool,
+    moved: u64,
+    most: Option<u64>,
+}
+
+/// Why a passage stopped before its end.
+#[derive(Debug)]
+pub enum Stop {
+    /// The sender's connection broke.
+    From(Broken),
+    /// The sender finished in the middle of the body.
+    Truncated,
+    /// The sender broke the framing.
+    Malformed(Malformed),
+    /// The sender sent more than the limit.
+    TooLarge,
+    /// The receiver's connection broke.
+    To(Broken),
+}
+
+impl Passage {
+    /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
+    pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
+        let decoder = BodyDecoder::new(from, limits);
+        Self { decoder, chunked: to == Framed::Chunked, owed: 0, ended: false, moved: 0, most }
+    }
+
+    /// Whether the whole body has been read from its sender (it may still be queued for its receiver).
+    pub fn is_read(&self) -> bool {
+        self.ended
+    }
+
+    /// Bytes of body handed on so far.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Bytes still to come, where the framing says so.
+    pub fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
+    }
+
+    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`'s queue, or sits in its
+    /// outflow. Cancel safe.
+    pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+        let mut budget = BUDGET_BYTES;
+        loop {
+            if self.ended {
+                return to.poll_send(cx, &[]).map(|sent| sent.map(drop).map_err(Stop::To));
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.decoder.step(from.unread()).map_err(Stop::Malformed)? {
+                Step::Data(n) => budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?),
+                Step::Skip(n) => from.consume(n),
+                Step::End(n) => self.end(from, to, n)?,
+                Step::More => ready!(self.poll_more(cx, from, to))?,
+            }
+        }
+    }
+
+    /// Hands on some of the `n` body bytes at the front, in one write with whatever is queued before them.
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        to: &mut Conn,
+        n: usize,
+    ) -> Poll<Result<usize, Stop>> {
+        if self.most.is_some_and(|most| self.moved + n as u64 > most) {
+            return Poll::Ready(Err(Stop::TooLarge));
+        }
+        if self.chunked && self.owed == 0 {
+            write::chunk_prefix(to.queue(), n);
+            self.owed = n;
+        }
+        let n = if self.chunked { n.min(self.owed) } else { n };
+        let data = from.unread().get(..n).unwrap_or_default();
+        let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
+        self.decoder.taken(sent);
+        from.consume(sent);
+        self.moved += sent as u64;
+        if self.chunked {
+            self.owed -= sent;
+            if self.owed == 0 {
+                to.queue().extend_from_slice(write::CHUNK_SUFFIX);
+            }
+        }
+        Poll::Ready(Ok(sent))
+    }
+
+    fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), Stop> {
+        if self.chunked {
+            write::last_chunk(to.queue(), self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+        }
+        from.consume(n);
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for bytes that may take long.
+    fn poll_more(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+        let sent = to.poll_send(cx, &[]).map(|sent| sent.map_err(Stop::To));
+        if let Poll::Ready(Err(stop)) = sent {
+            return Poll::Ready(Err(stop));
+        }
+        if from.unread().len() >= UNREAD_MOST_BYTES {
+            ready!(sent)?;
+        }
+        match from.poll_fill(cx).map_err(Stop::From)? {
+            Poll::Ready(Read::Data(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Read::Fin) => self.eof(from, to),
+            Poll::Pending => {
+                to.poll_outflow(cx).map_err(Stop::To)?;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn eof(&mut self, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
+        Poll::Ready(match self.decoder.eof() {
+            Ok(()) => self.end(from, to, 0),
+            Err(_truncated) => Err(Stop::Truncated),
+        })
+    }
+}
+
+/// Bytes one poll may move before other tasks of the worker get their turn.
+const BUDGET_BYTES: usize = 1024 * 1024;
+
+/// Unread bytes that the decoder cannot use yet stay below this (a chunk line and trailers have their own limits).
+const UNREAD_MOST_BYTES: usize = 256 * 1024;

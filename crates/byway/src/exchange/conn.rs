@@ -1,0 +1,227 @@
+//! Conn: one end of an HTTP/1 connection: a stream, what was read from it and not yet used, what shall leave on it.
+//!
+//! In:    an open stream (accepted or dialled).
+//! Out:   unread bytes to parse or to pass on by slices; queued bytes that leave together with them in one write.
+//! Never: parses, and never owns a buffer while nothing is in flight.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::task::{Context, Poll, ready};
+
+use byway_agent::Probe;
+use byway_dial::{Broken, Pipe, Read, Stream};
+
+use crate::relay::buffer::Growth;
+use crate::relay::{Buffer, DrainError, Outflow, Size};
+
+/// See the head of the file.
+pub struct Conn {
+    stream: Stream,
+    unread: Option<Buffer>,
+    growth: Growth,
+    out: Vec<u8>,
+    out_sent: usize,
+    /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
+    outflow: Option<Outflow>,
+}
+
+impl Conn {
+    /// A connection that nothing was read from yet.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, unread: None, growth: Growth::new(), out: Vec::new(), out_sent: 0, outflow: None }
+    }
+
+    /// From now on whatever leaves goes through `outflow` (spilled and shaped).
+    pub fn leave_through(&mut self, outflow: Outflow) {
+        self.outflow = Some(outflow);
+    }
+
+    /// Whether an outflow stands in the way out already.
+    pub fn has_outflow(&self) -> bool {
+        self.outflow.is_some()
+    }
+
+    /// What was read and not yet used.
+    pub fn unread(&self) -> &[u8] {
+        self.unread.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    /// Marks the first `n` unread bytes as used. An emptied buffer goes back to its free list.
+    pub fn consume(&mut self, n: usize) {
+        if let Some(buffer) = &mut self.unread {
+            buffer.consume(n);
+            if buffer.is_empty() {
+                self.unread = None;
+            }
+        }
+    }
+
+    /// The queue of bytes to leave before anything else: append to it.
+    pub fn queue(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Whether queued bytes wait to leave.
+    pub fn has_queued(&self) -> bool {
+        self.out_sent < self.out.len()
+    }
+
+    /// The stream itself.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Takes the connection apart: the stream, the unread bytes and the outflow, which must go on together.
+    pub fn into_parts(self) -> (Stream, Vec<u8>) {
+        let unread = self.unread().to_vec();
+        (self.stream, unread)
+    }
+
+    /// Reads more behind the unread bytes. Cancel safe.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, Broken>> {
+        let mut buffer = with_room(self.unread.take(), self.growth.size());
+        let offered = buffer.room();
+        let read = self.stream.poll_read(cx, buffer.space());
+        if let Poll::Ready(Ok(Read::Data(n))) = &read {
+            buffer.advance(*n);
+            self.growth.record(*n, offered);
+        }
+        // An empty buffer is not kept while we wait.
+        self.unread = (!buffer.is_empty()).then_some(buffer);
+        read
+    }
+
+    /// Reads more behind the unread bytes. Cancel safe.
+    pub async fn fill(&mut self) -> Result<Read, Broken> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Sends what is queued, and behind it some of `tail`; says how much of `tail` was taken. Ready(0) means: the queue
+    /// has left and `tail` is empty. Cancel safe.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, tail: &[u8]) -> Poll<Result<usize, Broken>> {
+        loop {
+            if !self.has_queued() && tail.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let queued = self.out.get(self.out_sent..).unwrap_or_default();
+            let taken = match &mut self.outflow {
+                None => ready!(self.stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?,
+                Some(outflow) => ready!(poll_push(outflow, &mut self.stream, cx, queued, tail))?,
+            };
+            let of_queue = taken.min(queued.len());
+            self.mark_sent(of_queue);
+            if taken > of_queue {
+                return Poll::Ready(Ok(taken - of_queue));
+            }
+        }
+    }
+
+    fn mark_sent(&mut self, n: usize) {
+        self.out_sent += n;
+        if self.out_sent >= self.out.len() {
+            self.out.clear();
+            self.out_sent = 0;
+            self.out.shrink_to(KEPT_QUEUE_BYTES);
+        }
+    }
+
+    /// Sends everything that is queued and flushes, through the outflow to its end if there is one. Cancel safe.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_send(cx, &[]))?;
+        if let Some(outflow) = &mut self.outflow {
+            ready!(outflow.poll_drain(cx, &mut self.stream)).map_err(broken)?;
+        }
+        self.stream.poll_flush(cx)
+    }
+
+    /// Sends everything that is queued and flushes. Cancel safe.
+    pub async fn flush(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Moves what an outflow holds on towards its reader, without waiting for it. For a caller that waits elsewhere.
+    pub fn poll_outflow(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        match &mut self.outflow {
+            Some(outflow) => match outflow.poll_drain(cx, &mut self.stream) {
+                Poll::Ready(Err(error)) => Err(broken(error)),
+                Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes that have left through the outflow, for a watch on progress.
+    pub fn left_bytes(&self) -> u64 {
+        self.outflow.as_ref().map_or(self.out_sent as u64, Outflow::delivered_bytes)
+    }
+
+    /// Makes the coming drop an orderly close: what was written leaves, then FIN.
+    pub fn close_quietly(mut self) {
+        self.stream.close_on_drop();
+    }
+
+    /// Says FIN behind everything. Not cancel safe.
+    pub async fn finish(&mut self) -> Result<(), Broken> {
+        self.flush().await?;
+        self.stream.finish().await
+    }
+}
+
+/// A queue that a large head or an answer has grown is not kept for the life of the connection.
+const KEPT_QUEUE_BYTES: usize = 4 * 1024;
+
+/// Pushes as much as the outflow has room for and drains on the way. Pending only when nothing could be taken.
+fn poll_push(
+    outflow: &mut Outflow,
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    queued: &[u8],
+    tail: &[u8],
+) -> Poll<Result<usize, Broken>> {
+    loop {
+        let mut taken = outflow.push(queued);
+        if taken == queued.len() {
+            taken += outflow.push(tail);
+        }
+        if let Poll::Ready(drained) = outflow.poll_drain(cx, stream) {
+            drained.map_err(broken)?;
+        }
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        ready!(outflow.poll_ready(cx)).map_err(|error| broken(error.into()))?;
+    }
+}
+
+/// Bytes that the spill lost end the connection just as a broken stream does.
+fn broken(error: DrainError) -> Broken {
+    match error {
+        DrainError::Broken(broken) => broken,
+        DrainError::Spill(error) => Broken::Io(std::io::Error::other(error)),
+    }
+}
+
+/// A buffer with room behind its bytes: the same one, or a larger or emptier one that they are copied into.
+fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
+    let Some(buffer) = buffer else { return Buffer::take(size) };
+    if buffer.room() > 0 {
+        return buffer;
+    }
+    let held = buffer.filled();
+    let mut roomier = Buffer::take(Size::holding(held.len() + 1).max(size));
+    if let Some(space) = roomier.space().get_mut(..held.len()) {
+        space.copy_from_slice(held);
+        roomier.advance(held.len());
+    }
+    roomier
+}
+
+impl byway_agent::Conn for Conn {
+    /// Any application byte on an idle connection kills it: it would be taken for the next answer (CVE-2026-48931).
+    fn probe(&mut self) -> Probe {
+        match self.unread().is_empty() && !self.has_queued() && !self.stream.has_news() {
+            true => Probe::Clean,
+            false => Probe::Dirty,
+        }
+    }
+}

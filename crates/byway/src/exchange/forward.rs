@@ -1,0 +1,540 @@
+//! Forward: the story of one request: borrow a connection, send it, bring the response back, give the connection back.
+//!
+//! In:    a parsed request that policy allowed, and the downstream connection that it came on.
+//! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was sent downstream yet.
+//! Never: presents a truncated response as complete, keeps a connection that is not at a message boundary, or opens a
+//!        tunnel before the upstream has said 101.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use byway_agent::{Lease, Release};
+use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_h1::{Framed, Parsed, Request, Response, ResponseHead, Version};
+
+use super::body::{Passage, Stop};
+use super::conn::Conn;
+use super::deadline::while_moving;
+use super::head::{self, RequestRules, ResponseRules};
+use crate::config::{HostMode, LimitsPlan};
+use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::outbound::pooled::{self, Borrowed, Freshness, Origin};
+use crate::route::{Allowed, Outbound};
+use crate::shared::Shared;
+
+/// A request on its way, with all that was decided about it.
+pub struct Asked<'a> {
+    /// What the node shares.
+    pub shared: &'a Shared,
+    /// The head.
+    pub request: Request<'a>,
+    /// How policy permitted it.
+    pub allowed: &'a Allowed,
+    /// The pool's key, at an egress; an edge's key is its upstream.
+    pub origin: Option<Origin>,
+    /// The limits of the listener.
+    pub limits: &'a LimitsPlan,
+    /// The most bytes of body, by route, edge or listener.
+    pub max_body: Option<u64>,
+    /// The target in the form the upstream gets it.
+    pub target: &'a [u8],
+    /// What the upstream is told about the downstream (edge).
+    pub forwarded: Option<head::Forwarded<'a>>,
+    /// Whether the downstream connection may go on behind this exchange.
+    pub may_keep_alive: bool,
+}
+
+/// What becomes of the downstream connection.
+pub enum After {
+    /// The next request may come.
+    KeepAlive,
+    /// Everything was said; close in order.
+    Close,
+    /// The response was cut: only a reset tells the truth.
+    Abort(Fault),
+    /// The upstream has switched protocols: relay the rest.
+    Switch(Box<Switched>),
+}
+
+/// The upstream side of a tunnel that a 101 opened.
+pub struct Switched {
+    /// The upstream's stream.
+    pub stream: Stream,
+    /// What the upstream has sent behind its 101.
+    pub early: Vec<u8>,
+    /// Keeps the connection counted against the pool's limits until the relay has ended.
+    pub counted: byway_agent::Detached<Origin, Conn>,
+}
+
+/// Bytes that moved, for the log.
+#[derive(Default)]
+pub struct Moved {
+    /// Of the request's body.
+    pub up: u64,
+    /// Of the response's body.
+    pub down: u64,
+    /// The status that was passed on; 0 for none.
+    pub status: u16,
+}
+
+/// Carries the request to its upstream and the response back.
+///
+/// # Errors
+/// A fault before anything was sent downstream: the caller answers it.
+///
+/// # Cancel safety
+/// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with it.
+pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Fault> {
+    refuse_large_body(asked)?;
+    let mut fresh = Freshness::Any;
+    loop {
+        let borrowed = asked.borrow(fresh).await?;
+        match Attempt::new(asked, &borrowed.lease).run(borrowed, downstream, moved).await {
+            Ok(after) => return Ok(after),
+            Err(Failure { stale: true, .. }) if fresh == Freshness::Any => {
+                asked.shared.counters.retried_stale.add(1);
+                fresh = Freshness::New;
+            }
+            Err(Failure { fault, .. }) => return Err(fault),
+        }
+    }
+}
+
+/// A body that is announced as too large is refused before anything is dialled, and before any 100 (Expect).
+fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
+    match (asked.request.framing(), asked.max_body) {
+        (Framed::Length(length), Some(most)) if length > most => Err(body_too_large(most)),
+        _ => Ok(()),
+    }
+}
+
+fn body_too_large(most: u64) -> Fault {
+    Fault::new(Who::Downstream, Kind::BodyTooLarge, format!("the request body is larger than max_body, {most} bytes"))
+}
+
+impl Asked<'_> {
+    async fn borrow(&self, fresh: Freshness) -> Result<Borrowed, Fault> {
+        match (self.allowed.outbound(), &self.origin) {
+            (Outbound::Pooled(route), _) => pooled::lease(self.shared, route, self.allowed, fresh).await,
+            (_, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, fresh).await,
+            (_, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
+        }
+    }
+
+    /// The protocol to upgrade to: not together with a body, never h2c (it would carry requests past every check here).
+    fn upgrade(&self) -> Option<&[u8]> {
+        let protocol = self.request.upgrade()?;
+        let h2c = protocol.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"));
+        (self.request.framing() == Framed::None && !h2c).then_some(protocol)
+    }
+
+    fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
+        let own_host = match self.allowed.outbound() {
+            Outbound::Pooled(route) => route.host == HostMode::Upstream,
+            _ => false,
+        };
+        let host = match (own_host, self.request.host()) {
+            (false, Some(host)) => host,
+            _ => authority.as_bytes(),
+        };
+        let rules = RequestRules {
+            target: self.target,
+            host,
+            forwarded: self.forwarded.as_ref().map(|f| head::Forwarded { ..*f }),
+            upgrade: self.upgrade(),
+        };
+        head::forward_request(out, &self.request, &rules).map_err(|error| malformed(Who::Downstream, &error))
+    }
+}
+
+/// Why an attempt failed before anything was sent downstream.
+struct Failure {
+    fault: Fault,
+    /// The connection was an idle one that proved closed: nothing was read, and the request may be sent again.
+    stale: bool,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, stale: false }
+    }
+}
+
+/// One try on one connection.
+struct Attempt<'a> {
+    asked: &'a Asked<'a>,
+    codec: byway_h1::Limits,
+    upload: Passage,
+    /// The upstream stopped taking the request's body; its answer may still be read.
+    upload_broken: bool,
+    uploaded: bool,
+    response: ResponseHead,
+    reused: bool,
+    heard: u64,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(asked: &'a Asked<'a>, lease: &Lease<Origin, Conn>) -> Self {
+        let codec = codec_limits(asked.limits);
+        let framed = asked.request.framing();
+        Self {
+            asked,
+            upload: Passage::new(framed, framed, &codec, asked.max_body),
+            upload_broken: false,
+            uploaded: false,
+            response: ResponseHead::default(),
+            reused: lease.reused(),
+            heard: 0,
+            codec,
+        }
+    }
+
+    async fn run(mut self, borrowed: Borrowed, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Failure> {
+        let Borrowed { mut lease, authority } = borrowed;
+        self.asked.queue_request(lease.queue(), &authority)?;
+        loop {
+            let head_bytes = self.response_head(downstream, &mut lease).await?;
+            moved.up = self.upload.moved();
+            let response = self.response.view(lease.unread());
+            let status = response.status();
+            match status {
+                101 => return self.switch(lease, head_bytes, downstream).await,
+                100..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
+                _ => {
+                    moved.status = status;
+                    return self.finish(lease, head_bytes, downstream, moved).await;
+                }
+            }
+        }
+    }
+
+    /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
+    async fn response_head(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<usize, Failure> {
+        let limits = self.asked.limits;
+        if !self.uploaded {
+            let uploading = while_moving(limits.body_progress, |cx| {
+                let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
+                (ready, self.upload.moved() + self.heard)
+            });
+            match uploading.await {
+                Some(Ok(0)) => {}
+                Some(done) => return done,
+                None => return Err(self.stalled_upload(upstream).into()),
+            }
+        }
+        // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
+        for (patience, until) in [(WATCH_AFTER, Until::Head), (limits.first_byte, Until::HeadOrLeft)] {
+            let head = while_moving(patience, |cx| {
+                let ready = self.poll_until(cx, downstream, upstream, until);
+                (ready, self.heard)
+            });
+            if let Some(head) = head.await {
+                return head;
+            }
+        }
+        Err(no_answer(limits.first_byte).into())
+    }
+
+    /// Ready(Ok(0)): uploaded. Ready(Ok(n)): a response head of n bytes stands in the upstream's unread bytes.
+    fn poll_until(
+        &mut self,
+        cx: &mut Context<'_>,
+        downstream: &mut Conn,
+        upstream: &mut Conn,
+        until: Until,
+    ) -> Poll<Result<usize, Failure>> {
+        self.poll_upload(cx, downstream, upstream)?;
+        if until == Until::UploadedOrHead && self.uploaded && upstream.unread().is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let head = self.poll_head(cx, upstream)?;
+        if head.is_pending() && until == Until::HeadOrLeft && self.uploaded {
+            let broken = ready!(downstream.stream().poll_broken(cx));
+            return Poll::Ready(Err(downstream_left(&broken).into()));
+        }
+        head.map(Ok)
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Result<(), Failure> {
+        if self.uploaded || self.upload_broken {
+            return Ok(());
+        }
+        match self.upload.poll(cx, from, to) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.uploaded = true;
+                Ok(())
+            }
+            Poll::Ready(Err(Stop::To(_))) => {
+                // It may have answered before it closed; reading says.
+                self.upload_broken = true;
+                Ok(())
+            }
+            Poll::Ready(Err(stop)) => Err(self.stopped_by_downstream(stop).into()),
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Conn) -> Poll<Result<usize, Failure>> {
+        loop {
+            if !upstream.unread().is_empty() {
+                let parsed = self.response.parse(upstream.unread(), &self.codec);
+                match parsed.map_err(|error| self.malformed_response(&error))? {
+                    Parsed::Complete(n) => return Poll::Ready(Ok(n)),
+                    Parsed::Partial => {}
+                }
+            }
+            match ready!(upstream.poll_fill(cx)) {
+                Ok(Read::Data(n)) => self.heard += n as u64,
+                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(None))),
+                Err(broken) => return Poll::Ready(Err(self.closed_early(Some(&broken)))),
+            }
+        }
+    }
+
+    fn malformed_response(&self, error: &byway_h1::Malformed) -> Failure {
+        self.asked.shared.counters.malformed_responses.add(1);
+        malformed(Who::Upstream, error).into()
+    }
+
+    /// The upstream went away without a complete head. On a connection that was idle before, with not a byte read, the
+    /// request may go once more if sending it twice does no harm, or if none of it can have been served.
+    fn closed_early(&self, broken: Option<&Broken>) -> Failure {
+        let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
+        let untouched = self.heard == 0 && self.upload.moved() == 0 && self.asked.request.framing() == Framed::None;
+        Failure {
+            fault: Fault::new(Who::Upstream, Kind::ClosedEarly, format!("the upstream gave no whole answer: {how}")),
+            stale: self.reused && untouched && is_idempotent(self.asked.request.method()),
+        }
+    }
+
+    fn stopped_by_downstream(&self, stop: Stop) -> Fault {
+        match stop {
+            Stop::Malformed(error) => {
+                self.asked.shared.counters.malformed_requests.add(1);
+                malformed(Who::Downstream, &error)
+            }
+            Stop::TooLarge => body_too_large(self.asked.max_body.unwrap_or_default()),
+            Stop::Truncated => {
+                Fault::new(Who::Downstream, Kind::ClosedEarly, "the client closed within its request body")
+            }
+            Stop::From(broken) | Stop::To(broken) => downstream_left(&broken),
+        }
+    }
+
+    fn stalled_upload(&self, upstream: &Conn) -> Fault {
+        let limit = self.asked.limits.body_progress;
+        match upstream.has_queued() {
+            true => Fault::new(
+                Who::Upstream,
+                Kind::Deadline(Deadline::RequestBody),
+                format!("the upstream took no byte of the request body for {limit:?}"),
+            ),
+            false => Fault::new(
+                Who::Downstream,
+                Kind::Deadline(Deadline::RequestBody),
+                format!("the client sent no byte of its request body for {limit:?}"),
+            ),
+        }
+    }
+
+    /// Passes an interim response on, to a downstream that can read one.
+    async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
+        if self.asked.request.version() == Version::Http11 {
+            let response = self.response.view(upstream.unread());
+            head::forward_interim(downstream.queue(), &response).map_err(|error| malformed(Who::Upstream, &error))?;
+            downstream.flush().await.map_err(|broken| downstream_left(&broken))?;
+        }
+        upstream.consume(head_bytes);
+        self.response.clear();
+        Ok(())
+    }
+
+    /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
+    async fn switch(
+        self,
+        mut lease: Lease<Origin, Conn>,
+        head_bytes: usize,
+        downstream: &mut Conn,
+    ) -> Result<After, Failure> {
+        let response = self.response.view(lease.unread());
+        let Some((_, protocol)) = self.asked.upgrade().zip(response.field("Upgrade")) else {
+            let detail = "the upstream answered 101 to a request that asked for no such upgrade";
+            return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
+        };
+        head::forward_switch(downstream.queue(), &response, protocol)
+            .map_err(|error| malformed(Who::Upstream, &error))?;
+        lease.consume(head_bytes);
+        let (conn, counted) = lease.detach();
+        let (stream, early) = conn.into_parts();
+        Ok(After::Switch(Box::new(Switched { stream, early, counted })))
+    }
+
+    /// The final response: its head, its body, and what becomes of both connections.
+    async fn finish(
+        mut self,
+        mut lease: Lease<Origin, Conn>,
+        head_bytes: usize,
+        downstream: &mut Conn,
+        moved: &mut Moved,
+    ) -> Result<After, Failure> {
+        let request = &self.asked.request;
+        let response = self.response.view(lease.unread());
+        let framed = response.framing(request.method()).map_err(|error| self.malformed_response(&error))?;
+        let sent_as = framed_downstream(framed, request.version());
+        // An upload that is not over by now may never be: the client could wait for our 100, or send gigabytes.
+        let close = !self.asked.may_keep_alive
+            || !request.keep_alive()
+            || sent_as == Framed::UntilClose
+            || !self.upload.is_read();
+        let rules = ResponseRules {
+            framed: sent_as,
+            close,
+            downstream: request.version(),
+            length_describes: request.method() == b"HEAD" || response.status() == 304,
+        };
+        head::forward_response(downstream.queue(), &response, &rules)
+            .map_err(|error| malformed(Who::Upstream, &error))?;
+        let keep = keep_upstream(&response, framed);
+        lease.consume(head_bytes);
+
+        let mut download = Passage::new(framed, sent_as, &self.codec, None);
+        let passed = self.pass_bodies(&mut download, &mut lease, downstream).await;
+        (moved.up, moved.down) = (self.upload.moved(), download.moved());
+        if let Err(fault) = passed {
+            return Ok(After::Abort(fault));
+        }
+        let at_boundary = self.uploaded && lease.unread().is_empty() && !lease.has_queued();
+        match keep {
+            Some(idle) if at_boundary => lease.release(Release::Keep { idle }),
+            _ => {
+                lease.stream().close_on_drop();
+                lease.release(Release::Close);
+            }
+        }
+        Ok(match flush(self.asked.limits, downstream).await {
+            Err(fault) => After::Abort(fault),
+            Ok(()) if close => After::Close,
+            Ok(()) => After::KeepAlive,
+        })
+    }
+
+    /// Moves the response's body down and, if it is not over, the request's body up, until the response has ended.
+    async fn pass_bodies(
+        &mut self,
+        download: &mut Passage,
+        upstream: &mut Conn,
+        downstream: &mut Conn,
+    ) -> Result<(), Fault> {
+        let limit = self.asked.limits.body_progress;
+        let passed = while_moving(limit, |cx| {
+            // Once the head is out, a request body that goes wrong only ends its own upload.
+            if self.poll_upload(cx, downstream, upstream).is_err() {
+                self.upload_broken = true;
+            }
+            let down = download.poll(cx, upstream, downstream);
+            (down, self.upload.moved() + download.moved())
+        });
+        match passed.await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(stop)) => Err(self.cut_response(stop)),
+            None => Err(Fault::new(
+                if downstream.has_queued() { Who::Downstream } else { Who::Upstream },
+                Kind::Deadline(Deadline::ResponseBody),
+                format!("the response body stood still for {limit:?}"),
+            )),
+        }
+    }
+
+    fn cut_response(&self, stop: Stop) -> Fault {
+        match stop {
+            Stop::To(broken) => downstream_left(&broken),
+            Stop::Malformed(error) => {
+                self.asked.shared.counters.malformed_responses.add(1);
+                malformed(Who::Upstream, &error)
+            }
+            Stop::From(broken) => Fault::new(
+                Who::Upstream,
+                Kind::ClosedEarly,
+                format!("the upstream broke off within the response body: {broken}"),
+            ),
+            Stop::Truncated | Stop::TooLarge => {
+                Fault::new(Who::Upstream, Kind::ClosedEarly, "the upstream closed within the response body")
+            }
+        }
+    }
+}
+
+/// How far `poll_until` goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    UploadedOrHead,
+    Head,
+    HeadOrLeft,
+}
+
+/// How long an answer may take before we begin to look whether the client is still there.
+const WATCH_AFTER: Duration = Duration::from_secs(1);
+
+/// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
+async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> {
+    let flushed = while_moving(limits.body_progress, |cx| {
+        let ready = downstream.poll_flush(cx);
+        (ready, downstream.left_bytes())
+    });
+    match flushed.await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(broken)) => Err(downstream_left(&broken)),
+        None => Err(Fault::new(
+            Who::Downstream,
+            Kind::Deadline(Deadline::ResponseBody),
+            format!("the client took no byte of the response for {:?}", limits.body_progress),
+        )),
+    }
+}
+
+/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.
+fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
+    (response.keep_alive() && framed != Framed::UntilClose).then(|| keep_alive_hint(response))
+}
+
+/// `Keep-Alive: timeout=N`, less a second for the time that our next request is on its way (in any order with `max`).
+fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
+    let hint = std::str::from_utf8(response.field("Keep-Alive")?).ok()?;
+    let seconds = hint.split(',').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
+    })?;
+    Some(Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT))
+}
+
+/// No hint keeps a connection longer than this.
+const LONGEST_HINT: Duration = Duration::from_secs(600);
+
+/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
+fn framed_downstream(framed: Framed, version: Version) -> Framed {
+    match (framed, version) {
+        (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
+        (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
+        (framed, _) => framed,
+    }
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+}
+
+/// The codec's limits out of the listener's.
+pub fn codec_limits(limits: &LimitsPlan) -> byway_h1::Limits {
+    byway_h1::Limits { head_bytes: limits.head_bytes, fields: limits.head_fields, ..byway_h1::Limits::default() }
+}
+
+fn no_answer(limit: Duration) -> Fault {
+    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
+    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
+}
+
+fn downstream_left(broken: &Broken) -> Fault {
+    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
+}

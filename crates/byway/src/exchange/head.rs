@@ -1,0 +1,237 @@
+//! Head: which fields of a request and of a response travel on, and which are ours.
+//!
+//! In:    a parsed head, and what we know of the peer.
+//! Out:   the head to send, serialised from the parsed structure only.
+//! Never: lets a hop-by-hop field through, believes an untrusted forwarding field, or lets a client remove ours: what the
+//!        client lists in Connection is dropped *before* ours are added (CVE-2024-45410).
+
+use std::net::IpAddr;
+
+use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, write};
+
+/// Who we are in Via and Proxy-Status.
+pub const PSEUDONYM: &str = "byway";
+
+/// What an edge tells its upstream about the downstream.
+pub struct Forwarded<'a> {
+    /// The address that connected; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether the peer's own forwarding fields are believed.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub proto: &'static str,
+    /// The id of this request.
+    pub request_id: &'a str,
+}
+
+/// How a request is sent on.
+pub struct RequestRules<'a> {
+    /// The target to write: origin-form, or the path of an absolute one.
+    pub target: &'a [u8],
+    /// The Host to write.
+    pub host: &'a [u8],
+    /// Set at an edge, absent at an egress, which tells nobody about its users.
+    pub forwarded: Option<Forwarded<'a>>,
+    /// The protocol to upgrade to, if the request asks for one that may pass.
+    pub upgrade: Option<&'a [u8]>,
+}
+
+/// Writes the request head for the upstream.
+///
+/// # Errors
+/// When a field cannot be written honestly; nothing of `out` may then be sent.
+pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &RequestRules<'_>) -> Result<(), Malformed> {
+    write::request_line(out, request.method(), rules.target)?;
+    write::field(out, b"Host", rules.host)?;
+    let at_edge = rules.forwarded.is_some();
+    let trusted = rules.forwarded.as_ref().is_some_and(|forwarded| forwarded.trusted);
+    for field in request.fields() {
+        let ours =
+            at_edge && (is_forwarding(field.name) && !trusted || is_extended(field.name) || is_alias(field.name));
+        let dropped = is_hop_by_hop(field.name)
+            || is_framing(field.name)
+            || field.name.eq_ignore_ascii_case(b"Host")
+            || is_named_by_connection(field.name, request.connection_options());
+        if !ours && !dropped {
+            write::field(out, field.name, field.value)?;
+        }
+    }
+    if let Some(forwarded) = &rules.forwarded {
+        forwarding_fields(out, request, forwarded)?;
+    }
+    write_via(out, request.version())?;
+    write_framing(out, request.framing())?;
+    if let Some(protocol) = rules.upgrade {
+        write::field(out, b"Connection", b"upgrade")?;
+        write::field(out, b"Upgrade", protocol)?;
+    }
+    write::end_of_head(out);
+    Ok(())
+}
+
+/// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id: a trusted peer's chain is extended, anybody else's was
+/// dropped.
+fn forwarding_fields(out: &mut Vec<u8>, request: &Request<'_>, about: &Forwarded<'_>) -> Result<(), Malformed> {
+    let mut chain = Vec::new();
+    if about.trusted {
+        for earlier in request.fields_named("X-Forwarded-For") {
+            append_listed(&mut chain, earlier);
+        }
+    }
+    let peer = about.peer.map(|ip| ip.to_canonical().to_string());
+    append_listed(&mut chain, peer.as_deref().unwrap_or("unknown").as_bytes());
+    write::field(out, b"X-Forwarded-For", &chain)?;
+    let given = |name: &str| request.field(name).filter(|_| about.trusted);
+    if given("X-Forwarded-Proto").is_none() {
+        write::field(out, b"X-Forwarded-Proto", about.proto.as_bytes())?;
+    }
+    if let (None, Some(host)) = (given("X-Forwarded-Host"), request.host()) {
+        write::field(out, b"X-Forwarded-Host", host)?;
+    }
+    if let (None, Some(peer)) = (given("X-Real-IP"), &peer) {
+        write::field(out, b"X-Real-IP", peer.as_bytes())?;
+    }
+    if given("X-Request-Id").is_none() {
+        write::field(out, b"X-Request-Id", about.request_id.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn append_listed(list: &mut Vec<u8>, value: &[u8]) {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(value);
+}
+
+/// How a response is sent on.
+pub struct ResponseRules {
+    /// How its body is framed downstream.
+    pub framed: Framed,
+    /// Whether the downstream connection ends with it.
+    pub close: bool,
+    /// The version the downstream speaks.
+    pub downstream: Version,
+    /// Whether a Content-Length describes a body that is not sent (HEAD, 304).
+    pub length_describes: bool,
+}
+
+/// Writes the response head for the downstream.
+///
+/// # Errors
+/// When a field cannot be written honestly; nothing of `out` may then be sent.
+pub fn forward_response(out: &mut Vec<u8>, response: &Response<'_>, rules: &ResponseRules) -> Result<(), Malformed> {
+    write::status_line(out, response.status(), response.reason())?;
+    end_to_end_fields(out, response)?;
+    write_via(out, response.version())?;
+    match (rules.framed, rules.length_describes) {
+        (Framed::None, true) => write_described_length(out, response)?,
+        (framed, _) => write_framing(out, framed)?,
+    }
+    match (rules.close, rules.downstream) {
+        (true, _) => write::field(out, b"Connection", b"close")?,
+        (false, Version::Http10) => write::field(out, b"Connection", b"keep-alive")?,
+        (false, Version::Http11) => {}
+    }
+    write::end_of_head(out);
+    Ok(())
+}
+
+/// Writes an interim response (100, 103, …), which has neither body nor framing.
+///
+/// # Errors
+/// When a field cannot be written honestly.
+pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+    write::status_line(out, response.status(), response.reason())?;
+    end_to_end_fields(out, response)?;
+    write::end_of_head(out);
+    Ok(())
+}
+
+/// Writes the 101 that turns the connection into a tunnel.
+///
+/// # Errors
+/// When a field cannot be written honestly.
+pub fn forward_switch(out: &mut Vec<u8>, response: &Response<'_>, protocol: &[u8]) -> Result<(), Malformed> {
+    write::status_line(out, 101, response.reason())?;
+    end_to_end_fields(out, response)?;
+    write_via(out, response.version())?;
+    write::field(out, b"Connection", b"upgrade")?;
+    write::field(out, b"Upgrade", protocol)?;
+    write::end_of_head(out);
+    Ok(())
+}
+
+fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+    for field in response.fields() {
+        let dropped = is_hop_by_hop(field.name)
+            || is_framing(field.name)
+            || is_named_by_connection(field.name, response.connection_options());
+        if !dropped {
+            write::field(out, field.name, field.value)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_framing(out: &mut Vec<u8>, framed: Framed) -> Result<(), Malformed> {
+    match framed {
+        Framed::Length(length) => write::field(out, b"Content-Length", length.to_string().as_bytes()),
+        Framed::Chunked => write::field(out, b"Transfer-Encoding", b"chunked"),
+        Framed::None | Framed::UntilClose => Ok(()),
+    }
+}
+
+/// The length a GET would have had: passed on if it is one honest number, dropped otherwise.
+fn write_described_length(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+    let mut lengths = response.fields_named("Content-Length");
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {
+            write::field(out, b"Content-Length", length)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_via(out: &mut Vec<u8>, version: Version) -> Result<(), Malformed> {
+    let version: &[u8] = match version {
+        Version::Http10 => b"1.0 byway",
+        Version::Http11 => b"1.1 byway",
+    };
+    write::field(out, b"Via", version)
+}
+
+/// Content-Length and the framing of one hop are written anew from the decision, never copied.
+fn is_framing(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding")
+}
+
+/// Fields that say who asked. Believed from trusted peers only.
+fn is_forwarding(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"Forwarded", b"X-Real-IP", b"X-Request-Id", b"X-Client-IP"];
+    starts_with_ignore_case(name, b"X-Forwarded-") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Always written by us, extended or not.
+fn is_extended(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"X-Forwarded-For")
+}
+
+/// `X_Auth_User` reads as `X-Auth-User` in many an application, so a name with `_` could smuggle one past whoever
+/// guards the other. Such names are dropped at an edge.
+fn is_alias(name: &[u8]) -> bool {
+    name.contains(&b'_')
+}
+
+/// Fields that the sender declared to be for the next hop only. Those that carry meaning from end to end, or that an
+/// application trusts, cannot be declared away.
+fn is_named_by_connection<'a>(name: &[u8], mut options: impl Iterator<Item = &'a [u8]>) -> bool {
+    const KEPT: [&[u8]; 7] =
+        [b"Host", b"Authorization", b"Cookie", b"Content-Type", b"Cache-Control", b"Via", b"Expect"];
+    let kept = KEPT.iter().any(|known| name.eq_ignore_ascii_case(known)) || is_forwarding(name);
+    !kept && options.any(|option| option.eq_ignore_ascii_case(name))
+}
+
+fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

@@ -1,0 +1,331 @@
+//! Fault: whose side failed and how; and the one table that turns it into the answer on each wire.
+//!
+//! In:    errors of the codec, the dialler, the pool, policy and deadlines.
+//! Out:   an HTTP status, a SOCKS reply, a link reset, a Proxy-Status error, and one line for people.
+//! Never: improvises. Whatever is not in the table is our own fault.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use byway_agent::AcquireError;
+use byway_dial::DialError;
+use byway_dial::socks::ReplyCode as Reply;
+use byway_h1::Malformed;
+
+/// Whose side failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Whoever asked.
+    Downstream,
+    /// Whoever should answer.
+    Upstream,
+    /// The link between two nodes.
+    Link,
+    /// This node.
+    Us,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// It broke the rules of its protocol; the class names the rule.
+    Malformed(&'static str),
+    /// The request target is longer than allowed.
+    TargetTooLarge,
+    /// The head is larger or has more fields than allowed.
+    HeadTooLarge,
+    /// The body is larger than allowed.
+    BodyTooLarge,
+    /// An HTTP version that is not spoken here.
+    Version,
+    /// A transfer coding or command that is not spoken here.
+    Unsupported(&'static str),
+    /// A method that this listener does not serve (CONNECT on an edge).
+    MethodNotAllowed,
+    /// The request has come through us too often already.
+    Loop,
+    /// Credentials are missing or wrong.
+    Unauthorized,
+    /// No route matches.
+    NoRoute,
+    /// Policy refuses the target.
+    Denied,
+    /// The name has no address.
+    NameNotFound,
+    /// No way to the address.
+    Unreachable,
+    /// The target refused the connection.
+    Refused,
+    /// A deadline passed.
+    Deadline(Deadline),
+    /// The connection was closed or reset before its time.
+    ClosedEarly,
+    /// TLS failed.
+    Tls,
+    /// The link is gone.
+    Lost,
+    /// A limit is reached; its name.
+    Overloaded(&'static str),
+    /// This node is leaving.
+    Draining,
+    /// Anything that should not have happened here.
+    Internal,
+}
+
+/// Every deadline by its name, so that no time-out is anonymous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deadline {
+    /// A SOCKS or TLS handshake.
+    Handshake,
+    /// A request head, from its first byte.
+    RequestHead,
+    /// Bytes of a request body.
+    RequestBody,
+    /// A name look-up.
+    Resolve,
+    /// A connection to the upstream.
+    Connect,
+    /// The first byte of an answer.
+    FirstByte,
+    /// Bytes of a response body.
+    ResponseBody,
+    /// A place in the queue for a connection.
+    Queue,
+}
+
+impl Deadline {
+    /// The name in logs and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::RequestHead => "request-head",
+            Self::RequestBody => "request-body",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::FirstByte => "first-byte",
+            Self::ResponseBody => "response-body",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+/// One failure, with blame, kind and a sentence for people.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Whose side.
+    pub who: Who,
+    /// What.
+    pub kind: Kind,
+    /// What failed and what to do next, in a sentence. It may be shown to the peer: no secrets.
+    pub detail: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A fault with its sentence.
+    pub fn new(who: Who, kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { who, kind, detail: detail.into() }
+    }
+
+    /// The HTTP status (DESIGN.md section 5).
+    pub fn status(&self) -> u16 {
+        match (self.who, self.kind) {
+            (Who::Upstream, Kind::Malformed(_) | Kind::HeadTooLarge | Kind::Version | Kind::Unsupported(_)) => 502,
+            (_, Kind::Malformed(_)) => 400,
+            (_, Kind::TargetTooLarge) => 414,
+            (_, Kind::HeadTooLarge) => 431,
+            (_, Kind::BodyTooLarge) => 413,
+            (_, Kind::Version) => 505,
+            (_, Kind::Unsupported(_)) => 501,
+            (_, Kind::MethodNotAllowed) => 405,
+            (_, Kind::Loop) => 508,
+            (_, Kind::Unauthorized) => 407,
+            (_, Kind::NoRoute) => 404,
+            (_, Kind::Denied) => 403,
+            (Who::Downstream, Kind::Deadline(_) | Kind::ClosedEarly) => 408,
+            (Who::Us, Kind::Deadline(_)) => 503,
+            (_, Kind::Deadline(_)) => 504,
+            (_, Kind::NameNotFound | Kind::Unreachable | Kind::Refused | Kind::ClosedEarly | Kind::Tls) => 502,
+            (_, Kind::Lost) => 502,
+            (_, Kind::Overloaded(_) | Kind::Draining) => 503,
+            (_, Kind::Internal) => 500,
+        }
+    }
+
+    /// The SOCKS5 reply (RFC 1928 section 6).
+    pub fn socks5(&self) -> Reply {
+        match (self.who, self.kind) {
+            (_, Kind::NoRoute | Kind::Denied | Kind::Unauthorized) => Reply::NotAllowed,
+            (_, Kind::NameNotFound) => Reply::HostUnreachable,
+            (_, Kind::Unreachable) => Reply::NetworkUnreachable,
+            (Who::Upstream, Kind::Deadline(_)) => Reply::HostUnreachable,
+            (_, Kind::Refused) => Reply::ConnectionRefused,
+            (Who::Upstream, _) => Reply::ConnectionRefused,
+            (_, Kind::Unsupported(_)) => Reply::CommandNotSupported,
+            _ => Reply::GeneralFailure,
+        }
+    }
+
+    /// The reset that a link stream ends with, by name.
+    pub fn link_reset(&self) -> &'static str {
+        match (self.who, self.kind) {
+            (Who::Downstream, _) if self.status() < 500 && !matches!(self.kind, Kind::Denied | Kind::NoRoute) => {
+                "PROTOCOL"
+            }
+            (_, Kind::NoRoute) => "NOT_FOUND",
+            (_, Kind::Denied | Kind::Unauthorized) => "DENIED",
+            (_, Kind::NameNotFound | Kind::Unreachable) => "UNREACHABLE",
+            (_, Kind::Refused) => "REFUSED",
+            (Who::Upstream, Kind::Deadline(_)) => "TIMEOUT",
+            (_, Kind::Lost) => "LOST",
+            (_, Kind::Overloaded(_) | Kind::Draining | Kind::Deadline(_)) => "BUSY",
+            _ => "BROKEN",
+        }
+    }
+
+    /// The error type of the Proxy-Status field (RFC 9209 section 2.3).
+    pub fn proxy_status(&self) -> &'static str {
+        match (self.who, self.kind) {
+            (Who::Upstream, Kind::Malformed(_) | Kind::Version | Kind::Unsupported(_)) => "http_protocol_error",
+            (Who::Upstream, Kind::HeadTooLarge) => "http_response_header_section_size",
+            (_, Kind::Denied) => "destination_ip_prohibited",
+            (_, Kind::Unauthorized) => "http_request_denied",
+            (_, Kind::NoRoute) => "destination_not_found",
+            (_, Kind::NameNotFound) => "dns_error",
+            (_, Kind::Deadline(Deadline::Resolve)) => "dns_timeout",
+            (_, Kind::Deadline(Deadline::Connect)) => "connection_timeout",
+            (Who::Upstream, Kind::Deadline(_)) => "http_response_timeout",
+            (_, Kind::Unreachable) => "destination_ip_unroutable",
+            (_, Kind::Refused) => "connection_refused",
+            (Who::Upstream, Kind::ClosedEarly) => "connection_terminated",
+            (_, Kind::Tls) => "tls_protocol_error",
+            (_, Kind::Lost) => "destination_unavailable",
+            (_, Kind::Loop) => "proxy_loop_detected",
+            (_, Kind::Overloaded(_) | Kind::Deadline(Deadline::Queue)) => "connection_limit_reached",
+            (_, Kind::Draining | Kind::Internal) => "proxy_internal_error",
+            _ => "http_request_error",
+        }
+    }
+
+    /// The reason class: one kebab-case word for logs, metrics and answers.
+    pub fn class(&self) -> &'static str {
+        match self.kind {
+            Kind::Malformed(class) => class,
+            Kind::TargetTooLarge => "target-too-large",
+            Kind::HeadTooLarge => "head-too-large",
+            Kind::BodyTooLarge => "body-too-large",
+            Kind::Version => "http-version",
+            Kind::Unsupported(what) => what,
+            Kind::MethodNotAllowed => "method-not-allowed",
+            Kind::Loop => "loop",
+            Kind::Unauthorized => "unauthorized",
+            Kind::NoRoute => "no-route",
+            Kind::Denied => "denied",
+            Kind::NameNotFound => "name-not-found",
+            Kind::Unreachable => "unreachable",
+            Kind::Refused => "refused",
+            Kind::Deadline(deadline) => deadline.name(),
+            Kind::ClosedEarly => "closed-early",
+            Kind::Tls => "tls",
+            Kind::Lost => "link-lost",
+            Kind::Overloaded(limit) => limit,
+            Kind::Draining => "draining",
+            Kind::Internal => "internal",
+        }
+    }
+
+    /// Seconds for Retry-After, where trying again makes sense.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        (self.status() == 503).then_some(1)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A malformed message, blamed on whoever sent it.
+pub fn malformed(who: Who, error: &Malformed) -> Fault {
+    let kind = match error.status() {
+        414 => Kind::TargetTooLarge,
+        431 => Kind::HeadTooLarge,
+        501 => Kind::Unsupported(error.class()),
+        505 => Kind::Version,
+        _ => Kind::Malformed(error.class()),
+    };
+    Fault::new(who, kind, error.to_string())
+}
+
+impl From<DialError> for Fault {
+    fn from(error: DialError) -> Self {
+        let (who, kind) = match &error {
+            DialError::NotFound { .. } => (Who::Upstream, Kind::NameNotFound),
+            DialError::ResolveTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Resolve)),
+            DialError::Denied(_) => (Who::Downstream, Kind::Denied),
+            DialError::Refused { .. } => (Who::Upstream, Kind::Refused),
+            DialError::ConnectTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
+            DialError::Tls(_) => (Who::Upstream, Kind::Tls),
+            DialError::Exhausted(_) => (Who::Us, Kind::Overloaded("descriptors")),
+            _ => (Who::Upstream, Kind::Unreachable),
+        };
+        Self::new(who, kind, error.to_string())
+    }
+}
+
+impl From<AcquireError> for Fault {
+    fn from(error: AcquireError) -> Self {
+        let kind = match &error {
+            AcquireError::QueueFull { .. } => Kind::Overloaded("queue-full"),
+            AcquireError::QueueTimeout { .. } => Kind::Deadline(Deadline::Queue),
+            _ => Kind::Draining,
+        };
+        Self::new(Who::Us, kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_has_its_answer_on_each_wire() {
+        use Deadline::*;
+        use Kind::*;
+        use Who::*;
+        let rows = [
+            (Downstream, Malformed("x"), 400, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, TargetTooLarge, 414, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, HeadTooLarge, 431, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, BodyTooLarge, 413, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, Deadline(RequestHead), 408, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, NoRoute, 404, Reply::NotAllowed, "NOT_FOUND"),
+            (Downstream, Denied, 403, Reply::NotAllowed, "DENIED"),
+            (Upstream, NameNotFound, 502, Reply::HostUnreachable, "UNREACHABLE"),
+            (Upstream, Unreachable, 502, Reply::NetworkUnreachable, "UNREACHABLE"),
+            (Upstream, Refused, 502, Reply::ConnectionRefused, "REFUSED"),
+            (Upstream, Deadline(Connect), 504, Reply::HostUnreachable, "TIMEOUT"),
+            (Upstream, Deadline(FirstByte), 504, Reply::HostUnreachable, "TIMEOUT"),
+            (Upstream, Deadline(ResponseBody), 504, Reply::HostUnreachable, "TIMEOUT"),
+            (Upstream, Malformed("x"), 502, Reply::ConnectionRefused, "BROKEN"),
+            (Upstream, Tls, 502, Reply::ConnectionRefused, "BROKEN"),
+            (Upstream, ClosedEarly, 502, Reply::ConnectionRefused, "BROKEN"),
+            (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
+            (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
+            (Us, Deadline(Queue), 503, Reply::GeneralFailure, "BUSY"),
+            (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
+        ];
+        for (who, kind, status, socks, link) in rows {
+            let fault = Fault::new(who, kind, "");
+            assert_eq!((fault.status(), fault.socks5(), fault.link_reset()), (status, socks, link), "{who:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back() {
+        assert_eq!(Fault::new(Who::Us, Kind::Overloaded("queue-full"), "").retry_after_seconds(), Some(1));
+        assert_eq!(Fault::new(Who::Upstream, Kind::Refused, "").retry_after_seconds(), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Bind: from a listen address to sockets that do not accept yet.
+//!
+//! In:    an address, the number of workers, and sockets inherited from a parent process.
+//! Out:   `Bound`: one socket for each worker, with the address that was really taken.
+//! Never: accepts. Everything is bound before anything is served, so that no server starts by half.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Bind;
+use crate::os::group;
+use crate::os::inherit::Inherited;
+
+/// A listening socket of one worker.
+pub enum Socket {
+    /// TCP, non-blocking.
+    Tcp(std::net::TcpListener),
+    /// Unix, non-blocking.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// The sockets of one listener.
+pub struct Bound {
+    /// Where it listens; port 0 has become the chosen port.
+    pub address: Bind,
+    /// One for each worker.
+    pub sockets: Vec<Socket>,
+    /// Removes the file of a Unix socket that we made.
+    pub file: Option<SocketFile>,
+}
+
+/// Why a listener could not be bound: the address and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {remedy}")]
+pub struct BindError {
+    address: String,
+    remedy: String,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl BindError {
+    fn new(address: &Bind, source: io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "the address is in use by another program; stop that one or choose another port (0 takes any free one)"
+                    .into()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE, a Unix socket \
+                 a writable folder"
+                    .into()
+            }
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+            io::ErrorKind::NotFound => "the folder of the socket does not exist; create it first".into(),
+            _ => source.to_string(),
+        };
+        Self { address: address.to_string(), remedy, source }
+    }
+}
+
+/// Binds one listener for `workers` workers.
+///
+/// # Errors
+/// [`BindError`] with the remedy.
+pub fn bind(address: &Bind, workers: usize, inherited: &mut Inherited) -> Result<Bound, BindError> {
+    let bound = match address {
+        Bind::Tcp(tcp) => bind_tcp(*tcp, workers, inherited),
+        Bind::Unix(path) => bind_unix(path, workers, inherited),
+    };
+    bound.map_err(|error| BindError::new(address, error))
+}
+
+fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+    let mut sockets = inherited.take_tcp(address);
+    if sockets.is_empty() {
+        sockets = group::bind(address, workers)?;
+    }
+    for index in 0..workers.saturating_sub(sockets.len()) {
+        // Inherited: fewer sockets than workers, so some workers accept from the same queue.
+        let socket = sockets.get(index).ok_or(io::ErrorKind::InvalidInput)?.try_clone()?;
+        sockets.push(socket);
+    }
+    let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
+    let address = Bind::Tcp(first.local_addr()?);
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+    }
+    Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
+    let inherited = inherited.take_unix(path).into_iter().next();
+    let file = inherited.is_none().then(|| SocketFile(path.to_owned()));
+    let socket = match inherited {
+        Some(socket) => socket,
+        None => bind_path(path)?,
+    };
+    socket.set_nonblocking(true)?;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 1..workers {
+        sockets.push(Socket::Unix(socket.try_clone()?));
+    }
+    sockets.push(Socket::Unix(socket));
+    Ok(Bound { address: Bind::Unix(path.to_owned()), sockets, file })
+}
+
+#[cfg(not(unix))]
+fn bind_unix(_path: &Path, _workers: usize, _inherited: &mut Inherited) -> io::Result<Bound> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this platform has no Unix sockets"))
+}
+
+/// A socket file that nobody listens on any more (its owner was killed) is replaced; a living one is in use.
+#[cfg(unix)]
+fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
+            let is_dead = UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+            if !(is_socket && is_dead) {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// The file of a Unix socket, removed when the listener goes.
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed or replaced it already; there is nobody left to tell.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_file_of_a_dead_owner_is_replaced_and_of_a_living_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Bind::Unix(folder.path().join("s"));
+        drop(std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap());
+        let living = bind(&address, 2, &mut Inherited::default()).unwrap();
+        let refused = bind(&address, 1, &mut Inherited::default()).err().unwrap();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(living.sockets.len(), 2);
+        drop(living);
+        assert!(!folder.path().join("s").exists());
+    }
+
+    #[test]
+    fn a_plain_file_in_the_way_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("s"), "precious").unwrap();
+        assert!(bind(&Bind::Unix(folder.path().join("s")), 1, &mut Inherited::default()).is_err());
+        assert_eq!(std::fs::read(folder.path().join("s")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn an_address_in_use_says_so_and_what_to_do() {
+        let owner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Bind::Tcp(owner.local_addr().unwrap());
+        let text = bind(&address, 2, &mut Inherited::default()).err().unwrap().to_string();
+        assert!(text.starts_with("cannot listen on 127.0.0.1:") && text.contains("in use"), "{text}");
+    }
+}

@@ -1,0 +1,204 @@
+//! Connect: what an egress does with an HTTP request before it is an exchange: who asks, for what, and the CONNECT method.
+//!
+//! In:    a request on an egress listener.
+//! Out:   the user, the target, and for CONNECT an open tunnel whose success was answered after the far side connected.
+//! Never: lets a CONNECT carry a body, and never compares a password byte by byte.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use byway_agent::Detached;
+use byway_dial::{Stream, Target};
+use byway_h1::{Framed, Request, TargetForm};
+
+use super::listener::Door;
+use crate::config::{EgressPlan, ListenerPlan};
+use crate::exchange::conn::Conn;
+use crate::exchange::forward::Switched;
+use crate::fault::{Fault, Kind, Who};
+use crate::observe::counters::Counters;
+use crate::outbound;
+use crate::outbound::pooled::Origin;
+use crate::relay::{self, Early, Outflow, Rate, RelayOptions, StreamShaper};
+use crate::route::Allowed;
+use crate::shared::Shared;
+
+/// The far side of a tunnel.
+pub struct Tunnel {
+    upstream: Stream,
+    early: Vec<u8>,
+    allowed: Option<Allowed>,
+    counted: Option<Detached<Origin, Conn>>,
+}
+
+impl Tunnel {
+    /// A tunnel that an upgrade opened.
+    pub fn switched(switched: Switched) -> Self {
+        let Switched { stream, early, counted } = switched;
+        Self { upstream: stream, early, allowed: None, counted: Some(counted) }
+    }
+
+    /// A tunnel to a stream that `allowed` permitted.
+    pub fn opened(upstream: Stream, allowed: Allowed) -> Self {
+        Self { upstream, early: Vec::new(), allowed: Some(allowed), counted: None }
+    }
+}
+
+/// Who asks, by Proxy-Authorization, if the listener has users at all.
+///
+/// # Errors
+/// `Unauthorized` (407) when credentials are missing or wrong.
+pub fn authenticate(
+    request: &Request<'_>,
+    egress: &EgressPlan,
+    counters: &Counters,
+) -> Result<Option<Arc<str>>, Fault> {
+    if egress.users.is_empty() {
+        return Ok(None);
+    }
+    let given = request.field("Proxy-Authorization").and_then(basic_credentials);
+    let Some((name, password)) = given else {
+        return Err(unauthorized("this egress asks for a user and a password (Proxy-Authorization: Basic)"));
+    };
+    check_password(egress, &name, &password, counters).map(Some)
+}
+
+fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (scheme, encoded) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?;
+    let colon = decoded.iter().position(|b| *b == b':')?;
+    Some((decoded.get(..colon)?.to_vec(), decoded.get(colon + 1..)?.to_vec()))
+}
+
+/// The user of that name, if the password is right. Every attempt compares digests of equal length against every user,
+/// so that its time tells neither which names exist nor how much of a password was right.
+///
+/// # Errors
+/// `Unauthorized`, the same for an unknown name and for a wrong password.
+pub fn check_password(
+    egress: &EgressPlan,
+    name: &[u8],
+    password: &[u8],
+    counters: &Counters,
+) -> Result<Arc<str>, Fault> {
+    let digest = |bytes: &[u8]| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let same = |a: &[u8], b: &[u8]| {
+        aws_lc_rs::constant_time::verify_slices_are_equal(digest(a).as_ref(), digest(b).as_ref()).is_ok()
+    };
+    let mut found = None;
+    for user in &egress.users {
+        let matches = same(user.name.as_bytes(), name) & same(user.password.expose().as_bytes(), password);
+        if matches {
+            found = Some(Arc::clone(&user.name));
+        }
+    }
+    found.ok_or_else(|| {
+        counters.auth_failures.add(1);
+        unauthorized("the user or the password is wrong")
+    })
+}
+
+fn unauthorized(detail: &'static str) -> Fault {
+    Fault::new(Who::Downstream, Kind::Unauthorized, detail)
+}
+
+/// What a request on an egress asks for: the authority of CONNECT, or the one in an absolute `http://` target.
+///
+/// # Errors
+/// `Malformed` with what to write instead.
+pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
+    let bad = |class: &'static str, detail: String| Fault::new(Who::Downstream, Kind::Malformed(class), detail);
+    let authority = match request.target_form() {
+        TargetForm::Authority => request.target(),
+        TargetForm::Absolute { scheme, authority, .. } if scheme.eq_ignore_ascii_case(b"http") => authority,
+        TargetForm::Absolute { .. } => {
+            return Err(bad(
+                "absolute-scheme",
+                "an egress forwards http:// by itself; ask for others by CONNECT".into(),
+            ));
+        }
+        TargetForm::Origin | TargetForm::Asterisk => {
+            let detail = "this is an egress: ask for http://HOST/PATH or by CONNECT HOST:PORT, as a client does that was \
+                          told of its proxy";
+            return Err(bad("origin-form", detail.into()));
+        }
+    };
+    let authority = String::from_utf8_lossy(authority);
+    let host = super::http1::without_port(&authority);
+    let port = match authority.get(host.len()..).unwrap_or_default() {
+        "" | ":" => Ok(80),
+        port => byway_dial::target::parse_port(port.trim_start_matches(':')),
+    };
+    port.and_then(|port| Target::from_host(host, port)).map_err(|error| bad("bad-target", error.to_string()))
+}
+
+/// CONNECT: opens the target and says 200 once it is open.
+///
+/// # Errors
+/// The fault to answer with; nothing was sent yet.
+pub async fn open(
+    shared: &Shared,
+    downstream: &mut Conn,
+    request: &Request<'_>,
+    allowed: &Allowed,
+) -> Result<Box<Tunnel>, Fault> {
+    if request.framing() != Framed::None {
+        let detail = "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
+        return Err(Fault::new(Who::Downstream, Kind::Malformed("connect-with-body"), detail));
+    }
+    let dialled = outbound::open(shared, allowed).await?;
+    downstream.queue().extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    Ok(Box::new(Tunnel::opened(dialled.stream, allowed.clone())))
+}
+
+/// Sends what is still queued and relays until both directions have ended.
+pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: &ListenerPlan) {
+    let deadline = listener.limits.handshake_timeout;
+    if !matches!(tokio::time::timeout(deadline, downstream.flush()).await, Ok(Ok(()))) {
+        return;
+    }
+    let (stream, from_downstream) = downstream.into_parts();
+    let early = Early { from_downstream, from_upstream: tunnel.early };
+    let options = relay_options(&door.shared, tunnel.allowed.as_ref(), listener);
+    relay_streams(stream, tunnel.upstream, early, &options, door).await;
+    drop(tunnel.counted);
+}
+
+/// The one place where a relay is begun, whoever handed the streams over.
+pub async fn relay_streams(downstream: Stream, upstream: Stream, early: Early, options: &RelayOptions, door: &Door) {
+    door.shared.counters.relays.add(1);
+    let end = relay::relay(downstream, upstream, options, early).await;
+    tracing::debug!(listener = %door.bind, "relay ended: {end}");
+}
+
+/// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how fast they may leave.
+pub fn relay_options(shared: &Shared, allowed: Option<&Allowed>, listener: &ListenerPlan) -> RelayOptions {
+    let limit = allowed.and_then(Allowed::stream_limit);
+    RelayOptions {
+        half_closed_idle: listener.limits.half_closed_idle,
+        spill: shared.spill.clone().filter(|_| allowed.is_some_and(Allowed::spills)),
+        limit_up: None,
+        limit_down: limit.map(|rate| Arc::new(Rate::new(rate.0))),
+        counters: Some(Arc::clone(&shared.relay_counters)),
+    }
+}
+
+/// What stands between an egress exchange and its reader: the spill, the speed cap, or neither.
+pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> {
+    let counters = Some(Arc::clone(&shared.relay_counters));
+    let spill = shared.spill.clone().filter(|_| allowed.spills());
+    let shaper = allowed.stream_limit().map(|rate| StreamShaper::new(Arc::new(Rate::new(rate.0))));
+    let outflow = match (spill, &shaper) {
+        (None, None) => return None,
+        (None, Some(_)) => Outflow::direct(counters),
+        (Some(spill), _) => Outflow::spilling(spill, counters),
+    };
+    Some(match shaper {
+        Some(shaper) => outflow.shaped(shaper),
+        None => outflow,
+    })
+}

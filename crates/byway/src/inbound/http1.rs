@@ -1,0 +1,410 @@
+//! Http1: HTTP/1 requests on one downstream connection, one after the other, in order.
+//!
+//! In:    an accepted connection of an edge, or of an egress that speaks HTTP.
+//! Out:   an `Inquiry` for each request; its exchange; CONNECT and upgrades handed over to a relay.
+//! Never: reads the next request before the answer to the last has left, and never answers half a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{Read, Target};
+use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connect::{self, Tunnel};
+use super::listener::{Accepted, Door};
+use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
+use crate::exchange::answer::{self, Manner};
+use crate::exchange::conn::Conn;
+use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
+use crate::exchange::head::{Forwarded, PSEUDONYM};
+use crate::exchange::path;
+use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::outbound::pooled::Origin;
+use crate::route::{Ask, Inquiry, policy};
+
+/// Serves a connection of an edge.
+pub async fn serve_edge(accepted: Accepted, door: Door) {
+    Session::new(Conn::new(accepted.stream), accepted.peer, door).run().await;
+}
+
+/// Serves a connection of an egress whose first bytes look like HTTP.
+pub async fn serve_egress(downstream: Conn, peer: Option<SocketAddr>, door: Door) {
+    Session::new(downstream, peer, door).run().await;
+}
+
+/// One downstream connection.
+struct Session {
+    downstream: Conn,
+    peer: Option<SocketAddr>,
+    door: Door,
+    index: RequestHead,
+    /// The head of the current request: its own copy, so that the connection's buffer is free for the body.
+    head: Vec<u8>,
+    served: u64,
+}
+
+/// What came instead of a request, or a request.
+enum Next {
+    Request,
+    /// The client finished, was idle for too long, or we are leaving: nothing is owed.
+    Ended,
+}
+
+/// What becomes of the connection.
+enum Then {
+    Continue,
+    Close,
+    Reset,
+    Relay(Box<Tunnel>),
+}
+
+impl Session {
+    fn new(downstream: Conn, peer: Option<SocketAddr>, door: Door) -> Self {
+        Self { downstream, peer, door, index: RequestHead::default(), head: Vec::new(), served: 0 }
+    }
+
+    async fn run(mut self) {
+        while let Some((plan, listener)) = self.door.plan() {
+            let then = match self.next_request(&listener.limits).await {
+                Ok(Next::Request) => self.answer_request(&plan, &listener).await,
+                Ok(Next::Ended) => Then::Close,
+                Err(fault) => self.refuse_head(&fault, &listener),
+            };
+            match then {
+                Then::Continue => {}
+                Then::Close => break,
+                Then::Reset => return,
+                Then::Relay(tunnel) => return connect::relay(self.downstream, *tunnel, &self.door, &listener).await,
+            }
+        }
+        self.close().await;
+    }
+
+    /// Reads up to the end of the next head.
+    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Next, Fault> {
+        self.index.clear();
+        if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
+            return Ok(Next::Ended);
+        }
+        let codec = codec_limits(limits);
+        let deadline = Instant::now() + limits.head_timeout;
+        loop {
+            match self.index.parse(self.downstream.unread(), &codec).map_err(|error| self.note_malformed(&error))? {
+                Parsed::Complete(n) => {
+                    self.take_head(n);
+                    return Ok(Next::Request);
+                }
+                Parsed::Partial => {}
+            }
+            match timeout_at(deadline, self.downstream.fill()).await {
+                Ok(Ok(Read::Data(_))) => {}
+                // Half a head and then the end: there is nobody to answer.
+                Ok(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
+                Err(_elapsed) => return Err(slow_head(limits.head_timeout)),
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request. `false`: none will come.
+    async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
+        let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
+        tokio::select! {
+            read = timeout(patience, self.downstream.fill()) => matches!(read, Ok(Ok(Read::Data(_)))),
+            () = self.door.scope.drained() => false,
+        }
+    }
+
+    fn take_head(&mut self, n: usize) {
+        self.head.clear();
+        self.head.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
+        self.downstream.consume(n);
+    }
+
+    fn note_malformed(&self, error: &byway_h1::Malformed) -> Fault {
+        let malformed_requests = self.door.shared.counters.malformed_requests.add(1);
+        tracing::info!(
+            peer = ?self.peer, listener = %self.door.bind, class = error.class(), malformed_requests,
+            "malformed request: {error}"
+        );
+        malformed(Who::Downstream, error)
+    }
+
+    /// A head that could not be read: answered without its request, and the connection ends, as no boundary is known.
+    fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
+        self.door.shared.counters.faults.add(1);
+        let in_detail = matches!(listener.role, Role::Egress(_));
+        let manner = Manner { request_id: &request_id(), in_detail, close: true, head_only: false };
+        answer::fault(self.downstream.queue(), fault, &manner);
+        Then::Close
+    }
+
+    async fn answer_request(&mut self, plan: &Arc<Plan>, listener: &ListenerPlan) -> Then {
+        self.served += 1;
+        let index = std::mem::take(&mut self.index);
+        let head = std::mem::take(&mut self.head);
+        let request = Head { request: index.view(&head), id: request_id(), begun: Instant::now() };
+        let then = match &listener.role {
+            Role::Edge(edge) => self.answer_at_edge(&request, plan, listener, edge).await,
+            Role::Egress(egress) => self.answer_at_egress(&request, plan, listener, egress).await,
+            // The address has become a TCP forward by a reload: these are not its bytes.
+            Role::Forward(_) => Then::Close,
+        };
+        (self.index, self.head) = (index, head);
+        then
+    }
+
+    async fn answer_at_edge(
+        &mut self,
+        head: &Head<'_>,
+        plan: &Arc<Plan>,
+        listener: &ListenerPlan,
+        edge: &EdgePlan,
+    ) -> Then {
+        let shared = Arc::clone(&self.door.shared);
+        shared.counters.edge_requests.add(1);
+        let may_keep_alive = self.may_keep_alive(listener);
+        let mut moved = Moved::default();
+        let result = async {
+            let request = &head.request;
+            if matches!(request.target_form(), TargetForm::Authority) {
+                let detail = "CONNECT is served by an egress (byway proxy), not by an edge";
+                return Err(Fault::new(Who::Downstream, Kind::MethodNotAllowed, detail));
+            }
+            refuse_loop(request)?;
+            let path = path::canonical(request.path())?;
+            let authority = text(request.host().unwrap_or_default())?;
+            let own = shared.own.load();
+            let inquiry = Inquiry {
+                plan,
+                role: &listener.role,
+                peer: self.peer,
+                user: None,
+                own: &own,
+                ask: Ask::Request { host: without_port(authority), path },
+            };
+            let allowed = policy::decide(&inquiry)?;
+            let peer = self.peer.map(|peer| peer.ip());
+            let trusted = peer.is_none_or(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical())));
+            let asked = Asked {
+                shared: &shared,
+                request: *request,
+                allowed: &allowed,
+                origin: None,
+                limits: &listener.limits,
+                max_body: allowed.max_body(),
+                target: request.path_and_query(),
+                forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: &head.id }),
+                may_keep_alive,
+            };
+            forward(&asked, &mut self.downstream, &mut moved).await
+        };
+        let result = result.await;
+        self.conclude(result, head, listener, &moved).await
+    }
+
+    async fn answer_at_egress(
+        &mut self,
+        head: &Head<'_>,
+        plan: &Arc<Plan>,
+        listener: &ListenerPlan,
+        egress: &EgressPlan,
+    ) -> Then {
+        let shared = Arc::clone(&self.door.shared);
+        shared.counters.egress_requests.add(1);
+        let may_keep_alive = self.may_keep_alive(listener);
+        let mut moved = Moved::default();
+        let result = async {
+            let request = &head.request;
+            let user = connect::authenticate(request, egress, &shared.counters)?;
+            refuse_loop(request)?;
+            let target = connect::target(request)?;
+            let own = shared.own.load();
+            let inquiry = Inquiry {
+                plan,
+                role: &listener.role,
+                peer: self.peer,
+                user: user.as_ref(),
+                own: &own,
+                ask: Ask::Target(&target),
+            };
+            let allowed = policy::decide(&inquiry).inspect_err(|_| {
+                shared.counters.denied.add(1);
+            })?;
+            if matches!(request.target_form(), TargetForm::Authority) {
+                return connect::open(&shared, &mut self.downstream, request, &allowed).await.map(Out::Tunnel);
+            }
+            if !self.downstream.has_outflow() {
+                connect::slow_reader_guard(&shared, &allowed)
+                    .into_iter()
+                    .for_each(|o| self.downstream.leave_through(o));
+            }
+            let origin = egress_origin(plan, listener, user, target);
+            let asked = Asked {
+                shared: &shared,
+                request: *request,
+                allowed: &allowed,
+                origin: Some(origin),
+                limits: &listener.limits,
+                max_body: listener.limits.max_body,
+                target: request.path_and_query(),
+                forwarded: None,
+                may_keep_alive,
+            };
+            forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
+        };
+        match result.await {
+            Ok(Out::Tunnel(tunnel)) => Then::Relay(tunnel),
+            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &moved).await,
+            Err(fault) => self.conclude(Err(fault), head, listener, &moved).await,
+        }
+    }
+
+    fn may_keep_alive(&self, listener: &ListenerPlan) -> bool {
+        self.served < listener.limits.requests_per_connection && !self.door.scope.is_draining()
+    }
+
+    /// Logs how the request ended, answers its fault if nothing was answered yet, and says what comes next.
+    async fn conclude(
+        &mut self,
+        result: Result<After, Fault>,
+        head: &Head<'_>,
+        listener: &ListenerPlan,
+        moved: &Moved,
+    ) -> Then {
+        match result {
+            Ok(After::KeepAlive) => self.log(head, moved, None, Then::Continue),
+            Ok(After::Close) => self.log(head, moved, None, Then::Close),
+            Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), Then::Reset),
+            Ok(After::Switch(switched)) => {
+                let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
+                self.log(head, moved, None, then)
+            }
+            // Nobody is left to read an answer.
+            Err(fault) if fault.who == Who::Downstream && fault.kind == Kind::ClosedEarly => {
+                self.log(head, moved, Some(&fault), Then::Reset)
+            }
+            Err(fault) => self.answer_fault(fault, head, listener, moved).await,
+        }
+    }
+
+    async fn answer_fault(&mut self, fault: Fault, head: &Head<'_>, listener: &ListenerPlan, moved: &Moved) -> Then {
+        let request = &head.request;
+        // A body that is not wanted would have to be read before the next request can be: none, or the end.
+        let unread_body = request.framing() != Framed::None && request.framing() != Framed::Length(0);
+        let close = unread_body || !request.keep_alive() || !self.may_keep_alive(listener);
+        let in_detail = matches!(listener.role, Role::Egress(_));
+        let manner = Manner { request_id: &head.id, in_detail, close, head_only: request.method() == b"HEAD" };
+        answer::fault(self.downstream.queue(), &fault, &manner);
+        let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
+        let then = match (sent, close) {
+            (Ok(Ok(())), false) => Then::Continue,
+            (Ok(Ok(())), true) => Then::Close,
+            _ => Then::Reset,
+        };
+        self.log(head, moved, Some(&fault), then)
+    }
+
+    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, then: Then) -> Then {
+        let method = String::from_utf8_lossy(head.request.method());
+        let target = String::from_utf8_lossy(head.request.target());
+        let took_us = head.begun.elapsed().as_micros() as u64;
+        match fault {
+            None => tracing::debug!(
+                peer = ?self.peer, listener = %self.door.bind, request = head.id, status = moved.status,
+                up = moved.up, down = moved.down, took_us, "{method} {target}"
+            ),
+            Some(fault) => {
+                self.door.shared.counters.faults.add(1);
+                tracing::info!(
+                    peer = ?self.peer, listener = %self.door.bind, request = head.id, status = fault.status(),
+                    who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
+                    "{method} {target}: {fault}"
+                );
+            }
+        }
+        then
+    }
+
+    /// Says FIN and reads on for a moment: closing with unread bytes would reset the connection, and with it the answer
+    /// that the client has not read yet.
+    async fn close(mut self) {
+        let lingering = async {
+            if self.downstream.finish().await.is_err() {
+                return;
+            }
+            let mut discarded = self.downstream.unread().len();
+            while discarded < LINGER_BYTES {
+                let held = self.downstream.unread().len();
+                self.downstream.consume(held);
+                match self.downstream.fill().await {
+                    Ok(Read::Data(n)) => discarded += n,
+                    Ok(Read::Fin) | Err(_) => return,
+                }
+            }
+        };
+        // A peer that neither reads nor closes is left to its reset.
+        let _ = timeout(LINGER, lingering).await;
+    }
+}
+
+/// A request, with what the log wants to know of it.
+struct Head<'a> {
+    request: Request<'a>,
+    id: String,
+    begun: Instant,
+}
+
+/// How a request at an egress goes on.
+enum Out {
+    After(After),
+    Tunnel(Box<Tunnel>),
+}
+
+/// How long, and for how many bytes, a closing connection is read on.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// An exit that leads to itself, or two that lead to each other, would fill every connection there is.
+const MOST_HOPS: usize = 16;
+
+fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
+    let ours = |value: &[u8]| {
+        value.split(|b| *b == b',').filter(|hop| hop.trim_ascii_end().ends_with(PSEUDONYM.as_bytes())).count()
+    };
+    let hops: usize = request.fields_named("Via").map(ours).sum();
+    match hops < MOST_HOPS {
+        true => Ok(()),
+        false => Err(Fault::new(Who::Downstream, Kind::Loop, "the request has passed through here 16 times: a loop")),
+    }
+}
+
+fn egress_origin(plan: &Plan, listener: &ListenerPlan, user: Option<Arc<str>>, target: Target) -> Origin {
+    Origin::Egress { generation: plan.generation, listener: Arc::clone(&listener.name), user, target }
+}
+
+fn slow_head(limit: Duration) -> Fault {
+    let detail = format!("the request head was not complete within head_timeout, {limit:?}");
+    Fault::new(Who::Downstream, Kind::Deadline(Deadline::RequestHead), detail)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| Fault::new(Who::Downstream, Kind::Malformed("bad-host"), "the host is not ASCII"))
+}
+
+/// The host of an authority: what stands before the last colon that is not inside brackets.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority.get(colon..).unwrap_or_default().contains(']') => {
+            authority.get(..colon).unwrap_or(authority)
+        }
+        _ => authority,
+    }
+}
+
+/// Sixteen hex digits that are in the answer and in the log.
+fn request_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}

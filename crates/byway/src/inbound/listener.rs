@@ -1,0 +1,173 @@
+//! Listener: permit → accept → spawn → back off.
+//!
+//! In:    one bound socket of one worker.
+//! Out:   a task on that worker for each connection, which holds a permit and a seat for as long as it lives.
+//! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::Stream;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::bind::Socket;
+use super::peers::{Peers, Seat};
+use super::{http1, mixed, tcp};
+use crate::config::{Bind, ListenerPlan, Plan, Role};
+use crate::observe::counters::Held;
+use crate::scope::Scope;
+use crate::shared::Shared;
+
+/// What every connection of one listener on one worker may use.
+#[derive(Clone)]
+pub struct Door {
+    /// What the whole node shares.
+    pub shared: Arc<Shared>,
+    /// Where the listener stands in the configuration; the key under which a newer Plan has it again.
+    pub bind: Arc<Bind>,
+    /// Connections are spawned here, and drain with it.
+    pub scope: Scope,
+    /// Overload waits in the kernel's queue: no permit, no accept.
+    pub permits: Arc<Semaphore>,
+    /// No peer may hold all permits.
+    pub peers: Peers,
+}
+
+impl Door {
+    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener.
+    pub fn plan(&self) -> Option<(Arc<Plan>, ListenerPlan)> {
+        let plan = self.shared.plan.load_full();
+        let listener = plan.listeners.iter().find(|listener| listener.bind == *self.bind)?.clone();
+        Some((plan, listener))
+    }
+}
+
+/// An accepted connection, before anything was read from it.
+pub struct Accepted {
+    /// The open stream.
+    pub stream: Stream,
+    /// Who connected; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Accepts until the door's scope drains.
+pub async fn serve(socket: Socket, door: Door) {
+    let acceptor = match Acceptor::new(socket) {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::error!(%error, "listener {} cannot be registered with its worker", door.bind),
+    };
+    tokio::select! {
+        () = accept_all(&acceptor, &door) => {}
+        () = door.scope.drained() => {}
+    }
+}
+
+async fn accept_all(acceptor: &Acceptor, door: &Door) {
+    let mut back_off = BackOff::default();
+    // The semaphore is never closed, so the only way out is the drain in `serve`.
+    while let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await {
+        match acceptor.accept().await {
+            Ok(accepted) => {
+                back_off = BackOff::default();
+                let Some(seat) = seat(door, &accepted) else { continue };
+                door.shared.counters.accepted.add(1);
+                let connection = door.clone();
+                door.scope.spawn("connection", async move {
+                    let _held = (permit, seat);
+                    connect(accepted, connection).await;
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => back_off.wait(&error, door).await,
+        }
+    }
+}
+
+/// One connection, by the role that the Plan gives its listener now.
+async fn connect(accepted: Accepted, door: Door) {
+    let shared = Arc::clone(&door.shared);
+    let _open = Held::new(&shared.counters.connections);
+    let Some((plan, listener)) = door.plan() else { return };
+    match &listener.role {
+        Role::Edge(_) => http1::serve_edge(accepted, door).await,
+        Role::Egress(_) => mixed::serve(accepted, door, plan, listener).await,
+        Role::Forward(_) => tcp::serve(accepted, door, plan, listener).await,
+    }
+}
+
+/// A seat for the peer; whoever is on this machine is not counted. A peer over its share is reset at once.
+fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
+    let Some(peer) = accepted.peer.filter(|peer| !peer.ip().to_canonical().is_loopback()) else { return Some(None) };
+    let most = door.shared.plan.load().limits.connections_per_peer;
+    let seat = door.peers.seat(peer.ip(), most);
+    if seat.is_none() {
+        let refused = door.shared.counters.refused_per_peer.add(1);
+        if refused.is_power_of_two() {
+            tracing::warn!(%peer, refused, "a peer holds {most} connections on {} already; refused", door.bind);
+        }
+    }
+    seat.map(Some)
+}
+
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Acceptor {
+    fn new(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(socket) => Self::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            #[cfg(unix)]
+            Socket::Unix(socket) => Self::Unix(tokio::net::UnixListener::from_std(socket)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Ok(Accepted { stream: Stream::tcp(socket), peer: Some(peer) })
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                Ok(Accepted { stream: Stream::unix(socket), peer: None })
+            }
+        }
+    }
+}
+
+/// The connection died between the handshake and our accept: its own affair (accept(2), "error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | HostUnreachable | NetworkUnreachable)
+}
+
+/// The wait after a failed accept (descriptors exhausted, mostly): 5 ms, doubled up to 1 s, until one succeeds.
+#[derive(Default)]
+struct BackOff {
+    failures: u32,
+}
+
+impl BackOff {
+    const FIRST: Duration = Duration::from_millis(5);
+    const MOST: Duration = Duration::from_secs(1);
+
+    async fn wait(&mut self, error: &io::Error, door: &Door) {
+        door.shared.counters.accept_errors.add(1);
+        if self.failures == 0 {
+            tracing::warn!(
+                "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
+                door.bind
+            );
+        }
+        let wait = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::MOST);
+        self.failures = self.failures.saturating_add(1);
+        sleep(wait).await;
+    }
+}

@@ -1,0 +1,38 @@
+//! Mixed: SOCKS5, SOCKS4, SOCKS4a and HTTP on one egress port, told apart by the first byte.
+//!
+//! In:    an accepted connection of an egress.
+//! Out:   the connection, handed on with its first bytes still unread.
+//! Never: guesses: a byte that begins none of these protocols ends the connection with a log line that says so.
+
+use std::sync::Arc;
+
+use byway_dial::Read;
+use tokio::time::timeout;
+
+use super::listener::{Accepted, Door};
+use super::{http1, socks};
+use crate::config::{ListenerPlan, Plan};
+use crate::exchange::conn::Conn;
+
+/// Serves one connection of an egress.
+pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+    let Accepted { stream, peer } = accepted;
+    let mut downstream = Conn::new(stream);
+    let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;
+    if !matches!(first, Ok(Ok(Read::Data(_)))) {
+        return downstream.close_quietly();
+    }
+    match downstream.unread().first() {
+        Some(4 | 5) => Box::pin(socks::serve(downstream, peer, door, plan, listener)).await,
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => http1::serve_egress(downstream, peer, door).await,
+        first => {
+            let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
+            let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
+            tracing::info!(
+                ?peer, listener = %door.bind, malformed_handshakes,
+                "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
+            );
+            downstream.close_quietly();
+        }
+    }
+}

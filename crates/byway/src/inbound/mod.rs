@@ -1,0 +1,13 @@
+//! Inbound: from an accepted connection to an `Inquiry`.
+//!
+//! `bind` makes sockets, `listener` accepts on them, and by the listener's role a connection goes to `http1` (edge),
+//! `mixed` (egress: `socks` or `http1` by its first byte) or `tcp` (forward). `connect` is the CONNECT method.
+
+pub mod bind;
+pub mod connect;
+pub mod http1;
+pub mod listener;
+pub mod mixed;
+pub mod peers;
+pub mod socks;
+pub mod tcp;

@@ -1,0 +1,235 @@
+//! Socks: the SOCKS5 and SOCKS4(a) side of an egress.
+//!
+//! In:    a connection whose first byte is 5 or 4.
+//! Out:   a relay to the target, once the far side has connected and success was answered.
+//! Never: BIND and UDP ASSOCIATE (answered 07), and never a target without the user that the listener asks for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use byway_dial::socks::{
+    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode, ReplyCode4, Request,
+    Request4, SocksError,
+};
+use byway_dial::{Dialled, Read, Target};
+use tokio::time::timeout;
+
+use super::connect::{self, Tunnel};
+use super::listener::Door;
+use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
+use crate::exchange::conn::Conn;
+use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::outbound;
+use crate::route::{Allowed, Ask, Inquiry, policy};
+
+/// Serves one SOCKS connection.
+pub async fn serve(downstream: Conn, peer: Option<SocketAddr>, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+    let Role::Egress(egress) = &listener.role else { return };
+    let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress };
+    match session.open().await {
+        Ok(tunnel) => connect::relay(session.downstream, tunnel, &door, &listener).await,
+        Err(fault) => session.leave(&fault).await,
+    }
+}
+
+struct Session<'a> {
+    downstream: Conn,
+    peer: Option<SocketAddr>,
+    door: &'a Door,
+    plan: &'a Arc<Plan>,
+    listener: &'a ListenerPlan,
+    egress: &'a EgressPlan,
+}
+
+/// What is asked for, in the dialect that it was asked in.
+struct Asked {
+    dialect: Dialect,
+    target: Target,
+    user: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy)]
+enum Dialect {
+    V4,
+    V5,
+}
+
+impl Session<'_> {
+    /// From the greeting to an open target whose success stands in the queue.
+    async fn open(&mut self) -> Result<Tunnel, Fault> {
+        let limit = self.listener.limits.handshake_timeout;
+        let asked = timeout(limit, self.negotiate()).await.map_err(|_| {
+            let detail = format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
+            Fault::new(Who::Downstream, Kind::Deadline(Deadline::Handshake), detail)
+        })??;
+        let opened = dial(self.door, self.plan, self.listener, self.peer, &asked).await;
+        match opened {
+            Ok((dialled, allowed)) => {
+                granted(asked.dialect, &dialled, self.downstream.queue());
+                Ok(Tunnel::opened(dialled.stream, allowed))
+            }
+            Err(fault) => {
+                refused(asked.dialect, &fault, self.downstream.queue());
+                Err(fault)
+            }
+        }
+    }
+
+    async fn negotiate(&mut self) -> Result<Asked, Fault> {
+        match self.downstream.unread().first() {
+            Some(4) => self.negotiate_v4().await,
+            _ => self.negotiate_v5().await,
+        }
+    }
+
+    async fn negotiate_v4(&mut self) -> Result<Asked, Fault> {
+        let request = match self.message(Request4::parse).await {
+            Ok(request) => request,
+            Err(fault) => return Err(self.refuse(Dialect::V4, fault)),
+        };
+        let fault = match request.command() {
+            // A user id without a password proves nothing.
+            _ if !self.egress.users.is_empty() => {
+                let detail = "SOCKS4 has no passwords and this egress asks for one; use SOCKS5 or HTTP";
+                Fault::new(Who::Downstream, Kind::Unauthorized, detail)
+            }
+            Command::Connect => {
+                return Ok(Asked { dialect: Dialect::V4, target: request.target().clone(), user: None });
+            }
+            _ => unsupported(),
+        };
+        Err(self.refuse(Dialect::V4, fault))
+    }
+
+    async fn negotiate_v5(&mut self) -> Result<Asked, Fault> {
+        let greeting = self.message(Greeting::parse).await?;
+        let user = match self.egress.users.is_empty() {
+            true => self.choose(&greeting, Method::Open).await.map(|()| None)?,
+            false => {
+                self.choose(&greeting, Method::Password).await?;
+                Some(self.log_in().await?)
+            }
+        };
+        let request = match self.message(Request::parse).await {
+            Ok(request) => request,
+            Err(fault) => return Err(self.refuse(Dialect::V5, fault)),
+        };
+        match request.command() {
+            Command::Connect => Ok(Asked { dialect: Dialect::V5, target: request.target().clone(), user }),
+            _ => Err(self.refuse(Dialect::V5, unsupported())),
+        }
+    }
+
+    /// Answers the greeting with the one method that this egress wants.
+    async fn choose(&mut self, greeting: &Greeting, method: Method) -> Result<(), Fault> {
+        if !greeting.offers(method) {
+            MethodChoice::NoneAcceptable.encode(self.downstream.queue());
+            let detail = match method {
+                Method::Password => "this egress asks for a user and a password, and the SOCKS client offered neither",
+                Method::Open => "the SOCKS client insists on a login, and this egress has no users",
+            };
+            return Err(Fault::new(Who::Downstream, Kind::Unauthorized, detail));
+        }
+        MethodChoice::Use(method).encode(self.downstream.queue());
+        self.flush().await
+    }
+
+    async fn log_in(&mut self) -> Result<Arc<str>, Fault> {
+        let login = self.message(Login::parse).await?;
+        let checked = connect::check_password(self.egress, login.user(), login.password(), &self.door.shared.counters);
+        let status = if checked.is_ok() { LoginStatus::Accepted } else { LoginStatus::Refused };
+        status.encode(self.downstream.queue());
+        if checked.is_ok() {
+            self.flush().await?;
+        }
+        checked
+    }
+
+    /// Reads one message, however it is split; bytes behind it stay unread. Every message is bounded by its format.
+    async fn message<T>(&mut self, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<T, Fault> {
+        loop {
+            if let Some((message, n)) = parse(self.downstream.unread()).map_err(|error| self.note_malformed(&error))? {
+                self.downstream.consume(n);
+                return Ok(message);
+            }
+            match self.downstream.fill().await {
+                Ok(Read::Data(_)) => {}
+                _ => return Err(gone()),
+            }
+        }
+    }
+
+    fn note_malformed(&self, error: &SocksError) -> Fault {
+        self.door.shared.counters.malformed_handshakes.add(1);
+        let kind = match error {
+            SocksError::Command(_) => Kind::Unsupported("socks-command"),
+            SocksError::AddressType(_) => Kind::Unsupported("socks-address-type"),
+            _ => Kind::Malformed("socks"),
+        };
+        Fault::new(Who::Downstream, kind, error.to_string())
+    }
+
+    fn refuse(&mut self, dialect: Dialect, fault: Fault) -> Fault {
+        refused(dialect, &fault, self.downstream.queue());
+        fault
+    }
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        self.downstream.flush().await.map_err(|_| gone())
+    }
+
+    /// Sends what refusal is queued, says FIN and logs.
+    async fn leave(mut self, fault: &Fault) {
+        self.door.shared.counters.faults.add(1);
+        tracing::info!(
+            peer = ?self.peer, listener = %self.listener.bind, who = ?fault.who, class = fault.class(), "SOCKS: {fault}"
+        );
+        // A peer that does not read its refusal is reset when the time is over.
+        let _ = timeout(self.listener.limits.handshake_timeout, self.downstream.finish()).await;
+    }
+}
+
+/// Policy, then the far side.
+async fn dial(
+    door: &Door,
+    plan: &Arc<Plan>,
+    listener: &ListenerPlan,
+    peer: Option<SocketAddr>,
+    asked: &Asked,
+) -> Result<(Dialled, Allowed), Fault> {
+    let shared = &door.shared;
+    let own = shared.own.load();
+    let user = asked.user.as_ref();
+    let inquiry = Inquiry { plan, role: &listener.role, peer, user, own: &own, ask: Ask::Target(&asked.target) };
+    let allowed = policy::decide(&inquiry).inspect_err(|_| {
+        shared.counters.denied.add(1);
+    })?;
+    let dialled = outbound::open(shared, &allowed).await?;
+    Ok((dialled, allowed))
+}
+
+fn gone() -> Fault {
+    Fault::new(Who::Downstream, Kind::ClosedEarly, "the client closed within its SOCKS handshake")
+}
+
+fn unsupported() -> Fault {
+    let detail = "only CONNECT is served; BIND and UDP ASSOCIATE are not";
+    Fault::new(Who::Downstream, Kind::Unsupported("socks-command"), detail)
+}
+
+/// Success, with our own address on the far connection (RFC 1928: BND.ADDR).
+fn granted(dialect: Dialect, dialled: &Dialled, out: &mut Vec<u8>) {
+    match (dialect, dialled.local) {
+        (Dialect::V5, Some(bound)) => Reply { code: ReplyCode::Succeeded, bound }.encode(out),
+        (Dialect::V5, None) => Reply::new(ReplyCode::Succeeded).encode(out),
+        (Dialect::V4, Some(bound)) => Reply4::granted(bound).encode(out),
+        (Dialect::V4, None) => Reply4::new(ReplyCode4::Granted).encode(out),
+    }
+}
+
+fn refused(dialect: Dialect, fault: &Fault, out: &mut Vec<u8>) {
+    match dialect {
+        Dialect::V5 => Reply::new(fault.socks5()).encode(out),
+        Dialect::V4 => Reply4::new(ReplyCode4::Rejected).encode(out),
+    }
+}

@@ -1,0 +1,33 @@
+//! Tcp: a plain forward: every connection of the listener leads to one target.
+//!
+//! In:    an accepted connection.   Out: a relay to the listener's target.   Never: reads a byte before the target is open.
+
+use std::sync::Arc;
+
+use super::connect::{relay_options, relay_streams};
+use super::listener::{Accepted, Door};
+use crate::config::{ListenerPlan, Plan};
+use crate::outbound;
+use crate::relay::Early;
+use crate::route::{Ask, Inquiry, policy};
+
+/// Serves one connection of a forward.
+pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+    let Accepted { stream, peer } = accepted;
+    let opened = async {
+        let own = door.shared.own.load();
+        let inquiry = Inquiry { plan: &plan, role: &listener.role, peer, user: None, own: &own, ask: Ask::Fixed };
+        outbound::open(&door.shared, &policy::decide(&inquiry)?).await
+    };
+    match opened.await {
+        // Plain TCP has no words for a fault: the visitor sees a reset.
+        Err(fault) => {
+            door.shared.counters.faults.add(1);
+            tracing::info!(?peer, listener = %door.bind, class = fault.class(), "{fault}");
+        }
+        Ok(dialled) => {
+            let options = relay_options(&door.shared, None, &listener);
+            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Byway moves bytes and HTTP requests *by way of* somewhere else.
+//!
+//! ```text
+//! listener ─▶ inbound ─▶ Inquiry ─▶ route + policy ─▶ Allowed ─▶ outbound ─▶ open stream ─▶ relay | exchange
+//! ```
+//!
+//! The modules in the order of that line; `ARCHITECTURE.md` walks through them for each journey.
+
+pub mod cli;
+pub mod config;
+pub mod drain;
+pub mod exchange;
+pub mod fault;
+pub mod inbound;
+pub mod node;
+pub mod observe;
+pub mod os;
+pub mod outbound;
+pub mod relay;
+pub mod route;
+pub mod scope;
+pub mod shared;
+pub mod worker;

@@ -1,0 +1,13 @@
+//! The program: arguments → File → Plan → Node → wait → drain.
+
+use std::process::ExitCode;
+
+use byway::cli::Cli;
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

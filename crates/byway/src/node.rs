@@ -1,0 +1,319 @@
+//! Node: wires the stages together, owns the task tree, applies a new Plan. Decides nothing.
+//!
+//! In:    a Plan.
+//! Out:   listeners that serve, until it is told to drain.
+//! Never: serves by half: everything is bound before anything accepts.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use byway_agent::Pool;
+use byway_dial::{Dialler, Family, Options, Resolver};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::config::Diff;
+use crate::config::{self, Bind, ListenerPlan, Plan, PoolPlan, Role, SpillMode};
+use crate::inbound::bind::{self, BindError, Bound, SocketFile};
+use crate::inbound::listener::{self, Door};
+use crate::inbound::peers::Peers;
+use crate::observe::counters::Counters;
+use crate::os::inherit::Inherited;
+use crate::outbound::pooled::Origin;
+use crate::relay::spill::{self, SpillDirError};
+use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
+use crate::scope::{Scope, Stop};
+use crate::shared::Shared;
+use crate::worker::Workers;
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    workers: Workers,
+    stop: Stop,
+    serving: Mutex<Vec<Serving>>,
+}
+
+/// One listener that serves.
+struct Serving {
+    bind: Arc<Bind>,
+    /// Where it really listens.
+    address: Bind,
+    name: Arc<str>,
+    /// One a worker; draining them ends this listener alone.
+    scopes: Vec<Scope>,
+    _file: Option<SocketFile>,
+}
+
+/// Where a listener of the node listens.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Its name in the Plan.
+    pub name: Arc<str>,
+    /// Where the Plan says it listens.
+    pub bind: Arc<Bind>,
+    /// Its address, with the port that was chosen for 0.
+    pub address: Bind,
+}
+
+/// Why a node did not start, or did not take a new Plan.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A listener could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The spill folder cannot be used.
+    #[error(transparent)]
+    Spill(#[from] SpillDirError),
+    /// The pool's limits contradict each other.
+    #[error("[pool]: {0}")]
+    Pool(#[from] byway_agent::InvalidLimits),
+    /// The system refused threads.
+    #[error("cannot start the workers: {0}")]
+    Workers(#[from] std::io::Error),
+}
+
+impl Node {
+    /// Binds every listener of `plan`, then serves on all of them.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing is served then and everything bound is released.
+    pub fn start(plan: Plan, inherited: &mut Inherited) -> Result<Self, NodeError> {
+        let bound = bind_all(&plan.listeners, plan.workers.get(), inherited)?;
+        let counters = Arc::new(Counters::default());
+        let stop = Stop::default();
+        let workers = Workers::start(plan.workers, &stop, &counters)?;
+        let shared = Arc::new(share(plan, &workers, counters)?);
+        let node = Self { shared, workers, stop, serving: Mutex::default() };
+        node.serve(bound);
+        node.keep_house();
+        Ok(node)
+    }
+
+    /// Where the node listens, in the order of the Plan.
+    pub fn listening(&self) -> Vec<Listening> {
+        let serving = self.serving.lock();
+        let listening = |s: &Serving| Listening {
+            name: Arc::clone(&s.name),
+            bind: Arc::clone(&s.bind),
+            address: s.address.clone(),
+        };
+        serving.iter().map(listening).collect()
+    }
+
+    /// What the node shares with its connections.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The runtime for what is no connection's own.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        self.workers.shared().runtime()
+    }
+
+    /// Applies a new Plan: binds what is new, drains what is gone, and leaves alone what both have. Connections see the
+    /// new Plan with their next request. Returns what changed.
+    ///
+    /// # Errors
+    /// [`BindError`]; the old Plan then stays in force, whole.
+    pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
+        let old = self.shared.plan.load_full();
+        plan.generation = old.generation + 1;
+        let diff = Diff::between(&old, &plan);
+        let mut serving = self.serving.lock();
+        let is_new = |listener: &&ListenerPlan| !serving.iter().any(|s| *s.bind == listener.bind);
+        let new: Vec<_> = plan.listeners.iter().filter(is_new).cloned().collect();
+        let bound = bind_all(&new, self.workers.count(), &mut Inherited::default())?;
+        let plan = Arc::new(plan);
+        self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
+        self.shared.plan.store(Arc::clone(&plan));
+        serving.retain(|s| {
+            let kept = plan.listeners.iter().any(|listener| listener.bind == *s.bind);
+            if !kept {
+                s.scopes.iter().for_each(Scope::drain);
+            }
+            kept
+        });
+        drop(serving);
+        self.serve(bound);
+        self.forget_upstreams(&plan);
+        Ok(diff)
+    }
+
+    /// Upstream connections go when no route leads to them any more; those in use go when they come back.
+    fn forget_upstreams(&self, plan: &Plan) {
+        let kept = |origin: &Origin| match origin {
+            Origin::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
+            Origin::Egress { generation, .. } => *generation == plan.generation,
+        };
+        for origin in self.shared.pool.stats().origins {
+            if !kept(&origin.key) {
+                self.shared.pool.evict_key(&origin.key);
+            }
+        }
+    }
+
+    fn serve(&self, bound: Vec<(ListenerPlan, Bound)>) {
+        let mut serving = self.serving.lock();
+        for (plan, bound) in bound {
+            let bind = Arc::new(plan.bind.clone());
+            let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
+            let peers = Peers::default();
+            let mut scopes = Vec::new();
+            for (socket, worker) in bound.sockets.into_iter().zip(self.workers.scopes()) {
+                let scope = worker.child();
+                let door = Door {
+                    shared: Arc::clone(&self.shared),
+                    bind: Arc::clone(&bind),
+                    scope: scope.clone(),
+                    permits: Arc::clone(&permits),
+                    peers: peers.clone(),
+                };
+                scope.spawn("listener", listener::serve(socket, door));
+                scopes.push(scope);
+            }
+            serving.push(Serving { bind, address: bound.address, name: plan.name, scopes, _file: bound.file });
+        }
+        let own: Arc<[SocketAddr]> = serving.iter().filter_map(|s| tcp_address(&s.address)).collect();
+        self.shared.own.store(Arc::new(own));
+    }
+
+    /// Closes pooled connections whose idle time is over.
+    fn keep_house(&self) {
+        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
+        self.workers.shared().spawn("pool expiry", async move {
+            let expiring = async {
+                loop {
+                    tokio::time::sleep(EXPIRY_TICK).await;
+                    shared.pool.expire(tokio::time::Instant::now().into());
+                }
+            };
+            tokio::select! {
+                () = expiring => {}
+                () = scope.drained() => { shared.pool.close_idle(); }
+            }
+        });
+    }
+
+    /// Stops accepting, lets what is under way finish for as long as the Plan allows, then cuts. Returns how many
+    /// connections were cut.
+    pub async fn drain(&self) -> usize {
+        self.stop.draining.cancel();
+        let patience = self.shared.plan.load().drain;
+        let ended = timeout(patience, self.workers.ended()).await;
+        let left = if ended.is_err() { self.workers.running() } else { 0 };
+        self.cut();
+        // Cut tasks end at their next poll; this only waits for that.
+        let _ = timeout(CUT_PATIENCE, self.workers.ended()).await;
+        left
+    }
+
+    /// Ends everything at once: open streams reset.
+    pub fn cut(&self) {
+        self.stop.draining.cancel();
+        self.stop.cut.cancel();
+    }
+
+    /// Ends the threads. Call after [`Node::drain`].
+    pub fn join(self) {
+        self.shared.pool.close();
+        self.workers.join();
+    }
+}
+
+/// How often idle pooled connections are looked through.
+const EXPIRY_TICK: Duration = Duration::from_secs(1);
+
+/// How long tasks that were cut may take to notice.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
+
+fn bind_all(
+    listeners: &[ListenerPlan],
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Vec<(ListenerPlan, Bound)>, BindError> {
+    listeners.iter().map(|plan| Ok((plan.clone(), bind::bind(&plan.bind, workers, inherited)?))).collect()
+}
+
+fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
+    let relay_counters = Arc::new(RelayCounters::default());
+    let resolver = Resolver::system(workers.shared().runtime().clone());
+    Ok(Shared {
+        own: ArcSwap::from_pointee(Arc::from([])),
+        dialler: ArcSwap::from_pointee(dialler(&plan, resolver.clone())),
+        resolver,
+        pool: Pool::new(pool_limits(&plan.pool))?,
+        spill: spill(&plan)?,
+        plan: ArcSwap::from_pointee(plan),
+        counters,
+        relay_counters,
+        tls: OnceLock::new(),
+    })
+}
+
+pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
+    let options = Options {
+        family: match plan.dial.family {
+            config::Family::Any => Family::Any,
+            config::Family::V4 => Family::V4,
+            config::Family::V6 => Family::V6,
+        },
+        local_address: plan.dial.local_address,
+        connect_timeout: plan.dial.connect_timeout,
+        attempt_delay: plan.dial.attempt_delay,
+    };
+    Dialler::new(resolver, options)
+}
+
+fn pool_limits(pool: &PoolPlan) -> byway_agent::Limits {
+    byway_agent::Limits {
+        max_total: pool.max_total,
+        max_per_origin: pool.max_per_origin,
+        max_idle_per_origin: pool.max_per_origin,
+        idle_timeout: pool.idle_timeout,
+        queue_len: pool.queue,
+        queue_wait: pool.queue_wait,
+        ..byway_agent::Limits::default()
+    }
+}
+
+/// The spill is prepared only for a node that can need it.
+fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
+    let wanted = plan.listeners.iter().any(|l| matches!(&l.role, Role::Egress(egress) if egress.spill));
+    if !wanted || plan.spill.mode == SpillMode::Off {
+        return Ok(None);
+    }
+    let directory = &plan.spill.directory;
+    spill::prepare(directory)?;
+    if let Some(warning) = spill::warn_if_memory(directory) {
+        tracing::warn!("{warning}");
+    }
+    let budget = match plan.spill.per_node {
+        Some(bytes) => SpillBudget::of(bytes),
+        None => SpillBudget::for_directory(directory)?,
+    };
+    let pool = SpillPool::start(directory, Arc::new(budget), SpillPool::THREADS)?;
+    Ok(Some(SpillOptions {
+        ring_bytes: usize::try_from(plan.spill.memory).unwrap_or(usize::MAX),
+        stream_bytes: plan.spill.per_stream,
+        ..SpillOptions::new(pool)
+    }))
+}
+
+fn upstream_ids(plan: &Plan) -> impl Iterator<Item = &Arc<str>> {
+    let edges = plan.listeners.iter().filter_map(|listener| match &listener.role {
+        Role::Edge(edge) => Some(edge),
+        _ => None,
+    });
+    edges.flat_map(|edge| &edge.routes).flat_map(|route| &route.upstreams).map(|upstream| &upstream.id)
+}
+
+pub(crate) fn tcp_address(bind: &Bind) -> Option<SocketAddr> {
+    match bind {
+        Bind::Tcp(address) => Some(*address),
+        Bind::Unix(_) => None,
+    }
+}

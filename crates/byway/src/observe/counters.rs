@@ -1,0 +1,94 @@
+//! Counters: numbers that only grow, and gauges that go up and down. One set a node.
+//!
+//! In:    single additions on the data path.
+//! Out:   values, each exact by itself; two read together may be from slightly different moments.
+//! Never: locks.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that events add to.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds and returns the new value (which thereby serves as an id).
+    pub fn add(&self, by: u64) -> u64 {
+        self.0.fetch_add(by, Relaxed) + by
+    }
+
+    /// Takes away what was added before.
+    pub fn sub(&self, by: u64) {
+        self.0.fetch_sub(by, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A gauge held up by one while this lives.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Counter);
+
+impl<'a> Held<'a> {
+    /// Raises `gauge` until the guard is dropped.
+    pub fn new(gauge: &'a Counter) -> Self {
+        gauge.add(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Every counter of a node.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+
+        impl Counters {
+            /// Names and values, in the order of their declaration.
+            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.value()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    accepted,
+    /// Connections open now.
+    connections,
+    /// Connections refused because their peer holds too many.
+    refused_per_peer,
+    /// Failed accepts (descriptors exhausted, and the like).
+    accept_errors,
+    /// Tasks that panicked.
+    panics,
+    /// Requests answered on edge listeners.
+    edge_requests,
+    /// Requests answered on egress listeners (absolute-form).
+    egress_requests,
+    /// Byte relays begun (SOCKS, CONNECT, TCP forward, upgrades).
+    relays,
+    /// Inquiries that policy refused.
+    denied,
+    /// Failed log-ins on egress listeners.
+    auth_failures,
+    /// HTTP requests that were malformed.
+    malformed_requests,
+    /// HTTP responses that were malformed.
+    malformed_responses,
+    /// SOCKS greetings and requests that were malformed, and first bytes of no known protocol.
+    malformed_handshakes,
+    /// Connections and requests that ended in any fault.
+    faults,
+    /// Requests sent again on a fresh connection because a pooled one proved stale.
+    retried_stale,
+}

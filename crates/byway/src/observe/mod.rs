@@ -1,0 +1,4 @@
+//! Observe: what the program tells about itself.
+
+pub mod counters;
+pub mod log;

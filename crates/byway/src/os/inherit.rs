@@ -1,0 +1,101 @@
+//! Inherit: listening sockets that the parent process hands over (the LISTEN_FDS protocol of systemd.socket).
+//!
+//! In:    LISTEN_PID, LISTEN_FDS and the descriptors from 3 on.
+//! Out:   sockets by the address they are bound to; a listener whose address is among them serves that socket instead of
+//!        binding its own.
+//! Never: touches a descriptor that the protocol does not name. The only `unsafe` of the program is here.
+
+use std::net::{SocketAddr, TcpListener};
+
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+
+/// What was handed over and not yet taken.
+#[derive(Default)]
+pub struct Inherited {
+    tcp: Vec<TcpListener>,
+    #[cfg(unix)]
+    unix: Vec<UnixListener>,
+}
+
+impl Inherited {
+    /// Takes the sockets bound to exactly `address`, if any were handed over.
+    pub fn take_tcp(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        self.tcp.extract_if(.., |socket| socket.local_addr().is_ok_and(|bound| bound == address)).collect()
+    }
+
+    /// Takes the sockets bound to exactly `path`.
+    #[cfg(unix)]
+    pub fn take_unix(&mut self, path: &std::path::Path) -> Vec<UnixListener> {
+        let bound_here =
+            |socket: &mut UnixListener| socket.local_addr().is_ok_and(|bound| bound.as_pathname() == Some(path));
+        self.unix.extract_if(.., bound_here).collect()
+    }
+
+    /// The addresses nobody took, for a warning: they were meant for some listener.
+    pub fn left(&self) -> Vec<String> {
+        let tcp = self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).map(|address| address.to_string());
+        #[cfg(unix)]
+        let unix = self
+            .unix
+            .iter()
+            .filter_map(|socket| Some(format!("unix:{}", socket.local_addr().ok()?.as_pathname()?.display())));
+        #[cfg(not(unix))]
+        let unix = std::iter::empty();
+        tcp.chain(unix).collect()
+    }
+}
+
+/// Takes what the environment says was handed to this very process. Call once, at start-up, before threads exist.
+#[cfg(unix)]
+pub fn from_environment() -> Inherited {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => count.min(MAX_INHERITED),
+        _ => 0,
+    };
+    let mut inherited = Inherited::default();
+    for fd in FIRST_FD..FIRST_FD + count as i32 {
+        inherited.adopt(fd);
+    }
+    inherited
+}
+
+/// Nothing is inherited where there are no descriptors.
+#[cfg(not(unix))]
+pub fn from_environment() -> Inherited {
+    Inherited::default()
+}
+
+/// SD_LISTEN_FDS_START.
+#[cfg(unix)]
+const FIRST_FD: i32 = 3;
+
+/// More listeners than anybody passes; a bound for a number that comes from the environment.
+#[cfg(unix)]
+const MAX_INHERITED: u32 = 256;
+
+#[cfg(unix)]
+impl Inherited {
+    fn adopt(&mut self, fd: i32) {
+        use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+        // SAFETY: the parent promised, by LISTEN_PID naming this process, that the descriptors 3 to 3 + LISTEN_FDS - 1
+        // are open and ours to own; this runs once, so none is adopted twice. A promise broken by a parent shows as
+        // EBADF in the next call, and the descriptor is then never used nor closed.
+        #[allow(unsafe_code)]
+        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+        let domain = match socket2::SockRef::from(&owned).domain() {
+            Ok(domain) => domain,
+            Err(error) => {
+                tracing::warn!(fd, %error, "LISTEN_FDS names a descriptor that is no socket; it is left alone");
+                std::mem::forget(owned);
+                return;
+            }
+        };
+        let _ = rustix::io::fcntl_setfd(owned.as_fd(), rustix::io::FdFlags::CLOEXEC);
+        match domain {
+            socket2::Domain::UNIX => self.unix.push(owned.into()),
+            _ => self.tcp.push(owned.into()),
+        }
+    }
+}

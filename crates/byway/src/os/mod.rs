@@ -1,0 +1,5 @@
+//! Os: what only one platform has, each with a portable fallback.
+
+pub mod descriptors;
+pub mod group;
+pub mod inherit;

@@ -1,0 +1,33 @@
+//! Outbound: from `Allowed` to an open stream.
+//!
+//! In:    the permission that policy gave.
+//! Out:   a stream, or a pooled HTTP connection on loan.
+//! Never: opens anything without an `Allowed`.
+
+pub mod balance;
+pub mod direct;
+pub mod pooled;
+pub mod via;
+
+use byway_dial::Dialled;
+
+use crate::fault::{Fault, Kind, Who};
+use crate::route::{Allowed, Outbound};
+use crate::shared::Shared;
+
+/// Opens the stream that `allowed` permits.
+///
+/// # Errors
+/// `who = Upstream` for refusal, time-outs and unknown names, `Downstream` when an address is denied, `Us` when out of sockets.
+///
+/// # Cancel safety
+/// Safe: a half-made connection is closed.
+pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
+    match allowed.outbound() {
+        Outbound::Direct(target) => direct::open(shared, target, allowed.rules()).await,
+        Outbound::Via(parent, target) => via::open(shared, parent, target).await,
+        Outbound::Pooled(_) => {
+            Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Pooled: an HTTP connection on loan, an idle one or a new one.
+//!
+//! In:    `Allowed` (a route with its upstreams, or one egress target).
+//! Out:   a lease on a connection that was silent while it was idle.
+//! Never: dials without the pool's permit, and never lends one user's egress connection to another.
+
+use std::sync::Arc;
+
+use byway_agent::{Acquired, Lease};
+use byway_dial::{Dialled, ServerName, Target};
+
+use super::{balance, direct};
+use crate::config::{RoutePlan, UpstreamPlan};
+use crate::exchange::conn::Conn;
+use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::route::{Allowed, Outbound};
+use crate::shared::Shared;
+
+/// The identity of an upstream in the pool: connections are lent within one origin only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// An upstream of an edge, by its canonical URL.
+    Upstream(Arc<str>),
+    /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of the identity.
+    Egress {
+        /// The Plan's number.
+        generation: u64,
+        /// The listener's name.
+        listener: Arc<str>,
+        /// Who logged in.
+        user: Option<Arc<str>>,
+        /// Where to.
+        target: Target,
+    },
+}
+
+/// A connection on loan, and what its Host field should say if the route wants the upstream's own.
+pub struct Borrowed {
+    /// The loan.
+    pub lease: Lease<Origin, Conn>,
+    /// The upstream's authority.
+    pub authority: Arc<str>,
+}
+
+/// Whether an idle connection will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Idle or new.
+    Any,
+    /// New: the one retry after an idle one proved stale.
+    New,
+}
+
+/// Borrows a connection to the next upstream of the route; one that refuses or cannot be reached is skipped.
+///
+/// # Errors
+/// The last upstream's fault; 503 when the pool's queue is full or its wait is over.
+///
+/// # Cancel safety
+/// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
+pub async fn lease(shared: &Shared, route: &RoutePlan, allowed: &Allowed, fresh: Freshness) -> Result<Borrowed, Fault> {
+    let mut last = Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream");
+    for upstream in balance::in_turn(route) {
+        let origin = Origin::Upstream(Arc::clone(&upstream.id));
+        match lease_from(shared, &origin, fresh, open_upstream(shared, upstream, allowed)).await {
+            Ok(lease) => return Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) }),
+            Err(fault) if is_worth_another_upstream(&fault) => {
+                tracing::debug!(upstream = %upstream.id, "skipped: {fault}");
+                last = fault;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Err(last)
+}
+
+/// Borrows a connection to the target of an absolute-form request.
+///
+/// # Errors
+/// As [`lease`], and `Denied` when every address of the target is.
+pub async fn lease_egress(
+    shared: &Shared,
+    origin: &Origin,
+    allowed: &Allowed,
+    fresh: Freshness,
+) -> Result<Borrowed, Fault> {
+    let open = async { super::open(shared, allowed).await };
+    let lease = lease_from(shared, origin, fresh, open).await?;
+    let authority = match allowed.outbound() {
+        Outbound::Direct(target) | Outbound::Via(_, target) => target.to_string().into(),
+        Outbound::Pooled(_) => "".into(),
+    };
+    Ok(Borrowed { lease, authority })
+}
+
+async fn lease_from(
+    shared: &Shared,
+    origin: &Origin,
+    fresh: Freshness,
+    open: impl Future<Output = Result<Dialled, Fault>>,
+) -> Result<Lease<Origin, Conn>, Fault> {
+    let acquired = match fresh {
+        Freshness::Any => shared.pool.acquire(origin).await?,
+        Freshness::New => shared.pool.acquire_fresh(origin).await?,
+    };
+    match acquired {
+        Acquired::Lease(lease) => Ok(lease),
+        Acquired::Open(permit) => Ok(permit.install(Conn::new(open.await?.stream))),
+    }
+}
+
+async fn open_upstream(shared: &Shared, upstream: &UpstreamPlan, allowed: &Allowed) -> Result<Dialled, Fault> {
+    let mut dialled = direct::open(shared, &upstream.target, allowed.rules()).await?;
+    if upstream.tls {
+        dialled.stream = shared.tls()?.connect(dialled.stream, &server_name(&upstream.target)).await?;
+    }
+    Ok(dialled)
+}
+
+/// Whom the upstream's certificate must name. A Unix socket stands for this machine.
+fn server_name(target: &Target) -> ServerName {
+    match target {
+        Target::Host { name, .. } => ServerName::Host(name.clone()),
+        Target::Addr(addr) => ServerName::Ip(addr.ip()),
+        Target::Unix(_) => ServerName::Ip(std::net::Ipv4Addr::LOCALHOST.into()),
+    }
+}
+
+/// Nothing was sent yet, so the next upstream may be asked whatever the method.
+fn is_worth_another_upstream(fault: &Fault) -> bool {
+    let connecting =
+        matches!(fault.kind, Kind::Refused | Kind::Unreachable | Kind::NameNotFound | Kind::Tls | Kind::ClosedEarly);
+    fault.who == Who::Upstream
+        && (connecting || matches!(fault.kind, Kind::Deadline(Deadline::Connect | Deadline::Resolve)))
+}

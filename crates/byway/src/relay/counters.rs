@@ -1,0 +1,152 @@
+//! Counters of relays: what is under way now, and what was for nothing.
+//!
+//! In:    changes, from every relay and outflow that was given them.
+//! Out:   numbers for the metrics and for the admin view.
+//! Never: decides anything; relaxed atomics, one set per worker if the caller likes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// See the head of the file. All are in bytes or pieces, as their names say.
+#[derive(Debug, Default)]
+pub struct RelayCounters {
+    active: AtomicU64,
+    spilling: AtomicU64,
+    spilled_bytes: AtomicU64,
+    ring_bytes: AtomicU64,
+    ring_peak_bytes: AtomicU64,
+    wasted_bytes: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+}
+
+impl RelayCounters {
+    /// Relays under way.
+    pub fn active(&self) -> u64 {
+        self.active.load(Relaxed)
+    }
+
+    /// Outflows that have bytes in a spill file.
+    pub fn spilling(&self) -> u64 {
+        self.spilling.load(Relaxed)
+    }
+
+    /// Bytes in spill files that wait for their reader.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled_bytes.load(Relaxed)
+    }
+
+    /// Bytes in the memory of spilling outflows, those under way to or from the disk included.
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring_bytes.load(Relaxed)
+    }
+
+    /// The most that [`RelayCounters::ring_bytes`] has been.
+    pub fn ring_peak_bytes(&self) -> u64 {
+        self.ring_peak_bytes.load(Relaxed)
+    }
+
+    /// Bytes that were read from one side and never reached the other, because one of them broke off. A total.
+    pub fn wasted_bytes(&self) -> u64 {
+        self.wasted_bytes.load(Relaxed)
+    }
+
+    /// Bytes delivered to upstreams by relays. A total.
+    pub fn bytes_up(&self) -> u64 {
+        self.bytes_up.load(Relaxed)
+    }
+
+    /// Bytes delivered to downstreams by relays. A total.
+    pub fn bytes_down(&self) -> u64 {
+        self.bytes_down.load(Relaxed)
+    }
+
+    pub(super) fn waste(&self, bytes: u64) {
+        self.wasted_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(super) fn delivered(&self, up: u64, down: u64) {
+        self.bytes_up.fetch_add(up, Relaxed);
+        self.bytes_down.fetch_add(down, Relaxed);
+    }
+}
+
+/// One relay under way; dropping it counts it out.
+#[derive(Debug)]
+pub(super) struct Active(Arc<RelayCounters>);
+
+impl Active {
+    pub(super) fn new(counters: Arc<RelayCounters>) -> Self {
+        counters.active.fetch_add(1, Relaxed);
+        Self(counters)
+    }
+
+    pub(super) fn counters(&self) -> &RelayCounters {
+        &self.0
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What one spilling outflow holds now, as it was last reported; dropping it takes its part out of the sums.
+#[derive(Debug)]
+pub(super) struct Holding {
+    counters: Arc<RelayCounters>,
+    ring_bytes: u64,
+    spilled_bytes: u64,
+}
+
+impl Holding {
+    pub(super) fn new(counters: Arc<RelayCounters>) -> Self {
+        Self { counters, ring_bytes: 0, spilled_bytes: 0 }
+    }
+
+    pub(super) fn report(&mut self, ring_bytes: u64, spilled_bytes: u64) {
+        let now = shift(&self.counters.ring_bytes, &mut self.ring_bytes, ring_bytes);
+        self.counters.ring_peak_bytes.fetch_max(now, Relaxed);
+        let was_spilling = self.spilled_bytes > 0;
+        shift(&self.counters.spilled_bytes, &mut self.spilled_bytes, spilled_bytes);
+        match (was_spilling, spilled_bytes > 0) {
+            (false, true) => drop(self.counters.spilling.fetch_add(1, Relaxed)),
+            (true, false) => drop(self.counters.spilling.fetch_sub(1, Relaxed)),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.report(0, 0);
+    }
+}
+
+/// Moves one holder's part of a sum from what it was to what it is; the new sum.
+fn shift(sum: &AtomicU64, part: &mut u64, now: u64) -> u64 {
+    let change = now.wrapping_sub(*part);
+    *part = now;
+    // Wrapping addition of a negative change is a subtraction.
+    sum.fetch_add(change, Relaxed).wrapping_add(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_that_goes_leaves_nothing_behind() {
+        let counters = Arc::new(RelayCounters::default());
+        let mut one = Holding::new(Arc::clone(&counters));
+        let mut other = Holding::new(Arc::clone(&counters));
+        one.report(100, 0);
+        other.report(50, 1000);
+        one.report(10, 7);
+        assert_eq!((counters.ring_bytes(), counters.spilled_bytes(), counters.spilling()), (60, 1007, 2));
+        drop((one, other));
+        assert_eq!((counters.ring_bytes(), counters.spilled_bytes(), counters.spilling()), (0, 0, 0));
+        assert_eq!(counters.ring_peak_bytes(), 150);
+    }
+}

@@ -1,0 +1,172 @@
+//! Direction: one half of a relay, from a source to a sink.
+//!
+//! In:    early bytes, then what the source sends, then its FIN.
+//! Out:   the same to the sink, through an [`Outflow`]; and why it came to rest.
+//! Never: decides about the other direction.
+
+use std::task::{Context, Poll};
+
+use byway_dial::{Broken, Pipe, Read, Stream};
+
+use super::outflow::{DrainError, Drained, Outflow};
+use super::spill::SpillError;
+
+/// Why a direction has come to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The source has nothing for now; a read waits for it.
+    Reading,
+    /// There is no room for more; nobody reads the source.
+    Blocked,
+    /// The source has finished, and bytes or the FIN still wait; nobody reads the source.
+    Draining,
+    /// The sink has been told the FIN; nobody reads the source.
+    Finished,
+    /// It has done its share of this turn, and must be polled again.
+    Yielded,
+}
+
+/// What broke.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Where the bytes come from.
+    Source(Broken),
+    /// Where they go to.
+    Sink(Broken),
+    /// Bytes were lost on our disk.
+    Spill(SpillError),
+}
+
+impl From<DrainError> for Fault {
+    fn from(error: DrainError) -> Self {
+        match error {
+            DrainError::Broken(broken) => Self::Sink(broken),
+            DrainError::Spill(error) => Self::Spill(error),
+        }
+    }
+}
+
+/// See the head of the file.
+pub(super) struct Direction {
+    early: Vec<u8>,
+    early_sent: usize,
+    outflow: Outflow,
+    source_ended: bool,
+    read_bytes: u64,
+}
+
+/// What a look at the source found.
+enum Filled {
+    Bytes(usize),
+    NothingYet,
+    NoRoom,
+    Ended,
+}
+
+impl Direction {
+    pub(super) const fn new(early: Vec<u8>, outflow: Outflow) -> Self {
+        Self { early, early_sent: 0, outflow, source_ended: false, read_bytes: 0 }
+    }
+
+    /// Whether the source has said FIN.
+    pub(super) const fn source_ended(&self) -> bool {
+        self.source_ended
+    }
+
+    /// Whether the sink has been told the FIN, behind all bytes.
+    pub(super) const fn is_finished(&self) -> bool {
+        self.outflow.is_finished()
+    }
+
+    /// Bytes that have left for the sink.
+    pub(super) const fn delivered_bytes(&self) -> u64 {
+        self.outflow.delivered_bytes()
+    }
+
+    /// Bytes read and bytes delivered: it grows when and only when something moves.
+    pub(super) const fn moved_bytes(&self) -> u64 {
+        self.read_bytes + self.outflow.delivered_bytes()
+    }
+
+    /// Moves bytes until it comes to rest, or has read `share` bytes. A missing stream is one that both directions are
+    /// done with.
+    pub(super) fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut source: Option<&mut Stream>,
+        mut sink: Option<&mut Stream>,
+        share: usize,
+    ) -> Result<Rest, Fault> {
+        let mut left = share;
+        loop {
+            let filled = self.fill(cx, source.as_deref_mut())?;
+            let drained = self.drain(cx, sink.as_deref_mut())?;
+            if drained == Poll::Ready(Drained::Finished) {
+                return Ok(Rest::Finished);
+            }
+            match filled {
+                Filled::Bytes(n) if n < left => left -= n,
+                Filled::Bytes(_) => return Ok(Rest::Yielded),
+                Filled::NothingYet => return Ok(Rest::Reading),
+                Filled::Ended => return Ok(Rest::Draining),
+                Filled::NoRoom if self.outflow.has_room() => {}
+                Filled::NoRoom => return Ok(Rest::Blocked),
+            }
+        }
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, source: Option<&mut Stream>) -> Result<Filled, Fault> {
+        if self.source_ended {
+            return Ok(Filled::Ended);
+        }
+        if self.outflow.poll_ready(cx).map_err(Fault::Spill)?.is_pending() {
+            return Ok(Filled::NoRoom);
+        }
+        if !self.early.is_empty() {
+            return Ok(Filled::Bytes(self.fill_early()));
+        }
+        match source {
+            Some(source) => self.fill_from(cx, source).map_err(Fault::Source),
+            None => Ok(self.end()),
+        }
+    }
+
+    fn fill_early(&mut self) -> usize {
+        let rest = self.early.get(self.early_sent..).unwrap_or_default();
+        let n = self.outflow.push(rest);
+        self.early_sent += n;
+        if self.early_sent >= self.early.len() {
+            self.early = Vec::new();
+        }
+        n
+    }
+
+    fn fill_from(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Result<Filled, Broken> {
+        let read = source.poll_read(cx, self.outflow.space());
+        let Poll::Ready(Ok(Read::Data(n))) = read else {
+            self.outflow.release();
+            return match read {
+                Poll::Pending => Ok(Filled::NothingYet),
+                Poll::Ready(Err(broken)) => Err(broken),
+                Poll::Ready(Ok(_)) => Ok(self.end()),
+            };
+        };
+        self.outflow.advance(n);
+        self.read_bytes += n as u64;
+        Ok(Filled::Bytes(n))
+    }
+
+    fn end(&mut self) -> Filled {
+        self.source_ended = true;
+        self.outflow.finish();
+        Filled::Ended
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>, sink: Option<&mut Stream>) -> Result<Poll<Drained>, Fault> {
+        match sink {
+            Some(sink) => Ok(self.outflow.poll_drain(cx, sink)?),
+            // Only a direction that is finished gives its sink away.
+            None => Ok(Poll::Ready(Drained::Finished)),
+        }
+    }
+}

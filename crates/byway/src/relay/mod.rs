@@ -1,0 +1,26 @@
+//! Relay: moves bytes between two open streams until both directions have ended.
+//!
+//! In:    two streams, what a handshake had already read of them, and limits.
+//! Out:   the bytes, in order, and one [`End`] that says who ended it, how and after how many bytes.
+//! Never: turns a reset or a lost session into a FIN, and never holds a buffer for a direction that is idle.
+
+pub mod buffer;
+mod counters;
+mod direction;
+mod end;
+mod options;
+pub mod outflow;
+#[allow(clippy::module_inception)] // the mover is named as the design names it
+mod relay;
+mod ring;
+pub mod shape;
+pub mod spill;
+
+pub use buffer::{Buffer, Size};
+pub use counters::RelayCounters;
+pub use end::{Bytes, End, EndKind, Phase, Side};
+pub use options::{Early, RelayOptions};
+pub use outflow::{DrainError, Drained, Outflow};
+pub use relay::{Relay, relay};
+pub use shape::{Rate, StreamShaper, Take, TokenBucket};
+pub use spill::{SpillBudget, SpillError, SpillOptions, SpillPool};

@@ -1,0 +1,329 @@
+//! Outflow: what has been read from a source and has not yet left for a stream, and how it leaves.
+//!
+//! In:    bytes from whoever reads the source: read straight into [`Outflow::space`] or copied by [`Outflow::push`];
+//!        then, perhaps, the end.
+//! Out:   the same bytes, in order, written to a [`Stream`] as fast as it and the shaper take them; the FIN behind all.
+//! Never: reads the source, spawns a task, or forwards an end before the bytes in front of it.
+//!
+//! Two kinds, one behaviour: a *direct* outflow holds one buffer and then says that it is full; a *spilling* one holds
+//! a ring in memory and then a file on disk. Relay and exchange use the same object.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use byway_dial::{Broken, Pipe, Stream};
+
+use super::buffer::Growth;
+use super::counters::RelayCounters;
+use super::ring::{PIECES_A_WRITE, Ring, WORTH_A_READ_BYTES};
+use super::shape::StreamShaper;
+use super::spill::{Spill, SpillError, SpillOptions};
+
+/// What one call of [`Outflow::poll_drain`] moves at most, so that one flow never holds a worker for long.
+const WORK_BYTES: u64 = 1024 * 1024;
+
+/// What [`Outflow::poll_drain`] has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All bytes so far have left and are flushed.
+    Empty,
+    /// All bytes have left, and the FIN behind them.
+    Finished,
+}
+
+/// Why nothing more can leave.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The stream that the bytes were for broke.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// Bytes were lost here.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+}
+
+/// See the head of the file.
+pub struct Outflow {
+    kind: Kind,
+    growth: Growth,
+    shaper: Option<Box<StreamShaper>>,
+    counters: Option<Arc<RelayCounters>>,
+    delivered: u64,
+    /// The room that the last [`Outflow::space`] offered.
+    offered: usize,
+    ended: bool,
+    finished: bool,
+    unflushed: bool,
+}
+
+enum Kind {
+    Direct(Ring),
+    Spilling(Box<Spill>),
+}
+
+impl Outflow {
+    /// One buffer, then back-pressure.
+    pub fn direct(counters: Option<Arc<RelayCounters>>) -> Self {
+        Self::new(Kind::Direct(Ring::default()), counters)
+    }
+
+    /// A ring in memory, then a file, then back-pressure.
+    pub fn spilling(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
+        let spill = Box::new(Spill::new(options, counters.clone()));
+        Self::new(Kind::Spilling(spill), counters)
+    }
+
+    /// The same, with the bytes leaving no faster than `shaper` lets them.
+    #[must_use]
+    pub fn shaped(mut self, shaper: StreamShaper) -> Self {
+        self.shaper = Some(Box::new(shaper));
+        self
+    }
+
+    fn new(kind: Kind, counters: Option<Arc<RelayCounters>>) -> Self {
+        Self {
+            kind,
+            growth: Growth::new(),
+            shaper: None,
+            counters,
+            delivered: 0,
+            offered: 0,
+            ended: false,
+            finished: false,
+            unflushed: false,
+        }
+    }
+
+    /// Ready while there is room for more bytes. When it is pending, [`Outflow::poll_drain`] must be polled too: room
+    /// comes from what leaves. Cancel safe.
+    ///
+    /// # Errors
+    /// When spilled bytes were lost.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
+        if let Kind::Spilling(spill) = &mut self.kind {
+            spill.poll_work(cx)?;
+        }
+        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Whether there is room for more bytes.
+    pub fn has_room(&self) -> bool {
+        match &self.kind {
+            Kind::Direct(ring) => ring.is_empty() || ring.tail_room() >= WORTH_A_READ_BYTES,
+            Kind::Spilling(spill) => spill.room() > 0,
+        }
+    }
+
+    /// Room to read into; empty when there is none. Afterwards [`Outflow::advance`] says how much was read, or
+    /// [`Outflow::release`] that nothing was.
+    pub fn space(&mut self) -> &mut [u8] {
+        let size = self.growth.size();
+        let space = match &mut self.kind {
+            Kind::Direct(ring) => {
+                // One buffer and no second: what it still holds leaves first.
+                let room = if ring.is_empty() { size.bytes() } else { ring.tail_room() };
+                ring.space(size, room)
+            }
+            Kind::Spilling(spill) => spill.space(size),
+        };
+        self.offered = space.len();
+        space
+    }
+
+    /// The first `n` bytes of the last [`Outflow::space`] have been read.
+    pub fn advance(&mut self, n: usize) {
+        self.growth.record(n, self.offered);
+        self.accept(n);
+    }
+
+    /// Nothing was read into the last [`Outflow::space`]: its memory goes back if it holds nothing else.
+    pub fn release(&mut self) {
+        match &mut self.kind {
+            Kind::Direct(ring) => ring.release_unused(),
+            Kind::Spilling(spill) => spill.release_unused(),
+        }
+    }
+
+    /// Copies as many of `bytes` in as there is room for, and says how many.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let space = self.space();
+            let n = space.len().min(left.len());
+            let (part, rest) = left.split_at(n);
+            if let Some(space) = space.get_mut(..n) {
+                space.copy_from_slice(part);
+            }
+            if n == 0 {
+                break;
+            }
+            self.accept(n);
+            left = rest;
+        }
+        bytes.len() - left.len()
+    }
+
+    /// No more bytes will come: [`Outflow::poll_drain`] says FIN behind those that are here.
+    pub fn finish(&mut self) {
+        self.ended = true;
+        if let Kind::Spilling(spill) = &mut self.kind {
+            spill.end();
+        }
+    }
+
+    /// Writes what is here to `sink`, flushes it, and says FIN behind it if the end has come. Pending while the sink,
+    /// the shaper or the disk is not ready. Cancel safe. Needs a tokio runtime with time if it spills or is shaped.
+    ///
+    /// # Errors
+    /// When the sink broke or spilled bytes were lost. The sink must be reset then; it is the caller's.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<Drained, DrainError>> {
+        let drained = self.poll_drain_unreported(cx, sink);
+        if let Kind::Spilling(spill) = &mut self.kind {
+            spill.report();
+        }
+        drained
+    }
+
+    /// Whether nothing waits to be written. Bytes may still wait to be flushed.
+    pub fn is_empty(&self) -> bool {
+        match &self.kind {
+            Kind::Direct(ring) => ring.is_empty(),
+            Kind::Spilling(spill) => spill.is_empty(),
+        }
+    }
+
+    /// Whether the FIN has been said.
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Bytes that wait, in memory and on disk.
+    pub fn queued_bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::Direct(ring) => ring.bytes() as u64,
+            Kind::Spilling(spill) => spill.queued_bytes(),
+        }
+    }
+
+    /// Bytes that have left.
+    pub const fn delivered_bytes(&self) -> u64 {
+        self.delivered
+    }
+
+    fn poll_drain_unreported(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<Drained, DrainError>> {
+        if self.finished {
+            return Poll::Ready(Ok(Drained::Finished));
+        }
+        ready!(self.poll_write_all(cx, sink))?;
+        ready!(self.poll_flush(cx, sink))?;
+        if !self.ended {
+            return Poll::Ready(Ok(Drained::Empty));
+        }
+        ready!(sink.poll_finish(cx))?;
+        self.finished = true;
+        Poll::Ready(Ok(Drained::Finished))
+    }
+
+    /// Writes until nothing is left.
+    fn poll_write_all(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<(), DrainError>> {
+        let enough = self.delivered + WORK_BYTES;
+        loop {
+            if let Kind::Spilling(spill) = &mut self.kind {
+                spill.poll_work(cx)?;
+            }
+            if self.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.delivered >= enough {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Poll::Ready(n) = self.poll_allowance(cx) else {
+                // The disk or the shaper holds the rest back; what has been written shall not wait with it.
+                let _ = self.poll_flush(cx, sink)?;
+                return Poll::Pending;
+            };
+            ready!(self.poll_write_some(cx, sink, n))?;
+        }
+    }
+
+    /// How many bytes stand ready and may leave now.
+    fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let ready = match &self.kind {
+            Kind::Direct(ring) => ring.bytes(),
+            Kind::Spilling(spill) => spill.ready_bytes(),
+        };
+        match &mut self.shaper {
+            _ if ready == 0 => Poll::Pending,
+            None => Poll::Ready(ready),
+            Some(shaper) => shaper.poll_take(cx, ready),
+        }
+    }
+
+    /// Writes at most `allowed` bytes once.
+    fn poll_write_some(&mut self, cx: &mut Context<'_>, sink: &mut Stream, allowed: usize) -> Poll<Result<(), Broken>> {
+        let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+        let used = match &self.kind {
+            Kind::Direct(ring) => ring.slices(allowed, &mut slices),
+            Kind::Spilling(spill) => spill.slices(allowed, &mut slices),
+        };
+        let written = sink.poll_write(cx, slices.get(..used).unwrap_or_default());
+        let n = if let Poll::Ready(Ok(n)) = &written { *n } else { 0 };
+        if let Some(shaper) = &mut self.shaper {
+            shaper.give_back(allowed - n);
+        }
+        match written {
+            Poll::Pending => {
+                self.held_back();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(Broken::Io(io::ErrorKind::WriteZero.into()))),
+            Poll::Ready(Ok(n)) => {
+                self.left(n);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(broken)),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<(), Broken>> {
+        if self.unflushed {
+            ready!(sink.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn accept(&mut self, n: usize) {
+        match &mut self.kind {
+            Kind::Direct(ring) => ring.advance(n),
+            Kind::Spilling(spill) => spill.advance(n),
+        }
+    }
+
+    fn left(&mut self, n: usize) {
+        match &mut self.kind {
+            Kind::Direct(ring) => ring.consume(n),
+            Kind::Spilling(spill) => spill.consume(n),
+        }
+        self.delivered += n as u64;
+        self.unflushed = true;
+    }
+
+    fn held_back(&mut self) {
+        self.growth.held_back();
+        if let Kind::Spilling(spill) = &mut self.kind {
+            spill.held_back();
+        }
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        let wasted = self.queued_bytes();
+        if let Some(counters) = self.counters.as_ref().filter(|_| wasted > 0) {
+            counters.waste(wasted);
+        }
+    }
+}

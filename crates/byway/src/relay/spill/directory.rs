@@ -1,0 +1,115 @@
+//! The spill directory: made private, tried out, and looked at for being memory in disguise.
+//!
+//! In:    a path from the configuration.
+//! Out:   nothing, or what is wrong and what to do about it.
+//! Never: changes the mode of a directory that was already there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file;
+
+/// Why a directory cannot be spilled to.
+#[derive(Debug, thiserror::Error)]
+pub enum SpillDirError {
+    /// It does not exist and cannot be made.
+    #[error("cannot create the spill directory {path}: {source}; create it or choose another one")]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is something else under that name.
+    #[error("the spill directory {0} is not a directory; choose another one")]
+    NotADirectory(PathBuf),
+    /// No file can be written there.
+    #[error("cannot write to the spill directory {path}: {source}; give this user write access or choose another one")]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Makes `directory` with mode 0700 unless it is there, and tries whether a file can be written in it.
+///
+/// # Errors
+/// What is wrong with the directory. Blocks; call it at start-up.
+pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
+    let path = || directory.to_owned();
+    make(directory).map_err(|source| SpillDirError::Create { path: path(), source })?;
+    if !directory.is_dir() {
+        return Err(SpillDirError::NotADirectory(path()));
+    }
+    file::probe(directory).map_err(|source| SpillDirError::NotWritable { path: path(), source })
+}
+
+/// A warning if `directory` lies in memory (tmpfs or ramfs): spilling there saves none.
+pub fn warn_if_memory(directory: &Path) -> Option<String> {
+    lies_in_memory(directory).then(|| {
+        format!(
+            "the spill directory {} lies in memory (tmpfs): what slow readers leave there costs RAM; choose one on a disk",
+            directory.display()
+        )
+    })
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if directory.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+#[cfg(target_os = "linux")]
+fn lies_in_memory(directory: &Path) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    const RAMFS: u32 = 0x8584_58f6;
+    // The type is a signed word on some architectures and unsigned on others; the magic is its low half on all.
+    rustix::fs::statfs(directory).is_ok_and(|stat| [TMPFS, RAMFS].contains(&(stat.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lies_in_memory(_directory: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_directory_is_made_for_this_user_only() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("a/b");
+        prepare(&directory).unwrap();
+        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        prepare(&directory).unwrap();
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(prepare(&path), Err(SpillDirError::NotADirectory(_))));
+        let error = prepare(&path.join("below")).unwrap_err().to_string();
+        assert!(error.contains("below") && error.contains("cannot create"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_directory_in_memory_is_warned_about() {
+        let shared_memory = Path::new("/dev/shm");
+        if shared_memory.is_dir() {
+            assert!(warn_if_memory(shared_memory).unwrap().contains("/dev/shm"));
+        }
+        assert_eq!(warn_if_memory(Path::new("/proc")), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! The spill pipe: one stream's queue, the operation that is under way for it, and what it holds of the budgets.
+//!
+//! In:    bytes pushed by whoever reads the source.
+//! Out:   bytes in front for whoever writes to the slow side.
+//! Never: spawns a task. An operation under way when the pipe is dropped ends on the spill threads, where its file is
+//!        closed and its charge released.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::super::buffer::Size;
+use super::super::counters::{Holding, RelayCounters};
+use super::budget::{Charge, SpillBudget};
+use super::pool::{Done, SpillPool, Store};
+use super::queue::{Op, Outcome, SpillQueue, WriteFailure};
+
+/// How a stream spills. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SpillOptions {
+    /// The threads that do it.
+    pub pool: Arc<SpillPool>,
+    /// The budget that is charged. Default: the pool's; a user's own is made by [`SpillBudget::within`].
+    pub budget: Arc<SpillBudget>,
+    /// What a stream keeps in memory before it spills. Default 256 KiB.
+    pub ring_bytes: usize,
+    /// What a stream may have on disk. Default 1 GiB.
+    pub stream_bytes: u64,
+    /// How long the memory must have been full before the disk is used, so that the hiccup of a fast reader never
+    /// touches it. Default 50 ms.
+    pub engage_after: Duration,
+}
+
+impl SpillOptions {
+    /// The defaults, on this pool.
+    pub fn new(pool: Arc<SpillPool>) -> Self {
+        Self {
+            budget: Arc::clone(pool.budget()),
+            pool,
+            ring_bytes: 256 * 1024,
+            stream_bytes: 1024 * 1024 * 1024,
+            engage_after: Duration::from_millis(50),
+        }
+    }
+}
+
+/// How spilling failed so that bytes are lost; the stream must be reset.
+#[derive(Debug, thiserror::Error)]
+pub enum SpillError {
+    /// What was parked on disk could not be read again.
+    #[error("cannot read spilled bytes back: {0}; check the disk of the spill directory")]
+    ReadBack(#[source] io::Error),
+    /// The spill threads are gone.
+    #[error("the spill threads have stopped")]
+    Stopped,
+}
+
+/// See the head of the file.
+pub(in super::super) struct Spill {
+    queue: SpillQueue,
+    options: SpillOptions,
+    /// `None` while an operation has it.
+    store: Option<Store>,
+    under_way: Option<oneshot::Receiver<Done>>,
+    engage: Option<Pin<Box<Sleep>>>,
+    memory_reported: u64,
+    holding: Option<Holding>,
+}
+
+impl Spill {
+    pub(in super::super) fn new(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
+        Self {
+            queue: SpillQueue::new(options.ring_bytes, options.engage_after),
+            store: Some(Store { file: None, charge: Charge::new(Arc::clone(&options.budget)) }),
+            options,
+            under_way: None,
+            engage: None,
+            memory_reported: 0,
+            holding: counters.map(Holding::new),
+        }
+    }
+
+    /// Takes outcomes in and starts what is due, until nothing can be done now. Cancel safe.
+    pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
+        if self.under_way.is_none() && self.queue.is_at_rest() {
+            return Ok(());
+        }
+        self.queue.set_short_of_memory(self.options.budget.is_short_of_memory());
+        loop {
+            if !self.poll_outcome(cx)? {
+                return Ok(());
+            }
+            let now = tokio::time::Instant::now().into_std();
+            match self.queue.next_op(now) {
+                Some(op) => self.start(op)?,
+                None if self.poll_engage(cx, now) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// How many more bytes it takes now.
+    pub(in super::super) fn room(&self) -> usize {
+        self.queue.room()
+    }
+
+    pub(in super::super) fn space(&mut self, size: Size) -> &mut [u8] {
+        self.queue.space(size)
+    }
+
+    pub(in super::super) fn advance(&mut self, n: usize) {
+        self.queue.advance(n);
+    }
+
+    pub(in super::super) fn release_unused(&mut self) {
+        self.queue.release_unused();
+    }
+
+    pub(in super::super) const fn end(&mut self) {
+        self.queue.end();
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(in super::super) fn queued_bytes(&self) -> u64 {
+        self.queue.queued_bytes()
+    }
+
+    pub(in super::super) fn ready_bytes(&self) -> usize {
+        self.queue.ready_bytes()
+    }
+
+    pub(in super::super) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
+        self.queue.slices(most, slices)
+    }
+
+    pub(in super::super) fn consume(&mut self, n: usize) {
+        self.queue.consume(n);
+    }
+
+    /// The reader takes nothing for now.
+    pub(in super::super) const fn held_back(&mut self) {
+        self.queue.held_back();
+    }
+
+    /// Reports what it holds. Called when its task comes to rest, so that a flow that keeps up reports nothing.
+    pub(in super::super) fn report(&mut self) {
+        let memory = self.queue.allocated_memory_bytes();
+        if memory != self.memory_reported {
+            self.options.budget.shift_memory(&mut self.memory_reported, memory);
+        }
+        if let Some(holding) = &mut self.holding {
+            holding.report(self.queue.memory_bytes(), self.queue.spilled_bytes());
+        }
+    }
+
+    /// False while an operation is under way.
+    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Result<bool, SpillError> {
+        let Some(under_way) = &mut self.under_way else { return Ok(true) };
+        let Poll::Ready(done) = Pin::new(under_way).poll(cx) else { return Ok(false) };
+        self.under_way = None;
+        let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
+        if let Outcome::Written { failure: Some(WriteFailure::Disk(error)), .. } = &outcome {
+            tracing::warn!(%error, "cannot spill to disk; the stream goes on with back-pressure");
+        }
+        let taken = self.queue.done(outcome);
+        store.charge.settle(self.queue.allocated_disk_bytes());
+        self.store = Some(store);
+        taken.map_err(SpillError::ReadBack)?;
+        Ok(true)
+    }
+
+    fn start(&mut self, op: Op) -> Result<(), SpillError> {
+        let mut store = self.store.take().ok_or(SpillError::Stopped)?;
+        match op {
+            Op::Write { pieces, .. } if !charge(&mut store, &pieces, self.options.stream_bytes) => {
+                self.store = Some(store);
+                let refused = Outcome::Written { pieces, written: 0, failure: Some(WriteFailure::NoRoom) };
+                self.queue.done(refused).map_err(SpillError::ReadBack)?;
+            }
+            op => self.under_way = Some(self.options.pool.submit(op, store)),
+        }
+        Ok(())
+    }
+
+    /// True once the memory has been full for long enough.
+    fn poll_engage(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(at) = self.queue.engages_at().filter(|&at| at > now) else { return false };
+        let at = tokio::time::Instant::from_std(at);
+        let engage = self.engage.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if engage.deadline() != at {
+            engage.as_mut().reset(at);
+        }
+        engage.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        self.options.budget.shift_memory(&mut self.memory_reported, 0);
+        if let Some(store) = self.store.take() {
+            self.options.pool.close(store);
+        }
+    }
+}
+
+fn charge(store: &mut Store, pieces: &[super::super::buffer::Buffer], stream_bytes: u64) -> bool {
+    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+    store.charge.grow(bytes, stream_bytes)
+}

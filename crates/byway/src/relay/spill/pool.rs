@@ -1,0 +1,189 @@
+//! The spill threads: a few threads of our own that do all file work, so that no worker ever waits for a disk.
+//!
+//! In:    one operation at a time from each stream, and files to close.
+//! Out:   outcomes, by a channel that wakes the stream's task.
+//! Never: queues more than one operation and one file a stream, so the queue is bounded by the streams themselves.
+//!
+//! Why not `spawn_blocking`: its pool belongs to one worker's runtime and grows to 512 threads; a slow disk would fill it
+//! and hold up the name look-ups and accepted work that share it. Two threads keep a disk busy, and a stuck disk
+//! stops spilling streams only, which then fall back to back-pressure.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::budget::{Charge, SpillBudget};
+use super::file;
+use super::queue::{Op, Outcome, WriteFailure};
+
+/// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is queued.
+#[derive(Debug)]
+pub struct SpillPool {
+    shared: Arc<Shared>,
+    budget: Arc<SpillBudget>,
+}
+
+impl SpillPool {
+    /// How many threads [`SpillPool::start`] is usually given.
+    pub const THREADS: usize = 2;
+
+    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must be there.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(directory: &Path, budget: Arc<SpillBudget>, threads: usize) -> io::Result<Arc<Self>> {
+        let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
+            queue: Mutex::new(Queue { jobs: VecDeque::new(), closed: false }),
+            work: Condvar::new(),
+        });
+        let pool = Arc::new(Self { shared, budget });
+        for _ in 0..threads.max(1) {
+            let shared = Arc::clone(&pool.shared);
+            thread::Builder::new().name("byway-spill".to_owned()).spawn(move || shared.run())?;
+        }
+        Ok(pool)
+    }
+
+    /// The node's budget.
+    pub const fn budget(&self) -> &Arc<SpillBudget> {
+        &self.budget
+    }
+
+    /// Runs one operation on the stream's file, which travels along and comes back with the outcome.
+    pub(super) fn submit(&self, op: Op, store: Store) -> oneshot::Receiver<Done> {
+        let (reply, outcome) = oneshot::channel();
+        self.shared.put(Job::Do { op, store, reply });
+        outcome
+    }
+
+    /// Closes a file where that may take its time: freeing a gigabyte of blocks does.
+    pub(super) fn close(&self, store: Store) {
+        if store.file.is_some() {
+            self.shared.put(Job::Close(store));
+        }
+    }
+}
+
+impl Drop for SpillPool {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+/// A stream's file, once it has one, and what it was charged for it. They go together, so that a budget is released
+/// when the blocks are free and not before.
+#[derive(Debug)]
+pub(super) struct Store {
+    // The file is dropped before the charge.
+    pub(super) file: Option<File>,
+    pub(super) charge: Charge,
+}
+
+/// An operation that has been done.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    pub(super) store: Store,
+}
+
+#[derive(Debug)]
+enum Job {
+    Do { op: Op, store: Store, reply: oneshot::Sender<Done> },
+    Close(Store),
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Shared {
+    fn put(&self, job: Job) {
+        self.queue.lock().jobs.push_back(job);
+        self.work.notify_one();
+    }
+
+    fn run(&self) {
+        while let Some(job) = self.next() {
+            match job {
+                Job::Close(store) => drop(store),
+                Job::Do { op, mut store, reply } => {
+                    let outcome = perform(op, &mut store, &self.directory);
+                    // A stream that has gone meanwhile leaves its file here, and here it is closed.
+                    drop(reply.send(Done { outcome, store }));
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.work.wait(&mut queue);
+        }
+    }
+}
+
+fn perform(op: Op, store: &mut Store, directory: &Path) -> Outcome {
+    match op {
+        Op::Write { at, mut pieces } => {
+            let (written, failure) = write(at, &mut pieces, store, directory);
+            Outcome::Written { pieces, written, failure }
+        }
+        Op::Read { at, len, mut piece } => {
+            let read = opened(store).and_then(|file| file::read(file, at, len, &mut piece));
+            Outcome::Read(read.map(|()| piece))
+        }
+        Op::Punch { from, len } => Outcome::Punched(opened(store).is_ok_and(|file| file::punch(file, from, len))),
+        Op::Truncate => Outcome::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
+    }
+}
+
+fn write(
+    at: u64,
+    pieces: &mut [super::super::buffer::Buffer],
+    store: &mut Store,
+    directory: &Path,
+) -> (u64, Option<WriteFailure>) {
+    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+    if !store.charge.budget().disk_has_room(directory, bytes) {
+        return (0, Some(WriteFailure::NoRoom));
+    }
+    if store.file.is_none() {
+        match file::open(directory) {
+            Ok(file) => store.file = Some(file),
+            Err(error) => return (0, Some(WriteFailure::Disk(error))),
+        }
+    }
+    let (written, result) = match opened(store) {
+        Ok(file) => file::write(file, at, pieces),
+        Err(error) => (0, Err(error)),
+    };
+    (written, result.err().map(WriteFailure::Disk))
+}
+
+fn opened(store: &Store) -> io::Result<&File> {
+    store.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+}

@@ -1,0 +1,392 @@
+//! The spill queue: which bytes are where, and what is to be done next. No file, no clock, no task.
+//!
+//! In:    bytes, the end, outcomes of operations, the time and whether memory is short.
+//! Out:   bytes from the front, and at most one operation at a time for somebody else to run.
+//! Never: loses or reorders a byte, whatever an operation's outcome is; only a failed *read* ends it.
+//!
+//! The bytes stand in this order: `head` (read back from the file), the file, pieces on their way to the file, `ring`.
+
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use super::super::buffer::{Buffer, Size};
+use super::super::ring::Ring;
+
+/// A hole is punched once so many bytes in front of it have been read.
+const PUNCH_BYTES: u64 = 8 * 1024 * 1024;
+
+/// While memory is short a ring holds no more.
+const SHORT_RING_BYTES: usize = 32 * 1024;
+
+/// What to do next, off the worker.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Write all pieces at an offset, one behind the other, and consume what was written.
+    Write { at: u64, pieces: Vec<Buffer> },
+    /// Read `len` bytes at an offset into the piece.
+    Read { at: u64, len: usize, piece: Buffer },
+    /// Free the blocks of a stretch that nobody will read again.
+    Punch { from: u64, len: u64 },
+    /// Free all blocks; nothing is left to read.
+    Truncate,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// So many bytes were written, and consumed from the pieces; a failure says why that was not all.
+    Written { pieces: Vec<Buffer>, written: u64, failure: Option<WriteFailure> },
+    /// The bytes.
+    Read(io::Result<Buffer>),
+    /// Whether it was done.
+    Punched(bool),
+    /// Whether it was done.
+    Truncated(bool),
+}
+
+/// Why bytes were not written.
+#[derive(Debug)]
+pub(super) enum WriteFailure {
+    /// A budget or the disk's reserve says no; it may say yes later.
+    NoRoom,
+    /// The disk failed or is full: this stream will not write again.
+    Disk(io::Error),
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct SpillQueue {
+    ring_bytes: usize,
+    engage_after: Duration,
+    head: Option<Buffer>,
+    file: Span,
+    writing: Option<u64>,
+    busy: bool,
+    ring: Ring,
+    ended: bool,
+    short_of_memory: bool,
+    disk: Disk,
+    can_punch: bool,
+    full_since: Option<Instant>,
+    /// The next of two operations that both want to run.
+    turn: Turn,
+    head_size: Size,
+}
+
+/// Offsets of the file: `punched <= read <= written`.
+#[derive(Debug, Default)]
+struct Span {
+    punched: u64,
+    read: u64,
+    written: u64,
+}
+
+impl Span {
+    const fn unread(&self) -> u64 {
+        self.written - self.read
+    }
+}
+
+/// Whether the stream may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Open,
+    /// Refused for lack of room: asked again once room was made on disk or the ring has come down to half.
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Read,
+    Write,
+}
+
+impl SpillQueue {
+    /// A queue whose ring holds `ring_bytes`, and that turns to the disk once the ring has been full for `engage_after`.
+    pub(super) fn new(ring_bytes: usize, engage_after: Duration) -> Self {
+        Self {
+            ring_bytes: ring_bytes.max(1),
+            engage_after,
+            head: None,
+            file: Span::default(),
+            writing: None,
+            busy: false,
+            ring: Ring::default(),
+            ended: false,
+            short_of_memory: false,
+            disk: Disk::Open,
+            can_punch: true,
+            full_since: None,
+            turn: Turn::Write,
+            head_size: Size::Medium,
+        }
+    }
+
+    /// Keeps the queue short while memory is short.
+    pub(super) const fn set_short_of_memory(&mut self, short: bool) {
+        self.short_of_memory = short;
+    }
+
+    /// How many more bytes it takes now. A sliver is no room.
+    pub(super) fn room(&self) -> usize {
+        let capacity = self.capacity();
+        let room = capacity.saturating_sub(self.ring.bytes());
+        if room < (capacity / 4).clamp(1, 4096) { 0 } else { room }
+    }
+
+    /// Room for the next bytes; empty if there is none. `size` is what a flow that keeps up would take.
+    pub(super) fn space(&mut self, size: Size) -> &mut [u8] {
+        let room = self.room();
+        if room == 0 {
+            return &mut [];
+        }
+        let size = if self.short_of_memory {
+            Size::Small
+        } else if self.ring.is_empty() && !self.is_spilling() {
+            size
+        } else {
+            size.min(Size::Medium)
+        };
+        self.ring.space(size.min(Size::holding(room)), room)
+    }
+
+    /// The first `n` bytes of the last [`SpillQueue::space`] are bytes now.
+    pub(super) fn advance(&mut self, n: usize) {
+        self.ring.advance(n);
+    }
+
+    /// Gives back room that was not used.
+    pub(super) fn release_unused(&mut self) {
+        self.ring.release_unused();
+    }
+
+    /// No more bytes will come.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether no bytes are left anywhere.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued_bytes() == 0
+    }
+
+    /// All bytes it holds.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.spilled_bytes() + self.memory_bytes()
+    }
+
+    /// The bytes that are only in the file.
+    pub(super) const fn spilled_bytes(&self) -> u64 {
+        self.file.unread()
+    }
+
+    /// The bytes in memory, those on their way to the file included.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (self.head.as_ref().map_or(0, Buffer::len) + self.ring.bytes()) as u64 + self.writing.unwrap_or(0)
+    }
+
+    /// The memory that its buffers hold, in bytes; pieces on their way are counted by their bytes.
+    pub(super) fn allocated_memory_bytes(&self) -> u64 {
+        (self.head.as_ref().map_or(0, Buffer::capacity) + self.ring.allocated_bytes()) as u64
+            + self.writing.unwrap_or(0)
+    }
+
+    /// The bytes of the file that take up blocks.
+    pub(super) const fn allocated_disk_bytes(&self) -> u64 {
+        self.file.written - self.file.punched
+    }
+
+    /// How many bytes stand ready in front.
+    pub(super) fn ready_bytes(&self) -> usize {
+        match &self.head {
+            Some(head) => head.len(),
+            None if self.ring_is_front() => self.ring.bytes(),
+            None => 0,
+        }
+    }
+
+    /// The bytes in front, at most `most`, as slices; says how many slices.
+    pub(super) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
+        match (&self.head, slices) {
+            (Some(head), [first, ..]) => {
+                let filled = head.filled();
+                *first = IoSlice::new(&filled[..filled.len().min(most)]);
+                1
+            }
+            (None, slices) if self.ring_is_front() => self.ring.slices(most, slices),
+            _ => 0,
+        }
+    }
+
+    /// The first `n` bytes have left.
+    pub(super) fn consume(&mut self, n: usize) {
+        let Some(head) = &mut self.head else {
+            self.ring.consume(n);
+            return;
+        };
+        head.consume(n);
+        if head.is_empty() {
+            self.head = None;
+            // A reader that takes a whole piece is awake; the next one may be the full size.
+            self.head_size = Size::Large;
+        }
+    }
+
+    /// The reader takes nothing for now: its next piece shall be small, since it may sit in memory for long.
+    pub(super) const fn held_back(&mut self) {
+        self.head_size = Size::Medium;
+    }
+
+    /// Whether nothing is to be done: all bytes are in memory, and there is room.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.busy && !self.is_spilling() && self.full_since.is_none() && self.room() > 0
+    }
+
+    /// When to ask for an operation even if nothing else happens.
+    pub(super) fn engages_at(&self) -> Option<Instant> {
+        let waits = self.disk == Disk::Open && !self.busy && !self.is_spilling() && self.room() == 0;
+        self.full_since.filter(|_| waits).map(|since| since + self.engage_after)
+    }
+
+    /// The next operation, if one is due at `now`. Its outcome must be told before there is another.
+    pub(super) fn next_op(&mut self, now: Instant) -> Option<Op> {
+        self.note_fullness(now);
+        let op = if self.busy { None } else { self.choose(now) };
+        self.busy |= op.is_some();
+        op
+    }
+
+    /// Tells the outcome of the operation under way.
+    ///
+    /// # Errors
+    /// When bytes could not be read back: they are lost, and the stream must be reset.
+    pub(super) fn done(&mut self, outcome: Outcome) -> io::Result<()> {
+        self.busy = false;
+        match outcome {
+            Outcome::Written { pieces, written, failure } => self.wrote(pieces, written, failure),
+            Outcome::Read(piece) => {
+                let piece = piece?;
+                self.file.read += piece.len() as u64;
+                self.head = Some(piece);
+            }
+            Outcome::Punched(true) => {
+                self.file.punched = self.punch_end();
+                self.ask_again();
+            }
+            Outcome::Punched(false) => self.can_punch = false,
+            Outcome::Truncated(true) => {
+                self.file = Span::default();
+                self.ask_again();
+            }
+            // The blocks stay, and stay charged; a file that cannot even be cut is not written again.
+            Outcome::Truncated(false) => self.disk = Disk::Failed,
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, pieces: Vec<Buffer>, written: u64, failure: Option<WriteFailure>) {
+        self.writing = None;
+        self.file.written += written;
+        self.ring.put_back(pieces);
+        match failure {
+            None => {}
+            Some(WriteFailure::NoRoom) => self.disk = Disk::Refused,
+            Some(WriteFailure::Disk(_)) => self.disk = Disk::Failed,
+        }
+    }
+
+    fn note_fullness(&mut self, now: Instant) {
+        if self.room() == 0 {
+            self.full_since.get_or_insert(now);
+        } else if self.ring.bytes() <= self.capacity() / 2 {
+            self.full_since = None;
+            self.ask_again();
+        }
+    }
+
+    /// Room has been made; a disk that was refused may be granted now.
+    fn ask_again(&mut self) {
+        if self.disk == Disk::Refused {
+            self.disk = Disk::Open;
+        }
+    }
+
+    fn choose(&mut self, now: Instant) -> Option<Op> {
+        if self.is_drained() && self.disk != Disk::Failed {
+            return Some(Op::Truncate);
+        }
+        if let Some(hole) = self.hole() {
+            return Some(hole);
+        }
+        let (read, write) = (self.wants_read(), self.wants_write(now));
+        match (read, write) {
+            (true, true) if self.turn == Turn::Write => Some(self.write()),
+            (true, _) => Some(self.read()),
+            (false, true) => Some(self.write()),
+            (false, false) => None,
+        }
+    }
+
+    fn wants_read(&self) -> bool {
+        self.head.is_none() && self.file.unread() > 0
+    }
+
+    fn wants_write(&self, now: Instant) -> bool {
+        if self.disk != Disk::Open || self.ring.is_empty() {
+            return false;
+        }
+        // The tail of a stream that has ended joins the rest on disk, so that a paused reader holds no memory.
+        let is_tail = self.ended && self.file.unread() > 0;
+        let is_full = self.room() == 0;
+        let is_patient = !self.is_spilling()
+            && self.full_since.is_none_or(|since| now.saturating_duration_since(since) < self.engage_after);
+        is_tail || (is_full && !is_patient)
+    }
+
+    fn read(&mut self) -> Op {
+        self.turn = Turn::Write;
+        let most = if self.short_of_memory { Size::Small } else { self.head_size };
+        let unread = usize::try_from(self.file.unread()).unwrap_or(usize::MAX);
+        let size = most.min(Size::holding(unread));
+        Op::Read { at: self.file.read, len: unread.min(size.bytes()), piece: Buffer::take(size) }
+    }
+
+    fn write(&mut self) -> Op {
+        self.turn = Turn::Read;
+        self.writing = Some(self.ring.bytes() as u64);
+        self.full_since = None;
+        Op::Write { at: self.file.written, pieces: self.ring.take_all() }
+    }
+
+    fn hole(&self) -> Option<Op> {
+        let len = self.punch_end() - self.file.punched;
+        (self.can_punch && len >= PUNCH_BYTES).then_some(Op::Punch { from: self.file.punched, len })
+    }
+
+    /// The end of the whole megabytes that have been read: file systems free whole blocks only.
+    const fn punch_end(&self) -> u64 {
+        let whole = self.file.read / (1024 * 1024) * (1024 * 1024);
+        if whole > self.file.punched { whole } else { self.file.punched }
+    }
+
+    /// Whether the file has been written and read to its end.
+    const fn is_drained(&self) -> bool {
+        self.file.written > 0 && self.file.unread() == 0
+    }
+
+    const fn is_spilling(&self) -> bool {
+        self.file.written > 0
+    }
+
+    const fn ring_is_front(&self) -> bool {
+        self.file.unread() == 0 && self.writing.is_none()
+    }
+
+    fn capacity(&self) -> usize {
+        if self.short_of_memory { self.ring_bytes.min(SHORT_RING_BYTES) } else { self.ring_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! Explain: what each listener of a Plan would answer to a request, and why. The same code that live traffic meets.
+//!
+//! In:    a Plan and a question (URL, user).
+//! Out:   for each listener: the route or rule, the verdict, the addresses a name turns into here, and the answer on each
+//!        wire.
+//! Never: opens a connection, and never decides by itself: it calls `policy::decide` and the dialler's own check.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use byway_dial::{BadTarget, Dialler, Target};
+
+use super::inquiry::{Ask, Inquiry};
+use super::policy::{self, Allowed, Outbound};
+use crate::config::{ListenerPlan, Plan, Role};
+use crate::exchange::path;
+use crate::fault::Fault;
+
+/// What a request would ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    url: String,
+    host: String,
+    path: String,
+    target: Target,
+    user: Option<Arc<str>>,
+}
+
+impl Question {
+    /// From `scheme://host[:port][/path]` or `host:port`.
+    ///
+    /// # Errors
+    /// What is wrong with the host or the port.
+    pub fn parse(url: &str, user: Option<&str>) -> Result<Self, BadTarget> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(cut);
+        let path = tail.split(['?', '#']).next().unwrap_or_default();
+        let port = match scheme.to_ascii_lowercase().as_str() {
+            "https" | "wss" => Some(443),
+            "http" | "ws" => Some(80),
+            _ => None,
+        };
+        let target = match (authority.parse::<Target>(), port) {
+            (Err(BadTarget::NoPort(_)), Some(port)) => Target::from_host(authority, port)?,
+            (parsed, _) => parsed?,
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            host: crate::inbound::http1::without_port(authority).to_owned(),
+            path: if path.is_empty() { "/".into() } else { path.into() },
+            target,
+            user: user.map(Arc::from),
+        })
+    }
+}
+
+/// One paragraph a listener.
+pub fn explain(plan: Plan, question: &Question) -> String {
+    let plan = Arc::new(plan);
+    let mut text = format!("{}\n", question.url);
+    for listener in &plan.listeners {
+        let verdict = match &listener.role {
+            Role::Edge(_) => explain_edge(&plan, listener, question),
+            Role::Egress(_) => explain_egress(&plan, listener, question),
+            Role::Forward(forward) => format!("  every connection leads to {}, whatever it asks for\n", forward.to),
+        };
+        // Writing to a String does not fail.
+        let _ = write!(text, "\n{} on {}\n{verdict}", role_name(&listener.role), listener.bind);
+    }
+    text
+}
+
+fn role_name(role: &Role) -> &'static str {
+    match role {
+        Role::Edge(_) => "edge",
+        Role::Egress(_) => "proxy",
+        Role::Forward(_) => "tcp",
+    }
+}
+
+fn inquiry<'a>(
+    plan: &'a Arc<Plan>,
+    listener: &'a ListenerPlan,
+    question: &'a Question,
+    own: &'a Arc<[std::net::SocketAddr]>,
+    ask: Ask<'a>,
+) -> Inquiry<'a> {
+    Inquiry { plan, role: &listener.role, peer: None, user: question.user.as_ref(), own, ask }
+}
+
+fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) -> String {
+    let own = Arc::from([]);
+    let ask = Ask::Request { host: &question.host, path: &question.path };
+    let decided = path::canonical(question.path.as_bytes())
+        .and_then(|_| policy::decide(&inquiry(plan, listener, question, &own, ask)));
+    match decided {
+        Err(fault) => refusal(&fault),
+        Ok(allowed) => {
+            let mut text = format!("  allowed by {}\n", allowed.because());
+            if let Outbound::Pooled(route) = allowed.outbound() {
+                for upstream in &route.upstreams {
+                    let _ = writeln!(text, "  sent to {} (round robin)", upstream.id);
+                }
+            }
+            text
+        }
+    }
+}
+
+fn explain_egress(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) -> String {
+    let own = own_addresses(plan);
+    match policy::decide(&inquiry(plan, listener, question, &own, Ask::Target(&question.target))) {
+        Err(fault) => refusal(&fault),
+        Ok(allowed) => {
+            let way = way_out(plan, &allowed);
+            match way {
+                Ok(way) => format!("  allowed by {}\n{way}", allowed.because()),
+                Err(fault) => format!("  the name is allowed by {}, but:\n{}", allowed.because(), refusal(&fault)),
+            }
+        }
+    }
+}
+
+/// Where an allowed stream would be opened; a name is resolved and every address checked, as the dialler does.
+fn way_out(plan: &Plan, allowed: &Allowed) -> Result<String, Fault> {
+    match allowed.outbound() {
+        Outbound::Via(parent, target) => Ok(format!("  {target} is sent to the parent {parent}\n")),
+        Outbound::Pooled(_) => Ok(String::new()),
+        Outbound::Direct(target) => {
+            let addresses = checked_addresses(plan, target, allowed)?;
+            Ok(addresses.iter().map(|address| format!("  {target} is dialled at {address}\n")).collect())
+        }
+    }
+}
+
+fn checked_addresses(plan: &Plan, target: &Target, allowed: &Allowed) -> Result<Vec<String>, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Fault::new(crate::fault::Who::Us, crate::fault::Kind::Internal, format!("no runtime: {error}"))
+    })?;
+    let resolver = byway_dial::Resolver::system(runtime.handle().clone());
+    let dialler: Dialler = crate::node::dialler(plan, resolver);
+    let checked = runtime.block_on(dialler.addresses(target, allowed.rules()))?;
+    Ok(checked.iter().map(|address| address.addr().to_string()).collect())
+}
+
+/// The addresses that the node would listen on, as far as the Plan fixes their ports.
+fn own_addresses(plan: &Plan) -> Arc<[std::net::SocketAddr]> {
+    plan.listeners.iter().filter_map(|listener| crate::node::tcp_address(&listener.bind)).collect()
+}
+
+fn refusal(fault: &Fault) -> String {
+    format!(
+        "  refused: {fault}\n  answer: HTTP {}, SOCKS5 reply {:02x}, link reset {}; Proxy-Status: byway; error={}\n",
+        fault.status(),
+        fault.socks5() as u8,
+        fault.link_reset(),
+        fault.proxy_status()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_read_in_every_form_people_type() {
+        for (url, target, path) in [
+            ("https://10.0.0.5/", "10.0.0.5:443", "/"),
+            ("http://app.example.com/api?x=1", "app.example.com:80", "/api"),
+            ("http://app.example.com:8080", "app.example.com:8080", "/"),
+            ("example.com:443", "example.com:443", "/"),
+            ("http://[::1]:80/a", "[::1]:80", "/a"),
+        ] {
+            let question = Question::parse(url, None).unwrap();
+            assert_eq!((question.target.to_string().as_str(), question.path.as_str()), (target, path), "{url}");
+        }
+        assert!(Question::parse("example.com", None).is_err());
+    }
+}

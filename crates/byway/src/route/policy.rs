@@ -1,0 +1,271 @@
+//! Policy: the only maker of `Allowed`.
+//!
+//! In:    an `Inquiry`.
+//! Out:   `Allowed`, with the outbound, the limits and the address rules inside; or the `Fault` to answer with.
+//! Never: resolves a name. Names are judged as names here; the dialler judges each address that a name turns into, under
+//!        the address rules that `Allowed` carries.
+//!
+//! How the rules of an egress are read. First match wins, in written order:
+//! 1. A rule concerns an inquiry if its ports and its users (empty = all) do.
+//! 2. It matches if the target's name is among its hosts or under its suffixes, or if the target is a literal address
+//!    inside its CIDRs; a rule with none of the three matches everything that it concerns.
+//! 3. Nothing matched: the listener's default.
+//!
+//! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by the guard
+//! (loopback, private, link-local, metadata, …). Only a CIDR rule opens what the guard denies: a name that is allowed
+//! may still not lead inside.
+
+use std::sync::{Arc, LazyLock};
+
+use byway_dial::{AddressRule, AddressRules, HostName, Target};
+use ipnet::IpNet;
+
+use super::inquiry::{Ask, Inquiry};
+use super::table;
+use crate::config::Rate;
+use crate::config::{Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Verdict};
+use crate::fault::{Fault, Kind, Who};
+
+/// Proof that policy said yes to an inquiry. Only this module can make one, and nothing opens a stream without one.
+#[must_use]
+#[derive(Clone)]
+pub struct Allowed {
+    plan: Arc<Plan>,
+    outbound: Outbound,
+    rules: Arc<AddressRules>,
+    stream_limit: Option<Rate>,
+    spill: bool,
+    because: Because,
+}
+
+/// How the permitted stream is opened.
+#[derive(Clone, Debug)]
+pub enum Outbound {
+    /// This node dials the target.
+    Direct(Target),
+    /// A parent proxy dials the target.
+    Via(Arc<ParentPlan>, Target),
+    /// A pooled connection to one of the route's upstreams.
+    Pooled(Arc<RoutePlan>),
+}
+
+/// Which rule or route decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// The rule with this number (counted from 1).
+    Rule(usize),
+    /// No rule matched; the listener's default.
+    Default,
+    /// The route with this name.
+    Route(Arc<str>),
+    /// The listener leads to one target only.
+    Fixed,
+}
+
+impl std::fmt::Display for Because {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rule(number) => write!(f, "rule {number}"),
+            Self::Default => f.write_str("the default, as no rule matched"),
+            Self::Route(name) => write!(f, "route {name}"),
+            Self::Fixed => f.write_str("the listener's only target"),
+        }
+    }
+}
+
+impl Allowed {
+    /// The Plan that permitted it.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// How to open it.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
+    /// The rules that every address must pass.
+    pub fn rules(&self) -> &AddressRules {
+        &self.rules
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &LimitsPlan {
+        &self.plan.limits
+    }
+
+    /// The speed cap of the stream towards the reader.
+    pub fn stream_limit(&self) -> Option<Rate> {
+        self.stream_limit
+    }
+
+    /// Whether a slow reader's bytes may be parked on disk.
+    pub fn spills(&self) -> bool {
+        self.spill
+    }
+
+    /// The most bytes of a request's body.
+    pub fn max_body(&self) -> Option<u64> {
+        match &self.outbound {
+            Outbound::Pooled(route) => route.max_body,
+            _ => self.plan.limits.max_body,
+        }
+    }
+
+    /// What decided.
+    pub fn because(&self) -> &Because {
+        &self.because
+    }
+}
+
+/// Judges an inquiry.
+///
+/// # Errors
+/// `NoRoute` (404) when no route matches, `Denied` (403) when a rule, the default or the guard refuses.
+pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
+    match (inquiry.role, inquiry.ask) {
+        (Role::Edge(edge), Ask::Request { host, path }) => decide_edge(inquiry, edge, host, path),
+        (Role::Egress(egress), Ask::Target(target)) => decide_egress(inquiry, egress, target),
+        (Role::Forward(forward), Ask::Fixed) => {
+            Ok(plain(inquiry, Outbound::Direct(forward.to.clone()), Because::Fixed))
+        }
+        _ => Err(Fault::new(Who::Us, Kind::Internal, "this listener cannot serve this kind of inquiry")),
+    }
+}
+
+fn decide_edge(inquiry: &Inquiry<'_>, edge: &EdgePlan, host: &str, path: &str) -> Result<Allowed, Fault> {
+    let Some(route) = table::find(edge, host, path) else {
+        return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("no route matches {host}{path}")));
+    };
+    let because = Because::Route(Arc::clone(&route.name));
+    Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))
+}
+
+/// Permission for what the operator wrote down as a destination: no guard, no cap, no spill.
+fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed {
+    Allowed {
+        plan: Arc::clone(inquiry.plan),
+        outbound,
+        rules: Arc::clone(&OPEN),
+        stream_limit: None,
+        spill: false,
+        because,
+    }
+}
+
+/// What an operator wrote down is dialled wherever it leads.
+static OPEN: LazyLock<Arc<AddressRules>> = LazyLock::new(|| Arc::new(AddressRules::open()));
+
+fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) -> Result<Allowed, Fault> {
+    if matches!(target, Target::Unix(_)) {
+        return Err(denied("an egress does not lead to Unix sockets"));
+    }
+    let matched = egress.rules.iter().find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
+    let because = matched.as_ref().map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
+    let outbound = match matched {
+        Some((Rule { action: Action::Deny, number, .. }, _)) => {
+            return Err(denied(format!("{target} is refused by rule {number}")));
+        }
+        Some((Rule { action: Action::Via(parent), number, .. }, how)) => via(parent, *number, how, target)?,
+        Some((Rule { action: Action::Allow, .. }, _)) => Outbound::Direct(target.clone()),
+        // A name may still turn into an address that a CIDR rule allows; the address rules decide that.
+        None if egress.default == Verdict::Deny && !may_be_opened_by_address(egress, inquiry, target) => {
+            return Err(denied(format!("{target} is refused: no rule allows it, and the default is deny")));
+        }
+        None => Outbound::Direct(target.clone()),
+    };
+    let allowed_by_rule = because != Because::Default;
+    let rules = address_rules(egress, inquiry, allowed_by_rule || egress.default == Verdict::Allow);
+    if let Target::Addr(addr) = target {
+        rules.check(*addr).map_err(|denial| denied(denial.to_string()))?;
+    }
+    Ok(Allowed {
+        plan: Arc::clone(inquiry.plan),
+        outbound,
+        rules: Arc::new(rules),
+        stream_limit: egress.stream_limit,
+        spill: egress.spill,
+        because,
+    })
+}
+
+/// How a rule came to match.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Match {
+    /// Its hosts or suffixes name the target.
+    Name,
+    /// Its CIDRs hold the literal address.
+    Address,
+    /// It names no destination at all.
+    Everything,
+}
+
+impl Match {
+    fn of(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> Option<Self> {
+        if !concerns(rule, target, user) {
+            return None;
+        }
+        let anywhere = rule.hosts.is_empty() && rule.suffixes.is_empty() && rule.cidrs.is_empty();
+        match target {
+            _ if anywhere => Some(Self::Everything),
+            Target::Host { name, .. } => names(rule, name).then_some(Self::Name),
+            Target::Addr(addr) => holds(&rule.cidrs, addr.ip()).then_some(Self::Address),
+            Target::Unix(_) => None,
+        }
+    }
+}
+
+fn concerns(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> bool {
+    let port = target.port().unwrap_or_default();
+    let port_fits = rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(&port));
+    port_fits && (rule.users.is_empty() || user.is_some_and(|user| rule.users.contains(user)))
+}
+
+fn names(rule: &Rule, name: &HostName) -> bool {
+    rule.hosts.contains(name) || rule.suffixes.iter().any(|suffix| name.is_under(suffix))
+}
+
+fn holds(cidrs: &[IpNet], ip: std::net::IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    cidrs.iter().any(|cidr| cidr.contains(&ip))
+}
+
+fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
+    matches!(target, Target::Host { .. })
+        && egress.rules.iter().any(|rule| {
+            matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && concerns(rule, target, inquiry.user)
+        })
+}
+
+/// A parent that is no Byway resolves by itself, under no rules of ours: only a rule that names the host may send one.
+fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> Result<Outbound, Fault> {
+    match (target, how) {
+        (Target::Host { name, .. }, Match::Everything) => Err(denied(format!(
+            "rule {number} sends everything to {}, but a name is sent to a parent only by a rule that names it: add \
+             `host` or `suffix` for {name}",
+            parent.url
+        ))),
+        _ => Ok(Outbound::Via(Arc::clone(parent), target.clone())),
+    }
+}
+
+/// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by address.
+fn address_rules(egress: &EgressPlan, inquiry: &Inquiry<'_>, otherwise_allow: bool) -> AddressRules {
+    let concerning = egress
+        .rules
+        .iter()
+        .filter(|rule| rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user)));
+    let rules = concerning.flat_map(|rule| {
+        rule.cidrs.iter().map(|cidr| AddressRule {
+            cidr: *cidr,
+            ports: rule.ports.clone(),
+            allow: !matches!(rule.action, Action::Deny),
+            number: rule.number,
+        })
+    });
+    AddressRules { rules: rules.collect(), guard: true, otherwise_allow, own: Arc::clone(inquiry.own) }
+}
+
+fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
+    Fault::new(Who::Downstream, Kind::Denied, detail)
+}

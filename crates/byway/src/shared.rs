@@ -1,0 +1,57 @@
+//! Shared: what every connection of a node may use.
+//!
+//! In:    made once by `node`; the Plan and what hangs on it are swapped whole on reload.
+//! Out:   the Plan in force, the one dialler, the one pool, the spill budget, the counters.
+//! Never: decides, and never locks on the data path.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use byway_agent::Pool;
+use byway_dial::{Dialler, Resolver, Roots, TlsClient};
+
+use crate::config::Plan;
+use crate::exchange::conn::Conn;
+use crate::fault::{Fault, Kind, Who};
+use crate::observe::counters::Counters;
+use crate::outbound::pooled::Origin;
+use crate::relay::{RelayCounters, SpillOptions};
+
+/// See the head of the file.
+pub struct Shared {
+    /// The Plan in force. Connections read it again between requests.
+    pub plan: ArcSwap<Plan>,
+    /// The addresses that this node listens on, which its egress must not be led back to.
+    pub own: ArcSwap<Arc<[SocketAddr]>>,
+    /// From a target to a stream.
+    pub dialler: ArcSwap<Dialler>,
+    /// Names, with their cache; the dialler's, kept over reloads.
+    pub resolver: Resolver,
+    /// HTTP connections to upstreams.
+    pub pool: Pool<Origin, Conn>,
+    /// Where slow readers' bytes are parked; `None` when spilling is off.
+    pub spill: Option<SpillOptions>,
+    /// What the node counts.
+    pub counters: Arc<Counters>,
+    /// What its relays count.
+    pub relay_counters: Arc<RelayCounters>,
+    /// Trust in upstreams' certificates; loaded when the first `https://` upstream is dialled.
+    pub tls: OnceLock<TlsClient>,
+}
+
+impl Shared {
+    /// The TLS side of the dialler.
+    ///
+    /// # Errors
+    /// When the system's certificate store cannot be read.
+    pub fn tls(&self) -> Result<&TlsClient, Fault> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let made = TlsClient::new(Roots::Platform, &[b"http/1.1"]).map_err(|error| {
+            Fault::new(Who::Us, Kind::Internal, format!("cannot read the system's certificates: {error}"))
+        })?;
+        Ok(self.tls.get_or_init(|| made))
+    }
+}

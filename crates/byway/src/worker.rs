@@ -1,0 +1,129 @@
+//! Worker: a thread with a current-thread runtime of its own; and the one small runtime that all of them share.
+//!
+//! In:    how many workers the Plan asks for.
+//! Out:   scopes to spawn on: connections on the workers, names and timers on the shared runtime.
+//! Never: moves a task from one worker to another. A connection lives and dies where it was accepted.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use crate::observe::counters::Counters;
+use crate::scope::{Scope, Stop};
+
+/// Every runtime of the process.
+pub struct Workers {
+    /// One a core: the data path.
+    workers: Vec<Worker>,
+    /// Names, timers, signals: what is no connection's own.
+    shared: Runtime,
+    shared_scope: Scope,
+}
+
+struct Worker {
+    scope: Scope,
+    thread: Option<JoinHandle<()>>,
+    quit: Option<oneshot::Sender<()>>,
+}
+
+impl Workers {
+    /// Starts `count` workers and the shared runtime.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no epoll descriptor.
+    pub fn start(count: NonZeroUsize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
+        let shared = Builder::new_multi_thread().worker_threads(1).thread_name("byway-shared").enable_all().build()?;
+        let shared_scope = Scope::new(shared.handle().clone(), stop, Arc::clone(counters));
+        let workers =
+            (0..count.get()).map(|index| Worker::start(index, stop, counters)).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self { workers, shared, shared_scope })
+    }
+
+    /// One scope a worker, in order.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.workers.iter().map(|worker| &worker.scope)
+    }
+
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The scope of the shared runtime.
+    pub fn shared(&self) -> &Scope {
+        &self.shared_scope
+    }
+
+    /// How many tasks run on the workers now.
+    pub fn running(&self) -> usize {
+        self.scopes().map(Scope::running).sum()
+    }
+
+    /// Waits until every task on every worker has ended.
+    pub async fn ended(&self) {
+        for scope in self.scopes() {
+            scope.ended().await;
+        }
+        self.shared_scope.ended().await;
+    }
+
+    /// Ends the runtimes. All tasks have ended or been cut before; only then may a reactor go that another worker's
+    /// pooled connection might be registered with.
+    pub fn join(mut self) {
+        for worker in &mut self.workers {
+            drop(worker.quit.take());
+        }
+        for worker in &mut self.workers {
+            let Some(thread) = worker.thread.take() else { continue };
+            if thread.join().is_err() {
+                tracing::error!("a worker thread panicked outside of any task");
+            }
+        }
+        self.shared.shutdown_background();
+    }
+}
+
+impl Worker {
+    fn start(index: usize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
+        let (quit, quitting) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(format!("byway-{index}")).spawn(move || {
+            // Resolves with an error when `quit` is dropped, which is the signal.
+            let _ = runtime.block_on(quitting);
+        })?;
+        Ok(Self { scope, thread: Some(thread), quit: Some(quit) })
+    }
+}
+
+/// The cores this process may use: the default number of workers.
+pub fn usable_cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_run_on_the_worker_they_were_given_to() {
+        let (stop, counters) = (Stop::default(), Arc::new(Counters::default()));
+        let workers = Workers::start(NonZeroUsize::new(3).unwrap(), &stop, &counters).unwrap();
+        let (seen, names) = std::sync::mpsc::channel();
+        for scope in workers.scopes() {
+            let seen = seen.clone();
+            scope.spawn("name", async move {
+                seen.send(std::thread::current().name().map(str::to_owned)).unwrap();
+            });
+        }
+        let mut names: Vec<_> = names.iter().take(3).flatten().collect();
+        names.sort();
+        assert_eq!(names, ["byway-0", "byway-1", "byway-2"]);
+        workers.shared.block_on(workers.ended());
+        workers.join();
+    }
+}
