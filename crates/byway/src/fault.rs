@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_has_its_answer_on_each_wire() {
-        use Deadline::*;
+        use super::Deadline::{Connect, FirstByte, Queue, RequestHead, ResponseBody};
         use Kind::*;
         use Who::*;
         let rows = [

@@ -140,6 +140,7 @@ impl Node {
         drop(serving);
         self.serve(bound);
         self.forget_upstreams(&plan);
+        warn_of_restart(&old, &plan);
         Ok(diff)
     }
 
@@ -221,6 +222,19 @@ impl Node {
     pub fn join(self) {
         self.shared.pool.close();
         self.workers.join();
+    }
+}
+
+/// Some of a Plan is taken once, at the start of the process.
+fn warn_of_restart(old: &Plan, new: &Plan) {
+    let unapplied = [
+        ("workers", old.workers != new.workers),
+        ("[pool]", old.pool != new.pool),
+        ("[spill]", old.spill != new.spill),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+    ];
+    for (what, _) in unapplied.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("{what} has changed: it takes effect at the next start");
     }
 }
 

@@ -61,6 +61,19 @@ impl Conn {
         &mut self.out
     }
 
+    /// Appends what `write` writes to the queue, or nothing of it if it fails.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn try_queue<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let before = self.out.len();
+        let written = write(&mut self.out);
+        if written.is_err() {
+            self.out.truncate(before);
+        }
+        written
+    }
+
     /// Whether queued bytes wait to leave.
     pub fn has_queued(&self) -> bool {
         self.out_sent < self.out.len()

@@ -342,7 +342,9 @@ impl<'a> Attempt<'a> {
     async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
         if self.asked.request.version() == Version::Http11 {
             let response = self.response.view(upstream.unread());
-            head::forward_interim(downstream.queue(), &response).map_err(|error| malformed(Who::Upstream, &error))?;
+            downstream
+                .try_queue(|out| head::forward_interim(out, &response))
+                .map_err(|error| self.malformed_response(&error))?;
             downstream.flush().await.map_err(|broken| downstream_left(&broken))?;
         }
         upstream.consume(head_bytes);
@@ -362,8 +364,9 @@ impl<'a> Attempt<'a> {
             let detail = "the upstream answered 101 to a request that asked for no such upgrade";
             return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
         };
-        head::forward_switch(downstream.queue(), &response, protocol)
-            .map_err(|error| malformed(Who::Upstream, &error))?;
+        downstream
+            .try_queue(|out| head::forward_switch(out, &response, protocol))
+            .map_err(|error| self.malformed_response(&error))?;
         lease.consume(head_bytes);
         let (conn, counted) = lease.detach();
         let (stream, early) = conn.into_parts();
@@ -393,8 +396,9 @@ impl<'a> Attempt<'a> {
             downstream: request.version(),
             length_describes: request.method() == b"HEAD" || response.status() == 304,
         };
-        head::forward_response(downstream.queue(), &response, &rules)
-            .map_err(|error| malformed(Who::Upstream, &error))?;
+        downstream
+            .try_queue(|out| head::forward_response(out, &response, &rules))
+            .map_err(|error| self.malformed_response(&error))?;
         let keep = keep_upstream(&response, framed);
         lease.consume(head_bytes);
 

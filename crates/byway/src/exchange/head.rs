@@ -235,3 +235,6 @@ fn is_named_by_connection<'a>(name: &[u8], mut options: impl Iterator<Item = &'a
 fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
+
+#[cfg(test)]
+mod tests;

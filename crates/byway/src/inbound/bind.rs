@@ -93,11 +93,9 @@ fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inher
 
 #[cfg(unix)]
 fn bind_unix(path: &Path, workers: usize, inherited: &mut Inherited) -> io::Result<Bound> {
-    let inherited = inherited.take_unix(path).into_iter().next();
-    let file = inherited.is_none().then(|| SocketFile(path.to_owned()));
-    let socket = match inherited {
-        Some(socket) => socket,
-        None => bind_path(path)?,
+    let (socket, file) = match inherited.take_unix(path).into_iter().next() {
+        Some(socket) => (socket, None),
+        None => (bind_path(path)?, Some(SocketFile(path.to_owned()))),
     };
     socket.set_nonblocking(true)?;
     let mut sockets = Vec::with_capacity(workers);

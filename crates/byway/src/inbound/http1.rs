@@ -39,6 +39,8 @@ struct Session {
     downstream: Conn,
     peer: Option<SocketAddr>,
     door: Door,
+    /// The Plan of the last request and the listener's place in it.
+    view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
     index: RequestHead,
     /// The head of the current request: its own copy, so that the connection's buffer is free for the body.
     head: Vec<u8>,
@@ -62,11 +64,11 @@ enum Then {
 
 impl Session {
     fn new(downstream: Conn, peer: Option<SocketAddr>, door: Door) -> Self {
-        Self { downstream, peer, door, index: RequestHead::default(), head: Vec::new(), served: 0 }
+        Self { downstream, peer, door, view: None, index: RequestHead::default(), head: Vec::new(), served: 0 }
     }
 
     async fn run(mut self) {
-        while let Some((plan, listener)) = self.door.plan() {
+        while let Some((plan, listener)) = self.view() {
             let then = match self.next_request(&listener.limits).await {
                 Ok(Next::Request) => self.answer_request(&plan, &listener).await,
                 Ok(Next::Ended) => Then::Close,
@@ -80,6 +82,16 @@ impl Session {
             }
         }
         self.close().await;
+    }
+
+    /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
+    fn view(&mut self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
+        let current = self.door.shared.plan.load();
+        let is_current = self.view.as_ref().is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
+        if !is_current {
+            self.view = self.door.plan().map(|(plan, listener)| (plan, Arc::new(listener)));
+        }
+        self.view.clone()
     }
 
     /// Reads up to the end of the next head.
@@ -186,7 +198,8 @@ impl Session {
             };
             let allowed = policy::decide(&inquiry)?;
             let peer = self.peer.map(|peer| peer.ip());
-            let trusted = peer.is_none_or(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical())));
+            let trusted =
+                peer.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical())));
             let asked = Asked {
                 shared: &shared,
                 request: *request,
@@ -315,6 +328,14 @@ impl Session {
                 peer = ?self.peer, listener = %self.door.bind, request = head.id, status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
+            // What a client does wrong is counted; told one by one it would let any client fill the log.
+            Some(fault) if fault.who == Who::Downstream => {
+                self.door.shared.counters.faults.add(1);
+                tracing::debug!(
+                    peer = ?self.peer, listener = %self.door.bind, request = head.id, status = fault.status(),
+                    class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
+                );
+            }
             Some(fault) => {
                 self.door.shared.counters.faults.add(1);
                 tracing::info!(

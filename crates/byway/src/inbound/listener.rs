@@ -5,7 +5,7 @@
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,10 +98,15 @@ async fn connect(accepted: Accepted, door: Door) {
     }
 }
 
-/// A seat for the peer; whoever is on this machine is not counted. A peer over its share is reset at once.
+/// A seat for the peer. Whoever is on this machine, or is a trusted proxy with many people behind it, is not counted. A
+/// peer over its share is reset at once.
 fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
-    let Some(peer) = accepted.peer.filter(|peer| !peer.ip().to_canonical().is_loopback()) else { return Some(None) };
-    let most = door.shared.plan.load().limits.connections_per_peer;
+    let plan = door.shared.plan.load();
+    let listener = plan.listeners.iter().find(|listener| listener.bind == *door.bind)?;
+    let Some(peer) = accepted.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+        return Some(None);
+    };
+    let most = listener.limits.connections_per_peer;
     let seat = door.peers.seat(peer.ip(), most);
     if seat.is_none() {
         let refused = door.shared.counters.refused_per_peer.add(1);
@@ -110,6 +115,11 @@ fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
         }
     }
     seat.map(Some)
+}
+
+fn is_counted(peer: IpAddr, role: &Role) -> bool {
+    let trusted = matches!(role, Role::Edge(edge) if edge.trusted_proxies.iter().any(|net| net.contains(&peer)));
+    !peer.is_loopback() && !trusted
 }
 
 enum Acceptor {

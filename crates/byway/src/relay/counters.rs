@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct RelayCounters {
     active: AtomicU64,
     spilling: AtomicU64,
+    spills: AtomicU64,
     spilled_bytes: AtomicU64,
     ring_bytes: AtomicU64,
     ring_peak_bytes: AtomicU64,
@@ -29,6 +30,11 @@ impl RelayCounters {
     /// Outflows that have bytes in a spill file.
     pub fn spilling(&self) -> u64 {
         self.spilling.load(Relaxed)
+    }
+
+    /// Times that an outflow began to use a spill file. A total.
+    pub fn spills(&self) -> u64 {
+        self.spills.load(Relaxed)
     }
 
     /// Bytes in spill files that wait for their reader.
@@ -111,8 +117,13 @@ impl Holding {
         let was_spilling = self.spilled_bytes > 0;
         shift(&self.counters.spilled_bytes, &mut self.spilled_bytes, spilled_bytes);
         match (was_spilling, spilled_bytes > 0) {
-            (false, true) => drop(self.counters.spilling.fetch_add(1, Relaxed)),
-            (true, false) => drop(self.counters.spilling.fetch_sub(1, Relaxed)),
+            (false, true) => {
+                self.counters.spilling.fetch_add(1, Relaxed);
+                self.counters.spills.fetch_add(1, Relaxed);
+            }
+            (true, false) => {
+                self.counters.spilling.fetch_sub(1, Relaxed);
+            }
             _ => {}
         }
     }

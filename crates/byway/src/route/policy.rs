@@ -269,3 +269,6 @@ fn address_rules(egress: &EgressPlan, inquiry: &Inquiry<'_>, otherwise_allow: bo
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
     Fault::new(Who::Downstream, Kind::Denied, detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,7 @@ fn allow_and_deny_take_hosts_suffixes_networks_and_ports() {
         ..ProxyFlags::default()
     };
     let egress = egress(flags).unwrap();
-    assert_eq!(egress.default, Verdict::Deny);
+    assert_eq!(egress.default, Verdict::Allow);
     assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
     let shown: Vec<String> = egress.rules.iter().map(told).collect();
     assert_eq!(

@@ -87,10 +87,10 @@ impl Spill {
 
     /// Takes outcomes in and starts what is due, until nothing can be done now. Cancel safe.
     pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
+        self.queue.set_short_of_memory(self.options.budget.is_short_of_memory());
         if self.under_way.is_none() && self.queue.is_at_rest() {
             return Ok(());
         }
-        self.queue.set_short_of_memory(self.options.budget.is_short_of_memory());
         loop {
             if !self.poll_outcome(cx)? {
                 return Ok(());

@@ -1,0 +1,275 @@
+//! Origin: what stands behind the program under test, as well or as badly behaved as a test wants it.
+//!
+//! In:    a script: a function that is run for each connection, on a thread of its own.
+//! Out:   the requests that came, the number of connections, and how many of them have ended.
+//! Never: answers by itself: what a script does not do does not happen.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use socket2::{Domain, Socket, Type};
+
+use crate::PATIENCE;
+use crate::message::Message;
+use crate::pattern::{Pattern, Sum};
+use crate::wire::Wire;
+
+/// See the head of the file.
+pub struct Origin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+/// What an origin has seen, and who waits for more of it.
+#[derive(Default)]
+struct Seen {
+    so_far: Mutex<SoFar>,
+    more: Condvar,
+    closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct SoFar {
+    connections: usize,
+    ended: usize,
+    requests: Vec<Message>,
+}
+
+/// One accepted connection, in the hands of a script.
+pub struct Served {
+    wire: Wire,
+    /// Which connection of the origin this is, from 0.
+    pub number: usize,
+    seen: Arc<Seen>,
+}
+
+impl Origin {
+    /// An origin that runs `script` for each connection; the connection closes when the script returns.
+    pub fn scripted(script: impl Fn(&mut Served) + Send + Sync + 'static) -> Self {
+        let listener = listen_deeply();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let origin = Self { address, seen: Arc::clone(&seen) };
+        std::thread::spawn(move || accept(&listener, &seen, &Arc::new(script)));
+        origin
+    }
+
+    /// Gives the same bytes to every request, one after the other on a connection.
+    pub fn answering(response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::scripted(move |visitor| {
+            while visitor.request().is_some() {
+                visitor.send(&response);
+            }
+        })
+    }
+
+    /// Answers every request with 200 and `name`.
+    pub fn named(name: &str) -> Self {
+        Self::answering(ok(name))
+    }
+
+    /// Sends back every byte, and then FIN.
+    pub fn echo() -> Self {
+        Self::scripted(|visitor| {
+            while visitor.fill() {
+                let bytes = visitor.taken();
+                visitor.send(bytes);
+            }
+        })
+    }
+
+    /// What tests ask for most: `/bytes/N` and `/chunked/N` give N bytes of the pattern, `/head` gives the request's head
+    /// back, `/sum` the length and SHA-256 of its body, anything else a greeting.
+    pub fn useful() -> Self {
+        Self::scripted(|visitor| {
+            while let Some(request) = visitor.request_head() {
+                serve_useful(visitor, &request);
+            }
+        })
+    }
+
+    /// An address that refuses connections for as long as the socket lives: bound, and never listened on.
+    pub fn refusing() -> (SocketAddr, Socket) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.seen.so_far.lock().connections
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Message> {
+        self.seen.so_far.lock().requests.clone()
+    }
+
+    /// Waits until `n` requests have come, and returns them.
+    #[track_caller]
+    pub fn wait_for_requests(&self, n: usize) -> Vec<Message> {
+        self.wait("requests", n, |so_far| so_far.requests.len());
+        self.requests()
+    }
+
+    /// Waits until `n` connections have been accepted.
+    #[track_caller]
+    pub fn wait_for_connections(&self, n: usize) {
+        self.wait("connections", n, |so_far| so_far.connections);
+    }
+
+    /// Waits until the scripts of `n` connections are over.
+    #[track_caller]
+    pub fn wait_for_ended(&self, n: usize) {
+        self.wait("ended connections", n, |so_far| so_far.ended);
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, n: usize, count: impl Fn(&SoFar) -> usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut so_far = self.seen.so_far.lock();
+        while count(&so_far) < n {
+            let late = self.seen.more.wait_until(&mut so_far, deadline).timed_out();
+            assert!(!late || count(&so_far) >= n, "waited for {n} {what}, there were {}", count(&so_far));
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.seen.closing.store(true, Relaxed);
+        // Wakes the accepting thread, which then sees that it is over.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Served {
+    /// Reads a whole request and remembers it; `None` when no more come.
+    #[track_caller]
+    pub fn request(&mut self) -> Option<Message> {
+        let mut request = self.head()?;
+        self.request_body(&mut request);
+        self.remember(request.clone());
+        Some(request)
+    }
+
+    /// Reads a head and remembers it, and leaves the body where it is.
+    #[track_caller]
+    pub fn request_head(&mut self) -> Option<Message> {
+        let request = self.head()?;
+        self.remember(request.clone());
+        Some(request)
+    }
+
+    /// Keeps the connection open until the other side ends it.
+    pub fn hold(&mut self) {
+        self.to_end();
+    }
+
+    /// Resets the connection; the script should return behind it.
+    pub fn reset_now(&mut self) {
+        let wire = std::mem::replace(&mut self.wire, Wire::unconnected());
+        wire.reset();
+    }
+
+    fn remember(&self, mut request: Message) {
+        request.connection = self.number;
+        self.seen.so_far.lock().requests.push(request);
+        self.seen.more.notify_all();
+    }
+}
+
+impl Deref for Served {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+impl DerefMut for Served {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.seen.so_far.lock().ended += 1;
+        self.seen.more.notify_all();
+    }
+}
+
+/// A 200 with a text body.
+pub fn ok(text: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n{text}", text.len())
+}
+
+/// A backlog as deep as the system gives, so that a crowd that connects at once is not refused by the test itself.
+fn listen_deeply() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(4096).unwrap();
+    socket.into()
+}
+
+fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(listener: &TcpListener, seen: &Arc<Seen>, script: &Arc<S>) {
+    for stream in listener.incoming() {
+        if seen.closing.load(Relaxed) {
+            return;
+        }
+        let number = seen.so_far.lock().connections;
+        let mut served = Served { wire: Wire::new(stream.unwrap()), number, seen: Arc::clone(seen) };
+        let script = Arc::clone(script);
+        seen.so_far.lock().connections += 1;
+        seen.more.notify_all();
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(move || script(&mut served)).unwrap();
+    }
+}
+
+fn serve_useful(visitor: &mut Served, request: &Message) {
+    let target = request.target();
+    let length = target.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+    if target.starts_with("/bytes/") {
+        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        send_pattern(visitor, length, false);
+    } else if target.starts_with("/chunked/") {
+        visitor.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        send_pattern(visitor, length, true);
+    } else if target == "/sum" {
+        let mut sum = Sum::new();
+        if request.field("Expect").is_some() {
+            visitor.send("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        visitor.request_body_each(request, |data| sum.add(data));
+        let text = format!("{} {}", sum.bytes(), sum.hex());
+        visitor.send(ok(&text));
+    } else {
+        visitor.request_body_each(request, |_| {});
+        visitor.send(ok(if target == "/head" { &request.head } else { "hello" }));
+    }
+}
+
+/// Sends the pattern until it ends or the other side does.
+fn send_pattern(visitor: &mut Served, length: u64, chunked: bool) {
+    let mut pattern = Pattern::new(length);
+    while let Some(block) = pattern.next_block() {
+        let framed = !chunked || visitor.try_send(format!("{:x}\r\n", block.len()));
+        if !(framed && visitor.try_send(block) && (!chunked || visitor.try_send("\r\n"))) {
+            return;
+        }
+    }
+    if chunked {
+        visitor.try_send("0\r\n\r\n");
+    }
+}

@@ -1,0 +1,319 @@
+//! Program: the built binary, as a person starts and stops it.
+//!
+//! In:    arguments or a config, and signals.
+//! Out:   the addresses that its readiness line names, what it logs, how it ends, and what it costs.
+//! Never: starts before its line `ready: …` has come, and never leaves a process behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+/// How the program is to be started.
+pub struct Launch {
+    executable: PathBuf,
+    args: Vec<String>,
+    descriptors: Option<u32>,
+    folder: TempDir,
+}
+
+/// A program that has said that it is ready.
+pub struct Program {
+    child: Child,
+    listening: Vec<(String, String)>,
+    output: Output,
+    folder: TempDir,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// All of its stdout.
+    pub stdout: String,
+    /// All of its stderr.
+    pub stderr: String,
+}
+
+impl Launch {
+    /// `executable` with `args`. Every launch has a folder of its own, with the state in it.
+    pub fn new(executable: &str, args: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("byway-test-").tempdir().unwrap();
+        let args = args.iter().map(ToString::to_string).collect();
+        Self { executable: executable.into(), args, descriptors: None, folder }
+    }
+
+    /// `executable run` with a config of this text.
+    pub fn configured(executable: &str, config: &str) -> Self {
+        let mut launch = Self::new(executable, &["run", "-c"]);
+        std::fs::write(launch.config(), config).unwrap();
+        launch.args.push(launch.config().display().to_string());
+        launch
+    }
+
+    /// Limits the open files, soft and hard.
+    #[must_use]
+    pub fn with_descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
+    /// The folder of this launch.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the config stands.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("byway.toml")
+    }
+
+    /// Starts, and waits for the readiness line.
+    #[track_caller]
+    pub fn start(self) -> Program {
+        let mut child = self.command().spawn().expect("the program starts");
+        let output = Output::of(&mut child);
+        let ready = output.wait_for_stderr(|line| line.contains("ready: "));
+        let Some(ready) = ready else {
+            let _ = child.kill();
+            panic!("the program did not become ready:\n{}", output.finished(&mut child).stderr);
+        };
+        Program { child, listening: addresses(&ready), output, folder: self.folder }
+    }
+
+    /// Runs to the end.
+    #[track_caller]
+    pub fn run(self) -> Finished {
+        let mut child = self.command().spawn().expect("the program starts");
+        let output = Output::of(&mut child);
+        output.finished(&mut child)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.descriptors {
+            None => Command::new(&self.executable),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(&self.executable);
+                shell
+            }
+        };
+        command.args(&self.args).current_dir(self.folder.path());
+        // Nothing of the person who runs the tests may leak in.
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path()).env("BYWAY_STATE", self.folder.path().join("state"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Program {
+    /// Starts `executable` with `args` and waits until it is ready.
+    #[track_caller]
+    pub fn start(executable: &str, args: &[&str]) -> Self {
+        Launch::new(executable, args).start()
+    }
+
+    /// Starts `executable run` with a config of this text.
+    #[track_caller]
+    pub fn configured(executable: &str, config: &str) -> Self {
+        Launch::configured(executable, config).start()
+    }
+
+    /// The address of the first listener.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    /// The TCP addresses of all listeners, in their order.
+    #[track_caller]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listening.iter().filter_map(|(_, address)| address.parse().ok()).collect()
+    }
+
+    /// The address of the listener whose label ends with `name`.
+    #[track_caller]
+    pub fn address_of(&self, name: &str) -> SocketAddr {
+        let found = self.listening.iter().find(|(label, _)| label.split(' ').next_back() == Some(name));
+        found.unwrap_or_else(|| panic!("no {name} among {:?}", self.listening)).1.parse().expect("an address")
+    }
+
+    /// The folder of this program.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes another config, asks for a reload and waits until the log says that it was done or refused.
+    #[track_caller]
+    pub fn reload(&self, config: &str) -> String {
+        std::fs::write(self.folder.path().join("byway.toml"), config).unwrap();
+        let before = self.output.stderr_lines();
+        self.signal(Signal::HUP);
+        let said = self.output.wait_for_stderr_from(before, |line| line.contains("reload"));
+        said.expect("the program said nothing about its reload")
+    }
+
+    /// Sends a signal to this process alone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the program is there to be signalled");
+    }
+
+    /// Waits until a line on stderr contains `text`, and returns it.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let line = self.output.wait_for_stderr(|line| line.contains(text));
+        line.unwrap_or_else(|| panic!("stderr never said {text:?}:\n{}", self.stderr()))
+    }
+
+    /// What stood on stderr so far.
+    pub fn stderr(&self) -> String {
+        self.output.0.lines.lock().stderr.join("\n")
+    }
+
+    /// SIGTERM, and the end.
+    #[track_caller]
+    pub fn stop(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(mut self) -> Finished {
+        self.output.finished(&mut self.child)
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS in /proc");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Processor time so far, user and system together, in steps of 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in brackets may hold spaces; utime and stime are fields 14 and 15.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- stderr of the program ---\n{}\n---", self.stderr());
+        }
+    }
+}
+
+/// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses.
+#[track_caller]
+fn addresses(ready: &str) -> Vec<(String, String)> {
+    let line = ready.split_once("ready: ").expect("a readiness line").1.trim_end_matches(['"', '}']);
+    let listening: Vec<_> = line
+        .split(", ")
+        .filter_map(|one| one.split_once(" on ").map(|(label, address)| (label.to_owned(), address.to_owned())))
+        .collect();
+    assert!(!listening.is_empty(), "no address in {ready:?}");
+    listening
+}
+
+/// What a program writes, read by two threads so that it never blocks on a full pipe.
+struct Output(Arc<Streams>);
+
+#[derive(Default)]
+struct Streams {
+    lines: Mutex<Lines>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    stdout: String,
+    stderr: Vec<String>,
+    ended: u8,
+}
+
+impl Output {
+    fn of(child: &mut Child) -> Self {
+        let streams = Arc::new(Streams::default());
+        let (mut stdout, stderr) = (child.stdout.take().unwrap(), BufReader::new(child.stderr.take().unwrap()));
+        let shared = Arc::clone(&streams);
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stdout.read_to_end(&mut text);
+            shared.change(|lines| {
+                lines.stdout = String::from_utf8_lossy(&text).into_owned();
+                lines.ended += 1;
+            });
+        });
+        let shared = Arc::clone(&streams);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                shared.change(|lines| lines.stderr.push(line));
+            }
+            shared.change(|lines| lines.ended += 1);
+        });
+        Self(streams)
+    }
+
+    fn stderr_lines(&self) -> usize {
+        self.0.lines.lock().stderr.len()
+    }
+
+    fn wait_for_stderr(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        self.wait_for_stderr_from(0, wanted)
+    }
+
+    /// The first line from `from` on that is wanted; none if stderr ended or the time is over.
+    fn wait_for_stderr_from(&self, from: usize, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let find = |lines: &Lines| lines.stderr.iter().skip(from).find(|line| wanted(line)).cloned();
+        let lines = self.0.wait(|lines| find(lines).is_some() || lines.ended == 2);
+        find(&lines)
+    }
+
+    #[track_caller]
+    fn finished(&self, child: &mut Child) -> Finished {
+        let ended = self.0.wait(|lines| lines.ended == 2).ended == 2;
+        if !ended {
+            let _ = child.kill();
+            panic!("the program did not end within {PATIENCE:?}:\n{}", self.0.lines.lock().stderr.join("\n"));
+        }
+        let status: ExitStatus = child.wait().unwrap();
+        let lines = self.0.lines.lock();
+        Finished { code: status.code(), stdout: lines.stdout.clone(), stderr: lines.stderr.join("\n") }
+    }
+}
+
+impl Streams {
+    fn change(&self, change: impl FnOnce(&mut Lines)) {
+        change(&mut self.lines.lock());
+        self.more.notify_all();
+    }
+
+    /// Waits until `done`, for as long as patience lasts.
+    fn wait(&self, done: impl Fn(&Lines) -> bool) -> parking_lot::MutexGuard<'_, Lines> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines.lock();
+        while !done(&lines) && !self.more.wait_until(&mut lines, deadline).timed_out() {}
+        lines
+    }
+}

@@ -1,0 +1,61 @@
+//! Visitor: whoever connects to the program under test, and sends what it likes.
+//!
+//! In:    an address and bytes.   Out: what a `Wire` shows, and responses.   Never: corrects what a test wants to send.
+
+use std::net::{SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
+
+use crate::message::Message;
+use crate::wire::{Ending, Wire};
+
+/// See the head of the file.
+pub struct Visitor(Wire);
+
+impl Visitor {
+    /// Connects.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        Self(Wire::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"))))
+    }
+
+    /// A GET for `path`, with a Host, and its response.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> Message {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"))
+    }
+
+    /// Sends a request as it stands and reads its response.
+    #[track_caller]
+    pub fn ask(&mut self, request: &str) -> Message {
+        self.send(request);
+        self.response_to(request.split(' ').next().unwrap_or_default())
+    }
+
+    /// Reads the response to a GET.
+    #[track_caller]
+    pub fn response(&mut self) -> Message {
+        self.response_to("GET")
+    }
+
+    /// The end of the connection, with nothing before it.
+    #[track_caller]
+    pub fn ended(&mut self) -> Ending {
+        let (rest, ending) = self.to_end();
+        assert!(rest.is_empty(), "before the end came {:?}", rest.escape_ascii().to_string());
+        ending
+    }
+}
+
+impl Deref for Visitor {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.0
+    }
+}
+
+impl DerefMut for Visitor {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.0
+    }
+}

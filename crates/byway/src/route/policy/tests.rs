@@ -1,0 +1,172 @@
+//! Policy as tables: rules, targets, users, and what comes of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{self, ListenerPlan};
+
+fn plan(text: &str) -> Arc<Plan> {
+    Arc::new(config::parse(text, "test.toml", Path::new("/tmp")).unwrap_or_else(|errors| panic!("{errors}")))
+}
+
+fn egress(rules: &str) -> Arc<Plan> {
+    plan(&format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rules}"))
+}
+
+fn first(plan: &Plan) -> &ListenerPlan {
+    plan.listeners.first().unwrap()
+}
+
+fn ask(plan: &Arc<Plan>, target: &str, user: Option<&str>) -> Result<Allowed, Fault> {
+    let (own, target, user) = (Arc::from([]), target.parse().unwrap(), user.map(Arc::from));
+    let role = &first(plan).role;
+    decide(&Inquiry { plan, role, peer: None, user: user.as_ref(), own: &own, ask: Ask::Target(&target) })
+}
+
+/// What became of a target, in a word: the outbound's kind, or the status of the refusal.
+fn verdict(plan: &Arc<Plan>, target: &str) -> String {
+    match ask(plan, target, None) {
+        Ok(allowed) => match allowed.outbound() {
+            Outbound::Direct(_) => format!("direct by {}", allowed.because()),
+            Outbound::Via(parent, _) => format!("via {parent} by {}", allowed.because()),
+            Outbound::Pooled(_) => "pooled".into(),
+        },
+        Err(fault) => fault.status().to_string(),
+    }
+}
+
+const BY_DEFAULT: &str = "direct by the default, as no rule matched";
+
+#[test]
+fn public_targets_are_allowed_by_default_and_the_guard_keeps_the_rest() {
+    let plan = egress("");
+    for target in ["93.184.216.34:443", "[2606:2800:220:1::1]:443", "example.com:443"] {
+        assert_eq!(verdict(&plan, target), BY_DEFAULT, "{target}");
+    }
+    let inside = [
+        "127.0.0.1:80",
+        "10.0.0.5:80",
+        "192.168.1.1:80",
+        "172.16.0.1:80",
+        "169.254.169.254:80",
+        "100.64.0.1:80",
+        "100.100.100.200:80",
+        "0.0.0.0:80",
+        "255.255.255.255:80",
+        "198.18.0.1:80",
+        "224.0.0.1:80",
+        "[::1]:80",
+        "[::]:80",
+        "[::ffff:127.0.0.1]:80",
+        "[64:ff9b::7f00:1]:80",
+        "[2002:7f00:1::]:80",
+        "[fe80::1]:80",
+        "[fd00:ec2::254]:80",
+        "[ff02::1]:80",
+    ];
+    for target in inside {
+        assert_eq!(verdict(&plan, target), "403", "{target}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_wins() {
+    let plan = egress(
+        "[[proxy.rule]]\naction = \"deny\"\nhost = [\"a.example.com\"]\n\
+         [[proxy.rule]]\naction = \"allow\"\nsuffix = [\"example.com\"]\n\
+         [[proxy.rule]]\naction = \"deny\"\nport = [443]\n",
+    );
+    assert_eq!(verdict(&plan, "a.example.com:80"), "403");
+    assert_eq!(verdict(&plan, "b.example.com:443"), "direct by rule 2");
+    assert_eq!(verdict(&plan, "example.org:443"), "403");
+    assert_eq!(verdict(&plan, "example.org:80"), BY_DEFAULT);
+}
+
+#[test]
+fn only_a_cidr_rule_opens_what_the_guard_denies() {
+    let by_port = egress("[[proxy.rule]]\naction = \"allow\"\nport = [80]\n");
+    assert_eq!(verdict(&by_port, "10.0.0.5:80"), "403");
+    let by_cidr = egress("[[proxy.rule]]\naction = \"allow\"\ncidr = [\"10.0.0.0/8\"]\n");
+    assert_eq!(verdict(&by_cidr, "10.0.0.5:80"), "direct by rule 1");
+    assert_eq!(verdict(&by_cidr, "[::ffff:10.0.0.5]:80"), "direct by rule 1");
+    assert_eq!(verdict(&by_cidr, "192.168.0.1:80"), "403");
+}
+
+#[test]
+fn a_name_that_is_allowed_still_carries_the_guard_to_the_dialler() {
+    let plan = egress("[[proxy.rule]]\naction = \"allow\"\nhost = [\"intranet.corp\"]\n");
+    let allowed = ask(&plan, "intranet.corp:80", None).unwrap();
+    assert!(allowed.rules().check("10.0.0.5:80".parse().unwrap()).is_err());
+    assert!(allowed.rules().check("93.184.216.34:80".parse().unwrap()).is_ok());
+}
+
+#[test]
+fn with_default_deny_a_name_may_still_turn_into_an_allowed_address_and_into_no_other() {
+    let plan = egress(
+        "default = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\ncidr = [\"203.0.112.0/24\"]\n\
+         [[proxy.rule]]\naction = \"allow\"\nhost = [\"good.example\"]\n",
+    );
+    assert_eq!(verdict(&plan, "8.8.8.8:53"), "403");
+    let unnamed = ask(&plan, "other.example:80", None).unwrap();
+    assert!(unnamed.rules().check("203.0.112.7:80".parse().unwrap()).is_ok());
+    assert!(unnamed.rules().check("8.8.8.8:80".parse().unwrap()).is_err());
+    let named = ask(&plan, "good.example:80", None).unwrap();
+    assert!(named.rules().check("8.8.8.8:80".parse().unwrap()).is_ok());
+    let closed = egress("default = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\nhost = [\"good.example\"]\n");
+    assert_eq!(verdict(&closed, "other.example:80"), "403");
+}
+
+#[test]
+fn rules_for_a_user_concern_nobody_else() {
+    let plan = egress(
+        "users = [{ name = \"alice\", password = \"a\" }, { name = \"bob\", password = \"b\" }]\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = [\"10.0.0.0/8\"]\nuser = [\"alice\"]\n",
+    );
+    assert!(ask(&plan, "10.0.0.5:80", Some("alice")).is_ok());
+    assert_eq!(ask(&plan, "10.0.0.5:80", Some("bob")).err().unwrap().status(), 403);
+}
+
+#[test]
+fn names_go_to_a_parent_only_by_a_rule_that_names_them() {
+    let named =
+        egress("[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\nsuffix = [\"onion.example\"]\n");
+    assert_eq!(verdict(&named, "x.onion.example:80"), "via socks5://127.0.0.1:9050 by rule 1");
+    let everything = egress("[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\n");
+    assert_eq!(verdict(&everything, "x.example.com:80"), "403");
+    assert_eq!(verdict(&everything, "93.184.216.34:80"), "via socks5://127.0.0.1:9050 by rule 1");
+    assert_eq!(verdict(&everything, "10.0.0.1:80"), "403");
+}
+
+#[test]
+fn an_egress_does_not_lead_to_unix_sockets() {
+    assert_eq!(verdict(&egress(""), "unix:/run/docker.sock"), "403");
+}
+
+#[test]
+fn a_listener_serves_only_its_own_kind_of_inquiry() {
+    let plan = plan("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:22\"\n");
+    assert_eq!(ask(&plan, "example.com:80", None).err().unwrap().status(), 500);
+}
+
+#[test]
+fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
+    let plan = plan(
+        "[[edge]]\nlisten = \"127.0.0.1:0\"\n\
+         [[edge.route]]\nname = \"api\"\nhosts = [\"app.example.com\"]\npath = \"^/api/\"\nto = \"127.0.0.1:1\"\n\
+         [[edge.route]]\nname = \"app\"\nhosts = [\"*.example.com\"]\nto = \"127.0.0.1:2\"\n\
+         [[edge.route]]\nname = \"static\"\npath = \"[.]css$\"\nto = \"127.0.0.1:3\"\n",
+    );
+    let route = |host, path| {
+        let own = Arc::from([]);
+        let ask = Ask::Request { host, path };
+        decide(&Inquiry { plan: &plan, role: &first(&plan).role, peer: None, user: None, own: &own, ask })
+            .map(|allowed| allowed.because().to_string())
+            .map_err(|fault| fault.status())
+    };
+    assert_eq!(route("app.example.com", "/api/x"), Ok("route api".into()));
+    assert_eq!(route("APP.example.com", "/api/x"), Ok("route api".into()));
+    assert_eq!(route("app.example.com", "/apix"), Ok("route app".into()));
+    assert_eq!(route("other.org", "/a.css"), Ok("route static".into()));
+    assert_eq!(route("other.org", "/a.html"), Err(404));
+}
