@@ -90,8 +90,9 @@ pub trait Pipe: Send {
     /// A FIN never resolves it. It is for the direction that is held back; a reader hears of a reset by reading.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
 
-    /// Gives the stream up without a FIN: the peer sees a reset. Idempotent; dropping does the same.
-    fn reset(&mut self);
+    /// Gives the stream up without a FIN: the peer sees a reset, with `code` where the wire carries codes. Idempotent;
+    /// dropping does the same with code 0.
+    fn reset(&mut self, code: u32);
 
     /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a reset.
     fn close_on_drop(&mut self);
@@ -229,8 +230,8 @@ impl Pipe for Stream {
         self.pipe().poll_broken(cx)
     }
 
-    fn reset(&mut self) {
-        self.pipe().reset();
+    fn reset(&mut self, code: u32) {
+        self.pipe().reset(code);
     }
 
     fn close_on_drop(&mut self) {
@@ -277,7 +278,8 @@ enum Ending {
     Closing,
 }
 
-/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches.
+/// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches; only a watch ever holds a
+/// second reference, and only from one `poll_broken` to the next `poll_read`.
 struct Tcp {
     io: Arc<TcpStream>,
     watch: Option<Pin<Box<dyn Future<Output = Broken> + Send>>>,
@@ -291,21 +293,24 @@ impl Pipe for Tcp {
         if self.broken {
             return Poll::Ready(Err(Broken::Reset(0)));
         }
-        loop {
-            ready!(self.io.poll_read_ready(cx))?;
-            match self.io.try_read(buf) {
-                Ok(0) if !buf.is_empty() => return Poll::Ready(Ok(Read::Fin)),
-                Ok(n) => return Poll::Ready(Ok(Read::Data(n))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
+        // A reader hears of a reset by reading: no watch is needed, and without it the socket is ours alone.
+        self.watch = None;
+        match Arc::get_mut(&mut self.io) {
+            // This path notes a short read as "drained", which saves the read that would only say so.
+            Some(io) => poll_async_read(io, cx, buf),
+            None => Poll::Ready(Err(Broken::Reset(0))),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
         loop {
             ready!(self.io.poll_write_ready(cx))?;
-            match self.io.try_write_vectored(bufs) {
+            let written = match bufs {
+                [first, rest] if rest.is_empty() => self.io.try_write(first),
+                [first, rest] if first.is_empty() => self.io.try_write(rest),
+                _ => self.io.try_write_vectored(bufs),
+            };
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written.map_err(Broken::from)),
             }
@@ -329,7 +334,7 @@ impl Pipe for Tcp {
         Poll::Ready(broken)
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, _code: u32) {
         self.ending = Ending::Open;
         let _ = SockRef::from(&*self.io).set_linger(Some(std::time::Duration::ZERO));
     }
@@ -342,7 +347,7 @@ impl Pipe for Tcp {
 impl Drop for Tcp {
     fn drop(&mut self) {
         if self.ending == Ending::Open {
-            self.reset();
+            self.reset(0);
         }
     }
 }
@@ -399,7 +404,7 @@ impl Pipe for Unix {
         Poll::Pending
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, _code: u32) {
         let _ = SockRef::from(&self.io).shutdown(std::net::Shutdown::Both);
     }
 
@@ -455,8 +460,8 @@ impl Pipe for Tls {
         self.wire_mut().poll_broken(cx)
     }
 
-    fn reset(&mut self) {
-        self.wire_mut().reset();
+    fn reset(&mut self, code: u32) {
+        self.wire_mut().reset(code);
     }
 
     fn close_on_drop(&mut self) {

@@ -275,8 +275,8 @@ impl Pipe for MemoryPipe {
         Poll::Pending
     }
 
-    fn reset(&mut self) {
-        self.wire.lock().reset_by(self.me, 0);
+    fn reset(&mut self, code: u32) {
+        self.wire.lock().reset_by(self.me, code);
     }
 
     fn close_on_drop(&mut self) {

@@ -41,7 +41,7 @@ pub struct Node {
 struct Serving {
     bind: Arc<Bind>,
     /// Where it really listens.
-    address: Bind,
+    address: Arc<Bind>,
     name: Arc<str>,
     /// One a worker; draining them ends this listener alone.
     scopes: Vec<Scope>,
@@ -99,7 +99,7 @@ impl Node {
         let listening = |s: &Serving| Listening {
             name: Arc::clone(&s.name),
             bind: Arc::clone(&s.bind),
-            address: s.address.clone(),
+            address: Bind::clone(&s.address),
         };
         serving.iter().map(listening).collect()
     }
@@ -160,7 +160,7 @@ impl Node {
     fn serve(&self, bound: Vec<(ListenerPlan, Bound)>) {
         let mut serving = self.serving.lock();
         for (plan, bound) in bound {
-            let bind = Arc::new(plan.bind.clone());
+            let (bind, address) = (Arc::new(plan.bind.clone()), Arc::new(bound.address));
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             let peers = Peers::default();
             let mut scopes = Vec::new();
@@ -169,6 +169,7 @@ impl Node {
                 let door = Door {
                     shared: Arc::clone(&self.shared),
                     bind: Arc::clone(&bind),
+                    address: Arc::clone(&address),
                     scope: scope.clone(),
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
@@ -176,7 +177,7 @@ impl Node {
                 scope.spawn("listener", listener::serve(socket, door));
                 scopes.push(scope);
             }
-            serving.push(Serving { bind, address: bound.address, name: plan.name, scopes, _file: bound.file });
+            serving.push(Serving { bind, address, name: plan.name, scopes, _file: bound.file });
         }
         let own: Arc<[SocketAddr]> = serving.iter().filter_map(|s| tcp_address(&s.address)).collect();
         self.shared.own.store(Arc::new(own));

@@ -142,7 +142,7 @@ async fn a_reset_is_noticed_while_that_direction_is_back_pressured() {
     down_control.reset(3);
     let end = relay_in_memory.await;
     assert_eq!((end.who, end.kind), (Side::Downstream, EndKind::Reset));
-    assert!(matches!(up.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+    assert!(matches!(up.read(&mut [0; 8]).await, Err(Broken::Reset(3))));
 
     // On TCP, where unread bytes wait in front of the reset.
     let ((near_down, mut down), (near_up, mut up)) = (tcp_pair().await, tcp_pair().await);
@@ -380,6 +380,6 @@ trait ResetAndDrop {
 
 impl ResetAndDrop for Stream {
     fn reset_and_drop(mut self) {
-        self.reset();
+        self.reset(0);
     }
 }

@@ -218,7 +218,7 @@ impl Peer {
         match &self.control {
             Some(control) => control.reset(7),
             None => {
-                self.stream().reset();
+                self.stream().reset(0);
                 self.stream = None;
             }
         }

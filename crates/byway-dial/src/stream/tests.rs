@@ -80,8 +80,8 @@ async fn a_reset_after_finish_is_still_a_reset() {
     let (mut near, mut far) = tcp_pair().await;
     near.finish().await.unwrap();
     assert_eq!(far.read(&mut [0; 8]).await.unwrap(), Read::Fin);
-    near.reset();
-    near.reset();
+    near.reset(0);
+    near.reset(0);
     drop(near);
     assert!(matches!(poll_fn(|cx| far.poll_broken(cx)).await, Broken::Reset(0)));
 }
@@ -167,7 +167,7 @@ async fn a_unix_stream_carries_bytes_and_a_fin() {
 #[tokio::test]
 async fn a_unix_stream_that_is_reset_lets_nobody_write() {
     let (mut near, mut far) = unix_pair();
-    near.reset();
+    near.reset(0);
     assert!(matches!(far.write_all(b"anybody?").await, Err(Broken::Reset(_))));
 }
 
@@ -211,7 +211,7 @@ impl Pipe for TakesNothing {
         Poll::Pending
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self, _code: u32) {}
 
     fn close_on_drop(&mut self) {}
 }

@@ -172,7 +172,7 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: 
 pub async fn relay_streams(downstream: Stream, upstream: Stream, early: Early, options: &RelayOptions, door: &Door) {
     door.shared.counters.relays.add(1);
     let end = relay::relay(downstream, upstream, options, early).await;
-    tracing::debug!(listener = %door.bind, "relay ended: {end}");
+    tracing::debug!(listener = %door.address, "relay ended: {end}");
 }
 
 /// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how fast they may leave.

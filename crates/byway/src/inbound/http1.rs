@@ -137,7 +137,7 @@ impl Session {
     fn note_malformed(&self, error: &byway_h1::Malformed) -> Fault {
         let malformed_requests = self.door.shared.counters.malformed_requests.add(1);
         tracing::info!(
-            peer = ?self.peer, listener = %self.door.bind, class = error.class(), malformed_requests,
+            peer = ?self.peer, listener = %self.door.address, class = error.class(), malformed_requests,
             "malformed request: {error}"
         );
         malformed(Who::Downstream, error)
@@ -325,21 +325,21 @@ impl Session {
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
-                peer = ?self.peer, listener = %self.door.bind, request = head.id, status = moved.status,
+                peer = ?self.peer, listener = %self.door.address, request = head.id, status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
             // What a client does wrong is counted; told one by one it would let any client fill the log.
             Some(fault) if fault.who == Who::Downstream => {
                 self.door.shared.counters.faults.add(1);
                 tracing::debug!(
-                    peer = ?self.peer, listener = %self.door.bind, request = head.id, status = fault.status(),
+                    peer = ?self.peer, listener = %self.door.address, request = head.id, status = fault.status(),
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
             Some(fault) => {
                 self.door.shared.counters.faults.add(1);
                 tracing::info!(
-                    peer = ?self.peer, listener = %self.door.bind, request = head.id, status = fault.status(),
+                    peer = ?self.peer, listener = %self.door.address, request = head.id, status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
                     "{method} {target}: {fault}"
                 );

@@ -28,6 +28,8 @@ pub struct Door {
     pub shared: Arc<Shared>,
     /// Where the listener stands in the configuration; the key under which a newer Plan has it again.
     pub bind: Arc<Bind>,
+    /// Where it really listens, for people: port 0 has become the chosen port.
+    pub address: Arc<Bind>,
     /// Connections are spawned here, and drain with it.
     pub scope: Scope,
     /// Overload waits in the kernel's queue: no permit, no accept.
@@ -57,7 +59,7 @@ pub struct Accepted {
 pub async fn serve(socket: Socket, door: Door) {
     let acceptor = match Acceptor::new(socket) {
         Ok(acceptor) => acceptor,
-        Err(error) => return tracing::error!(%error, "listener {} cannot be registered with its worker", door.bind),
+        Err(error) => return tracing::error!(%error, "listener {} cannot be registered with its worker", door.address),
     };
     tokio::select! {
         () = accept_all(&acceptor, &door) => {}
@@ -111,7 +113,7 @@ fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
     if seat.is_none() {
         let refused = door.shared.counters.refused_per_peer.add(1);
         if refused.is_power_of_two() {
-            tracing::warn!(%peer, refused, "a peer holds {most} connections on {} already; refused", door.bind);
+            tracing::warn!(%peer, refused, "a peer holds {most} connections on {} already; refused", door.address);
         }
     }
     seat.map(Some)
@@ -173,7 +175,7 @@ impl BackOff {
         if self.failures == 0 {
             tracing::warn!(
                 "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
-                door.bind
+                door.address
             );
         }
         let wait = Self::FIRST.saturating_mul(1 << self.failures.min(8)).min(Self::MOST);

@@ -29,7 +29,7 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
             let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
             tracing::info!(
-                ?peer, listener = %door.bind, malformed_handshakes,
+                ?peer, listener = %door.address, malformed_handshakes,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
             );
             downstream.close_quietly();

@@ -182,7 +182,7 @@ impl Session<'_> {
     async fn leave(mut self, fault: &Fault) {
         self.door.shared.counters.faults.add(1);
         tracing::info!(
-            peer = ?self.peer, listener = %self.listener.bind, who = ?fault.who, class = fault.class(), "SOCKS: {fault}"
+            peer = ?self.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), "SOCKS: {fault}"
         );
         // A peer that does not read its refusal is reset when the time is over.
         let _ = timeout(self.listener.limits.handshake_timeout, self.downstream.finish()).await;

@@ -23,7 +23,7 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);
-            tracing::info!(?peer, listener = %door.bind, class = fault.class(), "{fault}");
+            tracing::info!(?peer, listener = %door.address, class = fault.class(), "{fault}");
         }
         Ok(dialled) => {
             let options = relay_options(&door.shared, None, &listener);

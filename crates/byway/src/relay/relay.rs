@@ -37,6 +37,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         up: Direction::new(early.from_downstream, up),
         down: Direction::new(early.from_upstream, shape(down, options.limit_down.as_ref())),
         first_fin: None,
+        reset_code: 0,
         idle: HalfClosedIdle::new(options.half_closed_idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
         counted: Bytes::default(),
@@ -58,6 +59,8 @@ pub struct Relay {
     up: Direction,
     down: Direction,
     first_fin: Option<Side>,
+    /// What a side was reset with, for the other side.
+    reset_code: u32,
     idle: HalfClosedIdle,
     active: Option<Active>,
     /// The delivered bytes that the counters know of.
@@ -158,7 +161,7 @@ impl Relay {
         self.idle.poll(cx, moved).is_ready().then(|| self.end(Side::Us, EndKind::Idle))
     }
 
-    fn broken(&self, source: Side, sink: Side, fault: &Fault) -> End {
+    fn broken(&mut self, source: Side, sink: Side, fault: &Fault) -> End {
         match fault {
             Fault::Source(broken) => self.broken_by(source, broken),
             Fault::Sink(broken) => self.broken_by(sink, broken),
@@ -169,7 +172,11 @@ impl Relay {
         }
     }
 
-    fn broken_by(&self, side: Side, broken: &Broken) -> End {
+    /// The code that a side was reset with is the code that the other one will be reset with.
+    fn broken_by(&mut self, side: Side, broken: &Broken) -> End {
+        if let Broken::Reset(code) = broken {
+            self.reset_code = *code;
+        }
         tracing::debug!(%side, %broken, "a relayed stream broke");
         End::broken(side, broken, Phase::Relay, self.bytes())
     }
@@ -182,7 +189,7 @@ impl Relay {
     fn part(&mut self, in_order: bool) {
         for mut stream in [self.downstream.take(), self.upstream.take()].into_iter().flatten() {
             if !in_order {
-                stream.reset();
+                stream.reset(self.reset_code);
             }
         }
     }
