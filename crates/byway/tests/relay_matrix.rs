@@ -23,6 +23,7 @@ enum Kind {
     MemoryThatHolds,
     Tcp,
     Unix,
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ struct Case {
 
 #[tokio::test]
 async fn every_end_from_either_side_on_every_kind_of_stream() {
-    let kinds = [Kind::Memory, Kind::MemoryThatHolds, Kind::Tcp, Kind::Unix];
+    let kinds = [Kind::Memory, Kind::MemoryThatHolds, Kind::Tcp, Kind::Unix, Kind::Tls];
     let hows = [EndKind::Fin, EndKind::Reset, EndKind::SessionLost];
     let mut run = 0;
     for kind in kinds {
@@ -51,7 +52,7 @@ async fn every_end_from_either_side_on_every_kind_of_stream() {
             }
         }
     }
-    assert_eq!(run, (2 * 3 + 2 * 2) * 2 * 4);
+    assert_eq!(run, (2 * 3 + 3 * 2) * 2 * 4);
 }
 
 impl Case {
@@ -140,6 +141,13 @@ impl Kind {
                 let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
                 (Stream::tcp(near.unwrap().0), Peer::new(Stream::tcp(far.unwrap())))
             }
+            Self::Tls => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
+                let (far, near) = tls(Stream::tcp(far.unwrap()), Stream::tcp(near.unwrap().0)).await;
+                (near, Peer::new(far))
+            }
             Self::Unix => {
                 let (near, far) = UnixStream::pair().unwrap();
                 (Stream::unix(near), Peer::new(Stream::unix(far)))
@@ -153,6 +161,25 @@ impl Kind {
         let near = near.holding_until_flush(held_bytes).into_stream();
         (near, Peer { stream: Some(far.into_stream()), control })
     }
+}
+
+/// A TLS session over two connected streams: who connects, who accepts.
+async fn tls(connects: Stream, accepts: Stream) -> (Stream, Stream) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let accepting = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let connecting = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(connecting));
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(accepting));
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let (connected, accepted) =
+        tokio::join!(connector.connect(name, byway_dial::AsIo(connects)), acceptor.accept(byway_dial::AsIo(accepts)),);
+    (Stream::tls(connected.unwrap().into()), Stream::tls(accepted.unwrap().into()))
 }
 
 /// Whoever is at the far end of one side.
