@@ -63,7 +63,7 @@ pub struct Limits {
     pub connections_per_peer: Option<At<u64>>,
     /// `handshake_timeout`: for the first bytes of a SOCKS greeting or a TLS handshake to be complete. Default `"10s"`.
     pub handshake_timeout: Option<Text>,
-    /// `head_bytes`: the longest request or response head, `"1KiB"` to `"16MiB"`. Default `"64KiB"`.
+    /// `head_bytes`: the longest request or response head, `"1KiB"` to `"256KiB"`, the largest buffer. Default `"64KiB"`.
     pub head_bytes: Option<Text>,
     /// `head_fields`: the most fields in a head, 1 to 10000. Default 128.
     pub head_fields: Option<At<u64>>,
@@ -159,7 +159,7 @@ pub struct Egress {
     pub users: Option<At<Vec<At<User>>>>,
     /// `open_to_the_world`: says in words that a public listener without users is meant. Default false.
     pub open_to_the_world: Option<At<bool>>,
-    /// `stream_limit`: bytes per second of one stream, each way: `"25MiB/s"` or `"200Mbit/s"`. Default: no limit.
+    /// `stream_limit`: bytes per second towards the reader of one stream: `"25MiB/s"` or `"200Mbit/s"`. Default: no limit.
     pub stream_limit: Option<Text>,
     /// `default`: `"allow"` or `"deny"`, for what no rule matches. Default `"allow"`.
     pub default: Option<Text>,

@@ -60,7 +60,8 @@ const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
 pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
     let name = path.display().to_string();
     let text = read_config(path).map_err(|message| {
-        let help = "`byway init` writes a commented file to begin with";
+        let help =
+            "name the file with -c FILE; the README shows a small one, and `byway edge` and `byway proxy` need none";
         ConfigErrors::new(&name, "", vec![Diagnostic::new(&Place::Whole, message).help(help)])
     })?;
     let folder = absolute(path.parent().unwrap_or_else(|| Path::new("")));

@@ -234,7 +234,7 @@ pub struct EgressPlan {
     pub rules: Vec<Rule>,
     /// What no rule matches.
     pub default: Verdict,
-    /// Bytes per second of one stream, each way; none for no limit.
+    /// Bytes per second towards the reader of one stream; none for no limit.
     pub stream_limit: Option<Rate>,
     /// Whether slow readers may use the disk.
     pub spill: bool,

@@ -78,7 +78,7 @@ impl<'s> Resolver<'s> {
             listeners.extend(self.forward(tcp, &limits));
         }
         if file.edge.is_empty() && file.proxy.is_empty() && file.tcp.is_empty() {
-            let help = "add an [[edge]], a [[proxy]] or a [[tcp]] section; `byway init` writes a commented file";
+            let help = "add an [[edge]], a [[proxy]] or a [[tcp]] section; the README shows a small file of each";
             self.note(Diagnostic::new(&Place::Whole, "there is nothing to listen on").help(help).absent());
         }
         Plan {

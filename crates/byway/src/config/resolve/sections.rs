@@ -61,7 +61,7 @@ impl Resolver<'_> {
     pub(super) fn limits(&mut self, written: &Limits) -> LimitsPlan {
         let connections = self.count("limits.connections", &written.connections, ANY_COUNT, 10_000);
         let per_peer = self.count("limits.connections_per_peer", &written.connections_per_peer, ANY_COUNT, 1024);
-        let head_bytes = self.size("limits.head_bytes", &written.head_bytes, KIB..=16 * MIB, 64 * KIB);
+        let head_bytes = self.size("limits.head_bytes", &written.head_bytes, KIB..=256 * KIB, 64 * KIB);
         let requests =
             self.count("limits.requests_per_connection", &written.requests_per_connection, ANY_COUNT, 10_000);
         LimitsPlan {

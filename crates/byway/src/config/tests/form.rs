@@ -242,8 +242,8 @@ fn a_file_that_is_not_there_is_one_clear_error() {
     let shown = load(&path, folder.path()).unwrap_err().to_string();
     let name = path.display();
     let expected = format!(
-        "error: cannot read {name}: No such file or directory (os error 2)\n |\n = help: `byway init` writes a commented file to \
-         begin with\n\n1 error in {name}"
+        "error: cannot read {name}: No such file or directory (os error 2)\n |\n = help: name the file with -c FILE; the README shows a small one, and `byway edge` and \
+         `byway proxy` need none\n\n1 error in {name}"
     );
     assert_eq!(shown, expected);
 }

@@ -33,7 +33,7 @@ fn limits_of_zero_and_out_of_range_are_refused_with_the_range() {
         ("limits.connections = 0", "1:22 `limits.connections` must be at least 1, but is 0"),
         ("limits.head_fields = 0", "1:22 `limits.head_fields` must be at least 1, but is 0"),
         ("limits.head_bytes = 100", "1:21 `limits.head_bytes` must be at least 1KiB, but is 100B"),
-        ("limits.head_bytes = \"1GiB\"", "1:21 `limits.head_bytes` must be at most 16MiB, but is 1GiB"),
+        ("limits.head_bytes = \"1GiB\"", "1:21 `limits.head_bytes` must be at most 256KiB, but is 1GiB"),
         ("limits.keep_alive = \"0s\"", "1:21 `limits.keep_alive` must be at least 1ms, but is 0s"),
         ("limits.max_body = 0", "1:19 `limits.max_body` must be at least 1B, but is 0B"),
         ("pool.max_total = 0", "1:18 `pool.max_total` must be at least 1, but is 0"),

@@ -52,7 +52,7 @@ fn settings() -> impl Strategy<Value = String> {
     let limits = (
         line("limits.connections", &["1", "100", "999999"]),
         line("limits.connections_per_peer", &["1", "5000"]),
-        line("limits.head_bytes", &["1024", "\"1MB\"", "\"12345B\""]),
+        line("limits.head_bytes", &["1024", "\"100KB\"", "\"12345B\""]),
         line("limits.max_body", &["\"none\"", "\"10GiB\"", "7"]),
         line("limits.keep_alive", times),
         line("limits.requests_per_connection", &["1", "77"]),
