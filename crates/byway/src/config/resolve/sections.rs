@@ -15,7 +15,6 @@ use super::quantity::{ANY_COUNT, ANY_SIZE, ANY_TIME};
 
 const SECOND: Duration = Duration::from_secs(1);
 const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 impl Resolver<'_> {
