@@ -1,15 +1,138 @@
-//! Demo.
-use super::Common;
-use clap::Args;
+//! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front of it, an egress.
+//!
+//! In:    nothing but where to keep state.
+//! Out:   a table of addresses and lines to paste, until a signal; with `--check` one line a journey, and whether all held.
+//! Never: reachable from another machine, and never leaves anything behind.
+//!
+//! `origin` (with `http`, `websocket`, `frame`) stands behind; `plan` makes the node from `ports`; `table` is what a
+//! person reads. `check` runs `journeys`, each of which enters the `scene` by some way as a `visitor`.
+
+mod check;
+mod echoes;
+mod endings;
+mod folder;
+mod frame;
+mod http;
+mod journeys;
+mod message;
+mod origin;
+mod pattern;
+mod paused;
+mod plan;
+mod ports;
+mod refusals;
+mod scene;
+mod table;
+mod visitor;
+mod websocket;
+
+use std::io::Write;
+use std::pin::pin;
 use std::process::ExitCode;
-/// Args.
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use futures_util::FutureExt;
+use tokio::runtime::{Builder, Runtime};
+
+use self::folder::Folder;
+use self::origin::Origin;
+use self::ports::Wanted;
+use self::scene::Scene;
+use super::{Common, serve};
+use crate::drain;
+use crate::node::Node;
+use crate::os::descriptors;
+use crate::scope::{Scope, Stop};
+
+/// What the demo does.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// check
+    /// Walk every journey, print one line for each, and leave: exit code 0 only if all held
     #[arg(long)]
     pub check: bool,
 }
-/// Runs.
-pub fn run(_args: &DemoArgs, _common: &Common) -> ExitCode {
-    ExitCode::SUCCESS
+
+/// Runs the demo to its end.
+pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
+    descriptors::raise_limit();
+    match play(args, common) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From the first socket to the last. `false`: a journey failed.
+fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
+    let runtime = runtime().context("cannot start the origin's thread")?;
+    let stop = Stop::default();
+    let scope = Scope::new(runtime.handle().clone(), &stop, Arc::default());
+    let folder = Folder::make()?;
+    let started = runtime.block_on(async { Origin::start(&scope, folder.path()) });
+    let origin = started.context("the origin cannot listen")?;
+    // A check disturbs nobody who has a demo running, and is not disturbed.
+    let wanted = if args.check { Wanted::Any } else { Wanted::Friendly };
+    let (node, addresses) = plan::start(&origin, folder.path(), &common.state(), wanted)?;
+    let held = runtime.block_on(async {
+        let scene = Scene::new(&node, origin, addresses);
+        let held = match args.check {
+            true => walk(&node, &scene).await,
+            false => {
+                say(&table::text(&scene.at, &scene.origin));
+                stay(&node, common).await
+            }
+        };
+        stop.cut.cancel();
+        scope.ended().await;
+        held
+    });
+    node.join();
+    runtime.shutdown_timeout(LEAVE_PATIENCE);
+    Ok(held)
+}
+
+/// A look-up or a sum that is still being computed is not waited for.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// The origin and the visitors have a runtime of their own: the node's workers are the node's.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).thread_name("byway-demo").enable_all().build()
+}
+
+/// Serves until a signal says stop.
+async fn stay(node: &Node, common: &Common) -> bool {
+    let mut stop = pin!(drain::wait_for_stop_signal());
+    // The first poll registers it: a signal that comes right behind the ready line is not lost.
+    let early = stop.as_mut().now_or_never();
+    serve::say_ready(node, common.log);
+    let why = match early {
+        Some(why) => why,
+        None => stop.await,
+    };
+    drain::drain(node, why).await;
+    true
+}
+
+/// Walks every journey, unless a signal says stop.
+async fn walk(node: &Node, scene: &Scene) -> bool {
+    let held = tokio::select! {
+        held = check::check(scene) => held,
+        why = drain::wait_for_stop_signal() => {
+            tracing::warn!("{why}: the check was not finished");
+            false
+        }
+    };
+    node.drain().await;
+    held
+}
+
+/// Prints on stdout. A reader that closes early (head) has seen what it wanted.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

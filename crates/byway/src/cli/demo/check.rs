@@ -1,0 +1,78 @@
+//! Check: walks every journey and says of each what it saw.
+//!
+//! In:    a scene.   Out: one line a journey on stdout, one for all; whether all held.
+//! Never: stops at the first that failed, and never waits for one longer than [`DEADLINE`].
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, timeout};
+
+use super::journeys::{self, Journey};
+use super::say;
+use super::scene::Scene;
+
+/// The longest that one journey may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many journeys are under way at once.
+const AT_ONCE: usize = 2;
+
+/// Walks them all. `true`: all held.
+pub(super) async fn check(scene: &Scene) -> bool {
+    let begun = Instant::now();
+    let journeys = journeys::all(scene);
+    let count = journeys.len();
+    let mut outcomes = stream::iter(journeys.into_iter().map(walk)).buffered(AT_ONCE);
+    let mut failed = 0;
+    while let Some(outcome) = outcomes.next().await {
+        failed += usize::from(outcome.saw.is_err());
+        say(&outcome.line());
+    }
+    let took = begun.elapsed().as_secs_f32();
+    say(&match failed {
+        0 => format!("all {count} journeys held, in {took:.1} s\n"),
+        failed => format!("{failed} of {count} journeys FAILED, in {took:.1} s\n"),
+    });
+    failed == 0
+}
+
+/// How a journey ended.
+struct Outcome {
+    name: String,
+    /// What it saw, or what went wrong.
+    saw: Result<String, String>,
+    took: Duration,
+}
+
+impl Outcome {
+    fn line(&self) -> String {
+        let (verdict, saw) = match &self.saw {
+            Ok(saw) => ("ok    ", saw),
+            Err(wrong) => ("FAILED", wrong),
+        };
+        format!("{verdict}  {:<44}  {saw}, {:.2} s\n", self.name, self.took.as_secs_f32())
+    }
+}
+
+async fn walk(journey: Journey<'_>) -> Outcome {
+    let begun = Instant::now();
+    let saw = match timeout(DEADLINE, journey.steps).await {
+        Ok(saw) => saw.map_err(|error| format!("{error:#}")),
+        Err(_elapsed) => Err(format!("it did not end within {} s", DEADLINE.as_secs())),
+    };
+    Outcome { name: journey.name, saw, took: begun.elapsed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_it_ended_what_was_walked_and_what_was_seen() {
+        let line = |saw| Outcome { name: "edge: echo".into(), saw, took: Duration::from_millis(1250) }.line();
+        let name = format!("{:<44}", "edge: echo");
+        assert_eq!(line(Ok("5 bytes".into())), format!("ok      {name}  5 bytes, 1.25 s\n"));
+        assert_eq!(line(Err("a reset".into())), format!("FAILED  {name}  a reset, 1.25 s\n"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Echoes: journeys of bytes that come back: on TCP, on Unix sockets and over WebSocket.
+//!
+//! In:    a scene.   Out: journeys.   Never: waits for one direction while the other is full.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+use anyhow::{Context as _, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use byway_dial::{Broken, Pipe, Read, Stream, Target};
+
+use super::frame::{Frame, Opcode, Sender};
+use super::journeys::{Journey, compared};
+use super::message::read_to_fin;
+use super::pattern::{MIB, Pattern, Sum};
+use super::scene::{Scene, Way};
+use super::visitor::Visitor;
+use super::websocket::{accept_key, next_frame};
+
+/// What comes back.
+const ECHO_BYTES: u64 = 8 * MIB;
+
+/// Every echo.
+pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
+    let mut all = Vec::new();
+    for way in [Way::Socks5, Way::Socks5Password, Way::Socks4a, Way::Connect] {
+        all.push(Journey::new(format!("{way}: echo, FIN behind FIN"), through(scene, way)));
+    }
+    let (tcp, unix) = (Target::Addr(scene.at.echo), Target::Unix(scene.at.echo_unix.clone()));
+    all.push(Journey::new("TCP forward: echo on a Unix socket", forwarded(scene, tcp)));
+    all.push(Journey::new("Unix forward: echo on TCP", forwarded(scene, unix)));
+    for way in [Way::Edge, Way::Absolute, Way::Socks5, Way::Connect] {
+        all.push(Journey::new(format!("{way}: WebSocket"), websocket(scene, way)));
+    }
+    all
+}
+
+async fn through(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let stream = scene.through(way, scene.origin.echo).await?;
+    echo(scene, stream).await
+}
+
+async fn forwarded(scene: &Scene, at: Target) -> anyhow::Result<String> {
+    let stream = scene.straight(&at).await?;
+    echo(scene, stream).await
+}
+
+/// Sends the pattern and FIN, and reads what comes back up to the FIN behind it.
+async fn echo(scene: &Scene, stream: Stream) -> anyhow::Result<String> {
+    let mut round = Round { stream, pattern: Pattern::new(ECHO_BYTES), finished: false, back: Sum::new() };
+    let mut space = vec![0; SPACE_BYTES];
+    poll_fn(|cx| round.poll(cx, &mut space)).await.context("the connection broke")?;
+    ensure!(round.finished, "FIN came back before {ECHO_BYTES} bytes had been sent");
+    let expected = scene.origin.common.pattern_sum(ECHO_BYTES).await?;
+    Ok(format!("{}, then FIN", compared(round.back, ECHO_BYTES, &expected)?))
+}
+
+/// Bytes read at a time.
+const SPACE_BYTES: usize = 64 * 1024;
+
+/// Bytes on their way to an echo and back.
+struct Round {
+    stream: Stream,
+    pattern: Pattern,
+    finished: bool,
+    back: Sum,
+}
+
+impl Round {
+    /// Moves what can be moved either way. Ready at the other side's FIN.
+    fn poll(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<Result<(), Broken>> {
+        loop {
+            let sent = self.poll_send(cx)?;
+            match self.stream.poll_read(cx, space)? {
+                Poll::Ready(Read::Data(n)) => self.back.add(space.get(..n).unwrap_or_default()),
+                Poll::Ready(Read::Fin) => return Poll::Ready(Ok(())),
+                Poll::Pending if sent.is_pending() => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Sends one piece, or the FIN behind the last; pending when there is nothing more to send, too.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.finished {
+            return Poll::Pending;
+        }
+        if self.pattern.front().is_empty() {
+            self.finished = true;
+            return self.stream.poll_finish(cx);
+        }
+        let sent = self.stream.poll_write(cx, &[IoSlice::new(self.pattern.front())])?;
+        sent.map(|n| {
+            self.pattern.pass(n);
+            Ok(())
+        })
+    }
+}
+
+/// A handshake, a text, a long binary message in fragments, a ping, a close.
+async fn websocket(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, way).await?;
+    let key = BASE64_STANDARD.encode(fastrand::u128(..).to_be_bytes());
+    let fields = format!(
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+    );
+    visitor.ask("GET", "/ws", &fields).await?;
+    let answer = visitor.answer("GET").await?;
+    ensure!(answer.status == 101, "status {} instead of 101", answer.status);
+    let accept = answer.field("Sec-WebSocket-Accept").unwrap_or_default();
+    ensure!(accept == accept_key(key.as_bytes()), "the accept key is wrong: {accept}");
+
+    let long = Pattern::new(MIB / 16).front().to_vec();
+    let (first, second) = long.split_at(long.len() / 2);
+    let fragments = [
+        Frame { fin: false, ..Frame::whole(Opcode::Binary, first) },
+        Frame::whole(Opcode::Ping, "between"),
+        Frame::whole(Opcode::Continuation, second),
+    ];
+    say(&mut visitor, &[Frame::whole(Opcode::Text, "grüß dich")]).await?;
+    hear(&mut visitor, Frame::whole(Opcode::Text, "grüß dich")).await?;
+    say(&mut visitor, &fragments).await?;
+    hear(&mut visitor, Frame::whole(Opcode::Pong, "between")).await?;
+    hear(&mut visitor, Frame::whole(Opcode::Binary, long.as_slice())).await?;
+    let goodbye = Frame::whole(Opcode::Close, 1000_u16.to_be_bytes());
+    say(&mut visitor, std::slice::from_ref(&goodbye)).await?;
+    hear(&mut visitor, goodbye).await?;
+    visitor.finish().await?;
+    read_to_fin(&mut visitor.conn, 0).await?;
+    Ok(format!("101, text, ping, {} bytes in fragments, close 1000, then FIN", long.len()))
+}
+
+async fn say(visitor: &mut Visitor, frames: &[Frame]) -> anyhow::Result<()> {
+    frames.iter().for_each(|frame| frame.encode(Sender::Visitor, visitor.conn.queue()));
+    Ok(visitor.conn.flush().await?)
+}
+
+async fn hear(visitor: &mut Visitor, expected: Frame) -> anyhow::Result<()> {
+    let frame = next_frame(&mut visitor.conn, Sender::Origin).await?.context("FIN came instead of a frame")??;
+    let (opcode, bytes) = (frame.opcode, frame.payload.len());
+    ensure!(frame == expected, "{opcode:?} of {bytes} bytes came back instead of {:?}", expected.opcode);
+    Ok(())
+}

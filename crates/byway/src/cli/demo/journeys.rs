@@ -1,0 +1,160 @@
+//! Journeys: every journey of the check, and those that move requests and bodies.
+//!
+//! In:    a scene.   Out: journeys, each with its name, that end with what they saw or with what was wrong.
+//! Never: begins to walk before it is polled.
+
+use anyhow::{bail, ensure};
+use byway_dial::Target;
+use futures_util::future::BoxFuture;
+
+use super::message::read_to_fin;
+use super::pattern::{MIB, Sum};
+use super::scene::{Scene, Way};
+use super::visitor::Visitor;
+use super::{echoes, paused, refusals};
+
+/// One journey.
+pub(super) struct Journey<'a> {
+    pub(super) name: String,
+    /// Walks it.
+    pub(super) steps: Steps<'a>,
+}
+
+/// What a journey does; ends with what it saw.
+pub(super) type Steps<'a> = BoxFuture<'a, anyhow::Result<String>>;
+
+impl<'a> Journey<'a> {
+    pub(super) fn new(name: impl ToString, steps: impl Future<Output = anyhow::Result<String>> + Send + 'a) -> Self {
+        Self { name: name.to_string(), steps: Box::pin(steps) }
+    }
+}
+
+/// What is moved each way.
+const BULK_BYTES: u64 = 64 * MIB;
+
+/// What is asked for before a FIN.
+const HALF_CLOSED_BYTES: u64 = 8 * MIB;
+
+/// All of them, in the order in which they are told.
+pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
+    let mut all = Vec::new();
+    for way in Way::ALL {
+        all.extend([
+            Journey::new(format!("{way}: two small requests"), small(scene, way)),
+            Journey::new(format!("{way}: 64 MiB down"), down(scene, way)),
+            Journey::new(format!("{way}: 64 MiB up"), up(scene, way)),
+            Journey::new(format!("{way}: FIN behind the request"), half_closed(scene, way)),
+        ]);
+    }
+    all.push(Journey::new("edge: upstream on a Unix socket", over_unix(scene)));
+    all.push(Journey::new("edge: a refusing upstream is skipped", skip(scene)));
+    all.extend(echoes::all(scene));
+    all.extend(refusals::all(scene));
+    all.extend(paused::all(scene));
+    all
+}
+
+/// Two requests on one connection: keep-alive holds, and the head says who was on the way.
+async fn small(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, way).await?;
+    visitor.fetch("/").await?;
+    let (answer, head) = visitor.fetch("/headers").await?;
+    visitor.leave();
+    let (seen, told) = (head.contains("Via: 1.1 byway"), answer.field("Via").is_some());
+    ensure!(seen == way.speaks_http() && told == way.speaks_http(), "the origin saw this head:\n{head}");
+    ensure!((way == Way::Edge) == head.contains("X-Forwarded-For: 127.0.0.1"), "the origin saw this head:\n{head}");
+    Ok(format!("200 twice, {}", if seen { "with Via" } else { "bytes untouched" }))
+}
+
+async fn down(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, way).await?;
+    visitor.ask("GET", &format!("/bytes/{BULK_BYTES}"), "").await?;
+    let saw = receive(scene, &mut visitor, BULK_BYTES).await?;
+    visitor.leave();
+    Ok(saw)
+}
+
+async fn up(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, way).await?;
+    visitor.ask("PUT", "/sink", &format!("Content-Length: {BULK_BYTES}\r\n")).await?;
+    visitor.send_pattern(BULK_BYTES).await?;
+    let answer = visitor.answer("PUT").await?;
+    let text = visitor.text(&answer).await?;
+    visitor.leave();
+    let sum = scene.origin.common.pattern_sum(BULK_BYTES).await?;
+    let expected = format!("{BULK_BYTES} bytes, sha256 {sum}\n");
+    ensure!(answer.status == 200 && text == expected, "status {}: {}", answer.status, text.trim());
+    Ok(format!("200, {BULK_BYTES} bytes, sha256 {}", prefix(&sum)))
+}
+
+/// The request is complete and so is what the visitor has to say: the whole answer comes all the same, then FIN.
+async fn half_closed(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, way).await?;
+    visitor.ask("GET", &format!("/bytes/{HALF_CLOSED_BYTES}"), "").await?;
+    visitor.finish().await?;
+    let saw = receive(scene, &mut visitor, HALF_CLOSED_BYTES).await?;
+    let behind = read_to_fin(&mut visitor.conn, 0).await?;
+    ensure!(behind == 0, "{behind} bytes came behind the answer");
+    Ok(format!("{saw}, then FIN"))
+}
+
+/// Reads an answer of that many bytes of the pattern.
+pub(super) async fn receive(scene: &Scene, visitor: &mut Visitor, bytes: u64) -> anyhow::Result<String> {
+    let answer = visitor.answer("GET").await?;
+    if answer.status != 200 {
+        bail!("status {}: {}", answer.status, visitor.text(&answer).await?.trim());
+    }
+    let sum = visitor.sum(&answer).await?;
+    let expected = scene.origin.common.pattern_sum(bytes).await?;
+    Ok(format!("200, {}", compared(sum, bytes, &expected)?))
+}
+
+/// `N bytes, sha256 ABCD…` if that is what was expected.
+pub(super) fn compared(sum: Sum, bytes: u64, expected: &str) -> anyhow::Result<String> {
+    let (came, hex) = (sum.bytes(), sum.hex());
+    ensure!(came == bytes, "{came} bytes came instead of {bytes}");
+    ensure!(hex == expected, "the bytes came changed: sha256 {hex} instead of {expected}");
+    Ok(format!("{came} bytes, sha256 {}", prefix(&hex)))
+}
+
+fn prefix(hex: &str) -> &str {
+    hex.get(..12).unwrap_or(hex)
+}
+
+async fn over_unix(scene: &Scene) -> anyhow::Result<String> {
+    let stream = scene.straight(&Target::Addr(scene.at.edge)).await?;
+    let mut visitor = Visitor::on(stream, scene.at.edge);
+    let (answer, _) = visitor.fetch("/unix/headers").await?;
+    visitor.leave();
+    let socket = answer.field("X-Origin").unwrap_or_default();
+    ensure!(socket == "unix", "the origin answered on its {socket} socket");
+    Ok("200 from the Unix socket".into())
+}
+
+/// As many requests as there are turns, twice: each would have met the upstream that refuses.
+async fn skip(scene: &Scene) -> anyhow::Result<String> {
+    let mut visitor = Visitor::enter(scene, Way::Edge).await?;
+    for _ in 0..4 {
+        visitor.fetch("/skip/headers").await?;
+    }
+    visitor.leave();
+    Ok("200 four times, one of two upstreams refuses".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_missing_or_changed_do_not_hold() {
+        let of = |bytes: &[u8]| {
+            let mut sum = Sum::new();
+            sum.add(bytes);
+            sum
+        };
+        let expected = of(b"abc").hex();
+        assert_eq!(compared(of(b"abc"), 3, &expected).unwrap(), "3 bytes, sha256 ba7816bf8f01");
+        assert!(compared(of(b"ab"), 3, &expected).unwrap_err().to_string().starts_with("2 bytes came instead of 3"));
+        assert!(compared(of(b"abd"), 3, &expected).unwrap_err().to_string().starts_with("the bytes came changed"));
+    }
+}

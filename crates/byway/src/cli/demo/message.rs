@@ -1,0 +1,48 @@
+//! Message: what both ends of the demo read of an HTTP message.
+//!
+//! In:    a connection, and how the message is framed.   Out: its body, piece by piece.   Never: holds a body.
+
+use anyhow::bail;
+use byway_dial::Read;
+use byway_h1::{BodyDecoder, Framed, Limits, Step};
+
+use crate::exchange::conn::Conn;
+
+/// Gives every piece of the body to `each` and leaves the connection at the message's end.
+pub(super) async fn read_body(conn: &mut Conn, framed: Framed, mut each: impl FnMut(&[u8])) -> anyhow::Result<()> {
+    let mut decoder = BodyDecoder::new(framed, &Limits::default());
+    loop {
+        match decoder.step(conn.unread())? {
+            Step::Data(n) => {
+                each(conn.unread().get(..n).unwrap_or_default());
+                decoder.taken(n);
+                conn.consume(n);
+            }
+            Step::Skip(n) => conn.consume(n),
+            Step::End(n) => {
+                conn.consume(n);
+                return Ok(());
+            }
+            Step::More => match conn.fill().await? {
+                Read::Data(_) => {}
+                Read::Fin => return Ok(decoder.eof()?),
+            },
+        }
+    }
+}
+
+/// Reads on until the other side says FIN, for at most `most` bytes.
+pub(super) async fn read_to_fin(conn: &mut Conn, most: usize) -> anyhow::Result<usize> {
+    let mut read = 0;
+    loop {
+        let held = conn.unread().len();
+        read += held;
+        conn.consume(held);
+        if read > most {
+            bail!("more than {most} bytes came where the end of the connection was expected");
+        }
+        if conn.fill().await? == Read::Fin {
+            return Ok(read);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Paused: journeys of a reader that pauses: the origin is done with it long before it has read a byte.
+//!
+//! In:    a scene.   Out: journeys.   Never: reads before the origin's connection has ended.
+
+use anyhow::Context;
+
+use super::journeys::{Journey, receive};
+use super::pattern::MIB;
+use super::scene::{Scene, Way};
+use super::visitor::Visitor;
+
+/// What is asked for: far more than sockets and rings hold together.
+const PAUSED_BYTES: u64 = 200 * MIB;
+
+/// Every way that parks bytes for a slow reader.
+pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
+    let paused = |way| Journey::new(format!("{way}: a reader that pauses"), paused(scene, way));
+    [Way::Socks5, Way::Absolute].map(paused).into()
+}
+
+async fn paused(scene: &Scene, way: Way) -> anyhow::Result<String> {
+    let mark = format!("paused-{:08x}", fastrand::u32(..));
+    let ended = scene.origin.common.endings.expect(&mark);
+    let mut visitor = Visitor::enter(scene, way).await?;
+    visitor.ask("GET", &format!("/bytes/{PAUSED_BYTES}?close&mark={mark}"), "").await?;
+    // FIN, so that the origin sees both sides end without a byte being read here.
+    visitor.finish().await?;
+    ended.await.context("the origin's connection broke before its answer had left")?;
+    let parked_mib = scene.counters.spilled_bytes() / MIB;
+    let saw = receive(scene, &mut visitor, PAUSED_BYTES).await?;
+    visitor.leave();
+    Ok(format!("origin done with {parked_mib} MiB of all readers on disk, then {saw}"))
+}

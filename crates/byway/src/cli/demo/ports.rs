@@ -1,0 +1,77 @@
+//! Ports: where the demo listens: on ports that are easy to remember, or on any that are free.
+//!
+//! In:    nothing.   Out: five different ports of 127.0.0.1.   Never: a port that is known to be in use.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+/// One port a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ports {
+    /// The edge.
+    pub(super) edge: u16,
+    /// The egress without a password.
+    pub(super) open: u16,
+    /// The egress with one.
+    pub(super) guarded: u16,
+    /// The forward to the origin's HTTP.
+    pub(super) http: u16,
+    /// The forward to the echo.
+    pub(super) echo: u16,
+}
+
+/// Which ports are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// 8080, 1080, 1081, 8081 and 7070; any other for those in use.
+    Friendly,
+    /// Any.
+    Any,
+}
+
+impl Ports {
+    const FRIENDLY: [u16; 5] = [8080, 1080, 1081, 8081, 7070];
+
+    /// Chooses. Another program may still take one before it is bound.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub(super) fn choose(wanted: Wanted) -> io::Result<Self> {
+        let wanted = match wanted {
+            Wanted::Friendly => Self::FRIENDLY,
+            Wanted::Any => [0; 5],
+        };
+        // All are held until the last is found, so that they differ.
+        let mut held = Vec::with_capacity(wanted.len());
+        for port in wanted {
+            held.push(probe(port).or_else(|_in_use| probe(0))?);
+        }
+        let mut found = [0; 5];
+        for (port, probe) in found.iter_mut().zip(&held) {
+            *port = probe.local_addr()?.port();
+        }
+        let [edge, open, guarded, http, echo] = found;
+        Ok(Self { edge, open, guarded, http, echo })
+    }
+}
+
+fn probe(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn five_different_ports_are_found_even_if_the_friendly_ones_are_in_use() {
+        // Held as far as they are not in use anyway.
+        let _held: Vec<_> = Ports::FRIENDLY.into_iter().map(probe).collect();
+        let Ports { edge, open, guarded, http, echo } = Ports::choose(Wanted::Friendly).unwrap();
+        let found = HashSet::from([edge, open, guarded, http, echo]);
+        assert_eq!(found.len(), 5);
+        assert!(found.iter().all(|port| *port != 0 && !Ports::FRIENDLY.contains(port)));
+    }
+}

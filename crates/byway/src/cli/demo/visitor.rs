@@ -1,0 +1,149 @@
+//! Visitor: whoever asks over HTTP/1.1, in as few lines as will do.
+//!
+//! In:    a stream that some way opened.
+//! Out:   requests; answers with their head in hand and their body summed up as it comes.
+//! Never: follows, retries or repairs anything: what is not as it should be is an error.
+
+use anyhow::{Context, bail, ensure};
+use byway_dial::{Read, Stream};
+use byway_h1::{Framed, Limits, Parsed, ResponseHead};
+
+use super::message::read_body;
+use super::pattern::{Pattern, Sum};
+use super::scene::{Scene, Way};
+use crate::exchange::conn::Conn;
+
+/// One connection.
+pub(super) struct Visitor {
+    pub(super) conn: Conn,
+    /// What stands before the path: nothing, or the origin's URL for absolute form.
+    prefix: String,
+    host: String,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    framed: Framed,
+    fields: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The first field of that name.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Visitor {
+    /// Enters by `way`.
+    pub(super) async fn enter(scene: &Scene, way: Way) -> anyhow::Result<Self> {
+        let stream = scene.enter(way).await?;
+        let (prefix, host) = match way {
+            Way::Edge => (String::new(), scene.at.edge.to_string()),
+            Way::Absolute => (format!("http://{}", scene.origin.http), scene.origin.http.to_string()),
+            _ => (String::new(), scene.origin.http.to_string()),
+        };
+        Ok(Self { conn: Conn::new(stream), prefix, host })
+    }
+
+    /// Asks on a stream that is open already; `host` goes into the Host field.
+    pub(super) fn on(stream: Stream, host: impl ToString) -> Self {
+        Self { conn: Conn::new(stream), prefix: String::new(), host: host.to_string() }
+    }
+
+    /// Sends the head of a request; `fields` are whole lines, each with its CRLF.
+    pub(super) async fn ask(&mut self, method: &str, path: &str, fields: &str) -> anyhow::Result<()> {
+        let head = format!("{method} {}{path} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.prefix, self.host);
+        self.conn.queue().extend_from_slice(head.as_bytes());
+        Ok(self.conn.flush().await?)
+    }
+
+    /// Sends that much of the pattern.
+    pub(super) async fn send_pattern(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let mut pattern = Pattern::new(bytes);
+        while !pattern.front().is_empty() {
+            let block = pattern.front();
+            let n = block.len();
+            self.conn.stream().write_all(block).await?;
+            pattern.pass(n);
+        }
+        Ok(())
+    }
+
+    /// Says FIN.
+    pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(self.conn.finish().await?)
+    }
+
+    /// Reads the head of the answer to a request of that method; interim ones are passed over.
+    pub(super) async fn answer(&mut self, method: &str) -> anyhow::Result<Answer> {
+        loop {
+            let answer = self.any_answer(method).await?;
+            if answer.status == 101 || answer.status >= 200 {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn any_answer(&mut self, method: &str) -> anyhow::Result<Answer> {
+        let mut index = ResponseHead::default();
+        let n = loop {
+            if let Parsed::Complete(n) = index.parse(self.conn.unread(), &Limits::default())? {
+                break n;
+            }
+            if self.conn.fill().await? == Read::Fin {
+                bail!("the connection ended before the answer");
+            }
+        };
+        let response = index.view(self.conn.unread());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let answer = Answer {
+            status: response.status(),
+            framed: response.framing(method.as_bytes())?,
+            fields: response.fields().map(|field| (text(field.name), text(field.value))).collect(),
+        };
+        self.conn.consume(n);
+        Ok(answer)
+    }
+
+    /// Reads the body to its end and sums it up.
+    pub(super) async fn sum(&mut self, answer: &Answer) -> anyhow::Result<Sum> {
+        let mut sum = Sum::new();
+        read_body(&mut self.conn, answer.framed, |data| sum.add(data)).await.with_context(|| {
+            let declared = answer.field("Content-Length").unwrap_or("an unknown number of");
+            format!("the body ended early; {declared} bytes were announced")
+        })?;
+        Ok(sum)
+    }
+
+    /// Reads a short body.
+    pub(super) async fn text(&mut self, answer: &Answer) -> anyhow::Result<String> {
+        let mut text = Vec::new();
+        read_body(&mut self.conn, answer.framed, |data| {
+            let room = SHORT_BYTES.saturating_sub(text.len());
+            text.extend(data.iter().take(room));
+        })
+        .await?;
+        Ok(String::from_utf8(text)?)
+    }
+
+    /// Asks for `path` and expects 200 with a short body.
+    pub(super) async fn fetch(&mut self, path: &str) -> anyhow::Result<(Answer, String)> {
+        self.ask("GET", path, "").await?;
+        let answer = self.answer("GET").await?;
+        let text = self.text(&answer).await?;
+        ensure!(answer.status == 200, "GET {path}: status {}: {}", answer.status, text.trim());
+        Ok((answer, text))
+    }
+
+    /// Leaves in order.
+    pub(super) fn leave(self) {
+        self.conn.close_quietly();
+    }
+}
+
+/// No text of the origin or of a fault is longer.
+const SHORT_BYTES: usize = 64 * 1024;
