@@ -4,27 +4,28 @@
 //! Out:   after the first, a drain under the Plan's deadline; after the second, the end at once.
 //! Never: leaves a connection without either its end or its deadline.
 
-use std::future::Future;
-
 use crate::node::Node;
 
-/// Resolves with the signal's name when the program is told to stop.
-pub async fn wait_for_stop_signal() -> &'static str {
+/// Watches for SIGTERM and SIGINT from the call on, and resolves with the name of the first that comes. Call it inside a
+/// runtime, and before saying "ready": a signal that nobody watches for kills the process.
+pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals cannot be watched; stop this program by killing it");
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let watched = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        async move {
+            let Ok((mut terminate, mut interrupt)) = watched else {
+                tracing::error!("signals cannot be watched; stop this program by killing it");
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
         }
     }
     #[cfg(not(unix))]
-    {
+    async {
         let _ = tokio::signal::ctrl_c().await;
         "Ctrl-C"
     }
@@ -45,13 +46,17 @@ pub async fn drain(node: &Node, why: &str) {
     }
 }
 
-/// Calls `reload` at every SIGHUP, for as long as it is polled.
-pub async fn on_reload_signal<F: Future<Output = ()>>(mut reload: impl FnMut() -> F) {
+/// Watches for SIGHUP from the call on, and calls `reload` at each for as long as the future is polled.
+pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
     #[cfg(unix)]
-    if let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
-        while hangup.recv().await.is_some() {
-            reload().await;
+    let watched = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    async move {
+        #[cfg(unix)]
+        if let Ok(mut hangup) = watched {
+            while hangup.recv().await.is_some() {
+                reload();
+            }
         }
+        std::future::pending().await
     }
-    std::future::pending().await
 }

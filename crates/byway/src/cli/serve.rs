@@ -29,10 +29,11 @@ pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -
     let runtime = node.runtime().clone();
     runtime.block_on(async {
         let stop = drain::wait_for_stop_signal();
+        let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
         say_ready(&node, common.log);
         let why = tokio::select! {
             why = stop => why,
-            () = drain::on_reload_signal(|| async { reload(&node, reload_from.as_ref(), common) }) => "end of signals",
+            () = reloads => "end of signals",
         };
         drain::drain(&node, why).await;
     });
