@@ -129,6 +129,12 @@ impl Asked<'_> {
         (self.request.framing() == Framed::None && !h2c).then_some(protocol)
     }
 
+    /// A server may only switch to what was asked for (RFC 9110 section 7.8).
+    fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
+        let asked = self.upgrade().unwrap_or_default();
+        asked.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
+    }
+
     fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.host == HostMode::Upstream,
@@ -360,7 +366,8 @@ impl<'a> Attempt<'a> {
         downstream: &mut Conn,
     ) -> Result<After, Failure> {
         let response = self.response.view(lease.unread());
-        let Some((_, protocol)) = self.asked.upgrade().zip(response.field("Upgrade")) else {
+        let switched = response.field("Upgrade").filter(|protocol| self.asked.asks_to_upgrade_to(protocol));
+        let Some(protocol) = switched else {
             let detail = "the upstream answered 101 to a request that asked for no such upgrade";
             return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
         };
