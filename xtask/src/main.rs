@@ -1,2 +1,38 @@
-//! xtask
-fn main() {}
+//! The project's own commands: `cargo xtask test | bench | docs | fuzz`.
+//!
+//! In:    a verb.   Out: its steps, one after the other, and a line that counts them.   Never: does what a person could not type.
+
+mod docs;
+mod fuzz;
+mod step;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask VERB
+  test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
+  bench [ARGS]       side-by-side measurements (the `lab` package); bench --help says more
+  docs               builds the API documents and checks every link between the written ones
+  fuzz [TARGET] [S]  runs a fuzz target, or each, for S seconds (60); needs a nightly toolchain";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["test"] => test::run(),
+        ["bench", rest @ ..] => {
+            step::cargo(&[&["run", "--release", "--locked", "--package", "lab", "--"], rest].concat())
+        }
+        ["docs"] => docs::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        _ => Err(anyhow::anyhow!(USAGE)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Replays the committed corpora on a stable toolchain: what a fuzzer once found stays found.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
+    let mut replayed = 0;
+    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        body(&fs::read(entry.unwrap().path()).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn the_corpus_of_request_heads_holds() {
+    replay("h1_request_head", byway_fuzz_bodies::h1::request_head);
+}
+
+#[test]
+fn the_corpus_of_response_heads_holds() {
+    replay("h1_response_head", byway_fuzz_bodies::h1::response_head);
+}
+
+#[test]
+fn the_corpus_of_chunked_bodies_holds() {
+    replay("h1_chunked", byway_fuzz_bodies::h1::chunked);
+}
+
+#[test]
+fn the_corpus_of_socks_messages_holds() {
+    replay("socks", byway_fuzz_bodies::socks::socks);
+}
+
+#[test]
+fn the_corpus_of_configs_holds() {
+    replay("config", byway_fuzz_bodies::config::config);
+}

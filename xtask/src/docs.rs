@@ -1,0 +1,54 @@
+//! Docs: the API documents build without a warning, and every link between the written documents leads somewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::step;
+
+/// Builds the API documents and checks the links.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut doc = step::cargo_command();
+    doc.args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    step::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    let mut broken = Vec::new();
+    for page in pages(&step::root())? {
+        let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+        let folder = page.parent().unwrap_or_else(|| Path::new("."));
+        broken.extend(
+            links(&text)
+                .filter(|link| !leads_somewhere(folder, link))
+                .map(|link| format!("{}: {link}", page.display())),
+        );
+    }
+    ensure!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+    Ok(())
+}
+
+/// The Markdown files of the root, `docs`, `lab` and `examples`.
+fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "lab", "lab/results", "examples", "examples/from-the-sources"] {
+        let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    Ok(pages)
+}
+
+/// The targets of `[text](target)`, outside of code blocks.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split("](").skip(1)).filter_map(|rest| rest.split(')').next())
+}
+
+fn leads_somewhere(folder: &Path, link: &str) -> bool {
+    let elsewhere = link.contains("://") || link.starts_with('#') || link.starts_with("mailto:");
+    let path = link.split('#').next().unwrap_or_default();
+    elsewhere || folder.join(path).exists()
+}
