@@ -9,9 +9,10 @@ use crate::config::{self, Effective};
 
 /// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
-    match config::load(&args.config, &common.state()) {
+    let path = args.path();
+    match config::load(&path, &common.state()) {
         Ok(plan) => {
-            eprintln!("{} is valid", args.config.display());
+            eprintln!("{} is valid", path.display());
             // A reader that closes early (head) has seen what it wanted.
             let _ = write!(std::io::stdout(), "{}", Effective(&plan));
             ExitCode::SUCCESS

@@ -50,7 +50,7 @@ pub struct Dial {
     /// `connect_timeout`: for the whole target, all its addresses together. Default `"10s"`.
     pub connect_timeout: Option<Text>,
     /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC 8305), `"10ms"` to
-    /// `"10s"`. Default `"250ms"`.
+    /// `"2s"`. Default `"250ms"`.
     pub attempt_delay: Option<Text>,
 }
 

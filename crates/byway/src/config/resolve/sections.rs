@@ -25,7 +25,7 @@ impl Resolver<'_> {
     pub(super) fn dial(&mut self, written: &Dial) -> DialPlan {
         let families = [("any", Family::Any), ("4", Family::V4), ("6", Family::V6)];
         let family = self.one_of("dial.family", &written.family, &families, Family::Any);
-        let delay_range = Duration::from_millis(10)..=10 * SECOND;
+        let delay_range = Duration::from_millis(10)..=2 * SECOND;
         DialPlan {
             family,
             local_address: self.local_address(written, family),
