@@ -16,7 +16,7 @@ pub mod program;
 pub mod visitor;
 pub mod wire;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use fetch::{Fetched, curl};
 pub use gate::Gate;
@@ -28,3 +28,13 @@ pub use wire::{Ending, Wire};
 
 /// How long anything that must happen may take before the test says that it did not. No test passes by waiting it out.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks at a condition that gives no signal (a refused connect, a number in /proc) until it holds.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "within {PATIENCE:?} it never held that {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}

@@ -68,6 +68,15 @@ impl Origin {
         })
     }
 
+    /// Answers a request for `/N` with the Nth of `responses`, and closes the connection.
+    pub fn by_number(responses: &'static [&'static str]) -> Self {
+        Self::scripted(move |visitor| {
+            let Some(request) = visitor.request() else { return };
+            let number: usize = request.target().trim_start_matches('/').parse().expect("the target is a number");
+            visitor.send(responses[number]);
+        })
+    }
+
     /// Answers every request with 200 and `name`.
     pub fn named(name: &str) -> Self {
         Self::answering(ok(name))
@@ -176,6 +185,12 @@ impl Served {
         self.to_end();
     }
 
+    /// Reads to the end and remembers what came as one more request: a head that says how it ended, and the bytes.
+    pub fn remember_to_end(&mut self) {
+        let (body, ending) = self.to_end();
+        self.remember(Message { head: format!("{ending:?}"), body, ..Message::default() });
+    }
+
     /// Resets the connection; the script should return behind it.
     pub fn reset_now(&mut self) {
         let wire = std::mem::replace(&mut self.wire, Wire::unconnected());
@@ -240,7 +255,9 @@ fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(listener: &TcpListener, se
 fn serve_useful(visitor: &mut Served, request: &Message) {
     let target = request.target();
     let length = target.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or_default();
-    if target.starts_with("/bytes/") {
+    if request.line().starts_with("HEAD ") {
+        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+    } else if target.starts_with("/bytes/") {
         visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
         send_pattern(visitor, length, false);
     } else if target.starts_with("/chunked/") {

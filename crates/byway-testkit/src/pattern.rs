@@ -5,6 +5,7 @@
 //! Never: holds more than one block.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -21,14 +22,9 @@ pub struct Pattern {
 impl Pattern {
     /// A pattern of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let words = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        });
-        Self { block: words.take(MIB as usize / 8).flatten().collect(), number: 0, left: bytes }
+        // The first eight bytes are a stamp, so that there are always at least as many.
+        let len = bytes.clamp(8, MIB) as usize;
+        Self { block: BLOCK[..len].to_vec(), number: 0, left: bytes }
     }
 
     /// The next block, stamped with its number; `None` at the end.
@@ -58,6 +54,18 @@ impl Pattern {
         sum.hex()
     }
 }
+
+/// What every block looks like behind its stamp; made once, as a debug build takes its time for it.
+static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(MIB as usize / 8).flatten().collect()
+});
 
 /// A SHA-256 of bytes as they come, and how many they were.
 pub struct Sum {

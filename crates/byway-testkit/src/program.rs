@@ -227,7 +227,8 @@ impl Drop for Program {
 /// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses.
 #[track_caller]
 fn addresses(ready: &str) -> Vec<(String, String)> {
-    let line = ready.split_once("ready: ").expect("a readiness line").1.trim_end_matches(['"', '}']);
+    // In JSON the line ends with the message's quote.
+    let line = ready.split_once("ready: ").and_then(|(_, line)| line.split('"').next()).unwrap_or_default();
     let listening: Vec<_> = line
         .split(", ")
         .filter_map(|one| one.split_once(" on ").map(|(label, address)| (label.to_owned(), address.to_owned())))

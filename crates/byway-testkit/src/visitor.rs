@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 
 use crate::message::Message;
-use crate::wire::{Ending, Wire};
+use crate::wire::Wire;
 
 /// See the head of the file.
 pub struct Visitor(Wire);
@@ -37,12 +37,9 @@ impl Visitor {
         self.response_to("GET")
     }
 
-    /// The end of the connection, with nothing before it.
-    #[track_caller]
-    pub fn ended(&mut self) -> Ending {
-        let (rest, ending) = self.to_end();
-        assert!(rest.is_empty(), "before the end came {:?}", rest.escape_ascii().to_string());
-        ending
+    /// Resets the connection.
+    pub fn reset(self) {
+        self.0.reset();
     }
 }
 

@@ -142,6 +142,14 @@ impl Wire {
         }
     }
 
+    /// The end of the connection, with nothing before it.
+    #[track_caller]
+    pub fn ended(&mut self) -> Ending {
+        let (rest, ending) = self.to_end();
+        assert!(rest.is_empty(), "before the end came {:?}", rest.escape_ascii().to_string());
+        ending
+    }
+
     /// Whether nothing has come so far, and the other side has not ended. Looks, and does not wait.
     pub fn is_silent(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
@@ -159,12 +167,6 @@ impl Wire {
     #[track_caller]
     pub fn fill(&mut self) -> bool {
         !self.unread.is_empty() || self.more()
-    }
-
-    /// Makes the receive buffer of the kernel small, so that a reader who pauses is felt soon.
-    pub fn receive_little(&mut self) -> &mut Self {
-        SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
-        self
     }
 
     /// The address of this end.

@@ -4,6 +4,7 @@
 //! Out:   a lease on a connection that was silent while it was idle.
 //! Never: dials without the pool's permit, and never lends one user's egress connection to another.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use byway_agent::{Acquired, Lease};
@@ -62,7 +63,7 @@ pub async fn lease(shared: &Shared, route: &RoutePlan, allowed: &Allowed, fresh:
     let mut last = Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream");
     for upstream in balance::in_turn(route) {
         let origin = Origin::Upstream(Arc::clone(&upstream.id));
-        match lease_from(shared, &origin, fresh, open_upstream(shared, upstream, allowed)).await {
+        match lease_from(shared, &origin, fresh, || Box::pin(open_upstream(shared, upstream, allowed))).await {
             Ok(lease) => return Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) }),
             Err(fault) if is_worth_another_upstream(&fault) => {
                 tracing::debug!(upstream = %upstream.id, "skipped: {fault}");
@@ -84,8 +85,7 @@ pub async fn lease_egress(
     allowed: &Allowed,
     fresh: Freshness,
 ) -> Result<Borrowed, Fault> {
-    let open = async { super::open(shared, allowed).await };
-    let lease = lease_from(shared, origin, fresh, open).await?;
+    let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
     let authority = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) => target.to_string().into(),
         Outbound::Pooled(_) => "".into(),
@@ -93,11 +93,14 @@ pub async fn lease_egress(
     Ok(Borrowed { lease, authority })
 }
 
-async fn lease_from(
+/// A dial under way. It is boxed: most requests need none, and none shall carry the room for one.
+type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Dialled, Fault>> + Send + 'a>>;
+
+async fn lease_from<'a>(
     shared: &Shared,
     origin: &Origin,
     fresh: Freshness,
-    open: impl Future<Output = Result<Dialled, Fault>>,
+    open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<Lease<Origin, Conn>, Fault> {
     let acquired = match fresh {
         Freshness::Any => shared.pool.acquire(origin).await?,
@@ -105,7 +108,7 @@ async fn lease_from(
     };
     match acquired {
         Acquired::Lease(lease) => Ok(lease),
-        Acquired::Open(permit) => Ok(permit.install(Conn::new(open.await?.stream))),
+        Acquired::Open(permit) => Ok(permit.install(Conn::new(open().await?.stream))),
     }
 }
 

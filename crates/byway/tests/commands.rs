@@ -1,0 +1,289 @@
+//! Commands: what a person types, what they read, and what a script can rely on: exit codes, stdout, stderr.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::{SocketAddr, TcpListener};
+
+use byway_testkit::{Finished, Launch, Origin, Program, Visitor};
+use rustix::process::Signal;
+
+const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
+
+const SMALL: &str = "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"127.0.0.1:9\"\n";
+
+/// Runs a command to its end.
+#[track_caller]
+fn run(args: &[&str]) -> Finished {
+    Launch::new(BYWAY, args).run()
+}
+
+/// Runs `verb -c FILE` with a config of this text.
+#[track_caller]
+fn run_with(verb: &str, config: &str, more: &[&str]) -> Finished {
+    let args = [&[verb, "-c", "byway.toml"], more].concat();
+    let launch = Launch::new(BYWAY, &args);
+    std::fs::write(launch.config(), config).unwrap();
+    launch.run()
+}
+
+/// Refused as a person's mistake: exit code 2, nothing on stdout, no panic; says each of these.
+#[track_caller]
+fn refused(finished: &Finished, says: &[&str]) {
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert_eq!(finished.stdout, "");
+    for text in says {
+        assert!(finished.stderr.contains(text), "{text:?} is not in:\n{}", finished.stderr);
+    }
+    assert!(!finished.stderr.contains("panicked") && !finished.stderr.contains("ready: "), "{}", finished.stderr);
+}
+
+#[test]
+fn a_misspelt_key_is_shown_with_line_column_caret_and_the_right_one() {
+    let config = "workers = 1\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\n  too = \"127.0.0.1:9\"\n";
+    for verb in ["check", "run"] {
+        refused(&run_with(verb, config, &[]), &["byway.toml:5:3", "too = ", "^^^", "did you mean `to`?", "1 error"]);
+    }
+}
+
+#[test]
+fn several_errors_are_told_at_once() {
+    let config = "workers = 0\n[limits]\nhead_bytes = \"64M\"\nmax_body = \"big\"\n[[edge]]\nlisten = \"127.0.0.1\"\n\
+                  [[edge.route]]\npath = '('\nto = \"127.0.0.1:99999\"\n";
+    let said = [
+        "byway.toml:1:",
+        "byway.toml:3:",
+        "byway.toml:4:",
+        "byway.toml:6:",
+        "byway.toml:8:",
+        "byway.toml:9:",
+        "6 errors",
+    ];
+    refused(&run_with("check", config, &[]), &said);
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_config_says_so() {
+    for verb in ["check", "run", "explain"] {
+        let mut args = vec![verb, "-c", "nowhere.toml"];
+        args.extend((verb == "explain").then_some("http://a/"));
+        refused(&run(&args), &["nowhere.toml", "No such file"]);
+    }
+    refused(&run(&["check", "-c", "."]), &["cannot read"]);
+    refused(&run_with("check", "this is = = no TOML", &[]), &["byway.toml:1:"]);
+    refused(&run_with("check", "", &[]), &["byway.toml"]);
+    refused(&run_with("check", "a = \"\u{0}\"", &[]), &["byway.toml:1:"]);
+}
+
+#[test]
+fn flags_that_are_wrong_are_told_by_their_names() {
+    for (args, says) in [
+        (&["edge", "--from", "8080", "--to", "127.0.0.1:1"][..], &["--from", "port alone"][..]),
+        (&["edge", "--from", "127.0.0.1:0", "--to", "3000"], &["--to", "127.0.0.1:3000"]),
+        (&["edge", "--from", "127.0.0.1:0"], &["--to"]),
+        (&["edge", "--form", "127.0.0.1:0"], &["--form", "--from"]),
+        (&["proxy", "--listen", "127.0.0.1:0", "--user", "alice"], &["--user", "password"]),
+        (&["proxy", "--listen", "127.0.0.1:0", "--allow", "10.0.0.0/99"], &["--allow", "10.0.0.0/99"]),
+        (&["proxy", "--listen", "127.0.0.1:0", "--stream-limit", "25Mb/s"], &["--stream-limit", "Mbit/s", "MB/s"]),
+        (&["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:1", "--log-level", "loud=="], &["--log-level"]),
+        (&["prxy"], &["prxy", "proxy"]),
+        (&[], &["Usage"]),
+    ] {
+        refused(&run(args), says);
+    }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let finished = run(&["proxy", "--listen", "127.0.0.1:0", "--user", "alice:hunter2", "--allow", "nonsense/x"]);
+    refused(&finished, &["nonsense/x"]);
+    assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
+    let config = "[[proxy]]\nlisten = \"127.0.0.1:0\"\nusers = [{ name = \"alice\", password = \"hunter2\" }]\n";
+    let finished = run_with("check", config, &[]);
+    assert!(finished.code == Some(0) && finished.stdout.contains("***"), "{finished:?}");
+    assert!(!format!("{finished:?}").contains("hunter2"), "{finished:?}");
+}
+
+#[test]
+fn an_address_in_use_is_found_before_anything_is_served() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s").display().to_string();
+    let two = format!("[[edge]]\nlisten = [\"unix:{socket}\", \"{address}\"]\n[[edge.route]]\nto = \"127.0.0.1:9\"\n");
+    for finished in [
+        run(&["edge", "--from", &address, "--to", "127.0.0.1:9"]),
+        run(&["proxy", "--listen", &address]),
+        run_with("run", &two, &[]),
+    ] {
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{}", finished.stderr);
+        assert!(finished.stderr.contains(&address) && finished.stderr.contains("in use"), "{}", finished.stderr);
+        assert!(finished.stderr.contains("stop") && !finished.stderr.contains("ready: "), "{}", finished.stderr);
+    }
+    assert!(!std::path::Path::new(&socket).exists(), "no half-started server leaves its socket behind");
+}
+
+#[test]
+fn two_programs_cannot_share_a_port_by_accident() {
+    let origin = Origin::named("x");
+    let to = origin.address().to_string();
+    let first = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]);
+    let second = run(&["edge", "--from", &first.address().to_string(), "--to", &to]);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert_eq!(Visitor::connect(first.address()).get("/").text(), "x");
+}
+
+#[test]
+fn an_address_of_another_machine_and_a_folder_that_is_not_there_have_their_remedies() {
+    for (from, says) in [("192.0.2.1:0", "does not have that address"), ("unix:/nowhere/at/all.sock", "does not exist")]
+    {
+        let finished = run(&["edge", "--from", from, "--to", "127.0.0.1:9"]);
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn check_prints_the_effective_plan_which_is_itself_a_valid_config() {
+    let finished = run_with("check", SMALL, &[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    for text in ["[[edge]]", "listen = [\"127.0.0.1:0\"]", "http://127.0.0.1:9", "keep_alive = \"", "max_per_origin = "]
+    {
+        assert!(finished.stdout.contains(text), "{text:?} is not in:\n{}", finished.stdout);
+    }
+    let again = run_with("check", &finished.stdout, &[]);
+    let without_state =
+        |text: &str| text.lines().filter(|line| !line.contains("/state")).collect::<Vec<_>>().join("\n");
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(without_state(&again.stdout), without_state(&finished.stdout));
+}
+
+const TWO_ROLES: &str = "[[edge]]\nname = \"front\"\nlisten = \"127.0.0.1:0\"\n\
+    [[edge.route]]\nname = \"api\"\nhosts = [\"app.example\"]\npath = '^/api/'\nto = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]\n\
+    [[proxy]]\nname = \"out\"\nlisten = \"127.0.0.1:0\"\nusers = [{ name = \"alice\", password = \"a\" }]\n\
+    [[proxy.rule]]\naction = \"deny\"\nsuffix = \"blocked.example\"\n\
+    [[proxy.rule]]\naction = \"allow\"\ncidr = \"10.0.0.0/8\"\nuser = \"alice\"\n";
+
+#[test]
+fn explain_says_route_rule_and_answer_for_allow_deny_route_and_no_route() {
+    for (args, says) in [
+        (
+            &["http://app.example/api/x"][..],
+            &["allowed by route api", "http://127.0.0.1:9001", "http://127.0.0.1:9002"][..],
+        ),
+        (&["http://app.example/other"], &["no route matches", "HTTP 404"]),
+        (&["http://app.example/api/../admin"], &["HTTP 400"]),
+        (&["http://www.blocked.example/"], &["rule 1", "HTTP 403", "SOCKS5 reply 02"]),
+        (&["http://10.1.2.3/", "--user", "alice"], &["allowed by rule 2", "10.1.2.3:80"]),
+        (&["http://10.1.2.3/"], &["private address", "HTTP 403", "destination_ip_prohibited"]),
+        (&["169.254.169.254:80", "--user", "alice"], &["metadata", "SOCKS5 reply 02"]),
+    ] {
+        let finished = run_with("explain", TWO_ROLES, args);
+        assert_eq!(finished.code, Some(0), "{args:?}: {}", finished.stderr);
+        for text in says {
+            assert!(finished.stdout.contains(text), "{args:?}: {text:?} is not in:\n{}", finished.stdout);
+        }
+        assert!(finished.stdout.contains("edge") && finished.stdout.contains("proxy"), "one paragraph a listener");
+    }
+}
+
+#[test]
+fn explain_without_a_config_answers_for_a_plain_proxy_and_refuses_what_it_cannot_read() {
+    let finished = run(&["explain", "https://10.0.0.5/"]);
+    assert!(finished.code == Some(0) && finished.stdout.contains("HTTP 403"), "{finished:?}");
+    for question in ["not a url", "http://", "example.com"] {
+        refused(&run(&["explain", question]), &["error: "]);
+    }
+}
+
+#[test]
+fn explain_says_what_live_traffic_meets() {
+    let program = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0"]);
+    for target in ["127.0.0.1:80", "10.0.0.1:443", "169.254.169.254:80", "[::1]:80", "localhost:80"] {
+        let mut visitor = Visitor::connect(program.address());
+        visitor.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+        let live = visitor.response_to("CONNECT");
+        let explained = run(&["explain", target]).stdout;
+        assert!(explained.contains(&format!("HTTP {}", live.status())), "{target}: {live:?}\n{explained}");
+        let status = live.field("Proxy-Status").unwrap();
+        let error = status.split("error=").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        assert!(explained.contains(error), "{target}: {status}\n{explained}");
+    }
+}
+
+#[test]
+fn every_serving_command_says_that_it_is_ready_in_one_line_and_stops_cleanly() {
+    let edge = &["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:9"][..];
+    let proxy = &["proxy", "--listen", "127.0.0.1:0"][..];
+    for signal in [Signal::TERM, Signal::INT] {
+        for launch in [Launch::new(BYWAY, edge), Launch::new(BYWAY, proxy), Launch::configured(BYWAY, TWO_ROLES)] {
+            let program = launch.start();
+            for address in program.addresses() {
+                drop(Visitor::connect(address));
+            }
+            program.signal(signal);
+            let finished = program.wait();
+            assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), ""), "{}", finished.stderr);
+            assert_eq!(finished.stderr.matches("ready: ").count(), 1, "{}", finished.stderr);
+        }
+    }
+}
+
+#[test]
+fn run_names_its_listeners_when_it_is_ready() {
+    let program = Program::configured(BYWAY, TWO_ROLES);
+    let (front, out) = (program.address_of("front"), program.address_of("out"));
+    assert_eq!(Visitor::connect(front).get("/").status(), 404);
+    assert_eq!(Visitor::connect(out).get("/").status(), 407);
+}
+
+#[test]
+fn logs_are_json_on_stderr_if_asked_for_and_stdout_stays_empty() {
+    let args = ["edge", "--log", "json", "--from", "127.0.0.1:0", "--to", "127.0.0.1:9"];
+    let program = Program::start(BYWAY, &args);
+    let mut visitor = Visitor::connect(program.address());
+    visitor.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let finished = program.stop();
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(0), ""));
+    assert!(finished.stderr.lines().count() >= 2, "{}", finished.stderr);
+    for line in finished.stderr.lines() {
+        let complete = line.starts_with("{\"timestamp\":\"") && line.ends_with('}') && line.contains("\"level\":\"");
+        assert!(complete, "no JSON object: {line}");
+    }
+}
+
+#[test]
+fn the_state_goes_where_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("elsewhere").display().to_string();
+    let program = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0", "--state", &state]);
+    assert!(folder.path().join("elsewhere").is_dir(), "{}", program.stderr());
+    assert!(!program.folder().join("state").exists());
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_said_before_anything_is_served() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let state = file.path().display().to_string();
+    let finished = run(&["proxy", "--listen", "127.0.0.1:0", "--state", &state]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&state) && !finished.stderr.contains("ready: "), "{}", finished.stderr);
+}
+
+#[test]
+fn help_and_version_are_data() {
+    for (args, says) in [(&["--help"][..], "Usage"), (&["--version"], "byway "), (&["edge", "--help"], "--from")] {
+        let finished = run(args);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(finished.stdout.contains(says), "{args:?}: {}", finished.stdout);
+    }
+}
+
+#[test]
+fn a_listener_on_every_address_is_reachable_by_ipv4_and_ipv6() {
+    let origin = Origin::named("both");
+    let program = Program::start(BYWAY, &["edge", "--from", ":0", "--to", &origin.address().to_string()]);
+    let port = program.address().port();
+    assert_eq!(Visitor::connect(SocketAddr::from(([127, 0, 0, 1], port))).get("/").text(), "both");
+    if TcpListener::bind("[::1]:0").is_ok() {
+        assert_eq!(Visitor::connect(format!("[::1]:{port}").parse().unwrap()).get("/").text(), "both");
+    }
+}

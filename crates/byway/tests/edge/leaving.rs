@@ -1,0 +1,182 @@
+//! Leaving: drain, and what a reload leaves alone.
+
+use std::net::TcpStream;
+
+use byway_testkit::{Ending, Gate, Origin, Program, Visitor, eventually};
+use rustix::process::Signal;
+
+use super::{BYWAY, config, edge, edge_with, to};
+
+/// Answers when the gate opens.
+fn answering_late(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::scripted(move |visitor| {
+        while visitor.request().is_some() {
+            gate.wait();
+            visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer");
+        }
+    })
+}
+
+#[test]
+fn a_drain_finishes_what_is_under_way_refuses_what_is_new_and_ends_clean() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let gate = Gate::new();
+        let origin = answering_late(&gate);
+        let program = edge(&origin);
+        let address = program.address();
+        let mut idle = Visitor::connect(address);
+        let mut busy = Visitor::connect(address);
+        busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        origin.wait_for_requests(1);
+        program.signal(signal);
+        assert_eq!(idle.ended(), Ending::Fin, "nothing is owed to an idle connection");
+        eventually("new connections are refused", || TcpStream::connect(address).is_err());
+        gate.open();
+        let answer = busy.response();
+        assert_eq!(answer.text(), "answer");
+        assert_eq!(busy.ended(), Ending::Fin);
+        drop(busy);
+        let finished = program.wait();
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        assert!(finished.stderr.contains("drain"), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let origin = answering_late(&Gate::new());
+    let program = edge(&origin);
+    let mut busy = Visitor::connect(program.address());
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    program.signal(Signal::TERM);
+    program.wait_for_log("draining");
+    program.signal(Signal::TERM);
+    assert_eq!(busy.ended(), Ending::Reset, "what is cut is not presented as complete");
+    assert!(program.wait().code.is_some());
+}
+
+#[test]
+fn a_drain_that_passes_its_deadline_cuts_what_is_left() {
+    let origin = answering_late(&Gate::new());
+    let program = edge_with("[drain]\ndeadline = \"200ms\"", &origin);
+    let mut busy = Visitor::connect(program.address());
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    let finished = program.stop();
+    assert_eq!(busy.ended(), Ending::Reset);
+    assert!(finished.stderr.contains("deadline"), "{}", finished.stderr);
+}
+
+/// Two routes of their own, one of which holds a tunnel.
+struct Reloadable {
+    kept: Origin,
+    going: Origin,
+    program: Program,
+}
+
+impl Reloadable {
+    fn start() -> Self {
+        let kept = Origin::scripted(|visitor| {
+            while let Some(request) = visitor.request() {
+                if request.field("Upgrade").is_some() {
+                    visitor.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+                    while visitor.fill() {
+                        let bytes = visitor.taken();
+                        visitor.send(bytes);
+                    }
+                    return;
+                }
+                visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept");
+            }
+        });
+        let going = Origin::named("going");
+        let program = Program::configured(BYWAY, &Self::config(&[&kept_route(&kept), &going_route(&going)]));
+        Self { kept, going, program }
+    }
+
+    fn config(routes: &[&str]) -> String {
+        config("[pool]\nidle_timeout = \"10m\"", routes)
+    }
+}
+
+fn kept_route(origin: &Origin) -> String {
+    format!("path = '^/kept'\n{}", to(origin))
+}
+
+fn going_route(origin: &Origin) -> String {
+    format!("path = '^/going'\n{}", to(origin))
+}
+
+#[test]
+fn a_reload_leaves_connections_of_untouched_routes_alone_and_closes_those_to_upstreams_that_went() {
+    let node = Reloadable::start();
+    let address = node.program.address();
+    let mut tunnel = Visitor::connect(address);
+    tunnel.send("GET /kept HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(tunnel.head().unwrap().status(), 101);
+    let mut visitor = Visitor::connect(address);
+    assert_eq!(visitor.get("/kept").text(), "kept");
+    assert_eq!(visitor.get("/going").text(), "going");
+    let before = node.kept.connections();
+
+    let added = Origin::named("added");
+    let config = Reloadable::config(&[&kept_route(&node.kept), &format!("path = '^/added'\n{}", to(&added))]);
+    let said = node.program.reload(&config);
+    assert!(said.contains("reloaded"), "{said}");
+
+    node.going.wait_for_ended(1);
+    tunnel.send("still here").expect("still here");
+    assert_eq!(visitor.get("/kept").text(), "kept", "the same client connection");
+    assert_eq!(visitor.get("/added").text(), "added");
+    assert_eq!(visitor.get("/going").status(), 404);
+    assert_eq!(node.kept.connections(), before, "and the same upstream connection");
+    let log = node.program.wait_for_log("/added");
+    assert!(log.contains("added") || node.program.stderr().contains("removed"), "{}", node.program.stderr());
+}
+
+#[test]
+fn a_request_under_way_on_a_route_that_goes_gets_its_answer() {
+    let gate = Gate::new();
+    let origin = answering_late(&gate);
+    let other = Origin::named("other");
+    let program = Program::configured(BYWAY, &config("", &[&to(&origin)]));
+    let mut visitor = Visitor::connect(program.address());
+    visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    program.reload(&config("", &[&to(&other)]));
+    gate.open();
+    assert_eq!(visitor.response().text(), "answer");
+    assert_eq!(visitor.get("/").text(), "other");
+    origin.wait_for_ended(1);
+}
+
+#[test]
+fn a_reload_of_a_config_that_is_wrong_changes_nothing_and_says_where() {
+    let node = Reloadable::start();
+    let mut visitor = Visitor::connect(node.program.address());
+    assert_eq!(visitor.get("/going").text(), "going");
+    let wrong = Reloadable::config(&["pth = '^/x'\nto = \"127.0.0.1:1\""]);
+    let said = node.program.reload(&wrong);
+    assert!(said.contains("refused"), "{said}");
+    node.program.wait_for_log("did you mean `path`?");
+    assert_eq!(visitor.get("/going").text(), "going");
+    assert_eq!(node.going.connections(), 1);
+}
+
+#[test]
+fn a_listener_that_goes_with_a_reload_stops_accepting_and_one_that_comes_starts() {
+    let origin = Origin::named("x");
+    let edge = |socket: &str| format!("[[edge]]\nlisten = \"unix:{socket}\"\n[[edge.route]]\n{}\n", to(&origin));
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name).display().to_string());
+    let stays = config("", &[&to(&origin)]);
+    let program = Program::configured(BYWAY, &format!("{stays}{}", edge(&old)));
+    let status = |socket: &str| byway_testkit::curl(&["--unix-socket", socket, "http://a/"]).status;
+    assert_eq!((status(&old), status(&new)), (200, 0));
+    program.reload(&format!("{stays}{}", edge(&new)));
+    eventually("the old listener is gone", || status(&old) == 0);
+    assert_eq!(status(&new), 200);
+    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200);
+}

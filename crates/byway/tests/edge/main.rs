@@ -1,0 +1,43 @@
+//! Edge: the reverse proxy from end to end: the built program between real sockets and programs of others.
+//!
+//! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed and end · `interim`
+//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins · `upgrade` tunnels ·
+//! `leaving` drain and reload · `programs` curl, nginx, Node, Python.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bodies;
+mod heads;
+mod interim;
+mod leaving;
+mod pool;
+mod programs;
+mod refusals;
+mod routing;
+mod upgrade;
+
+use byway_testkit::{Origin, Program};
+
+const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
+
+/// `byway edge` on a free port in front of one origin.
+#[track_caller]
+fn edge(origin: &Origin) -> Program {
+    Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &origin.address().to_string()])
+}
+
+/// `byway run` with one edge in front of one origin, and `settings` at the top of its config.
+#[track_caller]
+fn edge_with(settings: &str, origin: &Origin) -> Program {
+    Program::configured(BYWAY, &config(settings, &[&to(origin)]))
+}
+
+/// A config with one edge; each of `routes` is the inside of an `[[edge.route]]`.
+fn config(settings: &str, routes: &[&str]) -> String {
+    let routes: String = routes.iter().map(|route| format!("[[edge.route]]\n{route}\n")).collect();
+    format!("{settings}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}")
+}
+
+/// The line that leads a route to an origin.
+fn to(origin: &Origin) -> String {
+    format!("to = \"{}\"", origin.address())
+}

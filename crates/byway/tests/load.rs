@@ -1,0 +1,179 @@
+//! Load: crowds of connections on one process, and what happens when descriptors run out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use byway_testkit::{Launch, Origin, Program, Visitor, eventually};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
+
+const CROWD: usize = 2000;
+
+/// The tests hold both ends of every connection.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let enough = 2 * CROWD as u64 + 500;
+    assert!(
+        maximum.is_none_or(|most| most >= enough),
+        "this test needs {enough} descriptors (ulimit -Hn), not {maximum:?}"
+    );
+}
+
+/// One at a time is enough: each of these tests fills the machine.
+static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+#[test]
+fn two_thousand_tunnels_through_the_egress_are_open_at_once_and_all_of_them_work() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::echo();
+    let program = Program::start(BYWAY, &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"]);
+    let empty = program.rss_kib();
+    let mut visitors: Vec<_> = (0..CROWD).map(|n| tunnel(n, program.address(), origin.address())).collect();
+    origin.wait_for_connections(CROWD);
+    let idle = program.rss_kib();
+    for round in 0..2 {
+        for (n, visitor) in visitors.iter_mut().enumerate() {
+            visitor.send(format!("round {round} of {n:05}"));
+        }
+        for (n, visitor) in visitors.iter_mut().enumerate() {
+            visitor.expect(format!("round {round} of {n:05}"));
+        }
+    }
+    report("tunnels through the egress", &program, empty, idle);
+    drop(visitors);
+    origin.wait_for_ended(CROWD);
+    assert_eq!(program.stop().code, Some(0));
+}
+
+/// A tunnel by SOCKS5 or by CONNECT, in turn.
+fn tunnel(number: usize, egress: SocketAddr, to: SocketAddr) -> Visitor {
+    let mut visitor = Visitor::connect(egress);
+    if number.is_multiple_of(2) {
+        let [high, low] = to.port().to_be_bytes();
+        visitor
+            .send([5, 1, 0])
+            .expect([5, 0])
+            .send([5, 1, 0, 1, 127, 0, 0, 1, high, low])
+            .expect([5, 0, 0, 1])
+            .exactly(6);
+    } else {
+        visitor.send(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+        assert_eq!(visitor.head().expect("an answer").status(), 200);
+    }
+    visitor
+}
+
+#[test]
+fn two_thousand_clients_are_kept_alive_on_the_edge_and_share_few_connections_to_its_origin() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::useful();
+    let to = origin.address().to_string();
+    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]);
+    let empty = program.rss_kib();
+    let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(program.address())).collect();
+    for round in 0..3 {
+        // A hundred at a time, so that nobody is told to come back.
+        for some in visitors.chunks_mut(100) {
+            for visitor in some.iter_mut() {
+                visitor.send("GET /bytes/2000 HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+            for visitor in some {
+                let answer = visitor.response();
+                assert_eq!((answer.status(), answer.body.len()), (200, 2000), "round {round}");
+            }
+        }
+    }
+    let idle = program.rss_kib();
+    report("clients kept alive on the edge", &program, empty, idle);
+    assert!(origin.connections() <= 128 * 3, "{} connections to the origin", origin.connections());
+    drop(visitors);
+    assert_eq!(program.stop().code, Some(0));
+}
+
+fn report(what: &str, program: &Program, empty: u64, idle: u64) {
+    let (now, crowd) = (program.rss_kib(), CROWD as u64);
+    eprintln!(
+        "{CROWD} {what}: {empty} KiB resident before, {idle} KiB idle ({} KiB each), {now} KiB at the end",
+        (idle - empty) / crowd
+    );
+    // A debug build; the numbers that count are measured in the lab.
+    assert!(now < 64 * crowd, "{now} KiB for {CROWD} {what}");
+}
+
+#[test]
+fn a_crowd_that_asks_all_at_once_is_answered_or_told_to_come_back() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::useful();
+    let to = origin.address().to_string();
+    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]);
+    let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(program.address())).collect();
+    for visitor in &mut visitors {
+        visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let mut answered = 0;
+    for visitor in &mut visitors {
+        match visitor.response().status() {
+            200 => answered += 1,
+            status => assert_eq!(status, 503),
+        }
+    }
+    eprintln!("{answered} of {CROWD} were answered, the others told to come back");
+    assert!(answered >= 1024, "the queue alone has room for more than {answered}");
+    assert_eq!(visitors[0].get("/").status(), 200);
+}
+
+#[test]
+fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
+    let _alone = ALONE.lock();
+    let origin = Origin::useful();
+    let to = origin.address().to_string();
+    for args in [
+        &["edge", "--from", "127.0.0.1:0", "--to", &to][..],
+        &["proxy", "--listen", "127.0.0.1:0", "--allow", "127.0.0.0/8"],
+    ] {
+        let program = Launch::new(BYWAY, args).with_descriptors(64).start();
+        let absolute = format!("GET http://{to}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let request =
+            if args[0] == "edge" { "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" } else { &absolute };
+        // The kernel completes these connections; the program cannot accept all of them.
+        let crowd: Vec<_> = (0..100).map(|_| Visitor::connect(program.address())).collect();
+        program.wait_for_log("cannot accept");
+
+        let (begun, before) = (Instant::now(), program.cpu_time());
+        eventually("a second has passed", || begun.elapsed() > Duration::from_secs(1));
+        let (passed, used) = (begun.elapsed(), program.cpu_time() - before);
+        assert!(used < passed / 2, "{args:?}: {used:?} of processor time in {passed:?} without descriptors");
+
+        drop(crowd);
+        for _ in 0..20 {
+            let mut visitor = Visitor::connect(program.address());
+            visitor.send(request);
+            assert_eq!(visitor.response().status(), 200, "{args:?}: service resumes");
+        }
+        let complaints = program.stderr().matches("cannot accept").count();
+        assert!(complaints < 20, "{complaints} lines about one shortage");
+        assert_eq!(program.stop().code, Some(0));
+    }
+}
+
+#[test]
+fn a_request_that_gets_no_descriptor_for_its_origin_is_told_to_come_back() {
+    let _alone = ALONE.lock();
+    let origin = Origin::useful();
+    let to = origin.address().to_string();
+    let program = Launch::new(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]).with_descriptors(64).start();
+    let mut first = Visitor::connect(program.address());
+    let crowd: Vec<_> = (0..100).map(|_| Visitor::connect(program.address())).collect();
+    program.wait_for_log("cannot accept");
+    let answer = first.get("/");
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    assert!(answer.field("Retry-After").is_some(), "{answer:?}");
+    drop(crowd);
+    eventually("the same client is served", || first.get("/").status() == 200);
+}
