@@ -1,2 +1,69 @@
-//! lab
-fn main() {}
+//! The lab: Byway beside the programs that it wants to replace, on one machine, in one run.
+//!
+//! In:    which questions to ask, how long and how often.
+//! Out:   Markdown on stdout and in `lab/results/`: figures, ratios within the run, who wins each question.
+//! Never: compares figures of different runs, leaves a process or a folder behind, or talks to anything but 127.0.0.1.
+
+mod build;
+mod byway;
+mod case;
+mod load;
+mod machine;
+mod options;
+mod origin;
+mod peers;
+mod process;
+mod report;
+mod setting;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use options::{Options, Verb};
+use report::Report;
+use setting::Setting;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ran = runtime.context("the lab's own runtime").and_then(|runtime| runtime.block_on(until_signal(&options)));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A signal drops the run, and with it every process and folder that it has made.
+async fn until_signal(options: &Options) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ran = run(options) => ran,
+        _ = terminate.recv() => bail!("ended by SIGTERM"),
+        ended = tokio::signal::ctrl_c() => ended.map_err(Into::into).and_then(|()| bail!("ended by SIGINT")),
+    }
+}
+
+async fn run(options: &Options) -> Result<()> {
+    if options.install {
+        peers::install::missing()?;
+    }
+    let mut report = Report::begin();
+    if options.verb == Some(Verb::BuildTime) {
+        report.add(build::measure().await?);
+        return report.finish(options);
+    }
+    let setting = Setting::prepare(options).await?;
+    report.describe(&setting);
+    for case in options.cases() {
+        for section in case.run(&setting).await? {
+            report.add(section);
+        }
+    }
+    report.finish(options)
+}

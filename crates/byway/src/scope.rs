@@ -45,6 +45,8 @@ impl Scope {
     /// Runs `task` until it ends or the scope is cut. A panic ends this task only; it is logged under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let (cut, counters) = (self.cut.clone(), Arc::clone(&self.counters));
+        // Boxed, because each wrapper below would else hold its own copy of the room for the whole task.
+        let task = Box::pin(task);
         let guarded = async move {
             let Some(ended) = cut.run_until_cancelled(AssertUnwindSafe(task).catch_unwind()).await else { return };
             if let Err(panic) = ended {

@@ -1,0 +1,30 @@
+//! Build: how long a cold release build of byway takes, and what comes out of it.
+//!
+//! In:    the workspace, with its dependencies downloaded.
+//! Out:   wall time, CPU time and the size of the program.
+//! Never: uses or spoils the folder that the developer builds in.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::process::children_cpu_time;
+use crate::report::Section;
+use crate::setting;
+
+/// Builds into an empty folder, which goes afterwards.
+pub(crate) async fn measure() -> Result<Section> {
+    let target = TempDir::with_prefix("byway-lab-build-").context("making an empty target folder")?;
+    let (begun, before) = (Instant::now(), children_cpu_time()?);
+    let byway = setting::build(target.path())?;
+    let (wall, cpu) = (begun.elapsed(), children_cpu_time()? - before);
+    let bytes = byway.metadata().context("looking at the built program")?.len();
+    let mut section = Section::new("Release build", "How long does a cold release build take, and how large is byway?");
+    section.head(["what", "value"]);
+    section.row(["wall time".into(), format!("{:.0} s", wall.as_secs_f64())]);
+    section.row(["CPU time of compiler and linker".into(), format!("{:.0} s", cpu.total().as_secs_f64())]);
+    section.row(["size of the program, with line tables".into(), format!("{:.1} MiB", bytes as f64 / 1_048_576.0)]);
+    section.note("`cargo build --release -p byway` into an empty folder; the sources of dependencies were at hand.");
+    Ok(section)
+}

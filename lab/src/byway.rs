@@ -1,0 +1,120 @@
+//! Byway: the subject itself, as `byway run` with one worker, or as any of its verbs.
+//!
+//! In:    the setting.
+//! Out:   a running byway and the addresses of its listeners, as its ready line tells them.
+//! Never: uses an option that a user could not use.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::peers::free_address;
+use crate::process::Process;
+use crate::setting::Setting;
+
+/// One byway that is an edge, an egress and a TCP forward at once, all leading to the origin.
+pub(crate) struct Byway {
+    /// The program.
+    pub(crate) process: Process,
+    /// The edge.
+    pub(crate) edge: SocketAddr,
+    /// The egress.
+    pub(crate) proxy: SocketAddr,
+    /// The TCP forward.
+    pub(crate) tcp: SocketAddr,
+}
+
+impl Byway {
+    /// Starts it from a config file, and waits for its ready line.
+    pub(crate) async fn start(setting: &Setting) -> Result<Self> {
+        let file = setting.dir().join("byway.toml");
+        let listen = [free_address()?, free_address()?, free_address()?];
+        fs::write(&file, config(listen, setting.origin())).context("writing byway.toml")?;
+        let file = file.display().to_string();
+        let (process, ready) = start_verb(setting, "byway", &["run", "-c", &file]).await?;
+        let address = |role| listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"));
+        let (edge, proxy, tcp) = (address("edge")?, address("proxy")?, address("tcp")?);
+        Ok(Self { process, edge, proxy, tcp })
+    }
+}
+
+/// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names its log file.
+pub(crate) async fn start_verb(setting: &Setting, log: &str, arguments: &[&str]) -> Result<(Process, String)> {
+    let mut command = Command::new(&setting.byway);
+    command.args(arguments).arg("--state").arg(setting.dir().join("state"));
+    let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    let ready = process.until(async |process| ready_line(&process.log())).await;
+    ready.with_context(|| format!("byway {}", arguments.join(" "))).map(|ready| (process, ready))
+}
+
+fn ready_line(log: &str) -> Option<String> {
+    // A line without its end may still be growing.
+    let whole = log.rsplit_once('\n')?.0;
+    whole.lines().find(|line| line.starts_with("ready")).map(str::to_owned)
+}
+
+/// The address of the first listener of a role: `ready: edge on 127.0.0.1:1, proxy NAME on 127.0.0.1:2`.
+fn listener(ready: &str, role: &str) -> Option<SocketAddr> {
+    let listeners = ready.strip_prefix("ready:")?;
+    let of_role = listeners.split(", ").map(str::trim).find(|text| text.split(' ').next() == Some(role))?;
+    of_role.rsplit(' ').next()?.parse().ok()
+}
+
+/// Each listener has a port of its own: byway tells listeners apart by the address that is written in the config.
+fn config([edge, proxy, tcp]: [SocketAddr; 3], origin: SocketAddr) -> String {
+    format!(
+        r#"workers = 1
+
+[drain]
+deadline = "0s"
+
+[limits]
+connections = 20000
+connections_per_peer = 20000
+requests_per_connection = 1000000000
+keep_alive = "10m"
+
+[pool]
+max_total = 1024
+max_per_origin = 512
+idle_timeout = "60s"
+
+[[edge]]
+listen = "{edge}"
+[[edge.route]]
+to = "{origin}"
+
+[[proxy]]
+listen = "{proxy}"
+[[proxy.rule]]
+action = "allow"
+cidr = ["127.0.0.0/8"]
+
+[[tcp]]
+listen = "{tcp}"
+to = "{origin}"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_found_in_the_ready_line_with_and_without_names() {
+        let ready = "ready: edge on 127.0.0.1:1, proxy office on 127.0.0.1:2, tcp on 127.0.0.1:3";
+        assert_eq!(listener(ready, "edge").unwrap().port(), 1);
+        assert_eq!(listener(ready, "proxy").unwrap().port(), 2);
+        assert_eq!(listener(ready, "tcp").unwrap().port(), 3);
+        assert_eq!(listener(ready, "udp"), None);
+    }
+
+    #[test]
+    fn half_a_ready_line_is_not_read() {
+        assert_eq!(ready_line("warning\nready: edge on 127.0.0.1:8"), None);
+        assert_eq!(ready_line("warning\nready: edge on 127.0.0.1:80\n").unwrap(), "ready: edge on 127.0.0.1:80");
+    }
+}

@@ -1,0 +1,94 @@
+//! Rounds: every subject in turn, several times over, so that a disturbance hits all of them alike.
+//!
+//! In:    subjects and what to do with each.
+//! Out:   samples a subject, in the order of the rounds; or why it failed.
+//! Never: begins a round when the budget is used up, and never lets one subject's failure end the run.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::Instant;
+
+use super::cast::Subject;
+use crate::machine;
+use crate::process::{CpuTime, cpu_time};
+use crate::setting::Setting;
+
+/// What one turn has shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Requests or bytes.
+    pub(crate) work: f64,
+    /// How long it took.
+    pub(crate) wall: Duration,
+    /// What the subject spent meanwhile; none for the ceiling.
+    pub(crate) cpu: Option<CpuTime>,
+    /// The share of the subject's core that others took meanwhile, 0 to 1.
+    pub(crate) others: f64,
+}
+
+/// A subject with its samples.
+pub(crate) struct Row {
+    /// Who.
+    pub(crate) subject: Subject,
+    /// One sample a round.
+    pub(crate) samples: Vec<Sample>,
+    /// Why it dropped out, if it did.
+    pub(crate) failure: Option<String>,
+}
+
+/// Gives every subject its turn in every round. Each round begins with another subject.
+pub(crate) async fn interleave(
+    setting: &Setting,
+    subjects: &[Subject],
+    turn: impl AsyncFn(&Subject) -> Result<Sample>,
+) -> Vec<Row> {
+    let row = |subject: &Subject| Row { subject: subject.clone(), samples: Vec::new(), failure: None };
+    let mut rows: Vec<Row> = subjects.iter().map(row).collect();
+    for round in 0..setting.rounds {
+        if round > 0 && !setting.has_time() {
+            break;
+        }
+        rows.rotate_left(1);
+        for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+            match turn(&row.subject).await {
+                Ok(sample) => row.samples.push(sample),
+                Err(error) => row.failure = Some(format!("{error:#}")),
+            }
+        }
+    }
+    let place = |row: &Row| subjects.iter().position(|subject| subject.name == row.subject.name);
+    rows.sort_by_key(place);
+    rows
+}
+
+/// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core costs the one who wakes
+/// it up to some microseconds (an interrupt that leaves the virtual machine), and the subject would pay for what no real
+/// visitor asks of it.
+async fn awake<T>(work: impl Future<Output = T>) -> T {
+    let never_idle = async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        never = never_idle => never,
+    }
+}
+
+/// Watches a subject while `work` is done; `work` says how much it was.
+pub(crate) async fn watch(
+    setting: &Setting,
+    subject: &Subject,
+    work: impl AsyncFnOnce() -> Result<f64>,
+) -> Result<Sample> {
+    let spent = || subject.pid.map(cpu_time).transpose();
+    let busy = || machine::busy(setting.cores.subject);
+    let (begun, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
+    let work = if setting.cores.shared() { work().await } else { awake(work()).await }?;
+    let (wall, spent_after, busy_after) = (begun.elapsed(), spent()?, busy()?);
+    let cpu = spent_before.zip(spent_after).map(|(before, after)| after - before);
+    let of_others = busy_after.saturating_sub(busy_before).saturating_sub(cpu.unwrap_or_default().total());
+    Ok(Sample { work, wall, cpu, others: of_others.as_secs_f64() / wall.as_secs_f64() })
+}

@@ -1,0 +1,187 @@
+//! Origin: the HTTP/1.1 service behind every measured program; as little work a request as it can do.
+//!
+//! In:    `GET /N` (N bytes are answered) and `PUT /` with a Content-Length (its body is swallowed).
+//! Out:   correct keep-alive responses with the few fields that an ordinary origin sends.
+//! Never: reads a request that the lab itself would not send; anything else closes the connection.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use memchr::memmem;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::load::scratch;
+
+/// A running origin, on the same thread as the load generator: neither ever has to wake the other. Dropping it ends it.
+pub(crate) struct Origin {
+    address: SocketAddr,
+    _accepting: JoinSet<()>,
+}
+
+impl Origin {
+    /// Starts it on a free port of 127.0.0.1.
+    pub(crate) fn start() -> Result<Self> {
+        let listener = listen().context("opening the origin's port")?;
+        let address = listener.local_addr()?;
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener));
+        Ok(Self { address, _accepting: accepting })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn listen() -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener) {
+    let answers = Arc::new(HashMap::from([1024, 1 << 20].map(|length| (length, answer(length)))));
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(serving.spawn(serve(stream, Arc::clone(&answers)))),
+                // Out of descriptors: the case that opens too many says so itself; do not spin.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            },
+            Some(_) = serving.join_next() => {}
+        }
+    }
+}
+
+type Answers = Arc<HashMap<u64, Vec<u8>>>;
+
+/// One connection, until it ends.
+async fn serve(mut stream: TcpStream, answers: Answers) {
+    let _ = stream.set_nodelay(true);
+    let mut head = Vec::with_capacity(1024);
+    while let Ok(Some(request)) = next_request(&mut stream, &mut head).await {
+        let served = match request {
+            Request::Get(length) => match answers.get(&length) {
+                Some(answer) => stream.write_all(answer).await,
+                None => send_long(&mut stream, length).await,
+            },
+            Request::Put => stream.write_all(answer_head(0).as_bytes()).await,
+        };
+        if served.is_err() {
+            return;
+        }
+    }
+}
+
+enum Request {
+    Get(u64),
+    /// Its body has been read.
+    Put,
+}
+
+/// Reads one request, body included. `None`: the connection has ended, or this is no request of ours.
+async fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
+    head.clear();
+    loop {
+        // A body may stand in the same read; only its length matters.
+        let n = scratch::read(stream, |bytes| {
+            let found = if head.is_empty() { memmem::find(bytes, b"\r\n\r\n") } else { None };
+            if found.is_none_or(|end| end + 4 < bytes.len()) || !bytes.starts_with(b"GET ") {
+                head.extend_from_slice(bytes);
+                return Seen::Kept(bytes.len());
+            }
+            Seen::Get(get_length(bytes))
+        });
+        match n.await? {
+            Seen::Get(length) => return Ok(length.map(Request::Get)),
+            Seen::Kept(0) => return Ok(None),
+            Seen::Kept(_) => {}
+        }
+        if let Some(end) = memmem::find(head, b"\r\n\r\n") {
+            return finish_request(stream, head, end + 4).await;
+        }
+    }
+}
+
+/// What one read has shown: a whole GET (the usual case, nothing is copied), or bytes that were kept for later.
+enum Seen {
+    Get(Option<u64>),
+    Kept(usize),
+}
+
+async fn finish_request(stream: &mut TcpStream, head: &[u8], end: usize) -> std::io::Result<Option<Request>> {
+    if head.starts_with(b"GET ") {
+        return Ok(get_length(head).map(Request::Get));
+    }
+    let Some(length) = content_length(head.get(..end).unwrap_or_default()) else { return Ok(None) };
+    let mut left = length.saturating_sub((head.len() - end) as u64);
+    while left > 0 {
+        match scratch::read(stream, |bytes| bytes.len() as u64).await? {
+            0 => return Ok(None),
+            n => left = left.saturating_sub(n),
+        }
+    }
+    Ok(Some(Request::Put))
+}
+
+/// The N of `GET /N `.
+fn get_length(head: &[u8]) -> Option<u64> {
+    let target = head.strip_prefix(b"GET /")?;
+    let end = memchr::memchr(b' ', target)?;
+    std::str::from_utf8(target.get(..end)?).ok()?.parse().ok()
+}
+
+/// The value of the Content-Length field in a head.
+pub(crate) fn content_length(head: &[u8]) -> Option<u64> {
+    let value = head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(15)?;
+        name.eq_ignore_ascii_case(b"content-length:").then_some(value)
+    })?;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
+fn answer(length: u64) -> Vec<u8> {
+    let mut answer = answer_head(length).into_bytes();
+    answer.resize(answer.len() + length as usize, b'.');
+    answer
+}
+
+fn answer_head(length: u64) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nServer: lab\r\nDate: Fri, 20 Nov 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n\
+         Content-Length: {length}\r\nCache-Control: max-age=60\r\n\r\n"
+    )
+}
+
+/// Bodies that are not kept as a whole.
+async fn send_long(stream: &mut TcpStream, length: u64) -> std::io::Result<()> {
+    stream.write_all(answer_head(length).as_bytes()).await?;
+    scratch::write(stream, length).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_an_answer_is_the_path_of_its_request() {
+        assert_eq!(get_length(b"GET /1024 HTTP/1.1\r\n\r\n"), Some(1024));
+        assert_eq!(get_length(b"GET /x HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(get_length(b"POST /1 HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn a_content_length_is_found_in_any_case() {
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nA: b\r\ncontent-LENGTH: 17\r\n\r\n"), Some(17));
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nX-Content-Length: 17\r\n\r\n"), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! Microsocks: SOCKS5, a thread a connection; there is nothing to tune.
+//!
+//! In:    the setting.   Out: a running microsocks.   Never: listens on anything but 127.0.0.1.
+
+use anyhow::Result;
+
+use super::{Program, Running, command, free_address, start};
+use crate::setting::Setting;
+
+/// Starts microsocks.
+pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+    let address = free_address()?;
+    let mut command = command(Program::Microsocks)?;
+    command.args(["-i", &address.ip().to_string(), "-p", &address.port().to_string()]);
+    start(setting, "microsocks", command, address).await
+}

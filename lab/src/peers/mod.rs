@@ -1,0 +1,117 @@
+//! Peers: the programs that byway is compared with, each configured as well as its manual allows.
+//!
+//! In:    the setting.
+//! Out:   a running program and its address; or that it is not installed, and which package to install.
+//! Never: touches a running service of the machine: every peer runs in the foreground on a config of the lab's own.
+
+pub(crate) mod haproxy;
+pub(crate) mod install;
+pub(crate) mod microsocks;
+pub(crate) mod nginx;
+pub(crate) mod tinyproxy;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpStream;
+
+use crate::machine::version_line;
+use crate::process::Process;
+use crate::setting::Setting;
+
+/// A program that may be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Web server and reverse proxy.
+    Nginx,
+    /// Reverse proxy and balancer.
+    Haproxy,
+    /// A small SOCKS5 server: a thread a connection.
+    Microsocks,
+    /// A small HTTP forward proxy: a thread a connection.
+    Tinyproxy,
+}
+
+impl Program {
+    /// Every peer.
+    pub(crate) const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Microsocks, Self::Tinyproxy];
+
+    /// The name of the program file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Microsocks => "microsocks",
+            Self::Tinyproxy => "tinyproxy",
+        }
+    }
+
+    /// The Debian package that holds it.
+    pub(crate) const fn package(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx-light",
+            other => other.name(),
+        }
+    }
+
+    /// Where it is installed; the folders for administrators are searched, too.
+    pub(crate) fn path(self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+        std::env::split_paths(&path).chain(system).map(|dir| dir.join(self.name())).find(|file| file.is_file())
+    }
+
+    /// Its version: as it says itself, or as the package manager knows it.
+    pub(crate) fn version(self) -> Option<String> {
+        let path = self.path()?.display().to_string();
+        match self {
+            Self::Nginx | Self::Haproxy | Self::Tinyproxy => version_line(&path, &["-v"]),
+            Self::Microsocks => {
+                let version = version_line("dpkg-query", &["-W", "-f", "${Package} ${Version}\n", self.package()]);
+                Some(version.unwrap_or_else(|| "version unknown".into()))
+            }
+        }
+    }
+}
+
+/// A peer that accepts connections.
+pub(crate) struct Running {
+    /// The program.
+    pub(crate) process: Process,
+    /// Its only listener.
+    pub(crate) address: SocketAddr,
+}
+
+/// Starts a peer and waits until it accepts connections. `log` names its log file.
+async fn start(setting: &Setting, log: &str, command: Command, address: SocketAddr) -> Result<Running> {
+    let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    let accepts = process.until(async |_| TcpStream::connect(address).await.ok()).await;
+    accepts.with_context(|| log.to_owned())?;
+    Ok(Running { process, address })
+}
+
+/// A port that nobody listened on a moment ago. None of the peers can say which port it got for port 0.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+    Ok(listener.local_addr()?)
+}
+
+fn write(path: &Path, text: &str) -> Result<String> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+fn command(program: Program) -> Result<Command> {
+    program.path().map(Command::new).with_context(|| format!("{} is not installed", program.name()))
+}
+
+/// Which fields a reverse proxy adds to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// X-Forwarded-For, the least that is of use.
+    Least,
+    /// The same ones that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via.
+    AsByway,
+}

@@ -1,0 +1,28 @@
+//! Tinyproxy: HTTP CONNECT, a thread a connection, room for all connections of the lab, no log but errors.
+//!
+//! In:    the setting.   Out: a running tinyproxy.   Never: listens on anything but 127.0.0.1.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use super::{Program, Running, command, free_address, start, write};
+use crate::setting::Setting;
+
+/// Starts tinyproxy.
+pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+    let address = free_address()?;
+    let file = write(&setting.dir().join("tinyproxy.conf"), &config(address))?;
+    let mut command = command(Program::Tinyproxy)?;
+    command.args(["-d", "-c", &file]);
+    start(setting, "tinyproxy", command, address).await
+}
+
+/// Without any `ConnectPort` every port may be connected to.
+fn config(address: SocketAddr) -> String {
+    format!(
+        "Port {}\nListen {}\nAllow 127.0.0.1\nTimeout 600\nMaxClients 8192\nLogLevel Critical\nDisableViaHeader Yes\n",
+        address.port(),
+        address.ip()
+    )
+}

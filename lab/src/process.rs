@@ -1,0 +1,174 @@
+//! Process: one measured program, on its core, watched through `/proc`.
+//!
+//! In:    a command, a core and a folder for its log.
+//! Out:   CPU time, memory, its log; an end by its own id.
+//! Never: signals a process that the lab has not started, and never outlives the lab's interest in it.
+
+use std::fs::{self, File};
+use std::ops::Sub;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use crate::machine::{Cores, pin, ticks};
+
+/// A running program. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Time that a program has spent on the processor, all of its threads together, ended ones included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    /// In the program itself.
+    pub(crate) user: Duration,
+    /// In the kernel on its behalf.
+    pub(crate) system: Duration,
+}
+
+impl CpuTime {
+    /// Both together.
+    pub(crate) fn total(&self) -> Duration {
+        self.user + self.system
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { user: self.user.saturating_sub(earlier.user), system: self.system.saturating_sub(earlier.system) }
+    }
+}
+
+/// Memory that a program holds, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// All resident pages, those of the program file and of libraries included (VmRSS).
+    pub(crate) rss_kib: u64,
+    /// Of them the program's own data (RssAnon).
+    pub(crate) anonymous_kib: u64,
+    /// How many threads it runs.
+    pub(crate) threads: u64,
+}
+
+impl Process {
+    /// Starts `command` on the subject's core. Standard error goes to `NAME.log` in `dir`. The calling thread is on the
+    /// load generator's core afterwards.
+    pub(crate) fn spawn(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        // A child inherits the affinity of the thread that starts it, and so do its own threads from the first one on.
+        pin(cores.subject)?;
+        let child = command.spawn();
+        pin(cores.load)?;
+        Ok(Self { child: child.with_context(|| format!("starting {name}"))?, log })
+    }
+
+    /// Its id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// What it has said so far on standard error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Polls `ready` until it gives a value; fails when the program ends or takes longer than ten seconds.
+    pub(crate) async fn until<T>(&mut self, ready: impl AsyncFn(&Self) -> Option<T>) -> Result<T> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(value) = ready(self).await {
+                return Ok(value);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended before it was ready ({status}): {}", last_line(&self.log()));
+            }
+            if Instant::now() > deadline {
+                bail!("it was not ready within {PATIENCE:?}: {}", last_line(&self.log()));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Asks it to end by SIGTERM, and kills it after three seconds.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        if kill_process(self.pid(), Signal::TERM).is_ok() {
+            let deadline = Instant::now() + Duration::from_secs(3);
+            while self.child.try_wait()?.is_none() && Instant::now() < deadline {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a program that has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU time of a process so far.
+pub(crate) fn cpu_time(pid: Pid) -> Result<CpuTime> {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let stat = fs::read_to_string(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    let (user, system) = parse_times(&stat, UTIME).with_context(|| format!("reading {path}: unknown form"))?;
+    Ok(CpuTime { user: ticks(user), system: ticks(system) })
+}
+
+/// CPU time of all children that this process has waited for.
+pub(crate) fn children_cpu_time() -> Result<CpuTime> {
+    let stat = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
+    let (user, system) = parse_times(&stat, CUTIME).context("reading /proc/self/stat: unknown form")?;
+    Ok(CpuTime { user: ticks(user), system: ticks(system) })
+}
+
+/// Positions behind the name in `/proc/PID/stat` (proc(5): fields 14 and 16, the first behind the name is 3).
+const UTIME: usize = 11;
+const CUTIME: usize = 13;
+
+/// The name in parentheses may hold anything, so fields are counted from its last parenthesis.
+fn parse_times(stat: &str, at: usize) -> Option<(u64, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(at);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// Memory of a process now.
+pub(crate) fn memory(pid: Pid) -> Result<Memory> {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = fs::read_to_string(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    let number = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().find_map(|word| word.parse().ok())
+    };
+    let field = |key| number(key).with_context(|| format!("{path} has no {key}"));
+    Ok(Memory { rss_kib: field("VmRSS:")?, anonymous_kib: field("RssAnon:")?, threads: field("Threads:")? })
+}
+
+fn last_line(log: &str) -> &str {
+    log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_shifts_no_field() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 31 4 5 20 0 1 0 100";
+        assert_eq!(parse_times(stat, UTIME), Some((250, 31)));
+        assert_eq!(parse_times(stat, CUTIME), Some((4, 5)));
+        assert_eq!(parse_times("7 (short) S 1", UTIME), None);
+    }
+}

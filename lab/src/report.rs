@@ -1,0 +1,189 @@
+//! Report: what was asked, what was measured, on what, and what it means; as Markdown.
+//!
+//! In:    sections.
+//! Out:   the report on stdout and in `lab/results/NAME.md`.
+//! Never: a figure without the machine and the command that it comes from.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+use crate::machine;
+use crate::options::Options;
+use crate::peers::Program;
+use crate::setting::{Setting, workspace};
+
+/// A question with its table and its answers.
+pub(crate) struct Section {
+    title: String,
+    asks: String,
+    table: Vec<Vec<String>>,
+    answers: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Section {
+    /// A question without an answer yet.
+    pub(crate) fn new(title: &str, asks: &str) -> Self {
+        let (table, answers, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { title: title.to_owned(), asks: asks.to_owned(), table, answers, notes }
+    }
+
+    /// The heads of the columns.
+    pub(crate) fn head<const N: usize>(&mut self, head: [&str; N]) {
+        self.table.insert(0, head.map(str::to_owned).to_vec());
+    }
+
+    /// One more row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.push(cells.to_vec());
+    }
+
+    /// An answer to the question.
+    pub(crate) fn answer(&mut self, answer: impl Into<String>) {
+        self.answers.push(answer.into());
+    }
+
+    /// Something that has to be known to read the figures.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!("\n## {}\n{}\n\n", self.title, self.asks);
+        for (index, row) in self.table.iter().enumerate() {
+            text += &format!("| {} |\n", row.join(" | "));
+            if index == 0 {
+                text += &format!("|{}\n", "---|".repeat(row.len()));
+            }
+        }
+        let items = |items: &[String]| items.iter().map(|item| format!("- {item}\n")).collect::<String>();
+        for list in [&self.answers, &self.notes].into_iter().filter(|list| !list.is_empty()) {
+            text += &format!("\n{}", items(list));
+        }
+        text
+    }
+}
+
+/// The whole report of a run.
+pub(crate) struct Report {
+    date: String,
+    facts: Vec<(&'static str, String)>,
+    load_before: String,
+    sections: Vec<Section>,
+}
+
+impl Report {
+    /// Notes the time and the machine.
+    pub(crate) fn begin() -> Self {
+        let facts = machine::facts();
+        Self { date: machine::now_utc(), facts, load_before: machine::load_average(), sections: Vec::new() }
+    }
+
+    /// Notes how the run is set up, and the versions of everybody.
+    pub(crate) fn describe(&mut self, setting: &Setting) {
+        let cores = setting.cores;
+        let shared = if cores.shared() { " (**the same core: rates say nothing, CPU time little**)" } else { "" };
+        let byway = machine::version_line(&setting.byway.display().to_string(), &["--version"]);
+        let peers = Program::ALL.into_iter().filter_map(Program::version);
+        let revision = if setting.built_here { revision() } else { String::new() };
+        let versions: Vec<String> = byway.into_iter().map(|byway| byway + &revision).chain(peers).collect();
+        self.facts.extend([
+            ("cores", format!("subjects on {}, generator and origin on {}{shared}", cores.subject, cores.load)),
+            ("versions", versions.join("; ")),
+            ("rounds", format!("{} interleaved, {:?} each; medians", setting.rounds, setting.window)),
+        ]);
+    }
+
+    /// One more question.
+    pub(crate) fn add(&mut self, section: Section) {
+        self.sections.push(section);
+    }
+
+    /// Writes the report to `lab/results` and to stdout.
+    pub(crate) fn finish(self, options: &Options) -> Result<()> {
+        let text = self.markdown();
+        let folder = workspace().join("lab").join("results");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let file = folder.join(format!("{}.md", options.name(&self.date)));
+        fs::write(&file, &text).with_context(|| format!("writing {}", file.display()))?;
+        eprintln!("lab: written to {}", file.display());
+        // A reader that closes early has seen what it wanted.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        Ok(())
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = "# Byway beside its peers\n\n".to_owned();
+        text += &format!("- date: {} UTC\n- command: `{}`\n", self.date, command());
+        for (name, fact) in &self.facts {
+            text += &format!("- {name}: {fact}\n");
+        }
+        let after = machine::load_average();
+        text += &format!("- load average (1, 5, 15 min): {} before, {after} after the run\n", self.load_before);
+        text += "\nEverything runs on loopback. Compare figures within this run only; a shared machine disturbs rates more \
+                 than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that nobody's \
+                 figures hold the price of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
+                 the row's: above 1 byway is better.\n";
+        self.sections.iter().for_each(|section| text += &section.markdown());
+        text
+    }
+}
+
+/// The command that gives this report; paths of this machine are of no use to anybody else.
+fn command() -> String {
+    let shown = |argument: String| if argument.contains('/') { "FILE".to_owned() } else { argument };
+    let arguments = env::args().skip(1).map(shown);
+    ["cargo xtask bench".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// The commit that byway was built from, as far as git knows.
+fn revision() -> String {
+    let root = workspace().display().to_string();
+    let git = |arguments: &[&str]| machine::version_line("git", &[&["-C", &root], arguments].concat());
+    match git(&["rev-parse", "--short", "HEAD"]) {
+        Some(commit) if git(&["status", "--porcelain", "crates", "Cargo.lock"]).is_some() => {
+            format!(" ({commit}, changed)")
+        }
+        Some(commit) => format!(" ({commit})"),
+        None => String::new(),
+    }
+}
+
+/// A whole number with its thousands set apart: `77,200`.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(
+            ["7", "770", "7,700", "1,234,567"].map(str::to_owned),
+            [7.0, 770.0, 7700.0, 1_234_567.2].map(grouped)
+        );
+    }
+
+    #[test]
+    fn a_section_is_a_markdown_table_with_answers_and_notes() {
+        let mut section = Section::new("T", "Q?");
+        section.head(["a", "b"]);
+        section.row(["1".into(), "2".into()]);
+        section.answer("yes");
+        section.note("but");
+        assert_eq!(section.markdown(), "\n## T\nQ?\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- yes\n\n- but\n");
+    }
+}
