@@ -165,10 +165,11 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
 #[test]
 fn a_request_that_gets_no_descriptor_for_its_origin_is_told_to_come_back() {
     let _alone = ALONE.lock();
-    let origin = Origin::useful();
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
     let to = origin.address().to_string();
     let program = Launch::new(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &to]).with_descriptors(64).start();
     let mut first = Visitor::connect(program.address());
+    assert_eq!(first.get("/").status(), 200, "accepted before descriptors run out");
     let crowd: Vec<_> = (0..100).map(|_| Visitor::connect(program.address())).collect();
     program.wait_for_log("cannot accept");
     let answer = first.get("/");

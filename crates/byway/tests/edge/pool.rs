@@ -61,23 +61,22 @@ fn a_connection_that_closes_under_an_idempotent_request_is_replaced_once() {
 // CVE-2026-48931 and its kind: what an origin sends unasked is taken for the answer to whoever comes next.
 #[test]
 fn bytes_on_an_idle_connection_are_never_served_to_the_next_client() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
     for behind_the_answer in [true, false] {
         let (ask, sent) = (Gate::new(), Gate::new());
         let (asked, done) = (ask.clone(), sent.clone());
         let origin = Origin::scripted(move |visitor| {
             while let Some(request) = visitor.request() {
-                match (request.target(), behind_the_answer) {
-                    ("/first", true) => {
-                        drop(visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{POISON}")))
-                    }
-                    ("/first", false) => {
-                        visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                match request.target() {
+                    "/first" if behind_the_answer => visitor.send(format!("{OK}{POISON}")),
+                    "/first" => {
+                        visitor.send(OK);
                         asked.wait();
-                        visitor.send(POISON);
+                        visitor.send(POISON)
                     }
-                    _ => drop(visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")),
-                }
+                    _ => visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine"),
+                };
                 done.open();
             }
         });

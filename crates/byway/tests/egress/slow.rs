@@ -15,7 +15,7 @@ const READERS: usize = 10;
 fn paused_reader(number: usize, egress: SocketAddr, origin: SocketAddr) -> Visitor {
     let mut visitor = Visitor::connect(egress);
     let path = format!("/bytes/{EACH}");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         visitor.send(GREETING).expect([5, 0]).send(socks5(origin)).expect([5, 0, 0, 1]).exactly(6);
         visitor.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
     } else {
