@@ -160,6 +160,7 @@ impl Fault {
             (Who::Upstream, Kind::Deadline(_)) => Reply::HostUnreachable,
             (_, Kind::Refused) => Reply::ConnectionRefused,
             (Who::Upstream, _) => Reply::ConnectionRefused,
+            (_, Kind::Unsupported("socks-address-type")) => Reply::AddressTypeNotSupported,
             (_, Kind::Unsupported(_)) => Reply::CommandNotSupported,
             _ => Reply::GeneralFailure,
         }

@@ -20,4 +20,6 @@ pub mod relay;
 pub mod route;
 pub mod scope;
 pub mod shared;
+#[cfg(test)]
+mod testing;
 pub mod worker;

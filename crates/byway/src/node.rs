@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerPlan, Plan, PoolPlan, Role, SpillMode};
+use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, SpillMode};
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
@@ -39,7 +39,7 @@ pub struct Node {
 
 /// One listener that serves.
 struct Serving {
-    bind: Arc<Bind>,
+    key: Arc<ListenerKey>,
     /// Where it really listens.
     address: Arc<Bind>,
     name: Arc<str>,
@@ -53,8 +53,8 @@ struct Serving {
 pub struct Listening {
     /// Its name in the Plan.
     pub name: Arc<str>,
-    /// Where the Plan says it listens.
-    pub bind: Arc<Bind>,
+    /// Which of the Plan's listeners it is.
+    pub key: Arc<ListenerKey>,
     /// Its address, with the port that was chosen for 0.
     pub address: Bind,
 }
@@ -82,13 +82,13 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing is served then and everything bound is released.
     pub fn start(plan: Plan, inherited: &mut Inherited) -> Result<Self, NodeError> {
-        let bound = bind_all(&plan.listeners, plan.workers.get(), inherited)?;
+        let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
         let stop = Stop::default();
         let workers = Workers::start(plan.workers, &stop, &counters)?;
         let shared = Arc::new(share(plan, &workers, counters)?);
         let node = Self { shared, workers, stop, serving: Mutex::default() };
-        node.serve(bound);
+        node.serve(&mut node.serving.lock(), bound);
         node.keep_house();
         Ok(node)
     }
@@ -98,7 +98,7 @@ impl Node {
         let serving = self.serving.lock();
         let listening = |s: &Serving| Listening {
             name: Arc::clone(&s.name),
-            bind: Arc::clone(&s.bind),
+            key: Arc::clone(&s.key),
             address: Bind::clone(&s.address),
         };
         serving.iter().map(listening).collect()
@@ -120,25 +120,24 @@ impl Node {
     /// # Errors
     /// [`BindError`]; the old Plan then stays in force, whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
+        let mut serving = self.serving.lock();
         let old = self.shared.plan.load_full();
         plan.generation = old.generation + 1;
         let diff = Diff::between(&old, &plan);
-        let mut serving = self.serving.lock();
-        let is_new = |listener: &&ListenerPlan| !serving.iter().any(|s| *s.bind == listener.bind);
-        let new: Vec<_> = plan.listeners.iter().filter(is_new).cloned().collect();
-        let bound = bind_all(&new, self.workers.count(), &mut Inherited::default())?;
+        let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
+        let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
         let plan = Arc::new(plan);
         self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
         self.shared.plan.store(Arc::clone(&plan));
         serving.retain(|s| {
-            let kept = plan.listeners.iter().any(|listener| listener.bind == *s.bind);
+            let kept = plan.listener(&s.key).is_some();
             if !kept {
                 s.scopes.iter().for_each(Scope::drain);
             }
             kept
         });
+        self.serve(&mut serving, bound);
         drop(serving);
-        self.serve(bound);
         self.forget_upstreams(&plan);
         warn_of_restart(&old, &plan);
         Ok(diff)
@@ -157,10 +156,9 @@ impl Node {
         }
     }
 
-    fn serve(&self, bound: Vec<(ListenerPlan, Bound)>) {
-        let mut serving = self.serving.lock();
-        for (plan, bound) in bound {
-            let (bind, address) = (Arc::new(plan.bind.clone()), Arc::new(bound.address));
+    fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
+        for ToServe { key, plan, bound } in bound {
+            let (key, address) = (Arc::new(key), Arc::new(bound.address));
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             let peers = Peers::default();
             let mut scopes = Vec::new();
@@ -168,7 +166,7 @@ impl Node {
                 let scope = worker.child();
                 let door = Door {
                     shared: Arc::clone(&self.shared),
-                    bind: Arc::clone(&bind),
+                    key: Arc::clone(&key),
                     address: Arc::clone(&address),
                     scope: scope.clone(),
                     permits: Arc::clone(&permits),
@@ -177,7 +175,7 @@ impl Node {
                 scope.spawn("listener", listener::serve(socket, door));
                 scopes.push(scope);
             }
-            serving.push(Serving { bind, address, name: plan.name, scopes, _file: bound.file });
+            serving.push(Serving { key, address, name: plan.name, scopes, _file: bound.file });
         }
         let own: Arc<[SocketAddr]> = serving.iter().filter_map(|s| tcp_address(&s.address)).collect();
         self.shared.own.store(Arc::new(own));
@@ -245,12 +243,23 @@ const EXPIRY_TICK: Duration = Duration::from_secs(1);
 /// How long tasks that were cut may take to notice.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
-fn bind_all(
-    listeners: &[ListenerPlan],
+/// A listener that is bound and not served yet.
+struct ToServe {
+    key: ListenerKey,
+    plan: ListenerPlan,
+    bound: Bound,
+}
+
+fn bind_all<'p>(
+    listeners: impl Iterator<Item = (ListenerKey, &'p ListenerPlan)>,
     workers: usize,
     inherited: &mut Inherited,
-) -> Result<Vec<(ListenerPlan, Bound)>, BindError> {
-    listeners.iter().map(|plan| Ok((plan.clone(), bind::bind(&plan.bind, workers, inherited)?))).collect()
+) -> Result<Vec<ToServe>, BindError> {
+    let bound = listeners.map(|(key, plan)| {
+        let bound = bind::bind(&plan.bind, workers, inherited)?;
+        Ok(ToServe { key, plan: plan.clone(), bound })
+    });
+    bound.collect()
 }
 
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {

@@ -53,13 +53,12 @@ pub(super) fn say_ready(node: &Node, format: LogFormat) {
 }
 
 fn described(plan: &Plan, listening: &Listening) -> String {
-    let role = plan.listeners.iter().find(|listener| listener.bind == *listening.bind).map(|listener| &listener.role);
-    let role = match role {
+    let role = match plan.listener(&listening.key).map(|listener| &listener.role) {
         Some(Role::Edge(_)) => "edge",
         Some(Role::Egress(_)) => "proxy",
         Some(Role::Forward(_)) | None => "tcp",
     };
-    match *listening.name == listening.bind.to_string() {
+    match *listening.name == listening.key.bind().to_string() {
         true => format!("{role} on {}", listening.address),
         false => format!("{role} {} on {}", listening.name, listening.address),
     }

@@ -10,7 +10,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::bind::Bind;
-use super::plan::{EdgePlan, ListenerPlan, Plan, Role, RoutePlan};
+use super::plan::{EdgePlan, ListenerKey, ListenerPlan, Plan, Role, RoutePlan};
 
 /// What differs between two Plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,12 @@ impl Diff {
         let old_labels = labels_by_bind(&old_edges);
         let new_edges = edges(new, &old_labels);
         Self {
-            listeners: Changes::between(&listeners(old), &listeners(new), |a, b| same_listener(a, b), |(bind, _)| bind),
+            listeners: Changes::between(
+                &listeners(old),
+                &listeners(new),
+                |a, b| same_listener(a, b),
+                |key| key.bind().clone(),
+            ),
             routes: Changes::between(&routes(&old_edges), &routes(&new_edges), |a, b| a == b, |key| key),
             upstreams: Changes::between(&upstreams(old), &upstreams(new), |a, b| a == b, |key| key),
             settings: changed_settings(old, new),
@@ -102,15 +107,8 @@ impl<K> Changes<K> {
     }
 }
 
-/// Each listener by its address and how many with that address came before it.
-fn listeners(plan: &Plan) -> Vec<((Bind, usize), &ListenerPlan)> {
-    let mut counts: HashMap<&Bind, usize> = HashMap::new();
-    let numbered = plan.listeners.iter().map(|listener| {
-        let count = counts.entry(&listener.bind).or_default();
-        *count += 1;
-        ((listener.bind.clone(), *count), listener)
-    });
-    numbered.collect()
+fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
+    plan.keyed_listeners().collect()
 }
 
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {

@@ -42,8 +42,9 @@ pub use file::{
 pub use host_pattern::{BadHostPattern, HostPattern};
 pub use place::{At, Place, Text};
 pub use plan::{
-    Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerPlan, ParentPlan,
-    ParentScheme, Plan, PoolPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan,
+    ParentPlan, ParentScheme, Plan, PoolPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan,
+    Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

@@ -44,6 +44,36 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
 }
 
+/// Which listener is meant, in this Plan and in the next: its address, and how many with the same one stand before it.
+/// Only port 0 may be listened on more than once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    bind: Bind,
+    before: usize,
+}
+
+impl ListenerKey {
+    /// The address as the Plan has it.
+    pub fn bind(&self) -> &Bind {
+        &self.bind
+    }
+}
+
+impl Plan {
+    /// The listeners with their keys, in the order of the file.
+    pub fn keyed_listeners(&self) -> impl Iterator<Item = (ListenerKey, &ListenerPlan)> {
+        self.listeners.iter().enumerate().map(|(index, listener)| {
+            let before = self.listeners.iter().take(index).filter(|earlier| earlier.bind == listener.bind).count();
+            (ListenerKey { bind: listener.bind.clone(), before }, listener)
+        })
+    }
+
+    /// The listener that `key` stands for, if this Plan has it.
+    pub fn listener(&self, key: &ListenerKey) -> Option<&ListenerPlan> {
+        self.listeners.iter().filter(|listener| listener.bind == key.bind).nth(key.before)
+    }
+}
+
 /// Which addresses are dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

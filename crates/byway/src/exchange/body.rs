@@ -18,6 +18,7 @@ pub struct Passage {
     /// Bytes of the current outgoing chunk that have not been handed on yet.
     owed: usize,
     ended: bool,
+    held_back: bool,
     moved: u64,
     most: Option<u64>,
 }
@@ -41,12 +42,17 @@ impl Passage {
     /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
-        Self { decoder, chunked: to == Framed::Chunked, owed: 0, ended: false, moved: 0, most }
+        Self { decoder, chunked: to == Framed::Chunked, owed: 0, ended: false, held_back: false, moved: 0, most }
     }
 
     /// Whether the whole body has been read from its sender (it may still be queued for its receiver).
     pub fn is_read(&self) -> bool {
         self.ended
+    }
+
+    /// Whether it is the receiver that it waits for, rather than the sender.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back
     }
 
     /// Bytes of body handed on so far.
@@ -59,13 +65,14 @@ impl Passage {
         self.decoder.remaining()
     }
 
-    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`'s queue, or sits in its
-    /// outflow. Cancel safe.
+    /// Moves what can be moved. Ready once the body has been read to its end and has left `to`, or sits in its outflow.
+    /// Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
         let mut budget = BUDGET_BYTES;
         loop {
             if self.ended {
-                return to.poll_send(cx, &[]).map(|sent| sent.map(drop).map_err(Stop::To));
+                self.held_back = true;
+                return to.poll_push_out(cx).map_err(Stop::To);
             }
             if budget == 0 {
                 cx.waker().wake_by_ref();
@@ -97,7 +104,9 @@ impl Passage {
         }
         let n = if self.chunked { n.min(self.owed) } else { n };
         let data = from.unread().get(..n).unwrap_or_default();
+        self.held_back = true;
         let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
+        self.held_back = false;
         self.decoder.taken(sent);
         from.consume(sent);
         self.moved += sent as u64;
@@ -121,20 +130,10 @@ impl Passage {
 
     /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for bytes that may take long.
     fn poll_more(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
-        let sent = to.poll_send(cx, &[]).map(|sent| sent.map_err(Stop::To));
-        if let Poll::Ready(Err(stop)) = sent {
-            return Poll::Ready(Err(stop));
-        }
-        if from.unread().len() >= UNREAD_MOST_BYTES {
-            ready!(sent)?;
-        }
-        match from.poll_fill(cx).map_err(Stop::From)? {
-            Poll::Ready(Read::Data(_)) => Poll::Ready(Ok(())),
-            Poll::Ready(Read::Fin) => self.eof(from, to),
-            Poll::Pending => {
-                to.poll_outflow(cx).map_err(Stop::To)?;
-                Poll::Pending
-            }
+        self.held_back = to.poll_push_out(cx).map_err(Stop::To)?.is_pending();
+        match ready!(from.poll_fill(cx)).map_err(Stop::From)? {
+            Read::Data(_) => Poll::Ready(Ok(())),
+            Read::Fin => self.eof(from, to),
         }
     }
 
@@ -148,6 +147,3 @@ impl Passage {
 
 /// Bytes one poll may move before other tasks of the worker get their turn.
 const BUDGET_BYTES: usize = 1024 * 1024;
-
-/// Unread bytes that the decoder cannot use yet stay below this (a chunk line and trailers have their own limits).
-const UNREAD_MOST_BYTES: usize = 256 * 1024;

@@ -7,9 +7,11 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use byway_agent::Probe;
 use byway_dial::{Broken, Pipe, Read, Stream};
+use tokio::time::timeout;
 
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
@@ -84,7 +86,8 @@ impl Conn {
         &mut self.stream
     }
 
-    /// Takes the connection apart: the stream, the unread bytes and the outflow, which must go on together.
+    /// Takes the connection apart: the stream and the unread bytes, which must go on together. Whatever is queued must
+    /// have been flushed; an outflow is empty then and ends here.
     pub fn into_parts(self) -> (Stream, Vec<u8>) {
         let unread = self.unread().to_vec();
         (self.stream, unread)
@@ -94,6 +97,10 @@ impl Conn {
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, Broken>> {
         let mut buffer = with_room(self.unread.take(), self.growth.size());
         let offered = buffer.room();
+        if offered == 0 {
+            // Every message that must stand here as a whole has a limit below the largest buffer.
+            return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::FileTooLarge.into())));
+        }
         let read = self.stream.poll_read(cx, buffer.space());
         if let Poll::Ready(Ok(Read::Data(n))) = &read {
             buffer.advance(*n);
@@ -121,6 +128,9 @@ impl Conn {
                 None => ready!(self.stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?,
                 Some(outflow) => ready!(poll_push(outflow, &mut self.stream, cx, queued, tail))?,
             };
+            if taken == 0 {
+                return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::WriteZero.into())));
+            }
             let of_queue = taken.min(queued.len());
             self.mark_sent(of_queue);
             if taken > of_queue {
@@ -138,6 +148,16 @@ impl Conn {
         }
     }
 
+    /// Sends everything that is queued, and what the stream itself holds back (TLS does). For a caller that goes on to
+    /// wait for somebody else: what an outflow holds leaves when it can and is not waited for. Cancel safe.
+    pub fn poll_push_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_send(cx, &[]))?;
+        match self.outflow {
+            Some(_) => Poll::Ready(self.poll_outflow(cx)),
+            None => self.stream.poll_flush(cx),
+        }
+    }
+
     /// Sends everything that is queued and flushes, through the outflow to its end if there is one. Cancel safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         ready!(self.poll_send(cx, &[]))?;
@@ -152,8 +172,8 @@ impl Conn {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Moves what an outflow holds on towards its reader, without waiting for it. For a caller that waits elsewhere.
-    pub fn poll_outflow(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+    /// Moves what an outflow holds on towards its reader, without waiting for it.
+    fn poll_outflow(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         match &mut self.outflow {
             Some(outflow) => match outflow.poll_drain(cx, &mut self.stream) {
                 Poll::Ready(Err(error)) => Err(broken(error)),
@@ -173,12 +193,36 @@ impl Conn {
         self.stream.close_on_drop();
     }
 
-    /// Says FIN behind everything. Not cancel safe.
+    /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset the connection, and
+    /// with it the answer that the peer has not read yet. Takes [`LINGER`] at most; a peer that neither reads nor closes
+    /// is left to its reset.
+    pub async fn close(mut self) {
+        let _ = timeout(LINGER, self.linger()).await;
+    }
+
+    /// Says FIN behind everything; the other direction stays open. Not cancel safe.
     pub async fn finish(&mut self) -> Result<(), Broken> {
         self.flush().await?;
         self.stream.finish().await
     }
+
+    async fn linger(&mut self) -> Result<(), Broken> {
+        self.finish().await?;
+        let mut discarded = self.unread().len();
+        while discarded < LINGER_BYTES {
+            self.consume(self.unread().len());
+            match self.fill().await? {
+                Read::Data(n) => discarded += n,
+                Read::Fin => break,
+            }
+        }
+        Ok(())
+    }
 }
+
+/// How long, and for how many bytes, a closing connection is read on.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// A queue that a large head or an answer has grown is not kept for the life of the connection.
 const KEPT_QUEUE_BYTES: usize = 4 * 1024;

@@ -21,6 +21,7 @@ use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{self, Borrowed, Freshness, Origin};
 use crate::route::{Allowed, Outbound};
+use crate::scope::Scope;
 use crate::shared::Shared;
 
 /// A request on its way, with all that was decided about it.
@@ -41,8 +42,10 @@ pub struct Asked<'a> {
     pub target: &'a [u8],
     /// What the upstream is told about the downstream (edge).
     pub forwarded: Option<head::Forwarded<'a>>,
-    /// Whether the downstream connection may go on behind this exchange.
-    pub may_keep_alive: bool,
+    /// What the downstream connection belongs to; once it drains, no request follows this one.
+    pub scope: &'a Scope,
+    /// Whether the downstream connection has carried as many requests as it may.
+    pub is_last: bool,
 }
 
 /// What becomes of the downstream connection.
@@ -63,6 +66,8 @@ pub struct Switched {
     pub stream: Stream,
     /// What the upstream has sent behind its 101.
     pub early: Vec<u8>,
+    /// The permission it was opened with: the tunnel has the request's limits.
+    pub allowed: Allowed,
     /// Keeps the connection counted against the pool's limits until the relay has ended.
     pub counted: byway_agent::Detached<Origin, Conn>,
 }
@@ -199,20 +204,22 @@ impl<'a> Attempt<'a> {
     async fn run(mut self, borrowed: Borrowed, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Failure> {
         let Borrowed { mut lease, authority } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
-        loop {
+        for _ in 0..MOST_HEADS {
             let head_bytes = self.response_head(downstream, &mut lease).await?;
             moved.up = self.upload.moved();
-            let response = self.response.view(lease.unread());
-            let status = response.status();
+            let status = self.response.view(lease.unread()).status();
+            match status {
+                100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
+                _ => moved.status = status,
+            }
             match status {
                 101 => return self.switch(lease, head_bytes, downstream).await,
-                100..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
-                _ => {
-                    moved.status = status;
-                    return self.finish(lease, head_bytes, downstream, moved).await;
-                }
+                200.. => return self.finish(lease, head_bytes, downstream, moved).await,
+                _ => {}
             }
         }
+        let detail = format!("the upstream sent {MOST_HEADS} interim answers and no final one");
+        Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
     }
 
     /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
@@ -226,7 +233,7 @@ impl<'a> Attempt<'a> {
             match uploading.await {
                 Some(Ok(0)) => {}
                 Some(done) => return done,
-                None => return Err(self.stalled_upload(upstream).into()),
+                None => return Err(self.stalled_upload().into()),
             }
         }
         // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
@@ -328,9 +335,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn stalled_upload(&self, upstream: &Conn) -> Fault {
+    fn stalled_upload(&self) -> Fault {
         let limit = self.asked.limits.body_progress;
-        match upstream.has_queued() {
+        match self.upload_broken || self.upload.is_held_back() {
             true => Fault::new(
                 Who::Upstream,
                 Kind::Deadline(Deadline::RequestBody),
@@ -351,11 +358,23 @@ impl<'a> Attempt<'a> {
             downstream
                 .try_queue(|out| head::forward_interim(out, &response))
                 .map_err(|error| self.malformed_response(&error))?;
-            downstream.flush().await.map_err(|broken| downstream_left(&broken))?;
         }
         upstream.consume(head_bytes);
         self.response.clear();
-        Ok(())
+        self.push_down(downstream, upstream).await
+    }
+
+    /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of that before it reads.
+    async fn push_down(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<(), Failure> {
+        let limit = self.asked.limits.body_progress;
+        let pushed = while_moving(limit, |cx| {
+            let pushed = match self.poll_upload(cx, downstream, upstream) {
+                Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
+                Err(failure) => Poll::Ready(Err(failure)),
+            };
+            (pushed, self.upload.moved() + downstream.left_bytes())
+        });
+        pushed.await.unwrap_or_else(|| Err(not_read(limit).into()))
     }
 
     /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
@@ -371,13 +390,17 @@ impl<'a> Attempt<'a> {
             let detail = "the upstream answered 101 to a request that asked for no such upgrade";
             return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
         };
+        if !self.uploaded {
+            let detail = "the upstream answered 101 before it had taken the whole request";
+            return Err(Fault::new(Who::Upstream, Kind::Malformed("premature-upgrade"), detail).into());
+        }
         downstream
             .try_queue(|out| head::forward_switch(out, &response, protocol))
             .map_err(|error| self.malformed_response(&error))?;
         lease.consume(head_bytes);
         let (conn, counted) = lease.detach();
         let (stream, early) = conn.into_parts();
-        Ok(After::Switch(Box::new(Switched { stream, early, counted })))
+        Ok(After::Switch(Box::new(Switched { stream, early, allowed: self.asked.allowed.clone(), counted })))
     }
 
     /// The final response: its head, its body, and what becomes of both connections.
@@ -393,7 +416,8 @@ impl<'a> Attempt<'a> {
         let framed = response.framing(request.method()).map_err(|error| self.malformed_response(&error))?;
         let sent_as = framed_downstream(framed, request.version());
         // An upload that is not over by now may never be: the client could wait for our 100, or send gigabytes.
-        let close = !self.asked.may_keep_alive
+        let close = self.asked.is_last
+            || self.asked.scope.is_draining()
             || !request.keep_alive()
             || sent_as == Framed::UntilClose
             || !self.upload.is_read();
@@ -419,7 +443,10 @@ impl<'a> Attempt<'a> {
         match keep {
             Some(idle) if at_boundary => lease.release(Release::Keep { idle }),
             _ => {
-                lease.stream().close_on_drop();
+                // Half a request ends with a reset, which nobody takes for its end.
+                if self.uploaded {
+                    lease.stream().close_on_drop();
+                }
                 lease.release(Release::Close);
             }
         }
@@ -450,7 +477,7 @@ impl<'a> Attempt<'a> {
             Some(Ok(())) => Ok(()),
             Some(Err(stop)) => Err(self.cut_response(stop)),
             None => Err(Fault::new(
-                if downstream.has_queued() { Who::Downstream } else { Who::Upstream },
+                if download.is_held_back() { Who::Downstream } else { Who::Upstream },
                 Kind::Deadline(Deadline::ResponseBody),
                 format!("the response body stood still for {limit:?}"),
             )),
@@ -476,6 +503,9 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Heads of answers to one request, interim ones and the final one: more are no progress but a way to hold us.
+const MOST_HEADS: usize = 64;
+
 /// How far `poll_until` goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -496,12 +526,13 @@ async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> 
     match flushed.await {
         Some(Ok(())) => Ok(()),
         Some(Err(broken)) => Err(downstream_left(&broken)),
-        None => Err(Fault::new(
-            Who::Downstream,
-            Kind::Deadline(Deadline::ResponseBody),
-            format!("the client took no byte of the response for {:?}", limits.body_progress),
-        )),
+        None => Err(not_read(limits.body_progress)),
     }
+}
+
+fn not_read(limit: Duration) -> Fault {
+    let detail = format!("the client took no byte of the response for {limit:?}");
+    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
 }
 
 /// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.

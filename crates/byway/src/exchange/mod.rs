@@ -10,3 +10,6 @@ pub mod deadline;
 pub mod forward;
 pub mod head;
 pub mod path;
+
+#[cfg(test)]
+mod tests;

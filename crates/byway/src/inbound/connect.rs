@@ -28,20 +28,20 @@ use crate::shared::Shared;
 pub struct Tunnel {
     upstream: Stream,
     early: Vec<u8>,
-    allowed: Option<Allowed>,
+    allowed: Allowed,
     counted: Option<Detached<Origin, Conn>>,
 }
 
 impl Tunnel {
     /// A tunnel that an upgrade opened.
     pub fn switched(switched: Switched) -> Self {
-        let Switched { stream, early, counted } = switched;
-        Self { upstream: stream, early, allowed: None, counted: Some(counted) }
+        let Switched { stream, early, allowed, counted } = switched;
+        Self { upstream: stream, early, allowed, counted: Some(counted) }
     }
 
     /// A tunnel to a stream that `allowed` permitted.
     pub fn opened(upstream: Stream, allowed: Allowed) -> Self {
-        Self { upstream, early: Vec::new(), allowed: Some(allowed), counted: None }
+        Self { upstream, early: Vec::new(), allowed, counted: None }
     }
 }
 
@@ -163,7 +163,7 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: 
     }
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early { from_downstream, from_upstream: tunnel.early };
-    let options = relay_options(&door.shared, tunnel.allowed.as_ref(), listener);
+    let options = relay_options(&door.shared, Some(&tunnel.allowed), listener);
     relay_streams(stream, tunnel.upstream, early, &options, door).await;
     drop(tunnel.counted);
 }

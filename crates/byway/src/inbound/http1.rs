@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::{Read, Target};
+use byway_dial::Read;
 use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -69,7 +69,10 @@ impl Session {
 
     async fn run(mut self) {
         while let Some((plan, listener)) = self.view() {
-            let then = match self.next_request(&listener.limits).await {
+            let next = self.next_request(&listener.limits).await;
+            // A reload may have come while the connection waited; a listener that is gone still answers this request.
+            let (plan, listener) = self.view().unwrap_or((plan, listener));
+            let then = match next {
                 Ok(Next::Request) => self.answer_request(&plan, &listener).await,
                 Ok(Next::Ended) => Then::Close,
                 Err(fault) => self.refuse_head(&fault, &listener),
@@ -81,7 +84,7 @@ impl Session {
                 Then::Relay(tunnel) => return connect::relay(self.downstream, *tunnel, &self.door, &listener).await,
             }
         }
-        self.close().await;
+        self.downstream.close().await;
     }
 
     /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
@@ -114,6 +117,10 @@ impl Session {
                 Ok(Ok(Read::Data(_))) => {}
                 // Half a head and then the end: there is nobody to answer.
                 Ok(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
+                // Empty lines, which some clients send behind a body, are no request that wants an answer.
+                Err(_elapsed) if self.downstream.unread().iter().all(|byte| b"\r\n".contains(byte)) => {
+                    return Ok(Next::Ended);
+                }
                 Err(_elapsed) => return Err(slow_head(limits.head_timeout)),
             }
         }
@@ -123,6 +130,8 @@ impl Session {
     async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
         let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
         tokio::select! {
+            // A request that is there already is served, also while we leave.
+            biased;
             read = timeout(patience, self.downstream.fill()) => matches!(read, Ok(Ok(Read::Data(_)))),
             () = self.door.scope.drained() => false,
         }
@@ -130,6 +139,7 @@ impl Session {
 
     fn take_head(&mut self, n: usize) {
         self.head.clear();
+        self.head.shrink_to(KEPT_HEAD_BYTES);
         self.head.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
         self.downstream.consume(n);
     }
@@ -176,7 +186,7 @@ impl Session {
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
         shared.counters.edge_requests.add(1);
-        let may_keep_alive = self.may_keep_alive(listener);
+        let is_last = self.is_last(listener);
         let mut moved = Moved::default();
         let result = async {
             let request = &head.request;
@@ -209,7 +219,8 @@ impl Session {
                 max_body: allowed.max_body(),
                 target: request.path_and_query(),
                 forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: &head.id }),
-                may_keep_alive,
+                scope: &self.door.scope,
+                is_last,
             };
             forward(&asked, &mut self.downstream, &mut moved).await
         };
@@ -226,7 +237,7 @@ impl Session {
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
         shared.counters.egress_requests.add(1);
-        let may_keep_alive = self.may_keep_alive(listener);
+        let is_last = self.is_last(listener);
         let mut moved = Moved::default();
         let result = async {
             let request = &head.request;
@@ -253,7 +264,8 @@ impl Session {
                     .into_iter()
                     .for_each(|o| self.downstream.leave_through(o));
             }
-            let origin = egress_origin(plan, listener, user, target);
+            let (generation, listener_key) = (plan.generation, Arc::clone(&self.door.key));
+            let origin = Origin::Egress { generation, listener: listener_key, user, target };
             let asked = Asked {
                 shared: &shared,
                 request: *request,
@@ -263,7 +275,8 @@ impl Session {
                 max_body: listener.limits.max_body,
                 target: request.path_and_query(),
                 forwarded: None,
-                may_keep_alive,
+                scope: &self.door.scope,
+                is_last,
             };
             forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
         };
@@ -274,8 +287,9 @@ impl Session {
         }
     }
 
-    fn may_keep_alive(&self, listener: &ListenerPlan) -> bool {
-        self.served < listener.limits.requests_per_connection && !self.door.scope.is_draining()
+    /// Whether the connection may carry no request after this one.
+    fn is_last(&self, listener: &ListenerPlan) -> bool {
+        self.served >= listener.limits.requests_per_connection
     }
 
     /// Logs how the request ended, answers its fault if nothing was answered yet, and says what comes next.
@@ -294,8 +308,10 @@ impl Session {
                 let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
                 self.log(head, moved, None, then)
             }
-            // Nobody is left to read an answer.
-            Err(fault) if fault.who == Who::Downstream && fault.kind == Kind::ClosedEarly => {
+            // Nobody is left to read an answer, or nobody reads what stands before it.
+            Err(fault)
+                if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream || self.downstream.has_queued() =>
+            {
                 self.log(head, moved, Some(&fault), Then::Reset)
             }
             Err(fault) => self.answer_fault(fault, head, listener, moved).await,
@@ -304,9 +320,12 @@ impl Session {
 
     async fn answer_fault(&mut self, fault: Fault, head: &Head<'_>, listener: &ListenerPlan, moved: &Moved) -> Then {
         let request = &head.request;
-        // A body that is not wanted would have to be read before the next request can be: none, or the end.
+        // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
+        // a CONNECT may have been sent early and be meant for the far side; it is no request.
         let unread_body = request.framing() != Framed::None && request.framing() != Framed::Length(0);
-        let close = unread_body || !request.keep_alive() || !self.may_keep_alive(listener);
+        let connect = matches!(request.target_form(), TargetForm::Authority);
+        let close =
+            unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
         let manner = Manner { request_id: &head.id, in_detail, close, head_only: request.method() == b"HEAD" };
         answer::fault(self.downstream.queue(), &fault, &manner);
@@ -347,27 +366,6 @@ impl Session {
         }
         then
     }
-
-    /// Says FIN and reads on for a moment: closing with unread bytes would reset the connection, and with it the answer
-    /// that the client has not read yet.
-    async fn close(mut self) {
-        let lingering = async {
-            if self.downstream.finish().await.is_err() {
-                return;
-            }
-            let mut discarded = self.downstream.unread().len();
-            while discarded < LINGER_BYTES {
-                let held = self.downstream.unread().len();
-                self.downstream.consume(held);
-                match self.downstream.fill().await {
-                    Ok(Read::Data(n)) => discarded += n,
-                    Ok(Read::Fin) | Err(_) => return,
-                }
-            }
-        };
-        // A peer that neither reads nor closes is left to its reset.
-        let _ = timeout(LINGER, lingering).await;
-    }
 }
 
 /// A request, with what the log wants to know of it.
@@ -383,9 +381,8 @@ enum Out {
     Tunnel(Box<Tunnel>),
 }
 
-/// How long, and for how many bytes, a closing connection is read on.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// A long head's memory is not kept for the life of the connection.
+const KEPT_HEAD_BYTES: usize = 4 * 1024;
 
 /// An exit that leads to itself, or two that lead to each other, would fill every connection there is.
 const MOST_HOPS: usize = 16;
@@ -399,10 +396,6 @@ fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
         true => Ok(()),
         false => Err(Fault::new(Who::Downstream, Kind::Loop, "the request has passed through here 16 times: a loop")),
     }
-}
-
-fn egress_origin(plan: &Plan, listener: &ListenerPlan, user: Option<Arc<str>>, target: Target) -> Origin {
-    Origin::Egress { generation: plan.generation, listener: Arc::clone(&listener.name), user, target }
 }
 
 fn slow_head(limit: Duration) -> Fault {

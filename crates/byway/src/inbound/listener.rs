@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::bind::Socket;
 use super::peers::{Peers, Seat};
 use super::{http1, mixed, tcp};
-use crate::config::{Bind, ListenerPlan, Plan, Role};
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::observe::counters::Held;
 use crate::scope::Scope;
 use crate::shared::Shared;
@@ -26,8 +26,8 @@ use crate::shared::Shared;
 pub struct Door {
     /// What the whole node shares.
     pub shared: Arc<Shared>,
-    /// Where the listener stands in the configuration; the key under which a newer Plan has it again.
-    pub bind: Arc<Bind>,
+    /// The listener, in this Plan and in a newer one.
+    pub key: Arc<ListenerKey>,
     /// Where it really listens, for people: port 0 has become the chosen port.
     pub address: Arc<Bind>,
     /// Connections are spawned here, and drain with it.
@@ -42,7 +42,7 @@ impl Door {
     /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener.
     pub fn plan(&self) -> Option<(Arc<Plan>, ListenerPlan)> {
         let plan = self.shared.plan.load_full();
-        let listener = plan.listeners.iter().find(|listener| listener.bind == *self.bind)?.clone();
+        let listener = plan.listener(&self.key)?.clone();
         Some((plan, listener))
     }
 }
@@ -69,12 +69,14 @@ pub async fn serve(socket: Socket, door: Door) {
 
 async fn accept_all(acceptor: &Acceptor, door: &Door) {
     let mut back_off = BackOff::default();
+    // The permit only has to be there: held while nobody comes, the last one would keep another worker's visitors out.
     // The semaphore is never closed, so the only way out is the drain in `serve`.
-    while let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await {
+    while door.permits.acquire().await.is_ok() {
         match acceptor.accept().await {
             Ok(accepted) => {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &accepted) else { continue };
+                let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
                 door.shared.counters.accepted.add(1);
                 let connection = door.clone();
                 door.scope.spawn("connection", async move {
@@ -88,15 +90,15 @@ async fn accept_all(acceptor: &Acceptor, door: &Door) {
     }
 }
 
-/// One connection, by the role that the Plan gives its listener now.
-async fn connect(accepted: Accepted, door: Door) {
+/// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room of its own role only.
+pub(super) async fn connect(accepted: Accepted, door: Door) {
     let shared = Arc::clone(&door.shared);
     let _open = Held::new(&shared.counters.connections);
     let Some((plan, listener)) = door.plan() else { return };
     match &listener.role {
-        Role::Edge(_) => http1::serve_edge(accepted, door).await,
-        Role::Egress(_) => mixed::serve(accepted, door, plan, listener).await,
-        Role::Forward(_) => tcp::serve(accepted, door, plan, listener).await,
+        Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
+        Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
+        Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
     }
 }
 
@@ -104,7 +106,7 @@ async fn connect(accepted: Accepted, door: Door) {
 /// peer over its share is reset at once.
 fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
     let plan = door.shared.plan.load();
-    let listener = plan.listeners.iter().find(|listener| listener.bind == *door.bind)?;
+    let listener = plan.listener(&door.key)?;
     let Some(peer) = accepted.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
         return Some(None);
     };

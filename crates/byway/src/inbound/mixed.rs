@@ -24,7 +24,7 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
     }
     match downstream.unread().first() {
         Some(4 | 5) => Box::pin(socks::serve(downstream, peer, door, plan, listener)).await,
-        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => http1::serve_egress(downstream, peer, door).await,
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, peer, door)).await,
         first => {
             let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };

@@ -11,3 +11,6 @@ pub mod mixed;
 pub mod peers;
 pub mod socks;
 pub mod tcp;
+
+#[cfg(test)]
+mod tests;

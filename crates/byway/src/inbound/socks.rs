@@ -26,7 +26,8 @@ use crate::route::{Allowed, Ask, Inquiry, policy};
 pub async fn serve(downstream: Conn, peer: Option<SocketAddr>, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
     let Role::Egress(egress) = &listener.role else { return };
     let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress };
-    match session.open().await {
+    // Boxed: the handshake's room goes before the relay begins.
+    match Box::pin(session.open()).await {
         Ok(tunnel) => connect::relay(session.downstream, tunnel, &door, &listener).await,
         Err(fault) => session.leave(&fault).await,
     }
@@ -179,13 +180,12 @@ impl Session<'_> {
     }
 
     /// Sends what refusal is queued, says FIN and logs.
-    async fn leave(mut self, fault: &Fault) {
+    async fn leave(self, fault: &Fault) {
         self.door.shared.counters.faults.add(1);
         tracing::info!(
             peer = ?self.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), "SOCKS: {fault}"
         );
-        // A peer that does not read its refusal is reset when the time is over.
-        let _ = timeout(self.listener.limits.handshake_timeout, self.downstream.finish()).await;
+        self.downstream.close().await;
     }
 }
 

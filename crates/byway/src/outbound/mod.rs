@@ -23,9 +23,10 @@ use crate::shared::Shared;
 /// # Cancel safety
 /// Safe: a half-made connection is closed.
 pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
+    // Boxed: a dial is short, and the stream that it opens may live for days beside the room for it.
     match allowed.outbound() {
-        Outbound::Direct(target) => direct::open(shared, target, allowed.rules()).await,
-        Outbound::Via(parent, target) => via::open(shared, parent, target).await,
+        Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed.rules())).await,
+        Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
         Outbound::Pooled(_) => {
             Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))
         }

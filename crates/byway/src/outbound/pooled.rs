@@ -11,7 +11,7 @@ use byway_agent::{Acquired, Lease};
 use byway_dial::{Dialled, ServerName, Target};
 
 use super::{balance, direct};
-use crate::config::{RoutePlan, UpstreamPlan};
+use crate::config::{ListenerKey, RoutePlan, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::route::{Allowed, Outbound};
@@ -26,8 +26,8 @@ pub enum Origin {
     Egress {
         /// The Plan's number.
         generation: u64,
-        /// The listener's name.
-        listener: Arc<str>,
+        /// The listener.
+        listener: Arc<ListenerKey>,
         /// Who logged in.
         user: Option<Arc<str>>,
         /// Where to.

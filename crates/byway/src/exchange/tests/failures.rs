@@ -1,0 +1,249 @@
+//! Who is blamed for what, what is tried again, and that no peer can hold us for ever.
+#![allow(clippy::disallowed_methods)] // a test's tasks are owned by its runtime
+
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_testkit::{Origin, pipe};
+use tokio::time::Instant;
+
+use crate::testing::{Bench, Peer, settle};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Takes the head of a request on an idle connection and leaves without a word.
+async fn leave_behind_request(bench: &Bench) -> tokio::task::JoinHandle<String> {
+    let mut upstream = bench.upstream().await;
+    tokio::spawn(async move {
+        let head = upstream.hear_head().await;
+        upstream.finish().await;
+        head
+    })
+}
+
+#[tokio::test]
+async fn a_request_on_a_stale_connection_goes_once_more_on_a_new_one() {
+    let origin = Origin::scripted(|served| {
+        served.request();
+        served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    let bench = Bench::edge_to(&origin.address().to_string(), "");
+    let stale = leave_behind_request(&bench).await;
+    let mut visitor = bench.visit();
+    visitor.say(GET).await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    visitor.hear("hi").await;
+    stale.await.unwrap();
+    assert_eq!(bench.door.shared.counters.retried_stale.value(), 1);
+}
+
+#[tokio::test]
+async fn a_request_is_never_tried_a_third_time() {
+    let origin = Origin::scripted(|served| {
+        served.request();
+    });
+    let bench = Bench::edge_to(&origin.address().to_string(), "");
+    let (stale, unused) = (leave_behind_request(&bench).await, leave_behind_request(&bench).await);
+    let mut visitor = bench.visit();
+    visitor.say(GET).await;
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"), "{head}");
+    assert_eq!(origin.connections(), 1);
+    assert!(stale.is_finished() != unused.is_finished(), "one idle connection was tried, the other was left");
+    assert_eq!(bench.door.shared.counters.retried_stale.value(), 1);
+    unused.abort();
+    stale.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_done_already_is_not_done_again() {
+    let requests = ["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"];
+    for request in requests {
+        let bench = Bench::edge("");
+        let stale = leave_behind_request(&bench).await;
+        let mut visitor = bench.visit();
+        visitor.say(request).await;
+        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "), "{request}");
+        stale.await.unwrap();
+        assert_eq!(bench.door.shared.counters.retried_stale.value(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_an_answer_is_a_502_and_no_reason_to_ask_again() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(GET).await;
+    upstream.hear_head().await;
+    upstream.say("HTTP/1.1 200 OK\r\nContent-").await;
+    upstream.finish().await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+    assert_eq!(bench.door.shared.counters.retried_stale.value(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_is_a_502_and_the_visitor_may_ask_again() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "SSH-2.0-x\r\n",
+    ] {
+        let bench = Bench::edge("");
+        let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
+        visitor.say(GET).await;
+        upstream.hear_head().await;
+        let _ = upstream.try_say(answer).await;
+        let head = visitor.hear_head().await;
+        assert!(head.starts_with("HTTP/1.1 502 ") && !head.contains("Connection: close"), "{head}");
+        assert!(!head.contains("127.0.0.1"), "{head}");
+        assert_eq!(bench.door.shared.counters.malformed_responses.value(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_end_is_a_408_after_the_deadline() {
+    let bench = Bench::edge("limits.head_timeout = \"7s\"");
+    let mut visitor = bench.visit();
+    visitor.say("GET / HT").await;
+    let begun = Instant::now();
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("Connection: close\r\n"), "{head}");
+    assert_eq!(begun.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_that_says_nothing_or_an_empty_line_is_owed_nothing() {
+    for said in ["", "\r\n"] {
+        let bench = Bench::edge("");
+        let mut visitor = bench.visit();
+        visitor.say(said).await;
+        assert_eq!(visitor.hear_end().await.unwrap(), "", "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_without_an_answer_is_a_504() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(GET).await;
+    upstream.hear_head().await;
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("first-byte"), "{head}");
+    assert!(upstream.hear_end().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
+    for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
+        let bench = Bench::edge("");
+        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+        visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+        upstream.hear_head().await;
+        visitor.say(sent).await;
+        let head = visitor.hear_head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{sent}: {head}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_that_reads_nothing_is_reset_after_the_deadline() {
+    for answer in [
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100)),
+        "HTTP/1.1 100 Continue\r\n\r\n".into(),
+    ] {
+        let bench = Bench::edge("limits.first_byte = \"1h\"");
+        let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+        visitor.say(GET).await;
+        upstream.hear_head().await;
+        let _ = upstream.try_say(answer).await;
+        let begun = Instant::now();
+        upstream.wait_until_left().await;
+        assert!(begun.elapsed().as_secs() < 600, "it was held for {:?}", begun.elapsed());
+        assert!(visitor.hear_end().await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interim_answer_that_is_not_read_yet_does_not_hold_the_upload_up() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    let begun = Instant::now();
+    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n").await;
+    upstream.hear_head().await;
+    upstream.say("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n").await;
+    settle().await;
+    // This visitor sends its whole request before it reads.
+    let (body, heard) = ("x".repeat(100), async { upstream.hear("x".repeat(100)).await });
+    tokio::join!(visitor.say(body), heard);
+    tokio::join!(upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), async {
+        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
+        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    });
+    assert_eq!(begun.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_answers_without_end_are_ended() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say("GET / HTTP/1.0\r\n\r\n").await;
+    upstream.hear_head().await;
+    let mut said = 0;
+    while upstream.try_say("HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {
+        said += 1;
+        assert!(said < 10_000);
+    }
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_that_leaves_is_noticed_while_its_answer_is_slow() {
+    let bench = Bench::edge("limits.first_byte = \"30m\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(GET).await;
+    upstream.hear_head().await;
+    let begun = Instant::now();
+    drop(visitor);
+    assert!(upstream.hear_end().await.is_err());
+    assert!(begun.elapsed().as_secs() < 5);
+}
+
+/// A stream whose reads panic.
+struct Trap(Box<dyn Pipe>);
+
+impl Pipe for Trap {
+    fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        panic!("on purpose")
+    }
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        self.0.poll_write(cx, bufs)
+    }
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.0.poll_finish(cx)
+    }
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        self.0.poll_broken(cx)
+    }
+    fn reset(&mut self, code: u32) {
+        self.0.reset(code);
+    }
+    fn close_on_drop(&mut self) {
+        self.0.close_on_drop();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_its_own_connection_and_leaves_the_others_alone() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(GET).await;
+    upstream.hear_head().await;
+    let (near, far) = pipe::pair();
+    bench.serve(Stream::other(Box::new(Trap(Box::new(near)))));
+    assert!(Peer::new(far).hear_end().await.is_err(), "the panicking connection is reset");
+    assert_eq!(bench.door.shared.counters.panics.value(), 1);
+    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    visitor.hear_head().await;
+    visitor.hear("hi").await;
+}

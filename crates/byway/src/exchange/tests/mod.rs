@@ -1,0 +1,6 @@
+//! Tests of the exchange by its contracts: messages that are whole, and everything that can go wrong.
+
+mod bodies;
+mod failures;
+mod messages;
+mod upgrades;

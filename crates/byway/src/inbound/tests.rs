@@ -1,0 +1,107 @@
+//! Tests of what the inbounds of an egress do with a connection before anything is opened.
+
+use std::sync::Arc;
+
+use super::listener::{self, Accepted};
+use super::{http1, mixed, tcp};
+use crate::testing::{Bench, settle};
+
+/// SOCKS5: no login, then CONNECT to 127.0.0.1:1, which the guard denies.
+const SOCKS5: &[u8] = b"\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01\0\x01";
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_connect_ends_the_connection_so_that_bytes_sent_early_are_no_request() {
+    let bench = Bench::egress("");
+    let (mut visitor, mut origin) = (bench.visit_through(4096), bench.origin("a:80").await);
+    visitor
+        .say("CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\nGET http://a/smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 403 ") && head.contains("Connection: close\r\n"), "{head}");
+    visitor.finish().await;
+    assert!(!visitor.hear_end().await.unwrap().contains("HTTP/"));
+    settle().await;
+    assert_eq!(origin.unread_bytes(), 0);
+    drop(bench);
+    origin.wait_until_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socks_client_that_has_sent_more_can_still_read_its_refusal() {
+    let bench = Bench::egress("");
+    let mut visitor = bench.visit_through(16);
+    visitor.say(SOCKS5).await;
+    visitor.say("bytes for the far side, sent without waiting for the answer").await;
+    visitor.hear(b"\x05\0").await;
+    visitor.hear(b"\x05\x02\0\x01\0\0\0\0\0\0").await;
+    visitor.finish().await;
+    assert_eq!(visitor.hear_end().await.unwrap(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_split_of_a_socks_handshake_into_single_bytes_gives_the_same_reply() {
+    let bench = Bench::egress("");
+    for (request, reply) in [
+        (SOCKS5, &b"\x05\0\x05\x02\0\x01\0\0\0\0\0\0"[..]),
+        (b"\x04\x01\0\x01\x7f\0\0\x01user\0", b"\0\x5b\0\0\0\0\0\0"),
+        (b"\x04\x01\0\x01\0\0\0\x01user\0localhost\0", b"\0\x5b\0\0\0\0\0\0"),
+    ] {
+        let mut visitor = bench.visit_through(1);
+        assert_eq!(visitor.converse(request, reply.len()).await, reply);
+        assert_eq!(visitor.hear_end().await.unwrap(), "");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_socks_asks_for_and_we_do_not_have_is_named() {
+    let bench = Bench::egress("");
+    for (request, code) in [
+        (&b"\x05\x01\0\x05\x02\0\x01\x01\x02\x03\x04\0\x50"[..], 7),
+        (b"\x05\x01\0\x05\x03\0\x01\0\0\0\0\0\0", 7),
+        (b"\x05\x01\0\x05\x01\0\x09\x01\x02\x03\x04\0\x50", 8),
+    ] {
+        let mut visitor = bench.visit_through(64);
+        visitor.say(request).await;
+        visitor.hear([5, 0, 5, code]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socks_handshake_that_does_not_end_is_ended() {
+    for begun in [&b"\x05"[..], b"\x05\x01\0", b"\x04\x01\0\x50\x01\x02\x03\x04name without end"] {
+        let bench = Bench::egress("");
+        let mut visitor = bench.visit_through(64);
+        visitor.say(begun).await;
+        visitor.wait_until_left().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
+    let bench = Bench::egress("");
+    let (mut visitor, mut origin) = (bench.visit(), bench.origin("a:80").await);
+    visitor
+        .say("GET http://a/x?y HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: close\r\n\r\n")
+        .await;
+    let head = origin.hear_head().await;
+    assert_eq!(head, "GET /x?y HTTP/1.1\r\nHost: a\r\nVia: 1.1 byway\r\n\r\n");
+    origin.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_connection_has_the_room_of_its_own_role_only() {
+    let bench = Bench::egress("");
+    let (plan, listener) = bench.door.plan().unwrap();
+    let accepted = || Accepted { stream: byway_testkit::pipe::pair().0.into_stream(), peer: None };
+    let door = || bench.door.clone();
+    let rooms = [
+        ("before its role", size_of_val(&listener::connect(accepted(), door())), 1024),
+        ("edge", size_of_val(&http1::serve_edge(accepted(), door())), 5 * 1024),
+        ("egress", size_of_val(&mixed::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
+        ("tcp", size_of_val(&tcp::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
+    ];
+    for (role, bytes, most) in rooms {
+        assert!(bytes <= most, "{role}: {bytes} of {most} bytes");
+    }
+}

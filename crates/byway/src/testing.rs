@@ -1,0 +1,255 @@
+//! Testing: connections of a node without sockets, over pipes of eight bytes.
+//!
+//! In:    a config; what visitors and upstreams say, byte by byte if need be.
+//! Out:   what they hear, and how it ended.
+//! Never: a sleep; a wait that lasts is a failed test, at once where the clock is paused.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use byway_agent::{Acquired, Pool, Release};
+use byway_dial::{Broken, Pipe, Read, Resolver, Stream};
+use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::config::{Plan, Role, Surroundings, parse_with};
+use crate::exchange::conn::Conn;
+use crate::inbound::listener::{Accepted, Door};
+use crate::inbound::peers::Peers;
+use crate::inbound::{http1, mixed};
+use crate::observe::counters::Counters;
+use crate::outbound::pooled::Origin;
+use crate::relay::RelayCounters;
+use crate::scope::{Scope, Stop};
+use crate::shared::Shared;
+
+/// Longer than any deadline of a config, so that with a paused clock those come first.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The Plan of a config that is right.
+pub(crate) fn plan(text: &str) -> Plan {
+    parse_with(text, "byway.toml", &Surroundings::without_files(Path::new("/state"))).unwrap()
+}
+
+/// One listener of a node, without its socket.
+pub(crate) struct Bench {
+    pub(crate) door: Door,
+    pub(crate) stop: Stop,
+}
+
+impl Bench {
+    /// An edge in front of one upstream, which nobody can dial; `lines` stand before it.
+    pub(crate) fn edge(lines: &str) -> Self {
+        Self::edge_to("127.0.0.1:1", lines)
+    }
+
+    /// An edge in front of `upstream`; `lines` stand before it.
+    pub(crate) fn edge_to(upstream: &str, lines: &str) -> Self {
+        Self::new(&format!("{lines}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{upstream}\"\n"))
+    }
+
+    /// An egress; `lines` belong to it.
+    pub(crate) fn egress(lines: &str) -> Self {
+        Self::new(&format!("spill.mode = \"off\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n{lines}\n"))
+    }
+
+    /// The first listener of the config.
+    pub(crate) fn new(text: &str) -> Self {
+        let (plan, counters, stop) = (plan(text), Arc::new(Counters::default()), Stop::default());
+        let resolver = Resolver::system(Handle::current());
+        let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
+        let address = Arc::new(plan.listeners[0].bind.clone());
+        let door = Door {
+            key,
+            address,
+            scope: Scope::new(Handle::current(), &stop, Arc::clone(&counters)),
+            permits: Arc::new(Semaphore::new(100)),
+            peers: Peers::default(),
+            shared: Arc::new(Shared {
+                own: ArcSwap::from_pointee(Arc::from([])),
+                dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver.clone())),
+                resolver,
+                pool: Pool::new(byway_agent::Limits::default()).unwrap(),
+                spill: None,
+                plan: ArcSwap::from_pointee(plan),
+                counters,
+                relay_counters: Arc::new(RelayCounters::default()),
+                tls: OnceLock::new(),
+            }),
+        };
+        Self { door, stop }
+    }
+
+    /// A visitor's end of a new connection through a pipe of eight bytes.
+    pub(crate) fn visit(&self) -> Peer {
+        self.visit_through(CAPACITY_BYTES)
+    }
+
+    /// A visitor's end of a new connection through a pipe of `capacity_bytes`.
+    pub(crate) fn visit_through(&self, capacity_bytes: usize) -> Peer {
+        let (near, far) = pipe::pair_of(capacity_bytes);
+        self.serve(near.into_stream());
+        Peer::new(far)
+    }
+
+    /// Serves a connection as the listener would.
+    pub(crate) fn serve(&self, stream: Stream) {
+        let (accepted, door) = (Accepted { stream, peer: None }, self.door.clone());
+        let (plan, listener) = door.plan().unwrap();
+        self.door.scope.spawn("connection", async move {
+            match &listener.role {
+                Role::Edge(_) => http1::serve_edge(accepted, door).await,
+                _ => mixed::serve(accepted, door, plan, listener).await,
+            }
+        });
+    }
+
+    /// The upstream's end of a connection to the edge's upstream that stands idle in the pool.
+    pub(crate) async fn upstream(&self) -> Peer {
+        let (near, far) = pipe::pair();
+        self.lend_to_edge(near.into_stream()).await;
+        Peer::new(far)
+    }
+
+    /// Puts a connection to the edge's upstream into the pool.
+    pub(crate) async fn lend_to_edge(&self, stream: Stream) {
+        let plan = self.door.shared.plan.load_full();
+        let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+        self.lend(Origin::Upstream(Arc::clone(&edge.routes[0].upstreams[0].id)), stream).await;
+    }
+
+    /// The origin's end of a connection to `target` that stands idle in the pool, for an egress without users.
+    pub(crate) async fn origin(&self, target: &str) -> Peer {
+        let (near, far) = pipe::pair();
+        let listener = Arc::clone(&self.door.key);
+        let target = target.parse().unwrap();
+        self.lend(Origin::Egress { generation: 1, listener, user: None, target }, near.into_stream()).await;
+        Peer::new(far)
+    }
+
+    async fn lend(&self, origin: Origin, stream: Stream) {
+        let Acquired::Open(permit) = self.door.shared.pool.acquire_fresh(&origin).await.unwrap() else {
+            panic!("a permit")
+        };
+        permit.install(Conn::new(stream)).release(Release::Keep { idle: None });
+    }
+}
+
+/// The far end of a connection: a visitor or an upstream, as raw as a test needs it.
+pub(crate) struct Peer {
+    stream: Stream,
+    control: Control,
+    unread: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) fn new(pipe: MemoryPipe) -> Self {
+        Self { control: pipe.control(), stream: pipe.into_stream(), unread: Vec::new() }
+    }
+
+    /// Says all of it; it must be taken.
+    pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_say(bytes).await.expect("the other side takes it");
+    }
+
+    pub(crate) async fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
+        within(self.stream.write_all(bytes.as_ref())).await
+    }
+
+    pub(crate) async fn finish(&mut self) {
+        within(self.stream.finish()).await.unwrap();
+    }
+
+    /// The next head, to its empty line.
+    pub(crate) async fn hear_head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.unread.windows(4).position(|end| end == b"\r\n\r\n") {
+                let head = self.unread.drain(..at + 4).collect();
+                return String::from_utf8(head).unwrap();
+            }
+            let more = self.read().await.expect("the rest of a head");
+            assert!(more, "an end within a head: {:?}", String::from_utf8_lossy(&self.unread));
+        }
+    }
+
+    /// The next bytes, which must be these.
+    pub(crate) async fn hear(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        while self.unread.len() < expected.len() {
+            let more = self.read().await.expect("more bytes");
+            assert!(more, "an end behind {:?}", String::from_utf8_lossy(&self.unread));
+        }
+        let heard: Vec<u8> = self.unread.drain(..expected.len()).collect();
+        assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(expected));
+    }
+
+    /// Everything up to the end of the stream, if that is a FIN; `Err` for a reset.
+    pub(crate) async fn hear_end(&mut self) -> Result<String, Broken> {
+        while self.read().await? {}
+        Ok(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
+    }
+
+    /// Says `bytes` and hears `heard_bytes` bytes, both at once.
+    pub(crate) async fn converse(&mut self, mut bytes: &[u8], heard_bytes: usize) -> Vec<u8> {
+        let (stream, unread) = (&mut self.stream, &mut self.unread);
+        let conversing = std::future::poll_fn(|cx| {
+            while !bytes.is_empty() {
+                let Poll::Ready(written) = stream.poll_write(cx, &[std::io::IoSlice::new(bytes)]) else { break };
+                bytes = &bytes[written.unwrap()..];
+            }
+            let mut space = [0; 64];
+            while unread.len() < heard_bytes {
+                let Poll::Ready(read) = stream.poll_read(cx, &mut space) else { break };
+                let Read::Data(n) = read.unwrap() else { panic!("a FIN after {} bytes", unread.len()) };
+                unread.extend_from_slice(&space[..n]);
+            }
+            if bytes.is_empty() && unread.len() >= heard_bytes { Poll::Ready(()) } else { Poll::Pending }
+        });
+        within(conversing).await;
+        self.unread.drain(..heard_bytes).collect()
+    }
+
+    /// Waits until the other side has let go of the connection, in whatever way. For a paused clock.
+    pub(crate) async fn wait_until_left(&mut self) {
+        while matches!(self.read().await, Ok(true)) {}
+        within(async {
+            while !self.control.peer_is_gone() {
+                tokio::time::advance(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Bytes that arrived and were not read.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.control.unread_bytes() + self.unread.len()
+    }
+
+    async fn read(&mut self) -> Result<bool, Broken> {
+        let mut space = [0; 64];
+        match within(self.stream.read(&mut space)).await? {
+            Read::Fin => Ok(false),
+            Read::Data(n) => {
+                self.unread.extend_from_slice(&space[..n]);
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// What comes of `waiting`, which must not last.
+pub(crate) async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, waiting).await.expect("it did not come")
+}
+
+/// Lets every task that can run do so.
+pub(crate) async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}

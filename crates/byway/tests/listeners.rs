@@ -1,0 +1,70 @@
+//! Listeners as a node serves them: on port 0, over workers, and over a reload.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use byway::config::{Bind, parse};
+use byway::node::Node;
+use byway::os::inherit::Inherited;
+use byway_testkit::Visitor;
+
+fn node(text: &str) -> Node {
+    Node::start(parse(text, "byway.toml", Path::new("/state")).unwrap(), &mut Inherited::default()).unwrap()
+}
+
+/// An edge on any port: its one route matches `path` only and leads nowhere.
+fn edge(path: &str) -> String {
+    format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\npath = \"{path}\"\nto = \"127.0.0.1:1\"\n")
+}
+
+fn addresses(node: &Node) -> Vec<SocketAddr> {
+    let tcp = |listening: byway::node::Listening| match listening.address {
+        Bind::Tcp(address) => address,
+        Bind::Unix(path) => panic!("{path:?} is no TCP address"),
+    };
+    node.listening().into_iter().map(tcp).collect()
+}
+
+fn status(address: SocketAddr) -> u16 {
+    let mut visitor = Visitor::connect(address);
+    visitor.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let status = visitor.response().status();
+    visitor.to_end();
+    status
+}
+
+fn stop(node: Node) {
+    node.runtime().clone().block_on(node.drain());
+    node.join();
+}
+
+#[test]
+fn listeners_on_port_0_are_told_apart_also_over_a_reload() {
+    let settings = "drain.deadline = \"1s\"\nspill.mode = \"off\"\n";
+    let node = node(&format!("{settings}{}{}", edge("^/none"), edge("^/")));
+    let first = addresses(&node);
+    assert_eq!(first.iter().map(|address| status(*address)).collect::<Vec<_>>(), [404, 502]);
+
+    let more = format!("{settings}{}{}{}", edge("^/"), edge("^/none"), edge("^/none"));
+    node.apply(parse(&more, "byway.toml", Path::new("/state")).unwrap()).unwrap();
+    let second = addresses(&node);
+    assert_eq!(second[..2], first, "those that were there stay where they are");
+    assert_eq!(second.iter().map(|address| status(*address)).collect::<Vec<_>>(), [502, 404, 404]);
+
+    node.apply(parse(&format!("{settings}{}", edge("^/none")), "byway.toml", Path::new("/state")).unwrap()).unwrap();
+    assert_eq!(addresses(&node), first[..1]);
+    assert_eq!(status(first[0]), 404);
+    stop(node);
+}
+
+#[test]
+fn a_worker_without_visitors_keeps_no_permit_from_the_others() {
+    let node = node(&format!("workers = 4\nlimits.connections = 1\n{}", edge("^/none")));
+    let address = addresses(&node)[0];
+    // Enough for the kernel to choose each worker several times.
+    for _ in 0..64 {
+        assert_eq!(status(address), 404);
+    }
+    stop(node);
+}
