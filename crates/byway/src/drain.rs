@@ -60,3 +60,15 @@ pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
         std::future::pending().await
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_before_the_first_poll_is_not_missed() {
+        let stop = wait_for_stop_signal();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+        assert_eq!(stop.await, "SIGTERM");
+    }
+}

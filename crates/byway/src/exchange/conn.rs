@@ -200,6 +200,11 @@ impl Conn {
         let _ = timeout(LINGER, self.linger()).await;
     }
 
+    /// Says FIN and goes, as nothing is owed to the peer: bytes that come from now on find nobody.
+    pub async fn leave(mut self) {
+        let _ = timeout(LINGER, self.finish()).await;
+    }
+
     /// Says FIN behind everything; the other direction stays open. Not cancel safe.
     pub async fn finish(&mut self) -> Result<(), Broken> {
         self.flush().await?;

@@ -74,7 +74,7 @@ impl Session {
             let (plan, listener) = self.view().unwrap_or((plan, listener));
             let then = match next {
                 Ok(Next::Request) => self.answer_request(&plan, &listener).await,
-                Ok(Next::Ended) => Then::Close,
+                Ok(Next::Ended) => return self.downstream.leave().await,
                 Err(fault) => self.refuse_head(&fault, &listener),
             };
             match then {

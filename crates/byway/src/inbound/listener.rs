@@ -69,7 +69,8 @@ pub async fn serve(socket: Socket, door: Door) {
 
 async fn accept_all(acceptor: &Acceptor, door: &Door) {
     let mut back_off = BackOff::default();
-    // The permit only has to be there: held while nobody comes, the last one would keep another worker's visitors out.
+    // While nobody comes, the permit only has to be there: held, the last one would keep another worker's visitors out.
+    // A worker that loses it to another has accepted one connection at most, which waits for the next.
     // The semaphore is never closed, so the only way out is the drain in `serve`.
     while door.permits.acquire().await.is_ok() {
         match acceptor.accept().await {

@@ -1,11 +1,11 @@
 //! Who is blamed for what, what is tried again, and that no peer can hold us for ever.
-#![allow(clippy::disallowed_methods)] // a test's tasks are owned by its runtime
 
 use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::{Origin, pipe};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::testing::{Bench, Peer, settle};
@@ -13,13 +13,15 @@ use crate::testing::{Bench, Peer, settle};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Takes the head of a request on an idle connection and leaves without a word.
-async fn leave_behind_request(bench: &Bench) -> tokio::task::JoinHandle<String> {
+async fn leave_behind_request(bench: &Bench) -> oneshot::Receiver<()> {
     let mut upstream = bench.upstream().await;
-    tokio::spawn(async move {
-        let head = upstream.hear_head().await;
+    let (left, leaving) = oneshot::channel();
+    bench.door.scope.spawn("upstream", async move {
+        upstream.hear_head().await;
         upstream.finish().await;
-        head
-    })
+        left.send(()).unwrap();
+    });
+    leaving
 }
 
 #[tokio::test]
@@ -44,16 +46,14 @@ async fn a_request_is_never_tried_a_third_time() {
         served.request();
     });
     let bench = Bench::edge_to(&origin.address().to_string(), "");
-    let (stale, unused) = (leave_behind_request(&bench).await, leave_behind_request(&bench).await);
+    let (mut stale, mut unused) = (leave_behind_request(&bench).await, leave_behind_request(&bench).await);
     let mut visitor = bench.visit();
     visitor.say(GET).await;
     let head = visitor.hear_head().await;
     assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"), "{head}");
     assert_eq!(origin.connections(), 1);
-    assert!(stale.is_finished() != unused.is_finished(), "one idle connection was tried, the other was left");
+    assert!(stale.try_recv().is_ok() != unused.try_recv().is_ok(), "one idle connection was tried, the other was left");
     assert_eq!(bench.door.shared.counters.retried_stale.value(), 1);
-    unused.abort();
-    stale.abort();
 }
 
 #[tokio::test(start_paused = true)]
