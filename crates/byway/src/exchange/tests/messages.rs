@@ -1,6 +1,8 @@
 //! One request in, one response out.
 
-use crate::testing::{Bench, settle};
+use std::sync::Arc;
+
+use crate::testing::{Bench, plan, settle};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -156,6 +158,22 @@ async fn a_request_that_is_there_when_the_drain_begins_is_served() {
         upstream.say(OK).await;
         assert!(visitor.hear_head().await.contains("Connection: close\r\n"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_after_a_reload_is_served_by_the_new_plan() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(get("/")).await;
+    upstream.hear_head().await;
+    upstream.say(OK).await;
+    visitor.hear_head().await;
+    visitor.hear("hi").await;
+    settle().await;
+    let route = "[[edge.route]]\npath = \"^/other\"\nto = \"127.0.0.1:1\"\n";
+    bench.door.shared.plan.store(Arc::new(plan(&format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{route}"))));
+    visitor.say(get("/")).await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 404 "));
 }
 
 #[tokio::test(start_paused = true)]
