@@ -13,7 +13,8 @@ use crate::route::explain::{Question, explain};
 /// The request, and the config that it would meet.
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
-    /// What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443
+    /// What would be asked for.
+    #[arg(help = "What would be asked for: https://10.0.0.5/, http://app.example.com/api, example.com:443")]
     url: String,
     /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without options
     #[arg(short, long, value_name = "FILE")]

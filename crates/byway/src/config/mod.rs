@@ -4,7 +4,7 @@
 //! Out:   a [`Plan`] with nothing missing, or every error at once with file, line, column and caret.
 //! Never: serves anything, and never ends the program: exit code 2 is for the caller to give.
 //!
-//! [`File`] is a config as written: everything optional, every value with its [`Place`]. [`resolve`] makes a [`Plan`] of
+//! [`File`] is a config as written: everything optional, every value with its [`Place`]. [`resolve()`] makes a [`Plan`] of
 //! it. [`Diff`] says what a reload changes, [`Effective`] prints a Plan back as a commented file.
 
 mod bind;

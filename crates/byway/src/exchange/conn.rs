@@ -194,7 +194,7 @@ impl Conn {
     }
 
     /// Says FIN behind everything and reads on for a moment: closing with unread bytes would reset the connection, and
-    /// with it the answer that the peer has not read yet. Takes [`LINGER`] at most; a peer that neither reads nor closes
+    /// with it the answer that the peer has not read yet. Takes two seconds at most; a peer that neither reads nor closes
     /// is left to its reset.
     pub async fn close(mut self) {
         let _ = timeout(LINGER, self.linger()).await;

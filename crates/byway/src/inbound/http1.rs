@@ -68,10 +68,11 @@ impl Session {
     }
 
     async fn run(mut self) {
-        while let Some((plan, listener)) = self.view() {
+        while let Some((_, listener)) = self.view() {
             let next = self.next_request(&listener.limits).await;
-            // A reload may have come while the connection waited; a listener that is gone still answers this request.
-            let (plan, listener) = self.view().unwrap_or((plan, listener));
+            // A reload may have come while the connection waited. What a listener that is gone would have said is no
+            // longer true: the connection ends, and its client asks again.
+            let Some((plan, listener)) = self.view() else { break };
             let then = match next {
                 Ok(Next::Request) => self.answer_request(&plan, &listener).await,
                 Ok(Next::Ended) => return self.downstream.leave().await,
