@@ -3,3 +3,4 @@
 pub mod descriptors;
 pub mod group;
 pub mod inherit;
+pub mod unnamed;

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::os::unnamed;
+
 use super::file;
 
 /// Why a directory cannot be spilled to.
@@ -48,7 +50,7 @@ pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
 
 /// A warning if `directory` lies in memory (tmpfs or ramfs): spilling there saves none.
 pub fn warn_if_memory(directory: &Path) -> Option<String> {
-    lies_in_memory(directory).then(|| {
+    unnamed::is_memory(directory).then(|| {
         format!(
             "the spill directory {} lies in memory (tmpfs): what slow readers leave there costs RAM; choose one on a disk",
             directory.display()
@@ -62,19 +64,6 @@ fn make(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-#[cfg(target_os = "linux")]
-fn lies_in_memory(directory: &Path) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    const RAMFS: u32 = 0x8584_58f6;
-    // The type is a signed word on some architectures and unsigned on others; the magic is its low half on all.
-    rustix::fs::statfs(directory).is_ok_and(|stat| [TMPFS, RAMFS].contains(&(stat.f_type as u32)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lies_in_memory(_directory: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::super::buffer::Buffer;
+use crate::os::unnamed;
 
 /// Opens an unnamed file in `directory`, mode 0600.
 pub(super) fn open(directory: &Path) -> io::Result<File> {
-    open_unnamed(directory).or_else(|_| open_and_unlink(directory))
+    unnamed::open(directory).or_else(|_| open_and_unlink(directory))
 }
 
 /// Whether a file can be opened and written in `directory`.
@@ -53,37 +54,12 @@ pub(super) fn read(file: &File, at: u64, len: usize, piece: &mut Buffer) -> io::
     Ok(())
 }
 
-/// Frees the blocks of a stretch that was read. False when the file system cannot.
-#[cfg(target_os = "linux")]
-pub(super) fn punch(file: &File, from: u64, len: u64) -> bool {
-    use rustix::fs::{FallocateFlags, fallocate};
-    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, len).is_ok()
-}
-
-/// Frees the blocks of a stretch that was read. False when the file system cannot.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn punch(_file: &File, _from: u64, _len: u64) -> bool {
-    false
-}
-
 fn consume(pieces: &mut [Buffer], mut n: usize) {
     for piece in pieces {
         let part = n.min(piece.len());
         piece.consume(part);
         n -= part;
     }
-}
-
-#[cfg(target_os = "linux")]
-fn open_unnamed(directory: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags, open};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_unnamed(_directory: &Path) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// For file systems without unnamed files: the name lives only between these two calls, and says nothing.

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::budget::{Charge, SpillBudget};
 use super::file;
 use super::queue::{Op, Outcome, WriteFailure};
+use crate::os::unnamed;
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads behind what is queued.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> Outcome {
             let read = opened(store).and_then(|file| file::read(file, at, len, &mut piece));
             Outcome::Read(read.map(|()| piece))
         }
-        Op::Punch { from, len } => Outcome::Punched(opened(store).is_ok_and(|file| file::punch(file, from, len))),
+        Op::Punch { from, len } => Outcome::Punched(opened(store).is_ok_and(|file| unnamed::punch(file, from, len))),
         Op::Truncate => Outcome::Truncated(opened(store).and_then(|file| file.set_len(0)).is_ok()),
     }
 }
