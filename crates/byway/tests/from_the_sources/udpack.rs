@@ -1,0 +1,110 @@
+//! Source 000: the proxy server that spills to files and caps each stream.
+
+use std::time::{Duration, Instant};
+
+use byway_testkit::pattern::{MIB, Pattern, Sum};
+use byway_testkit::wire::Ending;
+
+use super::*;
+
+fn server() -> Program {
+    Program::configured(BYWAY, &example("000-udpack", &[]))
+}
+
+/// Sends `bytes` bytes to whoever connects and speaks first, and closes.
+fn authority_with(bytes: u64) -> Origin {
+    Origin::scripted(move |stream| {
+        stream.fill();
+        stream.taken();
+        let mut pattern = Pattern::new(bytes);
+        while let Some(block) = pattern.next_block() {
+            stream.send(block);
+        }
+    })
+}
+
+/// The packet `connect` of the source, as SOCKS5 says it; the answer is read.
+fn open(server: &Program, authority: SocketAddr) -> (Visitor, Vec<u8>) {
+    let mut browser = Visitor::connect(server.address());
+    browser.send([5, 1, 0]).expect([5, 0]);
+    let SocketAddr::V4(authority) = authority else { panic!("IPv4 is asked for") };
+    let mut request = vec![5, 1, 0, 1];
+    request.extend(authority.ip().octets());
+    request.extend(authority.port().to_be_bytes());
+    browser.send(request);
+    let answer = browser.exactly(10);
+    (browser, answer)
+}
+
+fn read_all(browser: &mut Visitor, bytes: u64) {
+    let mut sum = Sum::new();
+    browser.exactly_each(bytes, |data| sum.add(data));
+    assert_eq!(sum.hex(), Pattern::sha256(bytes));
+    assert_eq!(browser.ended(), Ending::Fin);
+}
+
+#[test]
+fn a_reader_who_pauses_lets_the_authority_finish_and_still_gets_every_byte() {
+    let (server, authority) = (server(), authority_with(32 * MIB));
+    let (mut browser, _) = open(&server, authority.address());
+    browser.send("go");
+    // Not one byte has been read when the authority has sent everything and is gone.
+    authority.wait_for_ended(1);
+    let spill = server.folder().join("state/spill");
+    assert_eq!(std::fs::read_dir(spill).unwrap().count(), 0, "a spill file has a name");
+    // The source sends `terminate` here and loses what is still in the file; the end has to queue behind it.
+    read_all(&mut browser, 32 * MIB);
+}
+
+#[test]
+fn a_stream_gets_25_mib_a_second_and_no_more() {
+    let (server, authority) = (server(), authority_with(16 * MIB));
+    let (mut browser, _) = open(&server, authority.address());
+    let began = Instant::now();
+    browser.send("go");
+    read_all(&mut browser, 16 * MIB);
+    // A twentieth of a second's worth may leave at once. A slow machine only takes longer.
+    let least = Duration::from_secs(1).mul_f64((16.0 - 25.0 / 20.0) / 25.0);
+    assert!(began.elapsed() >= least, "16 MiB in {:?}", began.elapsed());
+}
+
+#[test]
+fn success_is_answered_with_our_own_address_and_bytes_go_both_ways() {
+    let (server, authority) = (server(), Origin::echo());
+    let (mut browser, answer) = open(&server, authority.address());
+    // ConnectRes { succeeded, localAddress, localPort }
+    assert_eq!(answer[..8], [5, 0, 0, 1, 127, 0, 0, 1]);
+    assert_ne!(answer[8..], [0, 0]);
+    browser.send("GET / HTTP/1.1").expect("GET / HTTP/1.1");
+}
+
+#[test]
+fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
+    let (server, (refusing, _socket)) = (server(), Origin::refusing());
+    let (mut browser, answer) = open(&server, refusing);
+    assert_eq!(answer[..2], [5, 5]);
+    assert_eq!(browser.ended(), Ending::Fin);
+    let mut browser = Visitor::connect(server.address());
+    browser.send([5, 1, 0]).expect([5, 0]);
+    // `.invalid` never exists (RFC 6761); a machine without any resolver may say that it is unreachable.
+    browser.send(b"\x05\x01\x00\x03\x0cname.invalid\x00\x50");
+    let answer = browser.exactly(10);
+    assert!([3, 4].contains(&answer[1]), "{answer:?}");
+}
+
+#[test]
+fn a_browser_that_goes_takes_its_connection_to_the_authority_along() {
+    let (server, authority) = (server(), Origin::scripted(|stream| stream.hold()));
+    let (browser, _) = open(&server, authority.address());
+    authority.wait_for_connections(1);
+    browser.reset();
+    authority.wait_for_ended(1);
+}
+
+#[test]
+fn a_name_is_looked_up_at_the_server() {
+    let (server, authority) = (server(), Origin::named("www.google.com, as it were"));
+    let proxy = format!("socks5h://{}", server.address());
+    let fetched = curl(&["--proxy", &proxy, &format!("http://localhost:{}/", authority.address().port())]);
+    assert_eq!((fetched.exit, fetched.text().as_str()), (0, "www.google.com, as it were"));
+}
