@@ -99,7 +99,7 @@ fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "head_timeout = \"{}\"  # from its first byte to its last", Period(limits.head_timeout))?;
     writeln!(f, "keep_alive = \"{}\"  # for the next request", Period(limits.keep_alive))?;
     writeln!(f, "body_progress = \"{}\"  # the longest pause in a body", Period(limits.body_progress))?;
-    writeln!(f, "first_byte = \"{}\"  # for an upstream to begin its answer", Period(limits.first_byte))?;
+    writeln!(f, "first_byte = \"{}\"  # for the head of an upstream's answer", Period(limits.first_byte))?;
     writeln!(f, "max_body = {}  # the longest request body", ceiling(limits.max_body))?;
     writeln!(f, "half_closed_idle = \"{}\"  # once one side has finished", Period(limits.half_closed_idle))?;
     writeln!(f, "requests_per_connection = {}", limits.requests_per_connection)

@@ -73,7 +73,7 @@ pub struct Limits {
     pub keep_alive: Option<Text>,
     /// `body_progress`: the longest pause within a body. Default `"60s"`.
     pub body_progress: Option<Text>,
-    /// `first_byte`: how long an upstream may take to begin its answer. Default `"60s"`.
+    /// `first_byte`: how long an upstream may take for the head of its answer, once it has the request. Default `"60s"`.
     pub first_byte: Option<Text>,
     /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default `"none"`.
     pub max_body: Option<Text>,

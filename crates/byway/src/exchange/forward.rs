@@ -5,6 +5,7 @@
 //! Never: presents a truncated response as complete, keeps a connection that is not at a message boundary, or opens a
 //!        tunnel before the upstream has said 101.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_h1::{Framed, Parsed, Request, Response, ResponseHead, Version};
+
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{Passage, Stop};
 use super::conn::Conn;
@@ -237,12 +240,11 @@ impl<'a> Attempt<'a> {
             }
         }
         // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
-        for (patience, until) in [(WATCH_AFTER, Until::Head), (limits.first_byte, Until::HeadOrLeft)] {
-            let head = while_moving(patience, |cx| {
-                let ready = self.poll_until(cx, downstream, upstream, until);
-                (ready, self.heard)
-            });
-            if let Some(head) = head.await {
+        let begun = Instant::now();
+        let watch = begun + WATCH_AFTER.min(limits.first_byte);
+        for (deadline, until) in [(watch, Until::Head), (begun + limits.first_byte, Until::HeadOrLeft)] {
+            let head = poll_fn(|cx| self.poll_until(cx, downstream, upstream, until));
+            if let Ok(head) = timeout_at(deadline, head).await {
                 return head;
             }
         }

@@ -134,6 +134,25 @@ async fn an_upstream_without_an_answer_is_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(GET).await;
+    upstream.hear_head().await;
+    let begun = Instant::now();
+    let drip = async {
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: very" {
+            let _ = upstream.try_say([*byte]).await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    let answer = async { (visitor.hear_head().await, begun.elapsed().as_secs()) };
+    let ((head, seconds), ()) = tokio::join!(answer, drip);
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+    assert_eq!(seconds, 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
     for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
         let bench = Bench::edge("");
