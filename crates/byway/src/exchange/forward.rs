@@ -2,26 +2,18 @@
 //!
 //! In:    a parsed request that policy allowed, and the downstream connection that it came on.
 //! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was sent downstream yet.
-//! Never: presents a truncated response as complete, keeps a connection that is not at a message boundary, or opens a
-//!        tunnel before the upstream has said 101.
+//! Never: dials for a body that is announced as too large, or tries a third connection. (`attempt` is one try.)
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use byway_agent::{Lease, Release};
-use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_h1::{Framed, Parsed, Request, Response, ResponseHead, Version};
+use byway_dial::Stream;
+use byway_h1::{Framed, Request};
 
-use tokio::time::{Instant, timeout_at};
-
-use super::body::{Passage, Stop};
+use super::attempt::{Attempt, Failure};
 use super::conn::Conn;
-use super::deadline::while_moving;
-use super::head::{self, RequestRules, ResponseRules};
+use super::head::{self, RequestRules};
 use crate::config::{HostMode, LimitsPlan};
-use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::fault::{Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{self, Borrowed, Freshness, Origin};
 use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
@@ -117,7 +109,7 @@ fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
     }
 }
 
-fn body_too_large(most: u64) -> Fault {
+pub(super) fn body_too_large(most: u64) -> Fault {
     Fault::new(Who::Downstream, Kind::BodyTooLarge, format!("the request body is larger than max_body, {most} bytes"))
 }
 
@@ -131,19 +123,19 @@ impl Asked<'_> {
     }
 
     /// The protocol to upgrade to: not together with a body, never h2c (it would carry requests past every check here).
-    fn upgrade(&self) -> Option<&[u8]> {
+    pub(super) fn upgrade(&self) -> Option<&[u8]> {
         let protocol = self.request.upgrade()?;
         let h2c = protocol.split(|b| *b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"h2c"));
         (self.request.framing() == Framed::None && !h2c).then_some(protocol)
     }
 
     /// A server may only switch to what was asked for (RFC 9110 section 7.8).
-    fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
+    pub(super) fn asks_to_upgrade_to(&self, protocol: &[u8]) -> bool {
         let asked = self.upgrade().unwrap_or_default();
         asked.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
     }
 
-    fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
+    pub(super) fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.host == HostMode::Upstream,
             _ => false,
@@ -162,423 +154,7 @@ impl Asked<'_> {
     }
 }
 
-/// Why an attempt failed before anything was sent downstream.
-struct Failure {
-    fault: Fault,
-    /// The connection was an idle one that proved closed: nothing was read, and the request may be sent again.
-    stale: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { fault, stale: false }
-    }
-}
-
-/// One try on one connection.
-struct Attempt<'a> {
-    asked: &'a Asked<'a>,
-    codec: byway_h1::Limits,
-    upload: Passage,
-    /// The upstream stopped taking the request's body; its answer may still be read.
-    upload_broken: bool,
-    uploaded: bool,
-    response: ResponseHead,
-    reused: bool,
-    heard: u64,
-}
-
-impl<'a> Attempt<'a> {
-    fn new(asked: &'a Asked<'a>, lease: &Lease<Origin, Conn>) -> Self {
-        let codec = codec_limits(asked.limits);
-        let framed = asked.request.framing();
-        Self {
-            asked,
-            upload: Passage::new(framed, framed, &codec, asked.max_body),
-            upload_broken: false,
-            uploaded: false,
-            response: ResponseHead::default(),
-            reused: lease.reused(),
-            heard: 0,
-            codec,
-        }
-    }
-
-    async fn run(mut self, borrowed: Borrowed, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Failure> {
-        let Borrowed { mut lease, authority } = borrowed;
-        self.asked.queue_request(lease.queue(), &authority)?;
-        for _ in 0..MOST_HEADS {
-            let head_bytes = self.response_head(downstream, &mut lease).await?;
-            moved.up = self.upload.moved();
-            let status = self.response.view(lease.unread()).status();
-            match status {
-                100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
-                _ => moved.status = status,
-            }
-            match status {
-                101 => return self.switch(lease, head_bytes, downstream).await,
-                200.. => return self.finish(lease, head_bytes, downstream, moved).await,
-                _ => {}
-            }
-        }
-        let detail = format!("the upstream sent {MOST_HEADS} interim answers and no final one");
-        Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
-    }
-
-    /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
-    async fn response_head(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<usize, Failure> {
-        let limits = self.asked.limits;
-        if !self.uploaded {
-            let uploading = while_moving(limits.body_progress, |cx| {
-                let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                (ready, self.upload.moved() + self.heard)
-            });
-            match uploading.await {
-                Some(Ok(0)) => {}
-                Some(done) => return done,
-                None => return Err(self.stalled_upload().into()),
-            }
-        }
-        // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
-        let begun = Instant::now();
-        let watch = begun + WATCH_AFTER.min(limits.first_byte);
-        for (deadline, until) in [(watch, Until::Head), (begun + limits.first_byte, Until::HeadOrLeft)] {
-            let head = poll_fn(|cx| self.poll_until(cx, downstream, upstream, until));
-            if let Ok(head) = timeout_at(deadline, head).await {
-                return head;
-            }
-        }
-        Err(no_answer(limits.first_byte).into())
-    }
-
-    /// Ready(Ok(0)): uploaded. Ready(Ok(n)): a response head of n bytes stands in the upstream's unread bytes.
-    fn poll_until(
-        &mut self,
-        cx: &mut Context<'_>,
-        downstream: &mut Conn,
-        upstream: &mut Conn,
-        until: Until,
-    ) -> Poll<Result<usize, Failure>> {
-        self.poll_upload(cx, downstream, upstream)?;
-        if until == Until::UploadedOrHead && self.uploaded && upstream.unread().is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let head = self.poll_head(cx, upstream)?;
-        if head.is_pending() && until == Until::HeadOrLeft && self.uploaded {
-            let broken = ready!(downstream.stream().poll_broken(cx));
-            return Poll::Ready(Err(downstream_left(&broken).into()));
-        }
-        head.map(Ok)
-    }
-
-    fn poll_upload(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Result<(), Failure> {
-        if self.uploaded || self.upload_broken {
-            return Ok(());
-        }
-        match self.upload.poll(cx, from, to) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) => {
-                self.uploaded = true;
-                Ok(())
-            }
-            Poll::Ready(Err(Stop::To(_))) => {
-                // It may have answered before it closed; reading says.
-                self.upload_broken = true;
-                Ok(())
-            }
-            Poll::Ready(Err(stop)) => Err(self.stopped_by_downstream(stop).into()),
-        }
-    }
-
-    fn poll_head(&mut self, cx: &mut Context<'_>, upstream: &mut Conn) -> Poll<Result<usize, Failure>> {
-        loop {
-            if !upstream.unread().is_empty() {
-                let parsed = self.response.parse(upstream.unread(), &self.codec);
-                match parsed.map_err(|error| self.malformed_response(&error))? {
-                    Parsed::Complete(n) => return Poll::Ready(Ok(n)),
-                    Parsed::Partial => {}
-                }
-            }
-            match ready!(upstream.poll_fill(cx)) {
-                Ok(Read::Data(n)) => self.heard += n as u64,
-                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(None))),
-                Err(broken) => return Poll::Ready(Err(self.closed_early(Some(&broken)))),
-            }
-        }
-    }
-
-    fn malformed_response(&self, error: &byway_h1::Malformed) -> Failure {
-        self.asked.shared.counters.malformed_responses.add(1);
-        malformed(Who::Upstream, error).into()
-    }
-
-    /// The upstream went away without a complete head. On a connection that was idle before, with not a byte read, the
-    /// request may go once more if sending it twice does no harm, or if none of it can have been served.
-    fn closed_early(&self, broken: Option<&Broken>) -> Failure {
-        let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        let untouched = self.heard == 0 && self.upload.moved() == 0 && self.asked.request.framing() == Framed::None;
-        Failure {
-            fault: Fault::new(Who::Upstream, Kind::ClosedEarly, format!("the upstream gave no whole answer: {how}")),
-            stale: self.reused && untouched && is_idempotent(self.asked.request.method()),
-        }
-    }
-
-    fn stopped_by_downstream(&self, stop: Stop) -> Fault {
-        match stop {
-            Stop::Malformed(error) => {
-                self.asked.shared.counters.malformed_requests.add(1);
-                malformed(Who::Downstream, &error)
-            }
-            Stop::TooLarge => body_too_large(self.asked.max_body.unwrap_or_default()),
-            Stop::Truncated => {
-                Fault::new(Who::Downstream, Kind::ClosedEarly, "the client closed within its request body")
-            }
-            Stop::From(broken) | Stop::To(broken) => downstream_left(&broken),
-        }
-    }
-
-    fn stalled_upload(&self) -> Fault {
-        let limit = self.asked.limits.body_progress;
-        match self.upload_broken || self.upload.is_held_back() {
-            true => Fault::new(
-                Who::Upstream,
-                Kind::Deadline(Deadline::RequestBody),
-                format!("the upstream took no byte of the request body for {limit:?}"),
-            ),
-            false => Fault::new(
-                Who::Downstream,
-                Kind::Deadline(Deadline::RequestBody),
-                format!("the client sent no byte of its request body for {limit:?}"),
-            ),
-        }
-    }
-
-    /// Passes an interim response on, to a downstream that can read one.
-    async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
-        if self.asked.request.version() == Version::Http11 {
-            let response = self.response.view(upstream.unread());
-            downstream
-                .try_queue(|out| head::forward_interim(out, &response))
-                .map_err(|error| self.malformed_response(&error))?;
-        }
-        upstream.consume(head_bytes);
-        self.response.clear();
-        self.push_down(downstream, upstream).await
-    }
-
-    /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of that before it reads.
-    async fn push_down(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<(), Failure> {
-        let limit = self.asked.limits.body_progress;
-        let pushed = while_moving(limit, |cx| {
-            let pushed = match self.poll_upload(cx, downstream, upstream) {
-                Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
-                Err(failure) => Poll::Ready(Err(failure)),
-            };
-            (pushed, self.upload.moved() + downstream.left_bytes())
-        });
-        pushed.await.unwrap_or_else(|| Err(not_read(limit).into()))
-    }
-
-    /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
-    async fn switch(
-        self,
-        mut lease: Lease<Origin, Conn>,
-        head_bytes: usize,
-        downstream: &mut Conn,
-    ) -> Result<After, Failure> {
-        let response = self.response.view(lease.unread());
-        let switched = response.field("Upgrade").filter(|protocol| self.asked.asks_to_upgrade_to(protocol));
-        let Some(protocol) = switched else {
-            let detail = "the upstream answered 101 to a request that asked for no such upgrade";
-            return Err(Fault::new(Who::Upstream, Kind::Malformed("unasked-upgrade"), detail).into());
-        };
-        if !self.uploaded {
-            let detail = "the upstream answered 101 before it had taken the whole request";
-            return Err(Fault::new(Who::Upstream, Kind::Malformed("premature-upgrade"), detail).into());
-        }
-        downstream
-            .try_queue(|out| head::forward_switch(out, &response, protocol))
-            .map_err(|error| self.malformed_response(&error))?;
-        lease.consume(head_bytes);
-        let (conn, counted) = lease.detach();
-        let (stream, early) = conn.into_parts();
-        Ok(After::Switch(Box::new(Switched { stream, early, allowed: self.asked.allowed.clone(), counted })))
-    }
-
-    /// The final response: its head, its body, and what becomes of both connections.
-    async fn finish(
-        mut self,
-        mut lease: Lease<Origin, Conn>,
-        head_bytes: usize,
-        downstream: &mut Conn,
-        moved: &mut Moved,
-    ) -> Result<After, Failure> {
-        let request = &self.asked.request;
-        let response = self.response.view(lease.unread());
-        let framed = response.framing(request.method()).map_err(|error| self.malformed_response(&error))?;
-        let sent_as = framed_downstream(framed, request.version());
-        // An upload that is not over by now may never be: the client could wait for our 100, or send gigabytes.
-        let close = self.asked.is_last
-            || self.asked.scope.is_draining()
-            || !request.keep_alive()
-            || sent_as == Framed::UntilClose
-            || !self.upload.is_read();
-        let rules = ResponseRules {
-            framed: sent_as,
-            close,
-            downstream: request.version(),
-            length_describes: request.method() == b"HEAD" || response.status() == 304,
-        };
-        downstream
-            .try_queue(|out| head::forward_response(out, &response, &rules))
-            .map_err(|error| self.malformed_response(&error))?;
-        let keep = keep_upstream(&response, framed);
-        lease.consume(head_bytes);
-
-        let mut download = Passage::new(framed, sent_as, &self.codec, None);
-        let passed = self.pass_bodies(&mut download, &mut lease, downstream).await;
-        (moved.up, moved.down) = (self.upload.moved(), download.moved());
-        if let Err(fault) = passed {
-            return Ok(After::Abort(fault));
-        }
-        let at_boundary = self.uploaded && lease.unread().is_empty() && !lease.has_queued();
-        match keep {
-            Some(idle) if at_boundary => lease.release(Release::Keep { idle }),
-            _ => {
-                // Half a request ends with a reset, which nobody takes for its end.
-                if self.uploaded {
-                    lease.stream().close_on_drop();
-                }
-                lease.release(Release::Close);
-            }
-        }
-        Ok(match flush(self.asked.limits, downstream).await {
-            Err(fault) => After::Abort(fault),
-            Ok(()) if close => After::Close,
-            Ok(()) => After::KeepAlive,
-        })
-    }
-
-    /// Moves the response's body down and, if it is not over, the request's body up, until the response has ended.
-    async fn pass_bodies(
-        &mut self,
-        download: &mut Passage,
-        upstream: &mut Conn,
-        downstream: &mut Conn,
-    ) -> Result<(), Fault> {
-        let limit = self.asked.limits.body_progress;
-        let passed = while_moving(limit, |cx| {
-            // Once the head is out, a request body that goes wrong only ends its own upload.
-            if self.poll_upload(cx, downstream, upstream).is_err() {
-                self.upload_broken = true;
-            }
-            let down = download.poll(cx, upstream, downstream);
-            (down, self.upload.moved() + download.moved())
-        });
-        match passed.await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(stop)) => Err(self.cut_response(stop)),
-            None => Err(Fault::new(
-                if download.is_held_back() { Who::Downstream } else { Who::Upstream },
-                Kind::Deadline(Deadline::ResponseBody),
-                format!("the response body stood still for {limit:?}"),
-            )),
-        }
-    }
-
-    fn cut_response(&self, stop: Stop) -> Fault {
-        match stop {
-            Stop::To(broken) => downstream_left(&broken),
-            Stop::Malformed(error) => {
-                self.asked.shared.counters.malformed_responses.add(1);
-                malformed(Who::Upstream, &error)
-            }
-            Stop::From(broken) => Fault::new(
-                Who::Upstream,
-                Kind::ClosedEarly,
-                format!("the upstream broke off within the response body: {broken}"),
-            ),
-            Stop::Truncated | Stop::TooLarge => {
-                Fault::new(Who::Upstream, Kind::ClosedEarly, "the upstream closed within the response body")
-            }
-        }
-    }
-}
-
-/// Heads of answers to one request, interim ones and the final one: more are no progress but a way to hold us.
-const MOST_HEADS: usize = 64;
-
-/// How far `poll_until` goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    UploadedOrHead,
-    Head,
-    HeadOrLeft,
-}
-
-/// How long an answer may take before we begin to look whether the client is still there.
-const WATCH_AFTER: Duration = Duration::from_secs(1);
-
-/// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
-async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> {
-    let flushed = while_moving(limits.body_progress, |cx| {
-        let ready = downstream.poll_flush(cx);
-        (ready, downstream.left_bytes())
-    });
-    match flushed.await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(broken)) => Err(downstream_left(&broken)),
-        None => Err(not_read(limits.body_progress)),
-    }
-}
-
-fn not_read(limit: Duration) -> Fault {
-    let detail = format!("the client took no byte of the response for {limit:?}");
-    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
-}
-
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.
-fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
-    (response.keep_alive() && framed != Framed::UntilClose).then(|| keep_alive_hint(response))
-}
-
-/// `Keep-Alive: timeout=N`, less a second for the time that our next request is on its way (in any order with `max`).
-fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
-    let hint = std::str::from_utf8(response.field("Keep-Alive")?).ok()?;
-    let seconds = hint.split(',').find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
-    })?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT))
-}
-
-/// No hint keeps a connection longer than this.
-const LONGEST_HINT: Duration = Duration::from_secs(600);
-
-/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
-fn framed_downstream(framed: Framed, version: Version) -> Framed {
-    match (framed, version) {
-        (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
-        (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
-        (framed, _) => framed,
-    }
-}
-
-/// RFC 9110 section 9.2.2.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
-}
-
 /// The codec's limits out of the listener's.
 pub fn codec_limits(limits: &LimitsPlan) -> byway_h1::Limits {
     byway_h1::Limits { head_bytes: limits.head_bytes, fields: limits.head_fields, ..byway_h1::Limits::default() }
-}
-
-fn no_answer(limit: Duration) -> Fault {
-    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
-    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
-}
-
-fn downstream_left(broken: &Broken) -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
 }

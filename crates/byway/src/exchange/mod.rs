@@ -1,9 +1,10 @@
 //! Exchange: one HTTP request in, one response out, nothing forged in between.
 //!
-//! `forward` tells the story of one request; `head` says which fields travel, `body` passes the bodies, `answer` is what
+//! `forward` tells the story of one request, `attempt` that of one try; `head` says which fields travel, `body` passes the bodies, `answer` is what
 //! we say ourselves, `path` is the one reading of a path, `deadline` limits standstills, `conn` is one end's connection.
 
 pub mod answer;
+mod attempt;
 pub mod body;
 pub mod conn;
 pub mod deadline;
