@@ -21,6 +21,7 @@ use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
 use crate::exchange::head::{Forwarded, PSEUDONYM};
 use crate::exchange::path;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::observe::counters::is_told;
 use crate::outbound::pooled::Origin;
 use crate::route::{Ask, Inquiry, policy};
 
@@ -147,10 +148,12 @@ impl Session {
 
     fn note_malformed(&self, error: &byway_h1::Malformed) -> Fault {
         let malformed_requests = self.door.shared.counters.malformed_requests.add(1);
-        tracing::info!(
-            peer = ?self.peer, listener = %self.door.address, class = error.class(), malformed_requests,
-            "malformed request: {error}"
-        );
+        if is_told(malformed_requests) {
+            tracing::info!(
+                peer = ?self.peer, listener = %self.door.address, class = error.class(), malformed_requests,
+                "malformed request: {error}"
+            );
+        }
         malformed(Who::Downstream, error)
     }
 

@@ -13,6 +13,7 @@ use super::listener::{Accepted, Door};
 use super::{http1, socks};
 use crate::config::{ListenerPlan, Plan};
 use crate::exchange::conn::Conn;
+use crate::observe::counters::is_told;
 
 /// Serves one connection of an egress.
 pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
@@ -27,6 +28,9 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
         Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, peer, door)).await,
         first => {
             let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
+            if !is_told(malformed_handshakes) {
+                return downstream.close_quietly();
+            }
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
             tracing::info!(
                 ?peer, listener = %door.address, malformed_handshakes,

@@ -19,6 +19,7 @@ use super::listener::Door;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::observe::counters::is_told;
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
@@ -181,10 +182,13 @@ impl Session<'_> {
 
     /// Sends what refusal is queued, says FIN and logs.
     async fn leave(self, fault: &Fault) {
-        self.door.shared.counters.faults.add(1);
-        tracing::info!(
-            peer = ?self.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), "SOCKS: {fault}"
-        );
+        let faults = self.door.shared.counters.faults.add(1);
+        if fault.who != Who::Downstream || is_told(faults) {
+            tracing::info!(
+                peer = ?self.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), faults,
+                "SOCKS: {fault}"
+            );
+        }
         self.downstream.close().await;
     }
 }

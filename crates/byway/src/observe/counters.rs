@@ -27,6 +27,12 @@ impl Counter {
     }
 }
 
+/// Whether the `count`th event of a kind that any stranger can cause gets its own line in the log. The first hundred do,
+/// and then each whose number is a power of two: a flood fills no disk, and the line still says how many there were.
+pub const fn is_told(count: u64) -> bool {
+    count <= 100 || count.is_power_of_two()
+}
+
 /// A gauge held up by one while this lives.
 #[derive(Debug)]
 pub struct Held<'a>(&'a Counter);
@@ -91,4 +97,15 @@ counters! {
     faults,
     /// Requests sent again on a fresh connection because a pooled one proved stale.
     retried_stale,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_told;
+
+    #[test]
+    fn a_flood_is_told_once_in_a_while_and_a_trickle_line_by_line() {
+        assert!((1..=100).all(is_told));
+        assert_eq!((101..=1_000_000).filter(|count| is_told(*count)).count(), 13);
+    }
 }
