@@ -60,11 +60,6 @@ impl Passage {
         self.moved
     }
 
-    /// Bytes still to come, where the framing says so.
-    pub fn remaining(&self) -> Option<u64> {
-        self.decoder.remaining()
-    }
-
     /// Moves what can be moved. Ready once the body has been read to its end and has left `to`, or sits in its outflow.
     /// Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Watches a number that should grow.
-pub struct Progress {
+struct Progress {
     seen: u64,
     limit: Duration,
 }
 
 impl Progress {
     /// A watch that allows pauses of `limit`.
-    pub fn new(limit: Duration) -> Self {
+    fn new(limit: Duration) -> Self {
         Self { seen: 0, limit }
     }
 

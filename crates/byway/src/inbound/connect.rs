@@ -20,7 +20,7 @@ use crate::fault::{Fault, Kind, Who};
 use crate::observe::counters::Counters;
 use crate::outbound;
 use crate::outbound::pooled::Origin;
-use crate::relay::{self, Early, Outflow, Rate, RelayOptions, StreamShaper};
+use crate::relay::{self, Early, Outflow, Rate, RelayOptions, SpillOptions, StreamShaper};
 use crate::route::Allowed;
 use crate::shared::Shared;
 
@@ -163,7 +163,7 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: 
     }
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early { from_downstream, from_upstream: tunnel.early };
-    let options = relay_options(&door.shared, Some(&tunnel.allowed), listener);
+    let options = relay_options(&door.shared, &tunnel.allowed, listener);
     relay_streams(stream, tunnel.upstream, early, &options, door).await;
     drop(tunnel.counted);
 }
@@ -176,13 +176,12 @@ pub async fn relay_streams(downstream: Stream, upstream: Stream, early: Early, o
 }
 
 /// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how fast they may leave.
-pub fn relay_options(shared: &Shared, allowed: Option<&Allowed>, listener: &ListenerPlan) -> RelayOptions {
-    let limit = allowed.and_then(Allowed::stream_limit);
+pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan) -> RelayOptions {
     RelayOptions {
         half_closed_idle: listener.limits.half_closed_idle,
-        spill: shared.spill.clone().filter(|_| allowed.is_some_and(Allowed::spills)),
+        spill: spill(shared, allowed),
         limit_up: None,
-        limit_down: limit.map(|rate| Arc::new(Rate::new(rate.0))),
+        limit_down: limit_down(allowed),
         counters: Some(Arc::clone(&shared.relay_counters)),
     }
 }
@@ -190,9 +189,8 @@ pub fn relay_options(shared: &Shared, allowed: Option<&Allowed>, listener: &List
 /// What stands between an egress exchange and its reader: the spill, the speed cap, or neither.
 pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> {
     let counters = Some(Arc::clone(&shared.relay_counters));
-    let spill = shared.spill.clone().filter(|_| allowed.spills());
-    let shaper = allowed.stream_limit().map(|rate| StreamShaper::new(Arc::new(Rate::new(rate.0))));
-    let outflow = match (spill, &shaper) {
+    let shaper = limit_down(allowed).map(StreamShaper::new);
+    let outflow = match (spill(shared, allowed), &shaper) {
         (None, None) => return None,
         (None, Some(_)) => Outflow::direct(counters),
         (Some(spill), _) => Outflow::spilling(spill, counters),
@@ -201,4 +199,14 @@ pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> 
         Some(shaper) => outflow.shaped(shaper),
         None => outflow,
     })
+}
+
+/// Where this reader's bytes may be parked.
+fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
+    shared.spill.clone().filter(|_| allowed.spills())
+}
+
+/// How fast this reader's bytes may leave.
+fn limit_down(allowed: &Allowed) -> Option<Arc<Rate>> {
+    allowed.stream_limit().map(|rate| Arc::new(Rate::new(rate.0)))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::connect::{relay_options, relay_streams};
 use super::listener::{Accepted, Door};
 use crate::config::{ListenerPlan, Plan};
+use crate::fault::Fault;
 use crate::outbound;
 use crate::relay::Early;
 use crate::route::{Ask, Inquiry, policy};
@@ -17,7 +18,9 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
     let opened = async {
         let own = door.shared.own.load();
         let inquiry = Inquiry { plan: &plan, role: &listener.role, peer, user: None, own: &own, ask: Ask::Fixed };
-        outbound::open(&door.shared, &policy::decide(&inquiry)?).await
+        let allowed = policy::decide(&inquiry)?;
+        let dialled = outbound::open(&door.shared, &allowed).await?;
+        Ok::<_, Fault>((dialled, allowed))
     };
     match opened.await {
         // Plain TCP has no words for a fault: the visitor sees a reset.
@@ -25,8 +28,8 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
             door.shared.counters.faults.add(1);
             tracing::info!(?peer, listener = %door.address, class = fault.class(), "{fault}");
         }
-        Ok(dialled) => {
-            let options = relay_options(&door.shared, None, &listener);
+        Ok::<_, Fault>((dialled, allowed)) => {
+            let options = relay_options(&door.shared, &allowed, &listener);
             relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
         }
     }
