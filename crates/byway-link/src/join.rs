@@ -1,0 +1,259 @@
+//! Join string: all that a node needs to join another: where it is, which key it must prove, and a grant.
+//!
+//! In:    `by1.` and 66 bytes in base64url, `@`, HOST:PORT.
+//! Out:   the pin, the grant and the address; or which part of the text is wrong.
+//! Never: prints its secret, but through [`JoinString::expose`].
+//!
+//! The bytes are the pin (32), the grant's id (6), its secret (24), and the first 4 of the SHA-256 of all of these and the
+//! address, so that a string that was cut short or mistyped is known before anybody is dialled.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use byway_dial::Target;
+
+use crate::key::{Fingerprint, hex, unhex};
+
+const PREFIX: &str = "by1.";
+const PIN: usize = 32;
+const ID: usize = 6;
+const SECRET: usize = 24;
+const CHECK: usize = 4;
+
+/// Names a grant, so that it can be listed and revoked without showing its secret: twelve hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantId([u8; ID]);
+
+impl GrantId {
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; ID]) -> Self {
+        Self(bytes)
+    }
+
+    /// From whatever came on the wire; none if it has another length.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; ID] {
+        &self.0
+    }
+}
+
+impl FromStr for GrantId {
+    type Err = BadJoin;
+
+    fn from_str(text: &str) -> Result<Self, BadJoin> {
+        let mut bytes = [0; ID];
+        if unhex(text, &mut bytes) { Ok(Self(bytes)) } else { Err(BadJoin::Id(text.into())) }
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What whoever holds it may use the grant with: 192 random bits. Prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GrantSecret([u8; SECRET]);
+
+impl GrantSecret {
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; SECRET]) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret itself: for the wire and for the join string.
+    pub const fn expose(&self) -> &[u8; SECRET] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GrantSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// See the head of the file. `Display` and `Debug` hide the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinString {
+    /// The fingerprint that the other side's key must have.
+    pub pin: Fingerprint,
+    /// Which grant.
+    pub id: GrantId,
+    /// Its secret.
+    pub secret: GrantSecret,
+    /// Where to dial: a name or an address, with its port; never a Unix socket.
+    pub address: Target,
+}
+
+impl JoinString {
+    /// The whole text, secret included: for stdout and for the file with mode 0600, never for a log.
+    pub fn expose(&self) -> String {
+        let mut bytes = self.body();
+        let check = checksum(&bytes, &self.address.to_string());
+        bytes.extend_from_slice(&check);
+        format!("{PREFIX}{}@{}", BASE64_URL_SAFE_NO_PAD.encode(bytes), self.address)
+    }
+
+    fn body(&self) -> Vec<u8> {
+        [self.pin.as_bytes().as_slice(), self.id.as_bytes(), self.secret.expose()].concat()
+    }
+}
+
+impl fmt::Display for JoinString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}***@{} (grant {})", self.address, self.id)
+    }
+}
+
+impl fmt::Debug for JoinString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is no join string. None of them repeats the text, which holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadJoin {
+    /// Nothing there.
+    #[error("the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints")]
+    Empty,
+    /// It begins otherwise.
+    #[error("this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints")]
+    NoJoinString,
+    /// Of a format that this version does not know.
+    #[error("this join string is of a newer format than this version of Byway reads: update Byway")]
+    Newer,
+    /// The address behind `@` is missing or wrong.
+    #[error("the join string has no whole address behind its `@`: it was cut short; copy it again, whole")]
+    Address,
+    /// The bytes are too few, too many, or changed.
+    #[error("the join string was cut short or changed on its way: copy it again, whole, in one line")]
+    Damaged,
+    /// The id of a grant is twelve hex digits.
+    #[error("`{0}` is no id of a grant: it has twelve hex digits; `byway token list` shows those there are")]
+    Id(String),
+}
+
+impl FromStr for JoinString {
+    type Err = BadJoin;
+
+    fn from_str(text: &str) -> Result<Self, BadJoin> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(BadJoin::Empty);
+        }
+        let Some(rest) = text.strip_prefix(PREFIX) else {
+            let digit = text.strip_prefix("by").and_then(|rest| rest.bytes().next());
+            let newer = digit.is_some_and(|digit| digit.is_ascii_digit()) && text.contains('.');
+            return Err(if newer { BadJoin::Newer } else { BadJoin::NoJoinString });
+        };
+        let (encoded, address) = rest.split_once('@').ok_or(BadJoin::Damaged)?;
+        let target = match address.parse::<Target>() {
+            Ok(Target::Unix(_)) | Err(_) => return Err(BadJoin::Address),
+            Ok(target) => target,
+        };
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadJoin::Damaged)?;
+        let bytes: [u8; PIN + ID + SECRET + CHECK] = bytes.try_into().map_err(|_| BadJoin::Damaged)?;
+        let (body, check) = bytes.split_at(PIN + ID + SECRET);
+        if check != checksum(body, &target.to_string()) {
+            return Err(BadJoin::Damaged);
+        }
+        let (pin, rest) = body.split_at(PIN);
+        let (id, secret) = rest.split_at(ID);
+        let whole = (pin.try_into(), id.try_into(), secret.try_into());
+        let (Ok(pin), Ok(id), Ok(secret)) = whole else { return Err(BadJoin::Damaged) };
+        Ok(Self {
+            pin: Fingerprint::from_bytes(pin),
+            id: GrantId(id),
+            secret: GrantSecret(secret),
+            address: target,
+        })
+    }
+}
+
+fn checksum(body: &[u8], address: &str) -> [u8; CHECK] {
+    let sum = digest(&SHA256, &[body, address.as_bytes()].concat());
+    let mut check = [0; CHECK];
+    check.copy_from_slice(sum.as_ref().get(..CHECK).unwrap_or(&[0; CHECK]));
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn join(address: &str) -> JoinString {
+        JoinString {
+            pin: Fingerprint::of_spki(b"key"),
+            id: GrantId([7; ID]),
+            secret: GrantSecret([9; SECRET]),
+            address: address.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_join_string_reads_back_and_hides_its_secret() {
+        for address in ["127.0.0.1:7000", "[::1]:7000", "t.example.com:443"] {
+            let join = join(address);
+            let text = join.expose();
+            assert_eq!(text.parse::<JoinString>().unwrap(), join);
+            assert_eq!(format!(" {text}\n").parse::<JoinString>().unwrap(), join);
+            assert!(!format!("{join} {join:?}").contains(&text[..40]));
+            assert_eq!(join.to_string(), format!("by1.***@{address} (grant 070707070707)"));
+        }
+    }
+
+    #[test]
+    fn a_join_string_cut_short_anywhere_is_refused() {
+        let text = join("127.0.0.1:7000").expose();
+        for end in 0..text.len() {
+            let error = text[..end].parse::<JoinString>().unwrap_err();
+            assert!(!error.to_string().contains(&text[4..12]), "{error} repeats the secret");
+        }
+    }
+
+    #[test]
+    fn each_way_of_being_wrong_has_its_own_words() {
+        assert_eq!("".parse::<JoinString>(), Err(BadJoin::Empty));
+        assert_eq!("hello".parse::<JoinString>(), Err(BadJoin::NoJoinString));
+        assert_eq!("by2.AAAA@h:1".parse::<JoinString>(), Err(BadJoin::Newer));
+        assert_eq!("by1.AAAA".parse::<JoinString>(), Err(BadJoin::Damaged));
+        assert_eq!("by1.AAAA@h:1".parse::<JoinString>(), Err(BadJoin::Damaged));
+        assert_eq!("by1.AAAA@h".parse::<JoinString>(), Err(BadJoin::Address));
+        assert_eq!("by1.AAAA@unix:/x".parse::<JoinString>(), Err(BadJoin::Address));
+        assert_eq!("xyz".parse::<GrantId>(), Err(BadJoin::Id("xyz".into())));
+        assert_eq!("070707070707".parse::<GrantId>(), Ok(GrantId([7; ID])));
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_character_is_noticed(at in 4_usize..92, with in "[A-Za-z0-9_-]") {
+            let text = join("127.0.0.1:7000").expose();
+            let mut changed = text.clone();
+            changed.replace_range(at..at + 1, &with);
+            prop_assert!(changed == text || changed.parse::<JoinString>().is_err());
+        }
+
+        #[test]
+        fn no_text_panics(text in "(by1\\.)?.{0,120}") {
+            let _ = text.parse::<JoinString>();
+        }
+    }
+}

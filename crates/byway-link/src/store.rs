@@ -1,0 +1,116 @@
+//! Store: small files of the state folder: keys, epochs, reservations.
+//!
+//! In:    a path and its whole new content.
+//! Out:   the content, all of it or the old one; readable by its owner alone.
+//! Never: leaves half a file behind, whenever the machine stops.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// None of these files is longer; this bounds what a wrong path such as `/dev/zero` can cost.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The content of `path`, or none if there is no such file.
+///
+/// # Errors
+/// What the system says.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Writes a file that must not exist yet.
+///
+/// # Errors
+/// `AlreadyExists` if it does; else what the system says.
+pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let scratch = scratch_of(path);
+    write_whole(&scratch, content)?;
+    // A link fails where a rename would replace.
+    let linked = fs::hard_link(&scratch, path);
+    fs::remove_file(&scratch)?;
+    linked
+}
+
+/// Replaces the content of `path`, or makes it.
+///
+/// # Errors
+/// What the system says; the old content is then still there.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let scratch = scratch_of(path);
+    write_whole(&scratch, content)?;
+    fs::rename(&scratch, path)
+}
+
+/// Holds a lock that only one process of this machine can hold, for as long as the file lives. Waits for it.
+///
+/// # Errors
+/// What the system says.
+pub fn lock(path: &Path) -> io::Result<File> {
+    make_folder(path)?;
+    let file = private().create(true).truncate(false).write(true).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_folder(path)?;
+    let mut file = private().create(true).truncate(true).write(true).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The folder of `path`, for its owner alone if it has to be made.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn scratch_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.{:08x}.new", std::process::id(), fastrand::u32(..)));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_no_scratch_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        assert_eq!(read(&path).unwrap(), None);
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_exists_is_not_created_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        create_new(&path, b"one").unwrap();
+        assert_eq!(create_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap().unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
