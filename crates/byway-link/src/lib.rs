@@ -1,6 +1,42 @@
-//! Link.
+//! Link: one authenticated, multiplexed session between two Byways, on which either side opens streams.
+//!
+//! ```text
+//! join string ─▶ Dialler ─▶ carrier (QUIC | mux over TLS) ─▶ hello ⇄ welcome ─▶ Link ⇄ streams, messages
+//!                Acceptor ◀─ carrier                          Pending ──────────▶ Link
+//! ```
+//!
+//! In the order of that line: [`join`] and [`key`] say who and where, [`dialler`] and [`acceptor`] make sessions, over the
+//! carriers [`quic`] and [`mux`], with [`tls`] under both; [`link`] is the session, [`stream`] one pipe of it, [`wire`] what
+//! is said. [`lease`] says who has a public name. What decides without a socket or a clock is pure and tested with a clock
+//! of its own: [`mux`]'s core, [`window`], [`liveness`], [`backoff`], [`lease`].
+
+pub mod acceptor;
+pub mod backoff;
+pub mod carrier;
+mod control;
+pub mod dialler;
+pub mod epoch;
+pub mod error;
 pub mod join;
 pub mod key;
+pub mod lease;
+pub mod link;
+pub mod liveness;
+pub mod mux;
+pub mod quic;
 pub mod store;
+pub mod stream;
+pub mod tls;
+pub mod window;
+pub mod wire;
+
+pub use acceptor::{Acceptor, Arrival, Pending, QuicIncoming, QuicListener};
+pub use backoff::Backoff;
+pub use carrier::CarrierKind;
+pub use dialler::{Carriers, Dialler};
+pub use error::LinkError;
 pub use join::{BadJoin, GrantId, GrantSecret, JoinString};
 pub use key::{Fingerprint, Key, KeyError};
+pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
+pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
+pub use wire::{Code, Refusal, ServiceKind};

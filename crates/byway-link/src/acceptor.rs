@@ -1,0 +1,393 @@
+//! Acceptor: the side of links that is dialled: from a connection to a hello that somebody has to judge.
+//!
+//! In:    TCP connections and QUIC handshakes, from anybody who can reach the port.
+//! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to sessions that are there.
+//! Never: waits for a peer without a deadline, and never welcomes anybody by itself.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use byway_dial::{AsIo, Stream};
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::carrier::{Carrier, CarrierKind};
+use crate::control::ControlStream;
+use crate::error::LinkError;
+use crate::key::{Fingerprint, Key};
+use crate::link::{Inbox, Link, SessionId, Settings};
+use crate::mux::carrier::MuxCarrier;
+use crate::mux::core::Side;
+use crate::quic::{self, Quic};
+use crate::stream::LinkStream;
+use crate::tls;
+use crate::window::{Budget, SESSION_BYTES};
+use crate::wire::{Hello, Refusal, Refused, Said, VERSIONS, Welcome};
+
+/// From the first byte of a connection to its first message.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer that was refused may take to read why.
+const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
+
+/// Bytes that the kernel may hold of a carrier unsent: what a control message may have to wait for.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Bytes that were sent and are not acknowledged for this long end the connection, whatever the kernel's own patience is.
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// See the head of the file.
+pub struct Acceptor {
+    key: Key,
+    tls: TlsAcceptor,
+    settings: Settings,
+    runtime: Handle,
+    sessions: Arc<Mutex<HashMap<SessionId, Link>>>,
+}
+
+/// A carrier that is authenticated and belongs to no session yet.
+pub(crate) struct Authenticated {
+    pub(crate) identity: Fingerprint,
+    pub(crate) carrier: Carrier,
+    pub(crate) control: ControlStream,
+}
+
+/// What became of a connection.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Somebody asks for a session.
+    Hello(Box<Pending>),
+    /// It was one more carrier of a session that is there.
+    Attached(CarrierKind),
+}
+
+impl Acceptor {
+    /// An acceptor that proves `key`; sessions live on `runtime`.
+    ///
+    /// # Errors
+    /// When rustls refuses the key.
+    pub fn new(key: Key, settings: Settings, runtime: Handle) -> io::Result<Self> {
+        let config = tls::acceptor(&key).map_err(io::Error::other)?;
+        Ok(Self { key, tls: TlsAcceptor::from(Arc::new(config)), settings, runtime, sessions: Arc::default() })
+    }
+
+    /// The fingerprint that others pin.
+    pub fn pin(&self) -> Fingerprint {
+        self.key.fingerprint()
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// Accepts QUIC on `socket`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen_quic(&self, socket: std::net::UdpSocket) -> io::Result<QuicListener> {
+        let _inside = self.runtime.enter();
+        quic::listen(socket, &self.key, self.settings.streams).map(QuicListener)
+    }
+
+    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`LinkError`]; the connection is closed.
+    pub async fn tcp(&self, stream: Stream) -> Result<Arrival, LinkError> {
+        let arrived = async {
+            let peer = byway_dial::Pipe::peer_addr(&stream);
+            tune(&stream);
+            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| not_tls(peer, &error))?;
+            let (_, connection) = session.get_ref();
+            let identity = tls::identity(connection.peer_certificates());
+            let identity = identity.ok_or_else(|| no_byway(peer, "it showed no key"))?;
+            if connection.alpn_protocol() != Some(tls::ALPN) {
+                return Err(no_byway(peer, "it did not ask for byway/1"));
+            }
+            let tls = tokio_rustls::TlsStream::from(session);
+            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, &self.runtime)).await
+        };
+        timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    /// A QUIC handshake, then its first message, both within [`HANDSHAKE_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`LinkError`]; the connection is closed.
+    pub async fn quic(&self, incoming: QuicIncoming) -> Result<Arrival, LinkError> {
+        let peer = Some(incoming.peer());
+        let arrived = async {
+            let connection = incoming.0.await.map_err(|error| no_byway(peer, &error.to_string()))?;
+            let quic = Quic::accepted(connection);
+            let identity = quic.identity().ok_or_else(|| no_byway(peer, "it showed no key"))?;
+            let tasks = TaskTracker::new();
+            let accepted = quic.accept(&tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime)).await
+        };
+        timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    /// The first message decides: a new session, or one more carrier of an old one.
+    async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
+        match arrived.control.hear().await {
+            Ok(Said::Hello(hello)) => {
+                let sessions = Arc::clone(&self.sessions);
+                let (settings, runtime) = (self.settings.clone(), self.runtime.clone());
+                let pending = Pending { arrived: Some(arrived), hello, sessions, settings, runtime };
+                if pending.version().is_none() {
+                    let (from, to) = VERSIONS;
+                    let detail = format!(
+                        "this node speaks versions {from} to {to} of the link protocol, the other one {} to {}; update \
+                         the older of the two",
+                        pending.hello.version_from, pending.hello.version_to
+                    );
+                    return Err(pending.refuse(Refusal::Version, detail).await);
+                }
+                Ok(Arrival::Hello(Box::new(pending)))
+            }
+            Ok(Said::Attach(attach)) => {
+                let id = SessionId::try_from(attach.session.as_slice()).ok();
+                let link = id.and_then(|id| self.sessions.lock().get(&id).cloned());
+                // Only the key that was welcomed may add a carrier.
+                match link.filter(|link| link.peer() == arrived.identity && !link.is_over()) {
+                    Some(link) => Ok(Arrival::Attached(adopt(&link, arrived))),
+                    None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
+                }
+            }
+            Ok(_) => Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await),
+            Err(error) => Err(LinkError::Unreachable(error.to_string())),
+        }
+    }
+}
+
+/// Hands a carrier to its session.
+pub(crate) fn adopt(link: &Link, arrived: Authenticated) -> CarrierKind {
+    let kind = arrived.carrier.kind();
+    link.attach(arrived.carrier, arrived.control);
+    kind
+}
+
+/// A mux over `tls`, driven on `runtime`.
+pub(crate) fn over_tls(
+    tls: tokio_rustls::TlsStream<AsIo>,
+    peer: Option<SocketAddr>,
+    identity: Fingerprint,
+    side: Side,
+    settings: &Settings,
+    runtime: &Handle,
+) -> Authenticated {
+    let (budget, tasks) = (Budget::within(SESSION_BYTES, &settings.budget), TaskTracker::new());
+    let (mux, control, driver) = MuxCarrier::new(tls, side, settings.streams, Arc::clone(&budget));
+    let carrier = Carrier::mux(mux, peer, &tasks);
+    let driven = carrier.clone();
+    let driving = async move {
+        tokio::select! {
+            error = driver => driven.end(error.to_string()),
+            () = driven.ended() => {}
+        }
+    };
+    tasks.spawn_on(driving, runtime);
+    let control = ControlStream::new(LinkStream::mux(control));
+    Authenticated { identity, carrier, control }
+}
+
+/// A QUIC connection whose first stream is `control`.
+pub(crate) fn over_quic(
+    quic: Quic,
+    control: LinkStream,
+    identity: Fingerprint,
+    tasks: TaskTracker,
+    settings: &Settings,
+    runtime: &Handle,
+) -> Authenticated {
+    let budget = Budget::within(SESSION_BYTES, &settings.budget);
+    let carrier = Carrier::quic(quic.clone(), &budget, &tasks);
+    let watched = carrier.clone();
+    tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
+    Authenticated { identity, carrier, control: ControlStream::new(control) }
+}
+
+/// Sets what a connection needs to be a carrier.
+pub(crate) fn tune(stream: &Stream) {
+    #[cfg(target_os = "linux")]
+    if let Some(tcp) = stream.as_tcp() {
+        let socket = SockRef::from(tcp);
+        // A kernel that refuses makes control slower, not wrong.
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+    }
+}
+
+/// Says why not, and gives the other side the time to read it.
+async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
+    let refused = Refused { why: why.number(), detail: detail.clone() };
+    if arrived.control.say(Said::Refused(refused)).await.is_ok() {
+        arrived.control.linger(REFUSAL_LINGERS).await;
+    }
+    arrived.carrier.end(detail.clone());
+    LinkError::Refused { why, detail }
+}
+
+/// A hello that was heard and not answered. Dropping it closes the connection without a word.
+#[must_use = "somebody waits for an answer"]
+pub struct Pending {
+    arrived: Option<Authenticated>,
+    hello: Hello,
+    sessions: Arc<Mutex<HashMap<SessionId, Link>>>,
+    settings: Settings,
+    runtime: Handle,
+}
+
+impl Pending {
+    /// What was said. Nothing of it is proven.
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Whose key was proven.
+    pub fn identity(&self) -> Option<Fingerprint> {
+        self.arrived.as_ref().map(|arrived| arrived.identity)
+    }
+
+    /// Where the peer is.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.arrived.as_ref().and_then(|arrived| arrived.carrier.peer())
+    }
+
+    /// By which carrier it came.
+    pub fn carrier(&self) -> Option<CarrierKind> {
+        self.arrived.as_ref().map(|arrived| arrived.carrier.kind())
+    }
+
+    /// The highest version that both speak.
+    fn version(&self) -> Option<u32> {
+        let (from, to) = VERSIONS;
+        let best = self.hello.version_to.min(to);
+        (best >= self.hello.version_from.max(from)).then_some(best)
+    }
+
+    /// Welcomes the peer: the session begins.
+    ///
+    /// # Errors
+    /// The peer went away meanwhile, or no random numbers could be had.
+    pub async fn welcome(mut self) -> Result<(Link, Inbox), LinkError> {
+        let (Some(mut arrived), Some(version)) = (self.arrived.take(), self.version()) else {
+            return Err(LinkError::Here("the hello was answered already".into()));
+        };
+        let mut id: SessionId = [0; 16];
+        SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
+        let program = self.settings.program.clone();
+        let (link, inbox) = Link::new(id, arrived.identity, Side::Acceptor, self.runtime.clone());
+        // Known before it is welcomed: its next carrier may be faster than we are.
+        self.sessions.lock().insert(id, link.clone());
+        let sessions = Arc::clone(&self.sessions);
+        let watched = link.clone();
+        link.spawn(async move {
+            watched.ended().await;
+            sessions.lock().remove(&id);
+        });
+        let welcome = Welcome { version, features: 0, session: id.to_vec(), program };
+        if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
+            link.end("it went away while it was welcomed");
+            return Err(LinkError::Unreachable(error.to_string()));
+        }
+        adopt(&link, arrived);
+        Ok((link, inbox))
+    }
+
+    /// Refuses it, with a sentence for the people on the other side.
+    pub async fn refuse(mut self, why: Refusal, detail: impl Into<String>) -> LinkError {
+        let detail = detail.into();
+        match self.arrived.take() {
+            Some(arrived) => say_no(arrived, why, detail).await,
+            None => LinkError::Refused { why, detail },
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(arrived) = &self.arrived {
+            arrived.carrier.end("nobody answered the hello");
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({:?}, {:?})", self.identity(), self.peer())
+    }
+}
+
+/// A UDP port on which QUIC is accepted.
+pub struct QuicListener(quinn::Endpoint);
+
+/// A QUIC handshake that has begun.
+pub struct QuicIncoming(quinn::Incoming);
+
+impl QuicListener {
+    /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is not proven yet is asked to
+    /// prove it first when many handshakes are under way (RFC 9000 section 8.1.2).
+    pub async fn accept(&self) -> Option<QuicIncoming> {
+        loop {
+            let incoming = self.0.accept().await?;
+            if self.0.open_connections() >= UNPROVEN && !incoming.remote_address_validated() {
+                // It comes back with a token, or was nobody.
+                let _ = incoming.retry();
+                continue;
+            }
+            return Some(QuicIncoming(incoming));
+        }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Ends every connection of it.
+    pub fn close(&self, reason: &str) {
+        self.0.close(quinn::VarInt::from_u32(0), reason.as_bytes());
+    }
+}
+
+/// Connections of an endpoint beyond which an address has to be proven before anything is kept for it.
+const UNPROVEN: usize = 512;
+
+impl QuicIncoming {
+    /// Where it comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    /// Refuses it without a handshake.
+    pub fn refuse(self) {
+        self.0.refuse();
+    }
+}
+
+fn no_byway(peer: Option<SocketAddr>, detail: &str) -> LinkError {
+    let at = peer.map_or_else(|| "the other side".to_owned(), |peer| peer.to_string());
+    LinkError::NoByway { at, detail: detail.to_owned() }
+}
+
+fn not_tls(peer: Option<SocketAddr>, error: &io::Error) -> LinkError {
+    no_byway(peer, &error.to_string())
+}
+
+fn too_slow() -> LinkError {
+    LinkError::Unreachable(format!("no hello within {} s", HANDSHAKE_TIMEOUT.as_secs()))
+}

@@ -1,0 +1,162 @@
+//! Carrier: what one session runs over: a QUIC connection, or a mux over TLS; the session sees one type.
+//!
+//! In:    an authenticated connection of either kind.
+//! Out:   streams opened and accepted, the first of them for control; the end, with its reason.
+//! Never: moves a stream to another carrier.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::mux::carrier::MuxCarrier;
+use crate::quic::Quic;
+use crate::stream::LinkStream;
+use crate::window::Budget;
+
+/// Which carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CarrierKind {
+    /// TLS over TCP.
+    Tls,
+    /// QUIC over UDP: the better one where it gets through.
+    Quic,
+}
+
+impl fmt::Display for CarrierKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "quic",
+            Self::Tls => "tls",
+        })
+    }
+}
+
+/// One authenticated connection. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Carrier(Arc<Inner>);
+
+struct Inner {
+    over: Over,
+    peer: Option<SocketAddr>,
+    /// Streams that are open, either side's.
+    open: Arc<AtomicUsize>,
+    /// Ends the carrier's tasks.
+    ended: CancellationToken,
+    reason: Mutex<Option<String>>,
+    tasks: TaskTracker,
+}
+
+enum Over {
+    Mux(MuxCarrier),
+    Quic { quic: Quic, budget: Arc<Budget>, held: Mutex<u64> },
+}
+
+/// The carrier is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone;
+
+impl Carrier {
+    pub(crate) fn mux(mux: MuxCarrier, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
+        Self::new(Over::Mux(mux), peer, tasks)
+    }
+
+    pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
+        let peer = Some(quic.peer());
+        Self::new(Over::Quic { quic, budget: Arc::clone(budget), held: Mutex::new(0) }, peer, tasks)
+    }
+
+    fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
+        Self(Arc::new(Inner {
+            over,
+            peer,
+            open: Arc::default(),
+            ended: CancellationToken::new(),
+            reason: Mutex::new(None),
+            tasks: tasks.clone(),
+        }))
+    }
+
+    pub(crate) fn kind(&self) -> CarrierKind {
+        match &self.0.over {
+            Over::Mux(_) => CarrierKind::Tls,
+            Over::Quic { .. } => CarrierKind::Quic,
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
+    }
+
+    /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.
+    pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
+        let stream = match &self.0.over {
+            Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|_| Gone)?),
+            Over::Quic { quic, .. } => LinkStream::quic(quic.open(first, &self.0.tasks).await.map_err(|_| Gone)?),
+        };
+        Ok(self.count(stream))
+    }
+
+    /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.
+    pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
+        let stream = match &self.0.over {
+            Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
+            Over::Quic { quic, .. } => LinkStream::quic(quic.accept(&self.0.tasks).await.map_err(|_| Gone)?),
+        };
+        Ok(self.count(stream))
+    }
+
+    fn count(&self, stream: LinkStream) -> LinkStream {
+        let stream = stream.counted(&self.0.open);
+        if let Over::Quic { quic, budget, held } = &self.0.over {
+            quic.grow(self.0.open.load(Relaxed), budget, &mut held.lock());
+        }
+        stream
+    }
+
+    /// How many streams are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.0.open.load(Relaxed)
+    }
+
+    /// The round trip, as the session's pings have measured it.
+    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        if let Over::Mux(mux) = &self.0.over {
+            mux.set_round_trip(round_trip);
+        }
+    }
+
+    /// Ends it, once: streams are lost, its tasks end, and the reason is kept.
+    pub(crate) fn end(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.0.reason.lock().get_or_insert_with(|| reason.clone());
+        match &self.0.over {
+            Over::Mux(mux) => mux.lose(),
+            Over::Quic { quic, .. } => quic.close(&reason),
+        }
+        self.0.ended.cancel();
+    }
+
+    /// Resolves when it has ended.
+    pub(crate) async fn ended(&self) {
+        self.0.ended.cancelled().await;
+    }
+
+    /// Why it has ended.
+    pub(crate) fn reason(&self) -> String {
+        self.0.reason.lock().clone().unwrap_or_else(|| "it has not ended".to_owned())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Over::Quic { budget, held, .. } = &mut self.over {
+            budget.give(*held.get_mut());
+        }
+    }
+}

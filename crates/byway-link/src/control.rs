@@ -1,0 +1,132 @@
+//! Control: the messages on the first stream of a carrier, and the questions that show whether the other side lives.
+//!
+//! In:    the control stream; what this side has to say.
+//! Out:   what the other side says, one message at a time; the round trip; the end, with its reason.
+//! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use byway_dial::{Broken, Pipe, Read, Stream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::carrier::Carrier;
+use crate::liveness::{Do, Liveness};
+use crate::stream::LinkStream;
+use crate::wire::{self, Control, Said};
+
+/// How long a message may take to be taken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 4096;
+
+/// Both directions of a control stream.
+pub(crate) struct ControlStream {
+    stream: Stream,
+    unread: Vec<u8>,
+}
+
+/// Why there is no next message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// The other side said FIN, or the stream broke.
+    #[error("the link was lost: {0}")]
+    Broken(#[from] Broken),
+    /// The other side said FIN.
+    #[error("the other side closed the link")]
+    Fin,
+    /// It breaks the rules.
+    #[error("the other side broke the protocol: {0}")]
+    Bad(#[from] wire::BadMessage),
+    /// It takes nothing away.
+    #[error("the other side takes no messages")]
+    Stuck,
+}
+
+impl ControlStream {
+    pub(crate) fn new(stream: LinkStream) -> Self {
+        Self { stream: stream.into_stream(), unread: Vec::new() }
+    }
+
+    /// The next message. Cancel safe: what was read stays.
+    pub(crate) async fn hear(&mut self) -> Result<Said, ControlError> {
+        loop {
+            if let Some((message, n)) = wire::decode::<Control>(&self.unread)? {
+                self.unread.drain(..n);
+                // What a newer version says and we do not know is passed over.
+                if let Some(said) = message.said {
+                    return Ok(said);
+                }
+                continue;
+            }
+            let mut room = [0; READ_BYTES];
+            match poll_fn(|cx| self.stream.poll_read(cx, &mut room)).await? {
+                Read::Fin => return Err(ControlError::Fin),
+                Read::Data(n) => self.unread.extend_from_slice(room.get(..n).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Says it. Not cancel safe: half a message may have been written.
+    pub(crate) async fn say(&mut self, said: Said) -> Result<(), ControlError> {
+        let mut bytes = Vec::new();
+        wire::encode(&Control::from(said), &mut bytes);
+        match timeout(WRITE_TIMEOUT, self.stream.write_all(&bytes)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(ControlError::Stuck),
+        }
+    }
+
+    /// Waits until the other side has gone, at most that long: what was said last shall arrive.
+    pub(crate) async fn linger(&mut self, patience: Duration) {
+        let _ = timeout(patience, async { while self.hear().await.is_ok() {} }).await;
+    }
+}
+
+/// Serves the control stream of a carrier until it or the carrier ends; then the carrier has ended, with a reason.
+pub(crate) async fn serve(
+    mut stream: ControlStream,
+    carrier: Carrier,
+    mut liveness: Liveness,
+    mut to_say: mpsc::Receiver<Said>,
+    urgent: std::sync::Arc<Notify>,
+    heard: mpsc::Sender<Said>,
+) {
+    loop {
+        let wake_at = match liveness.poll(Instant::now().into_std()) {
+            Do::WaitUntil(at) => at,
+            Do::GiveUp => return carrier.end("the other side does not answer any more"),
+            Do::Ask(number) => match stream.say(Said::Ping(number)).await {
+                Ok(()) => continue,
+                Err(error) => return carrier.end(error.to_string()),
+            },
+        };
+        // Each arm is cancel safe: a message half read stays in `stream`, a message to say stays in its channel.
+        let turn = tokio::select! {
+            said = stream.hear() => match said {
+                Ok(Said::Ping(number)) => stream.say(Said::Pong(number)).await,
+                Ok(Said::Pong(number)) => {
+                    if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
+                        carrier.set_round_trip(round_trip);
+                    }
+                    Ok(())
+                }
+                // Nobody listens any more: the session is over, and ends its carriers.
+                Ok(said) => heard.send(said).await.map_err(|_| ControlError::Fin),
+                Err(error) => Err(error),
+            },
+            Some(said) = to_say.recv() => stream.say(said).await,
+            () = urgent.notified() => {
+                liveness.urge(Instant::now().into_std());
+                Ok(())
+            }
+            () = sleep_until(wake_at.into()) => Ok(()),
+            () = carrier.ended() => return,
+        };
+        if let Err(error) = turn {
+            return carrier.end(error.to_string());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Dialler: the side of links that dials: from a join string to a session, by whichever carrier gets through.
+//!
+//! In:    a join string, our key, the epoch of this process and the number of the try.
+//! Out:   a session, or why there is none and whether waiting helps.
+//! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer than [`TLS_STARTS`] before
+//!        TLS is tried beside it.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{AddressRules, AsIo, DialError};
+use futures_util::future::select_ok;
+use quinn::ConnectionError;
+use rustls::pki_types::ServerName;
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
+
+use crate::acceptor::{Authenticated, adopt, over_quic, over_tls, tune};
+use crate::carrier::CarrierKind;
+use crate::error::LinkError;
+use crate::join::JoinString;
+use crate::key::Key;
+use crate::link::{Inbox, Link, SessionId, Settings};
+use crate::mux::core::Side;
+use crate::quic::{self, Quic, QuicError};
+use crate::stream::LinkStream;
+use crate::tls;
+use crate::wire::{Attach, Hello, Refusal, Said, VERSIONS};
+
+/// How long QUIC has the field to itself.
+pub const TLS_STARTS: Duration = Duration::from_millis(250);
+
+/// Between two addresses of one name (RFC 8305 section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Addresses of a name that are tried by QUIC.
+const MOST_ADDRESSES: usize = 4;
+
+/// The longest time between two probes of QUIC.
+const LONGEST_PROBE: Duration = Duration::from_secs(600);
+
+/// How long one probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which carriers may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carriers {
+    /// QUIC, and TLS when it does not get through.
+    #[default]
+    Auto,
+    /// QUIC alone.
+    Quic,
+    /// TLS over TCP alone.
+    Tls,
+}
+
+/// See the head of the file. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialler {
+    key: Key,
+    join: JoinString,
+    carriers: Carriers,
+    dial: byway_dial::Dialler,
+    settings: Settings,
+    runtime: Handle,
+}
+
+type Authenticating = Pin<Box<dyn Future<Output = Result<Authenticated, LinkError>> + Send>>;
+
+impl Dialler {
+    /// A dialler for `join` that proves `key`. Names are resolved and TCP is dialled by `dial`; sessions live on `runtime`.
+    pub fn new(
+        key: Key,
+        join: JoinString,
+        carriers: Carriers,
+        dial: byway_dial::Dialler,
+        settings: Settings,
+        runtime: Handle,
+    ) -> Self {
+        Self { key, join, carriers, dial, settings, runtime }
+    }
+
+    /// The join string; it prints without its secret.
+    pub const fn join(&self) -> &JoinString {
+        &self.join
+    }
+
+    /// Makes a session, within `patience`. `epoch` is this process's, `attempt` rises with every call.
+    ///
+    /// # Errors
+    /// [`LinkError`]; of several carriers' errors one that is final, or else the last.
+    pub async fn connect(&self, epoch: u64, attempt: u64, patience: Duration) -> Result<(Link, Inbox), LinkError> {
+        match timeout(patience, self.race(epoch, attempt)).await {
+            Ok(raced) => raced,
+            Err(_) => Err(LinkError::Unreachable(format!(
+                "{} did not answer within {} s, neither by QUIC (UDP) nor by TLS (TCP), as far as they were tried",
+                self.join.address,
+                patience.as_secs_f32()
+            ))),
+        }
+    }
+
+    async fn race(&self, epoch: u64, attempt: u64) -> Result<(Link, Inbox), LinkError> {
+        let (mut by_quic, mut by_tls) = match self.carriers {
+            Carriers::Auto => (Some(self.by_quic()), Some(self.by_tls_after(TLS_STARTS))),
+            Carriers::Quic => (Some(self.by_quic()), None),
+            Carriers::Tls => (None, Some(self.by_tls_after(Duration::ZERO))),
+        };
+        let mut failure = LinkError::Here("no carrier may be used".into());
+        loop {
+            // Both arms only poll what stands in its own place: nothing is lost when the other one wins.
+            let (kind, authenticated) = tokio::select! {
+                biased;
+                first = poll_of(&mut by_quic), if by_quic.is_some() => (CarrierKind::Quic, first),
+                first = poll_of(&mut by_tls), if by_tls.is_some() => (CarrierKind::Tls, first),
+                else => return Err(failure),
+            };
+            match kind {
+                CarrierKind::Quic => by_quic = None,
+                CarrierKind::Tls => by_tls = None,
+            }
+            let said = match authenticated {
+                Ok(authenticated) => self.say_hello(authenticated, epoch, attempt).await,
+                Err(error) => Err(error),
+            };
+            match said {
+                Ok((link, inbox)) => {
+                    self.keep_trying(&link, by_quic);
+                    return Ok((link, inbox));
+                }
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    tracing::debug!("{} by {kind}: {error}", self.join.address);
+                    // If QUIC cannot be, TLS need not wait for it any longer.
+                    if kind == CarrierKind::Quic && by_tls.is_some() {
+                        by_tls = Some(self.by_tls_after(Duration::ZERO));
+                    }
+                    failure = error;
+                }
+            }
+        }
+    }
+
+    /// A session that came about by TLS gets QUIC as soon as it gets through.
+    fn keep_trying(&self, link: &Link, under_way: Option<Authenticating>) {
+        if self.carriers != Carriers::Auto {
+            return;
+        }
+        let (dialler, watched) = (self.clone(), link.clone());
+        link.spawn(async move {
+            let trying = dialler.bring_quic_back(&watched, under_way);
+            tokio::select! {
+                () = trying => {}
+                _ = watched.ended() => {}
+            }
+        });
+    }
+
+    async fn bring_quic_back(&self, link: &Link, under_way: Option<Authenticating>) {
+        if let Some(under_way) = under_way
+            && let Ok(Ok(late)) = timeout(PROBE_TIMEOUT, under_way).await
+        {
+            self.attach(link, late).await;
+        }
+        let mut wait = self.settings.quic_probe;
+        loop {
+            sleep(wait).await;
+            if link.carriers().contains(&CarrierKind::Quic) {
+                wait = self.settings.quic_probe;
+                continue;
+            }
+            match timeout(PROBE_TIMEOUT, self.by_quic()).await {
+                Ok(Ok(authenticated)) => self.attach(link, authenticated).await,
+                _ => wait = (wait * 2).min(LONGEST_PROBE),
+            }
+        }
+    }
+
+    /// Makes an authenticated carrier one of the session's.
+    async fn attach(&self, link: &Link, mut authenticated: Authenticated) {
+        let attach = Said::Attach(Attach { session: link.id().to_vec() });
+        match authenticated.control.say(attach).await {
+            Ok(()) => {
+                let kind = adopt(link, authenticated);
+                tracing::info!("{}: {kind} is in use", self.join.address);
+            }
+            Err(error) => authenticated.carrier.end(error.to_string()),
+        }
+    }
+
+    async fn say_hello(
+        &self,
+        mut authenticated: Authenticated,
+        epoch: u64,
+        attempt: u64,
+    ) -> Result<(Link, Inbox), LinkError> {
+        let (version_from, version_to) = VERSIONS;
+        let hello = Hello {
+            version_from,
+            version_to,
+            features: 0,
+            grant: self.join.id.as_bytes().to_vec(),
+            secret: self.join.secret.expose().to_vec(),
+            epoch,
+            attempt,
+            program: self.settings.program.clone(),
+        };
+        let lost = |error: crate::control::ControlError| LinkError::Unreachable(error.to_string());
+        authenticated.control.say(Said::Hello(hello)).await.map_err(lost)?;
+        match authenticated.control.hear().await.map_err(lost)? {
+            Said::Welcome(welcome) => {
+                let id = SessionId::try_from(welcome.session.as_slice());
+                let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
+                let peer = authenticated.identity;
+                let (link, inbox) = Link::new(id, peer, Side::Dialler, self.runtime.clone());
+                adopt(&link, authenticated);
+                Ok((link, inbox))
+            }
+            Said::Refused(refused) => {
+                let why = Refusal::from_number(refused.why);
+                Err(LinkError::Refused { why, detail: format!("{} refuses: {}", self.join.address, refused.detail) })
+            }
+            _ => Err(self.no_byway("it answered a hello with something else")),
+        }
+    }
+
+    fn by_tls_after(&self, wait: Duration) -> Authenticating {
+        let this = self.clone();
+        Box::pin(async move {
+            sleep(wait).await;
+            this.by_tls().await
+        })
+    }
+
+    async fn by_tls(&self) -> Result<Authenticated, LinkError> {
+        let config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
+        let dialled = self.dial.open(&self.join.address, &AddressRules::open()).await.map_err(unreachable)?;
+        tune(&dialled.stream);
+        let connector = TlsConnector::from(Arc::new(config));
+        let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| {
+            match error.downcast::<rustls::Error>() {
+                Ok(error) => self.told(&error),
+                Err(error) => LinkError::Unreachable(format!("{} broke off the handshake: {error}", self.join.address)),
+            }
+        })?;
+        if session.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+            return Err(self.no_byway("it did not agree on byway/1"));
+        }
+        let tls = tokio_rustls::TlsStream::from(session);
+        Ok(over_tls(tls, dialled.peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+    }
+
+    fn by_quic(&self) -> Authenticating {
+        let this = self.clone();
+        Box::pin(async move {
+            let found = this.dial.addresses(&this.join.address, &AddressRules::open()).await.map_err(unreachable)?;
+            let tries = found.iter().take(MOST_ADDRESSES).enumerate().map(|(place, address)| {
+                let (this, address) = (this.clone(), address.addr());
+                let wait = NEXT_ADDRESS * u32::try_from(place).unwrap_or(u32::MAX);
+                Box::pin(async move {
+                    sleep(wait).await;
+                    this.quic_to(address).await
+                })
+            });
+            Ok(select_ok(tries).await?.0)
+        })
+    }
+
+    async fn quic_to(&self, address: SocketAddr) -> Result<Authenticated, LinkError> {
+        let quic = quic::dial(address, &self.key, self.join.pin, self.settings.streams);
+        let quic = quic.await.map_err(|error| self.quic_told(&error))?;
+        let tasks = TaskTracker::new();
+        let control = quic.open(&[], &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+        Quic::favour(&control);
+        let control = LinkStream::quic(control);
+        Ok(over_quic(quic, control, self.join.pin, tasks, &self.settings, &self.runtime))
+    }
+
+    fn quic_told(&self, error: &QuicError) -> LinkError {
+        // A failed handshake is a transport error whose cause is rustls's.
+        if let QuicError::Connection(ConnectionError::TransportError(transport)) = error {
+            let text = transport.to_string();
+            if text.contains(tls::WRONG_PIN) {
+                return self.told(&rustls::Error::General(tls::WRONG_PIN.into()));
+            }
+            if text.contains("BadSignature") || text.contains("bad signature") {
+                return LinkError::Unproven { at: self.join.address.to_string() };
+            }
+        }
+        LinkError::Unreachable(format!("{} by QUIC: {error}", self.join.address))
+    }
+
+    fn told(&self, error: &rustls::Error) -> LinkError {
+        let at = self.join.address.to_string();
+        match error {
+            error if tls::is_wrong_pin(error) => LinkError::WrongPin { at },
+            error if tls::is_unproven(error) => LinkError::Unproven { at },
+            other => self.no_byway(&other.to_string()),
+        }
+    }
+
+    fn no_byway(&self, detail: &str) -> LinkError {
+        LinkError::NoByway { at: self.join.address.to_string(), detail: detail.to_owned() }
+    }
+}
+
+/// Polls what stands in its place. Only for a place that is filled.
+async fn poll_of(place: &mut Option<Authenticating>) -> Result<Authenticated, LinkError> {
+    match place {
+        Some(authenticating) => authenticating.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unreachable(error: DialError) -> LinkError {
+    LinkError::Unreachable(error.to_string())
+}
+
+/// The pin says who is meant, and no name is sent; rustls wants one all the same.
+fn no_name() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+}

@@ -1,0 +1,427 @@
+//! Link: one session between two nodes: its carriers, its streams, and what is said beside them.
+//!
+//! In:    authenticated carriers, the first of which has been welcomed.
+//! Out:   streams to open and to accept, messages, and one end with its reason.
+//! Never: moves a stream from one carrier to another, and never outlives its last carrier.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{Broken, Read, Stream};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::carrier::{Carrier, CarrierKind};
+use crate::control::{self, ControlStream};
+use crate::key::Fingerprint;
+use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
+use crate::mux::core::Side;
+use crate::stream::LinkStream;
+use crate::window::Budget;
+use crate::wire::{self, Answer, Answered, Open, Said};
+
+/// Sixteen random bytes that prove the welcome.
+pub(crate) type SessionId = [u8; 16];
+
+/// Streams and messages of the peer's that wait for whoever serves the session; more wait on their carriers.
+const INBOX: usize = 64;
+
+/// An open that is not answered for this long makes the session ask at once whether the other side lives.
+const ANSWER_EXPECTED: Duration = Duration::from_secs(1);
+
+/// What both sides of every link of a node have in common. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Streams that the peer may have open at once on one carrier. Default 8,192.
+    pub streams: u32,
+    /// What windows of all sessions may grow by together.
+    pub budget: Arc<Budget>,
+    /// When QUIC is tried again after a fall-back to TLS; doubles up to 10 minutes. Default 30 s.
+    pub quic_probe: Duration,
+    /// What this program calls itself to others.
+    pub program: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            streams: 8192,
+            budget: Budget::new(crate::window::NODE_BYTES),
+            quic_probe: Duration::from_secs(30),
+            program: concat!("byway ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// One session. Clones are the same; it ends by [`Link::end`], or with its last carrier.
+#[derive(Clone)]
+pub struct Link(Arc<Inner>);
+
+struct Inner {
+    id: SessionId,
+    peer: Fingerprint,
+    side: Side,
+    runtime: Handle,
+    tasks: TaskTracker,
+    carriers: Mutex<Carriers>,
+    streams: mpsc::Sender<Arrived>,
+    heard: mpsc::Sender<Said>,
+    over: CancellationToken,
+}
+
+#[derive(Default)]
+struct Carriers {
+    attached: Vec<Attached>,
+    next: u64,
+    end: Option<Arc<str>>,
+}
+
+#[derive(Clone)]
+struct Attached {
+    number: u64,
+    carrier: Carrier,
+    to_say: mpsc::Sender<Said>,
+    urgent: Arc<Notify>,
+}
+
+/// What comes from the other side of a session; there is one, for whoever serves it.
+pub struct Inbox {
+    /// Streams that the peer opens.
+    pub streams: mpsc::Receiver<Arrived>,
+    /// What it says.
+    pub said: mpsc::Receiver<Said>,
+}
+
+/// A stream that the peer has opened and not said the target of yet.
+pub struct Arrived {
+    stream: Stream,
+    peer: Option<SocketAddr>,
+}
+
+/// A stream that the far side has answered.
+#[derive(Debug)]
+pub struct Opened {
+    /// The stream; nothing of the visitor's has travelled on it yet.
+    pub stream: Stream,
+    /// The far side's own address on the connection that it made.
+    pub local: Option<SocketAddr>,
+}
+
+/// Why a stream was not opened.
+#[derive(Debug)]
+pub enum NotOpened {
+    /// The session or its carrier was lost before the answer: nothing was sent, another session may be asked.
+    Lost,
+    /// The far side says no.
+    Fault(wire::Fault),
+    /// No answer came in time, though the other side lives.
+    Timeout,
+    /// The answer breaks the rules.
+    Bad(String),
+}
+
+impl Link {
+    pub(crate) fn new(id: SessionId, peer: Fingerprint, side: Side, runtime: Handle) -> (Self, Inbox) {
+        let (streams, arrived) = mpsc::channel(INBOX);
+        let (heard, said) = mpsc::channel(INBOX);
+        let link = Self(Arc::new(Inner {
+            id,
+            peer,
+            side,
+            runtime,
+            tasks: TaskTracker::new(),
+            carriers: Mutex::default(),
+            streams,
+            heard,
+            over: CancellationToken::new(),
+        }));
+        (link, Inbox { streams: arrived, said })
+    }
+
+    pub(crate) fn id(&self) -> &SessionId {
+        &self.0.id
+    }
+
+    /// Whose session it is: the fingerprint of the key that the other side has proven.
+    pub fn peer(&self) -> Fingerprint {
+        self.0.peer
+    }
+
+    /// Where the other side is, by its best carrier.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.best().and_then(|attached| attached.carrier.peer())
+    }
+
+    /// Its carriers, the best last.
+    pub fn carriers(&self) -> Vec<CarrierKind> {
+        let mut kinds: Vec<_> = self.0.carriers.lock().attached.iter().map(|a| a.carrier.kind()).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// Streams that are open, on all carriers.
+    pub fn streams(&self) -> usize {
+        self.0.carriers.lock().attached.iter().map(|a| a.carrier.streams()).sum()
+    }
+
+    /// Adds a carrier whose handshake is done. It is ended at once if the session is over.
+    pub(crate) fn attach(&self, carrier: Carrier, control: ControlStream) {
+        let (to_say, saying) = mpsc::channel(INBOX);
+        let urgent = Arc::new(Notify::new());
+        let number = {
+            let mut carriers = self.0.carriers.lock();
+            if carriers.end.is_some() {
+                return carrier.end("the session is over");
+            }
+            carriers.next += 1;
+            let number = carriers.next;
+            let attached = Attached { number, carrier: carrier.clone(), to_say, urgent: Arc::clone(&urgent) };
+            carriers.attached.push(attached);
+            number
+        };
+        let every = match self.0.side {
+            Side::Dialler => DIALLER_ASKS,
+            Side::Acceptor => ACCEPTOR_ASKS,
+        };
+        let liveness = Liveness::new(every, Instant::now().into_std());
+        let served = control::serve(control, carrier.clone(), liveness, saying, urgent, self.0.heard.clone());
+        self.spawn(served);
+        self.spawn(accept(carrier.clone(), self.0.streams.clone()));
+        let link = self.clone();
+        self.spawn(async move {
+            carrier.ended().await;
+            link.detach(number, &carrier);
+        });
+    }
+
+    fn detach(&self, number: u64, carrier: &Carrier) {
+        let mut carriers = self.0.carriers.lock();
+        carriers.attached.retain(|attached| attached.number != number);
+        let last = carriers.attached.is_empty();
+        if last {
+            carriers.end.get_or_insert_with(|| carrier.reason().into());
+        }
+        drop(carriers);
+        if last {
+            self.0.over.cancel();
+        }
+    }
+
+    /// A task of this session's, on its runtime.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn_on(task, &self.0.runtime);
+    }
+
+    /// QUIC before TLS, and of two alike the newer.
+    fn best(&self) -> Option<Attached> {
+        let carriers = self.0.carriers.lock();
+        carriers.attached.iter().max_by_key(|attached| (attached.carrier.kind(), attached.number)).cloned()
+    }
+
+    /// Opens a stream and waits until the far side has connected, at most `patience`. Until then nothing of the visitor's
+    /// may travel, so that whoever gets [`NotOpened::Lost`] may ask another session.
+    ///
+    /// Cancel safe: a stream that is given up is reset.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub async fn open(&self, open: &Open, patience: Duration) -> Result<Opened, NotOpened> {
+        let Some(attached) = self.best() else { return Err(NotOpened::Lost) };
+        let deadline = Instant::now() + patience;
+        let mut first = Vec::new();
+        wire::encode(open, &mut first);
+        let asked = async {
+            let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?.into_stream();
+            let answer = read_message::<Answer>(&mut stream).await;
+            Ok::<_, NotOpened>((stream, answer))
+        };
+        let mut asked = std::pin::pin!(asked);
+        let answered = match timeout_at(deadline.min(Instant::now() + ANSWER_EXPECTED), asked.as_mut()).await {
+            Ok(answered) => answered?,
+            Err(_) => {
+                // Somebody waits: is the other side there at all?
+                attached.urgent.notify_one();
+                timeout_at(deadline, asked).await.map_err(|_| NotOpened::Timeout)??
+            }
+        };
+        let (stream, answer) = answered;
+        match answer {
+            Ok(Answer { answered: Some(Answered::Opened(opened)) }) => {
+                Ok(Opened { stream, local: opened.local.parse().ok() })
+            }
+            Ok(Answer { answered: Some(Answered::Fault(fault)) }) => {
+                stream_closed(stream);
+                Err(NotOpened::Fault(fault))
+            }
+            Ok(Answer { answered: None }) => Err(NotOpened::Bad("an answer of an unknown kind".into())),
+            Err(NotRead::Broken(Broken::Reset(code))) => Err(NotOpened::Fault(wire::Fault {
+                code,
+                class: String::new(),
+                detail: format!("the far side reset the stream: {}", wire::Code::from_number(code)),
+            })),
+            Err(NotRead::Broken(_)) => Err(NotOpened::Lost),
+            Err(NotRead::Fin) => Err(NotOpened::Bad("the far side closed the stream without an answer".into())),
+            Err(NotRead::Bad(bad)) => Err(NotOpened::Bad(bad.to_string())),
+        }
+    }
+
+    /// Says something on the best carrier. `false`: the session is over, or so slow that its queue is full.
+    pub fn say(&self, said: Said) -> bool {
+        self.best().is_some_and(|attached| attached.to_say.try_send(said).is_ok())
+    }
+
+    /// Asks at once whether the other side lives: the network has changed, or somebody waits.
+    pub fn check(&self) {
+        self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgent.notify_one());
+    }
+
+    /// Ends the session: its streams are lost to both sides.
+    pub fn end(&self, reason: &str) {
+        let attached = {
+            let mut carriers = self.0.carriers.lock();
+            carriers.end.get_or_insert_with(|| reason.into());
+            std::mem::take(&mut carriers.attached)
+        };
+        attached.iter().for_each(|attached| attached.carrier.end(reason));
+        self.0.over.cancel();
+    }
+
+    /// Waits for the end, and says its reason. Cancel safe.
+    pub async fn ended(&self) -> Arc<str> {
+        self.0.over.cancelled().await;
+        self.0.carriers.lock().end.clone().unwrap_or_else(|| "the session is over".into())
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.0.over.is_cancelled()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({}, {:?})", self.0.peer.short(), self.carriers())
+    }
+}
+
+/// The answer was read whole and the far side has finished: nothing to reset.
+fn stream_closed(mut stream: Stream) {
+    use byway_dial::Pipe;
+    stream.close_on_drop();
+}
+
+async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>) {
+    let accepting = async {
+        while let Ok(stream) = carrier.accept().await {
+            let arrived = Arrived { stream: LinkStream::into_stream(stream), peer: carrier.peer() };
+            if streams.send(arrived).await.is_err() {
+                return carrier.end("nobody serves the session any more");
+            }
+        }
+        carrier.end("the other side closed the connection");
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = carrier.ended() => {}
+    }
+}
+
+impl Arrived {
+    /// Where the peer is.
+    pub const fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Reads what the stream is for. Call it in the stream's own task, under a deadline.
+    ///
+    /// # Errors
+    /// Why there is no such message, in words for the log.
+    pub async fn asked(mut self) -> Result<(Open, Asked), String> {
+        match read_message::<Open>(&mut self.stream).await {
+            Ok(open) => Ok((open, Asked { stream: self.stream })),
+            Err(NotRead::Bad(bad)) => {
+                use byway_dial::Pipe;
+                self.stream.reset(wire::Code::Protocol.number());
+                Err(bad.to_string())
+            }
+            Err(NotRead::Fin) => Err("the stream ended before it said what it is for".into()),
+            Err(NotRead::Broken(broken)) => Err(broken.to_string()),
+        }
+    }
+}
+
+/// A stream whose peer waits for an answer.
+pub struct Asked {
+    stream: Stream,
+}
+
+impl Asked {
+    /// Says that the far side has connected, and hands the stream over.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn opened(mut self, local: Option<SocketAddr>) -> Result<Stream, Broken> {
+        let opened = wire::Opened { local: local.map(|local| local.to_string()).unwrap_or_default() };
+        self.answer(Answered::Opened(opened)).await?;
+        Ok(self.stream)
+    }
+
+    /// Says why not. Nothing else travels on the stream.
+    pub async fn refused(mut self, fault: wire::Fault) {
+        use byway_dial::Pipe;
+        if self.answer(Answered::Fault(fault)).await.is_ok() {
+            self.stream.close_on_drop();
+        }
+    }
+
+    /// Whether whoever asked has given up.
+    pub async fn given_up(&mut self) {
+        use byway_dial::Pipe;
+        std::future::poll_fn(|cx| self.stream.poll_broken(cx)).await;
+    }
+
+    async fn answer(&mut self, answered: Answered) -> Result<(), Broken> {
+        let mut bytes = Vec::new();
+        wire::encode(&Answer::from(answered), &mut bytes);
+        self.stream.write_all(&bytes).await
+    }
+}
+
+enum NotRead {
+    Broken(Broken),
+    Fin,
+    Bad(wire::BadMessage),
+}
+
+/// Reads one message and not a byte more.
+async fn read_message<M: prost::Message + Default>(stream: &mut Stream) -> Result<M, NotRead> {
+    let mut bytes = vec![0; wire::LENGTH_BYTES];
+    read_exactly(stream, &mut bytes).await?;
+    let length = bytes.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+    if length > wire::MOST_MESSAGE_BYTES {
+        return Err(NotRead::Bad(wire::BadMessage::TooLong(length)));
+    }
+    bytes.resize(wire::LENGTH_BYTES + length, 0);
+    read_exactly(stream, bytes.get_mut(wire::LENGTH_BYTES..).unwrap_or_default()).await?;
+    match wire::decode::<M>(&bytes) {
+        Ok(Some((message, _))) => Ok(message),
+        Ok(None) => Err(NotRead::Fin),
+        Err(bad) => Err(NotRead::Bad(bad)),
+    }
+}
+
+async fn read_exactly(stream: &mut Stream, mut room: &mut [u8]) -> Result<(), NotRead> {
+    while !room.is_empty() {
+        match stream.read(room).await.map_err(NotRead::Broken)? {
+            Read::Fin => return Err(NotRead::Fin),
+            Read::Data(n) => room = room.get_mut(n..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! Mux carrier: a mux core over one TLS session: a driver that moves frames, and streams that are handed out.
+//!
+//! In:    a TLS session whose handshake is done.
+//! Out:   [`MuxStream`]s; a future to drive, which ends with the carrier.
+//! Never: holds the core's lock across an await, and never lets one direction wait for the other.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use byway_dial::{Broken, Read};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::core::{Core, NotOpened, Payload, Side};
+use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
+use crate::window::Budget;
+
+/// What one turn of the driver moves each way at most, so that it never holds its thread for long.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// What is taken from the core at a time.
+const TAKE_BYTES: usize = 256 * 1024;
+
+/// Slices of one write.
+const SLICES: usize = 16;
+
+/// Why a carrier over TCP ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MuxError {
+    /// The peer closed it, between two frames.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// The peer broke the rules.
+    #[error("the other side broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// The connection or TLS failed.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One carrier; clones are the same.
+#[derive(Clone)]
+pub(crate) struct MuxCarrier(Arc<Mutex<Core>>);
+
+impl MuxCarrier {
+    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything to move.
+    pub(crate) fn new<T: AsyncRead + AsyncWrite + Unpin>(
+        io: T,
+        side: Side,
+        streams: u32,
+        budget: Arc<Budget>,
+    ) -> (Self, MuxStream, Driver<T>) {
+        let carrier = Self(Arc::new(Mutex::new(Core::new(side, streams, budget))));
+        let control = MuxStream { carrier: carrier.clone(), stream: CONTROL, orderly: false };
+        let driver = Driver { io, carrier: carrier.clone(), reading: Reading::start(), output: VecDeque::new(), sent: 0 };
+        (carrier, control, driver)
+    }
+
+    /// Opens a stream whose first bytes are `first`.
+    pub(crate) fn open(&self, first: &[u8]) -> Result<MuxStream, NotOpened> {
+        let stream = self.with(|core| core.open(first))?;
+        Ok(MuxStream { carrier: self.clone(), stream, orderly: false })
+    }
+
+    /// The next stream that the peer opens; none once the carrier is gone. Cancel safe.
+    pub(crate) async fn accept(&self) -> Option<MuxStream> {
+        let stream = poll_fn(|cx| self.with(|core| core.poll_accept(cx))).await?;
+        Some(MuxStream { carrier: self.clone(), stream, orderly: false })
+    }
+
+    /// Tells the core how long a round trip takes.
+    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        self.0.lock().set_round_trip(round_trip);
+    }
+
+    /// Ends the carrier and every stream of it.
+    pub(crate) fn lose(&self) {
+        self.with(Core::lose);
+    }
+
+    /// Does something under the lock, and wakes the driver behind it if there is something to send.
+    fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.0.lock();
+        let result = act(&mut core);
+        let driver = core.driver_to_wake();
+        drop(core);
+        if let Some(waker) = driver {
+            waker.wake();
+        }
+        result
+    }
+}
+
+/// One stream. Dropping it resets it, unless it was finished.
+pub(crate) struct MuxStream {
+    carrier: MuxCarrier,
+    stream: u32,
+    orderly: bool,
+}
+
+impl MuxStream {
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        self.carrier.with(|core| core.poll_read(self.stream, cx, buf, Instant::now()))
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        self.carrier.with(|core| core.poll_write(self.stream, cx, bufs))
+    }
+
+    pub(crate) fn finish(&self) -> Result<(), Broken> {
+        self.carrier.with(|core| core.finish(self.stream))
+    }
+
+    pub(crate) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<Broken> {
+        self.carrier.with(|core| core.poll_broken(self.stream, cx))
+    }
+
+    pub(crate) fn reset(&self, code: u32) {
+        self.carrier.with(|core| core.reset(self.stream, code));
+    }
+
+    pub(crate) fn close_on_drop(&mut self) {
+        self.orderly = true;
+    }
+}
+
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        self.carrier.with(|core| core.release(self.stream, self.orderly));
+    }
+}
+
+/// Where in the incoming bytes the driver stands.
+enum Reading {
+    Header { bytes: [u8; HEADER_BYTES], have: usize },
+    Payload { header: Header, payload: Vec<u8>, have: usize },
+    Skipping { left: usize },
+}
+
+impl Reading {
+    const fn start() -> Self {
+        Self::Header { bytes: [0; HEADER_BYTES], have: 0 }
+    }
+}
+
+/// Moves frames between a core and its TLS session, until one of them ends. Ends every stream when it is dropped.
+#[must_use = "nothing moves unless the driver is polled"]
+pub(crate) struct Driver<T> {
+    io: T,
+    carrier: MuxCarrier,
+    reading: Reading,
+    output: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk of `output` that were sent.
+    sent: usize,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+    type Output = MuxError;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MuxError> {
+        let this = &mut *self;
+        {
+            let mut core = this.carrier.0.lock();
+            if core.is_lost() {
+                return Poll::Ready(MuxError::Closed);
+            }
+            core.set_driver(cx.waker());
+        }
+        // Each direction by itself, so that a peer which does not read can still be heard.
+        let written = this.poll_output(cx);
+        let read = this.poll_input(cx);
+        // What was read may have called for an answer (credit, a reset).
+        let written = if written.is_pending() { written } else { this.poll_output(cx) };
+        match (read, written) {
+            (Poll::Ready(error), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// Sends what there is; ready when nothing is left.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MuxError>> {
+        let mut turn = 0;
+        loop {
+            if self.output.is_empty() {
+                self.carrier.0.lock().take(TAKE_BYTES, &mut self.output);
+            }
+            if self.output.is_empty() {
+                ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                return Poll::Ready(Ok(()));
+            }
+            if turn >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let written = ready!(self.poll_write_some(cx))?;
+            if written == 0 {
+                return Poll::Ready(Err(MuxError::Io(io::ErrorKind::WriteZero.into())));
+            }
+            self.left(written);
+            turn += written;
+        }
+    }
+
+    fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 0;
+        for (slice, (index, chunk)) in slices.iter_mut().zip(self.output.iter().enumerate()) {
+            let from = if index == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(chunk.get(from..).unwrap_or_default());
+            used += 1;
+        }
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices.get(..used).unwrap_or_default())
+    }
+
+    fn left(&mut self, mut n: usize) {
+        while let Some(front) = self.output.front() {
+            let rest = front.len() - self.sent;
+            if n < rest {
+                self.sent += n;
+                return;
+            }
+            n -= rest;
+            self.sent = 0;
+            self.output.pop_front();
+        }
+    }
+
+    /// Reads frames; ready when the carrier is over.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<MuxError> {
+        let mut turn = 0;
+        loop {
+            if turn >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // A peer that asks and asks and takes no answer away is not read from; the output wakes us.
+            if !self.carrier.0.lock().may_receive() {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_step(cx)) {
+                Ok(n) => turn += n + 1,
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+    }
+
+    /// Reads once, or hands on what is whole. Says how many bytes came.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, MuxError>> {
+        match &mut self.reading {
+            Reading::Header { bytes, have } if *have < HEADER_BYTES => {
+                let room = bytes.get_mut(*have..).unwrap_or_default();
+                let n = ready!(poll_read(&mut self.io, cx, room))?;
+                if n == 0 {
+                    let between = *have == 0;
+                    let cut = || MuxError::Io(io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Err(if between { MuxError::Closed } else { cut() }));
+                }
+                *have += n;
+                Poll::Ready(Ok(n))
+            }
+            Reading::Header { bytes, .. } => {
+                let header = Header::decode(*bytes)?;
+                // What this calls for is sent at the end of the turn: nobody has to be woken.
+                let judged = self.carrier.0.lock().judge(&header)?;
+                self.reading = match judged {
+                    Payload::Keep => Reading::Payload { header, payload: vec![0; header.length], have: 0 },
+                    Payload::Skip => Reading::Skipping { left: header.length },
+                };
+                Poll::Ready(Ok(0))
+            }
+            Reading::Payload { header, payload, have } if *have < header.length => {
+                let n = ready!(poll_read(&mut self.io, cx, payload.get_mut(*have..).unwrap_or_default()))?;
+                if n == 0 {
+                    return Poll::Ready(Err(MuxError::Io(io::ErrorKind::UnexpectedEof.into())));
+                }
+                *have += n;
+                Poll::Ready(Ok(n))
+            }
+            Reading::Payload { header, payload, .. } => {
+                let (header, payload) = (*header, std::mem::take(payload));
+                self.reading = Reading::start();
+                self.carrier.0.lock().receive(&header, payload)?;
+                Poll::Ready(Ok(0))
+            }
+            Reading::Skipping { left: 0 } => {
+                self.reading = Reading::start();
+                Poll::Ready(Ok(0))
+            }
+            Reading::Skipping { left } => {
+                let mut rubbish = [0; 4096];
+                let room = rubbish.get_mut(..(*left).min(4096)).unwrap_or_default();
+                let n = ready!(poll_read(&mut self.io, cx, room))?;
+                if n == 0 {
+                    return Poll::Ready(Err(MuxError::Io(io::ErrorKind::UnexpectedEof.into())));
+                }
+                *left -= n;
+                Poll::Ready(Ok(n))
+            }
+        }
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        self.carrier.lose();
+    }
+}
+
+fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(room);
+    ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}

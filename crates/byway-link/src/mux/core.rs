@@ -1,0 +1,692 @@
+//! Mux core: the streams of one carrier over TCP, as a state machine.
+//!
+//! In:    frames that came; what the owners of streams do; room on the carrier.
+//! Out:   frames to send: control first, then one chunk of each stream that has any, in turn; and who is to be woken.
+//! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the bounds named here.
+//!
+//! The contract of a stream (DESIGN section 6): data precedes FIN; a reset may overtake it and voids what is under way;
+//! credit comes back when bytes were consumed; one stalled stream stalls no other.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use byway_dial::{Broken, Read};
+
+use super::frame::{CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number};
+use crate::window::{Budget, INITIAL_BYTES, Window};
+
+/// Bytes that one stream may have waiting for the carrier.
+const STREAM_QUEUE_BYTES: usize = 256 * 1024;
+
+/// Bytes that all streams may have waiting for the carrier; beyond that, each stream may have one chunk of
+/// [`SMALL_CHUNK_BYTES`].
+const SESSION_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// See [`SESSION_QUEUE_BYTES`].
+const SMALL_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Resets, credits and opens that wait for the carrier. At this many bytes no more frames are read until the peer has
+/// taken some away.
+const URGENT_BYTES: usize = 256 * 1024;
+
+/// Before a round trip was measured.
+const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
+
+/// Which end of the carrier this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Opens odd streams.
+    Dialler,
+    /// Opens even streams.
+    Acceptor,
+}
+
+impl Side {
+    const fn first(self) -> u32 {
+        match self {
+            Self::Dialler => 1,
+            Self::Acceptor => 2,
+        }
+    }
+
+    const fn opens(self, stream: u32) -> bool {
+        stream != CONTROL && stream % 2 == self.first() % 2
+    }
+
+    const fn peer(self) -> Self {
+        match self {
+            Self::Dialler => Self::Acceptor,
+            Self::Acceptor => Self::Dialler,
+        }
+    }
+}
+
+/// Why a stream was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotOpened {
+    /// The carrier is gone.
+    Lost,
+    /// All numbers are used up: the carrier has to be replaced.
+    Exhausted,
+}
+
+/// See the head of the file.
+pub(crate) struct Core {
+    side: Side,
+    streams: HashMap<u32, Entry>,
+    next: u32,
+    /// The highest stream that the peer has opened.
+    newest: u32,
+    /// How many streams of the peer's there are, and how many there may be.
+    theirs: u32,
+    most: u32,
+    /// Opened by the peer, not accepted by anybody yet.
+    waiting: VecDeque<u32>,
+    acceptor: Option<Waker>,
+    /// Frames without data, in order; they overtake data.
+    urgent: Vec<u8>,
+    /// Streams with data or a FIN to send, in turn.
+    ready: VecDeque<u32>,
+    queued_bytes: usize,
+    /// Streams whose writer waits for the session's queue.
+    starved: Vec<u32>,
+    budget: Arc<Budget>,
+    round_trip: Duration,
+    lost: bool,
+    driver: Option<Waker>,
+}
+
+struct Entry {
+    send: Outgoing,
+    recv: Incoming,
+    watcher: Option<Waker>,
+    /// Whether somebody still has the stream.
+    held: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// FIN stands behind what is queued.
+    Finishing,
+    /// FIN was sent.
+    Finished,
+    /// Reset by us, or stopped by the peer.
+    Over,
+}
+
+struct Outgoing {
+    /// Each with [`HEADER_BYTES`] of room in front.
+    chunks: VecDeque<Vec<u8>>,
+    queued_bytes: usize,
+    credit: u64,
+    state: Sending,
+    stopped: Option<u32>,
+    writer: Option<Waker>,
+    /// Stands in `ready`.
+    listed: bool,
+    /// Stands in `starved`.
+    starved: bool,
+}
+
+struct Incoming {
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that were read.
+    read: usize,
+    window: Window,
+    fin: bool,
+    reset: Option<u32>,
+    /// We have said STOP.
+    stopped: bool,
+    reader: Option<Waker>,
+}
+
+/// What becomes of a payload that follows a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// It is wanted.
+    Keep,
+    /// It is for a stream that is over: read past it.
+    Skip,
+}
+
+impl Core {
+    /// A carrier that has just been authenticated. The peer may have `most` streams open at once.
+    pub(crate) fn new(side: Side, most: u32, budget: Arc<Budget>) -> Self {
+        let mut core = Self {
+            side,
+            streams: HashMap::new(),
+            next: side.first(),
+            newest: 0,
+            theirs: 0,
+            most,
+            waiting: VecDeque::new(),
+            acceptor: None,
+            urgent: Vec::new(),
+            ready: VecDeque::new(),
+            queued_bytes: 0,
+            starved: Vec::new(),
+            budget,
+            round_trip: ROUND_TRIP_GUESS,
+            lost: false,
+            driver: None,
+        };
+        let control = core.entry();
+        core.streams.insert(CONTROL, control);
+        core
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            send: Outgoing {
+                chunks: VecDeque::new(),
+                queued_bytes: 0,
+                credit: INITIAL_BYTES.into(),
+                state: Sending::Open,
+                stopped: None,
+                writer: None,
+                listed: false,
+                starved: false,
+            },
+            recv: Incoming {
+                chunks: VecDeque::new(),
+                read: 0,
+                window: Window::new(Arc::clone(&self.budget)),
+                fin: false,
+                reset: None,
+                stopped: false,
+                reader: None,
+            },
+            watcher: None,
+            held: true,
+        }
+    }
+
+    /// The round trip as it was last measured.
+    pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    /// How many streams there are, the first not counted.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.streams.len().saturating_sub(1)
+    }
+
+    // ---- what the owners of streams do ----
+
+    /// Opens a stream; `first` are its first bytes, at most as many as a window holds.
+    pub(crate) fn open(&mut self, first: &[u8]) -> Result<u32, NotOpened> {
+        if self.lost {
+            return Err(NotOpened::Lost);
+        }
+        let stream = self.next;
+        self.next = stream.checked_add(2).ok_or(NotOpened::Exhausted)?;
+        let mut entry = self.entry();
+        entry.send.credit = entry.send.credit.saturating_sub(first.len() as u64);
+        self.streams.insert(stream, entry);
+        let header = Header { kind: Kind::Open, stream, length: first.len() };
+        self.urgent.extend_from_slice(&header.encode());
+        self.urgent.extend_from_slice(first);
+        Ok(stream)
+    }
+
+    /// The next stream that the peer has opened.
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<u32>> {
+        match self.waiting.pop_front() {
+            Some(stream) => Poll::Ready(Some(stream)),
+            None if self.lost => Poll::Ready(None),
+            None => {
+                self.acceptor = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        stream: u32,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        now: Instant,
+    ) -> Poll<Result<Read, Broken>> {
+        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
+        if let Some(broken) = entry.broken() {
+            return Poll::Ready(Err(broken));
+        }
+        let n = entry.recv.copy_out(buf);
+        if n == 0 && !buf.is_empty() {
+            // What came before the session was lost has been read by now.
+            if entry.recv.fin {
+                return Poll::Ready(Ok(Read::Fin));
+            }
+            if self.lost {
+                return Poll::Ready(Err(Broken::SessionLost));
+            }
+            entry.recv.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if let Some(grant) = entry.recv.window.consume(n, now, self.round_trip).filter(|_| !entry.recv.fin && !self.lost)
+        {
+            self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+        }
+        Poll::Ready(Ok(Read::Data(n)))
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        stream: u32,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Broken>> {
+        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
+        if let Some(broken) = entry.broken() {
+            return Poll::Ready(Err(broken));
+        }
+        if self.lost {
+            return Poll::Ready(Err(Broken::SessionLost));
+        }
+        if entry.send.state != Sending::Open {
+            return Poll::Ready(Err(Broken::Io(io::ErrorKind::BrokenPipe.into())));
+        }
+        let scarce = self.queued_bytes >= SESSION_QUEUE_BYTES;
+        let most = if scarce { SMALL_CHUNK_BYTES } else { STREAM_QUEUE_BYTES };
+        let room = most.saturating_sub(entry.send.queued_bytes);
+        let room = room.min(usize::try_from(entry.send.credit).unwrap_or(usize::MAX));
+        if room == 0 {
+            entry.send.writer = Some(cx.waker().clone());
+            if scarce && entry.send.credit > 0 && !std::mem::replace(&mut entry.send.starved, true) {
+                self.starved.push(stream);
+            }
+            return Poll::Pending;
+        }
+        let n = entry.send.copy_in(bufs, room);
+        entry.send.credit -= n as u64;
+        self.queued_bytes += n;
+        if n > 0 {
+            self.list(stream);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    /// FIN behind everything written.
+    pub(crate) fn finish(&mut self, stream: u32) -> Result<(), Broken> {
+        let Some(entry) = self.streams.get_mut(&stream) else { return Err(Broken::SessionLost) };
+        if let Some(broken) = entry.broken() {
+            return Err(broken);
+        }
+        if self.lost {
+            return Err(Broken::SessionLost);
+        }
+        if entry.send.state == Sending::Open {
+            entry.send.state = Sending::Finishing;
+            self.list(stream);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll_broken(&mut self, stream: u32, cx: &mut Context<'_>) -> Poll<Broken> {
+        let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Broken::SessionLost) };
+        if let Some(broken) = entry.broken() {
+            return Poll::Ready(broken);
+        }
+        if self.lost {
+            return Poll::Ready(Broken::SessionLost);
+        }
+        entry.watcher = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Gives the stream up in both directions.
+    pub(crate) fn reset(&mut self, stream: u32, code: u32) {
+        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        let void = entry.send.drop_queue();
+        let says_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
+        entry.send.state = Sending::Over;
+        let says_stop = !entry.recv.is_over() && !entry.recv.stopped;
+        entry.recv.stopped = true;
+        entry.recv.chunks.clear();
+        self.queued_bytes -= void;
+        if self.lost {
+            return;
+        }
+        // Ahead of all data: whoever resets has no use for what is under way.
+        if says_reset {
+            self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, code));
+        }
+        if says_stop {
+            self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, code));
+        }
+    }
+
+    /// The owner has let go. `orderly`: what was written leaves, then FIN; else a stream that was not finished is reset.
+    pub(crate) fn release(&mut self, stream: u32, orderly: bool) {
+        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        entry.held = false;
+        (entry.send.writer, entry.recv.reader, entry.watcher) = (None, None, None);
+        if entry.broken().is_some() || (entry.send.state == Sending::Open && !orderly) {
+            self.reset(stream, 0);
+        } else {
+            // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now
+            // would overtake what was written. What was not read is void. A FIN that cannot be said is not owed.
+            entry.recv.chunks.clear();
+            let _ = self.finish(stream);
+        }
+        self.forget_if_over(stream);
+    }
+
+    // ---- what the carrier does ----
+
+    /// Whether another frame may be read now.
+    pub(crate) fn may_receive(&self) -> bool {
+        self.urgent.len() < URGENT_BYTES
+    }
+
+    /// A header has come: whether its payload is wanted.
+    pub(crate) fn judge(&mut self, header: &Header) -> Result<Payload, Violation> {
+        let Header { kind, stream, length } = *header;
+        if kind == Kind::Open {
+            let in_order = self.side.peer().opens(stream) && stream > self.newest;
+            if !in_order {
+                return Err(Violation::Stream(kind));
+            }
+            if length > INITIAL_BYTES as usize {
+                return Err(Violation::Credit);
+            }
+            self.newest = stream;
+            if self.theirs >= self.most {
+                self.refuse(stream);
+                return Ok(Payload::Skip);
+            }
+            return Ok(Payload::Keep);
+        }
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            let was_there = if self.side.opens(stream) { stream < self.next } else { stream <= self.newest };
+            return if was_there { Ok(Payload::Skip) } else { Err(Violation::Stream(kind)) };
+        };
+        if matches!(kind, Kind::Data | Kind::Fin) && entry.recv.fin {
+            return Err(Violation::BehindFin);
+        }
+        if kind != Kind::Data || entry.recv.stopped || entry.recv.reset.is_some() {
+            let skip = kind == Kind::Data;
+            return Ok(if skip { Payload::Skip } else { Payload::Keep });
+        }
+        match entry.recv.window.receive(length) {
+            true => Ok(Payload::Keep),
+            false => Err(Violation::Credit),
+        }
+    }
+
+    fn refuse(&mut self, stream: u32) {
+        let busy = crate::wire::Code::Busy.number();
+        self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, busy));
+        self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, busy));
+    }
+
+    /// A frame whose payload was wanted has come whole.
+    pub(crate) fn receive(&mut self, header: &Header, payload: Vec<u8>) -> Result<(), Violation> {
+        let Header { kind, stream, .. } = *header;
+        if kind == Kind::Open {
+            return self.receive_open(stream, payload);
+        }
+        // It may have been let go of while its payload came.
+        let Some(entry) = self.streams.get_mut(&stream) else { return Ok(()) };
+        let number = payload.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        match kind {
+            Kind::Data if entry.recv.stopped || payload.is_empty() => {}
+            Kind::Data if !entry.held => {
+                entry.recv.stopped = true;
+                self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, 0));
+            }
+            Kind::Data => {
+                entry.recv.keep(payload);
+                wake(&mut entry.recv.reader);
+            }
+            Kind::Fin => {
+                entry.recv.fin = true;
+                wake(&mut entry.recv.reader);
+            }
+            Kind::Reset => {
+                entry.recv.reset.get_or_insert(number);
+                entry.recv.chunks.clear();
+                entry.wake_all();
+            }
+            Kind::Stop => {
+                entry.send.stopped.get_or_insert(number);
+                let void = entry.send.drop_queue();
+                let owes_reset = matches!(entry.send.state, Sending::Open | Sending::Finishing);
+                entry.send.state = Sending::Over;
+                entry.wake_all();
+                self.queued_bytes -= void;
+                if owes_reset {
+                    self.urgent.extend_from_slice(&with_number(Kind::Reset, stream, number));
+                }
+            }
+            Kind::Credit => {
+                entry.send.credit += u64::from(number);
+                if entry.send.credit > u64::from(u32::MAX) {
+                    return Err(Violation::Overflow);
+                }
+                wake(&mut entry.send.writer);
+            }
+            Kind::Open => {}
+        }
+        self.forget_if_over(stream);
+        Ok(())
+    }
+
+    fn receive_open(&mut self, stream: u32, first: Vec<u8>) -> Result<(), Violation> {
+        let mut entry = self.entry();
+        if !entry.recv.window.receive(first.len()) {
+            return Err(Violation::Credit);
+        }
+        entry.recv.keep(first);
+        self.streams.insert(stream, entry);
+        self.theirs += 1;
+        self.waiting.push_back(stream);
+        wake(&mut self.acceptor);
+        Ok(())
+    }
+
+    /// Frames to send, about `most_bytes` of them, appended to `out`.
+    pub(crate) fn take(&mut self, most_bytes: usize, out: &mut VecDeque<Vec<u8>>) {
+        let mut taken = 0;
+        if !self.urgent.is_empty() {
+            taken += self.urgent.len();
+            out.push_back(std::mem::take(&mut self.urgent));
+        }
+        while taken < most_bytes {
+            let Some(stream) = self.ready.pop_front() else { break };
+            taken += self.take_from(stream, out);
+        }
+        if self.queued_bytes < SESSION_QUEUE_BYTES {
+            for stream in std::mem::take(&mut self.starved) {
+                if let Some(entry) = self.streams.get_mut(&stream) {
+                    entry.send.starved = false;
+                    wake(&mut entry.send.writer);
+                }
+            }
+        }
+    }
+
+    /// One chunk of a stream, and its FIN if that was the last.
+    fn take_from(&mut self, stream: u32, out: &mut VecDeque<Vec<u8>>) -> usize {
+        let Some(entry) = self.streams.get_mut(&stream) else { return 0 };
+        entry.send.listed = false;
+        let mut taken = 0;
+        if let Some(mut chunk) = entry.send.chunks.pop_front() {
+            let length = chunk.len() - HEADER_BYTES;
+            let header = Header { kind: Kind::Data, stream, length }.encode();
+            if let Some(room) = chunk.first_chunk_mut::<HEADER_BYTES>() {
+                *room = header;
+            }
+            entry.send.queued_bytes -= length;
+            self.queued_bytes -= length;
+            taken = chunk.len();
+            out.push_back(chunk);
+            if entry.send.queued_bytes <= STREAM_QUEUE_BYTES / 2 {
+                wake(&mut entry.send.writer);
+            }
+        }
+        if !entry.send.chunks.is_empty() {
+            self.list(stream);
+        } else if entry.send.state == Sending::Finishing {
+            entry.send.state = Sending::Finished;
+            out.push_back(Header { kind: Kind::Fin, stream, length: 0 }.encode().to_vec());
+            taken += HEADER_BYTES;
+            self.forget_if_over(stream);
+        }
+        taken
+    }
+
+    /// Whether there is anything to send.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.urgent.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Who drives the carrier, to be woken when there is something to send.
+    pub(crate) fn set_driver(&mut self, waker: &Waker) {
+        match &mut self.driver {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// The driver, if it has to be woken. Wake it after the lock is let go of.
+    #[must_use]
+    pub(crate) fn driver_to_wake(&mut self) -> Option<Waker> {
+        if self.has_output() || self.lost { self.driver.take() } else { None }
+    }
+
+    /// The carrier is gone, and every stream with it. What has come whole can still be read.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
+        self.urgent = Vec::new();
+        self.ready.clear();
+        wake(&mut self.acceptor);
+        self.streams.values_mut().for_each(Entry::wake_all);
+        self.streams.retain(|_, entry| entry.held);
+    }
+
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    fn list(&mut self, stream: u32) {
+        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        if !std::mem::replace(&mut entry.send.listed, true) {
+            match stream {
+                CONTROL => self.ready.push_front(stream),
+                _ => self.ready.push_back(stream),
+            }
+        }
+    }
+
+    fn forget_if_over(&mut self, stream: u32) {
+        let over = self.streams.get(&stream).is_some_and(|entry| {
+            let sent = matches!(entry.send.state, Sending::Finished | Sending::Over);
+            !entry.held && sent && (entry.recv.is_over() || entry.recv.stopped)
+        });
+        if over && self.streams.remove(&stream).is_some() && self.side.peer().opens(stream) {
+            self.theirs -= 1;
+        }
+    }
+}
+
+impl Entry {
+    /// How the peer has broken the stream, if it has.
+    fn broken(&self) -> Option<Broken> {
+        self.recv.reset.or(self.send.stopped).map(Broken::Reset)
+    }
+
+    fn wake_all(&mut self) {
+        wake(&mut self.recv.reader);
+        wake(&mut self.send.writer);
+        wake(&mut self.watcher);
+    }
+}
+
+impl Outgoing {
+    /// Copies at most `room` bytes behind what is queued.
+    fn copy_in(&mut self, bufs: &[IoSlice<'_>], room: usize) -> usize {
+        let mut left = room;
+        for buf in bufs {
+            let mut bytes = buf.get(..buf.len().min(left)).unwrap_or_default();
+            left -= bytes.len();
+            while !bytes.is_empty() {
+                let tail = self.tail(bytes.len());
+                let fits = bytes.len().min(HEADER_BYTES + MOST_PAYLOAD_BYTES - tail.len());
+                let (part, rest) = bytes.split_at(fits);
+                tail.extend_from_slice(part);
+                bytes = rest;
+            }
+        }
+        self.queued_bytes += room - left;
+        room - left
+    }
+
+    /// The chunk to append to.
+    fn tail(&mut self, wanted: usize) -> &mut Vec<u8> {
+        let full = self.chunks.back().is_none_or(|tail| tail.len() >= HEADER_BYTES + MOST_PAYLOAD_BYTES);
+        if full {
+            let mut chunk = Vec::with_capacity(HEADER_BYTES + wanted.min(MOST_PAYLOAD_BYTES));
+            chunk.resize(HEADER_BYTES, 0);
+            self.chunks.push_back(chunk);
+        }
+        let last = self.chunks.len() - 1;
+        &mut self.chunks[last]
+    }
+
+    /// Voids what is queued, and says how many bytes that were.
+    fn drop_queue(&mut self) -> usize {
+        self.chunks.clear();
+        std::mem::take(&mut self.queued_bytes)
+    }
+}
+
+impl Incoming {
+    /// Whether nothing more can come.
+    const fn is_over(&self) -> bool {
+        self.fin || self.reset.is_some()
+    }
+
+    /// Small pieces share a chunk, so that a peer's way of cutting does not decide how much memory they take.
+    fn keep(&mut self, payload: Vec<u8>) {
+        match self.chunks.back_mut() {
+            _ if payload.is_empty() => {}
+            Some(tail) if tail.len() + payload.len() <= SMALL_CHUNK_BYTES => tail.extend_from_slice(&payload),
+            _ => self.chunks.push_back(payload),
+        }
+    }
+
+    fn copy_out(&mut self, buf: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while let Some(chunk) = self.chunks.front().filter(|_| filled < buf.len()) {
+            let bytes = chunk.get(self.read..).unwrap_or_default();
+            let n = bytes.len().min(buf.len() - filled);
+            if let (Some(to), Some(from)) = (buf.get_mut(filled..filled + n), bytes.get(..n)) {
+                to.copy_from_slice(from);
+            }
+            filled += n;
+            if n == bytes.len() {
+                self.chunks.pop_front();
+                self.read = 0;
+            } else {
+                self.read += n;
+            }
+        }
+        filled
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;

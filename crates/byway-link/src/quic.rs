@@ -1,0 +1,353 @@
+//! QUIC carrier: a thin facade over quinn: endpoints, connections and streams as links need them.
+//!
+//! In:    a UDP socket, our key; as dialler the pin and the address.
+//! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
+//! Never: early data, datagrams, streams in one direction, or a stream that ends in order because it was dropped.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use byway_dial::{Broken, Read};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ReadError, RecvStream,
+    SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt, WriteError,
+};
+use rustls::pki_types::CertificateDer;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::key::{Fingerprint, Key};
+use crate::tls;
+use crate::window::Budget;
+
+/// A connection on which nothing at all comes back for this long is dead. The session's own pings find out sooner; this is
+/// for the handshake and for a session that cannot ask.
+const IDLE_TIMEOUT_MS: u32 = 15_000;
+
+/// Bytes that one stream may have on their way to us: 84 Mbit/s at 100 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The window of a whole connection, for as many stalled streams as that; beyond, it grows with the streams.
+const CONNECTION_STREAMS: u32 = 32;
+
+/// What the window of a connection may grow to: 1,024 streams that are all stalled at once.
+const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
+
+/// Bytes sent and not acknowledged, all streams of a connection together.
+const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+
+/// Handshakes that one endpoint has under way at once; more wait for a Retry, then are refused.
+const HANDSHAKES: usize = 1024;
+
+/// What the kernel is asked to hold of datagrams each way; it gives what it allows.
+const SOCKET_BYTES: usize = 4 * 1024 * 1024;
+
+/// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet costs 300 ms.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// How long a stream that was closed in order is still listened to, for a peer that has not finished.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// Binds a UDP socket with room for a burst.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // A system without it serves IPv6 alone.
+        let _ = socket.set_only_v6(!address.ip().is_unspecified());
+    }
+    // Asked for, not insisted on: a small buffer is slower and still right.
+    let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// An endpoint that accepts links on `socket`. Must be called inside a runtime, which then drives it.
+///
+/// # Errors
+/// What the system or rustls says.
+pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, streams: u32) -> io::Result<Endpoint> {
+    let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(streams)?)).max_incoming(HANDSHAKES);
+    let endpoint = EndpointConfig::new(Arc::new(key.reset_key()));
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+}
+
+/// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
+pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint, streams: u32) -> Result<Quic, QuicError> {
+    let unspecified: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = bind((unspecified, 0).into())?;
+    let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
+    let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
+    config.transport_config(Arc::new(transport(streams)?));
+    let endpoint_config = EndpointConfig::new(Arc::new(key.reset_key()));
+    let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))?;
+    let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
+    Ok(Quic { connection: connecting.await?, _endpoint: Some(endpoint) })
+}
+
+/// The pin says who is meant, and no name is sent; rustls wants one all the same.
+const NO_NAME: &str = "byway.invalid";
+
+fn transport(streams: u32) -> io::Result<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_uni_streams(0_u8.into())
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window((CONNECTION_STREAMS * STREAM_WINDOW).into())
+        .send_window(SEND_WINDOW)
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None);
+    Ok(config)
+}
+
+/// Why a QUIC carrier did not come about, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// QUIC says so.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The system says so.
+    #[error("UDP: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One authenticated connection. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Quic {
+    connection: Connection,
+    /// A dialler's own socket lives as long as its connection.
+    _endpoint: Option<Endpoint>,
+}
+
+impl Quic {
+    /// A connection that an endpoint has accepted and whose handshake is done.
+    pub(crate) fn accepted(connection: Connection) -> Self {
+        Self { connection, _endpoint: None }
+    }
+
+    /// Whose key was proven.
+    pub(crate) fn identity(&self) -> Option<Fingerprint> {
+        let shown = self.connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        tls::identity(Some(&shown))
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    pub(crate) async fn open(&self, first: &[u8], tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
+        let (send, recv) = self.connection.open_bi().await?;
+        let mut stream = QuicStream::new(send, recv, tasks);
+        // The first bytes of a stream are far below its window: they are taken at once.
+        let mut left = first;
+        while !left.is_empty() {
+            let n = stream.send.write(left).await.map_err(|error| match error {
+                WriteError::ConnectionLost(lost) => lost,
+                _ => ConnectionError::LocallyClosed,
+            })?;
+            left = left.get(n..).unwrap_or_default();
+        }
+        Ok(stream)
+    }
+
+    pub(crate) async fn accept(&self, tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
+        let (send, recv) = self.connection.accept_bi().await?;
+        Ok(QuicStream::new(send, recv, tasks))
+    }
+
+    /// Puts the streams of control in front of all others.
+    pub(crate) fn favour(stream: &QuicStream) {
+        // A stream that is closed already needs no favour.
+        let _ = stream.send.set_priority(i32::MAX);
+    }
+
+    /// Lets the window follow the number of streams, so that stalled ones leave room for the others. `held` is what the
+    /// connection has taken from `budget` so far.
+    pub(crate) fn grow(&self, streams: usize, budget: &Budget, held: &mut u64) {
+        let base = u64::from(CONNECTION_STREAMS * STREAM_WINDOW);
+        let wanted = (streams as u64 + 8) * u64::from(STREAM_WINDOW);
+        let wanted = wanted.clamp(base, CONNECTION_WINDOW.into());
+        let more = wanted.saturating_sub(base + *held);
+        if more > 0 && budget.take(more) {
+            *held += more;
+            if let Ok(window) = VarInt::try_from(base + *held) {
+                self.connection.set_receive_window(window);
+            }
+        }
+    }
+
+    /// Says goodbye with a reason for people.
+    pub(crate) fn close(&self, reason: &str) {
+        self.connection.close(VarInt::from_u32(0), reason.as_bytes());
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn closed(&self) -> ConnectionError {
+        self.connection.closed().await
+    }
+}
+
+/// One stream. Dropping it resets it, unless it was finished.
+pub(crate) struct QuicStream {
+    send: SendStream,
+    /// Taken out when the stream is closed in order.
+    recv: Option<RecvStream>,
+    stopped: Pin<Box<dyn Future<Output = Option<Broken>> + Send + Sync>>,
+    broken: Option<u32>,
+    read_fin: bool,
+    finished: bool,
+    orderly: bool,
+    tasks: TaskTracker,
+}
+
+impl QuicStream {
+    fn new(send: SendStream, recv: RecvStream, tasks: &TaskTracker) -> Self {
+        let stopped = send.stopped();
+        let stopped = Box::pin(async move {
+            match stopped.await {
+                Ok(Some(code)) => Some(Broken::Reset(code_of(code))),
+                // Everything was sent and acknowledged: nothing to hear from this side any more.
+                Ok(None) => None,
+                Err(_) => Some(Broken::SessionLost),
+            }
+        });
+        let tasks = tasks.clone();
+        Self { send, recv: Some(recv), stopped, broken: None, read_fin: false, finished: false, orderly: false, tasks }
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        if let Some(code) = self.broken {
+            return Poll::Ready(Err(Broken::Reset(code)));
+        }
+        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Poll::Ready(Ok(Read::Fin)) };
+        let wanted = !buf.is_empty();
+        match ready!(recv.poll_read(cx, buf)) {
+            Ok(0) if wanted => {
+                self.read_fin = true;
+                Poll::Ready(Ok(Read::Fin))
+            }
+            Ok(n) => Poll::Ready(Ok(Read::Data(n))),
+            Err(ReadError::Reset(code)) => Poll::Ready(Err(self.note(code))),
+            Err(_) => Poll::Ready(Err(Broken::SessionLost)),
+        }
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        if let Some(code) = self.broken {
+            return Poll::Ready(Err(Broken::Reset(code)));
+        }
+        let mut written = 0;
+        for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
+            match Pin::new(&mut self.send).poll_write(cx, buf) {
+                Poll::Ready(Ok(n)) => {
+                    written += n;
+                    if n < buf.len() {
+                        break;
+                    }
+                }
+                Poll::Pending if written > 0 => break,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(WriteError::Stopped(code))) => return Poll::Ready(Err(self.note(code))),
+                Poll::Ready(Err(WriteError::ClosedStream)) => {
+                    return Poll::Ready(Err(Broken::Io(io::ErrorKind::BrokenPipe.into())));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::SessionLost)),
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), Broken> {
+        if let Some(code) = self.broken {
+            return Err(Broken::Reset(code));
+        }
+        if !std::mem::replace(&mut self.finished, true) {
+            // An error means that the peer has stopped the stream; who reads hears of it.
+            let _ = self.send.finish();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        if let Some(code) = self.broken {
+            return Poll::Ready(Broken::Reset(code));
+        }
+        if let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) {
+            let heard = pin!(recv.received_reset()).poll(cx);
+            match heard {
+                Poll::Ready(Ok(Some(code))) => return Poll::Ready(self.note(code)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Broken::SessionLost),
+                // All that the peer had to say was received in order.
+                Poll::Ready(Ok(None)) | Poll::Pending => {}
+            }
+        }
+        match ready!(self.stopped.as_mut().poll(cx)) {
+            Some(Broken::Reset(code)) => {
+                self.broken = Some(code);
+                Poll::Ready(Broken::Reset(code))
+            }
+            Some(broken) => Poll::Ready(broken),
+            None => {
+                self.stopped = Box::pin(std::future::pending());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn reset(&mut self, code: u32) {
+        // Errors mean that it is over already.
+        let _ = self.send.reset(code.into());
+        if let Some(recv) = &mut self.recv {
+            let _ = recv.stop(code.into());
+        }
+        self.finished = true;
+        self.broken.get_or_insert(code);
+    }
+
+    pub(crate) fn close_on_drop(&mut self) {
+        self.orderly = true;
+    }
+
+    fn note(&mut self, code: VarInt) -> Broken {
+        Broken::Reset(*self.broken.get_or_insert_with(|| code_of(code)))
+    }
+}
+
+fn code_of(code: VarInt) -> u32 {
+    u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
+}
+
+impl Drop for QuicStream {
+    fn drop(&mut self) {
+        if self.broken.is_some() || !(self.finished || self.orderly) {
+            return self.reset(0);
+        }
+        let _ = self.finish();
+        let Some(mut recv) = self.recv.take().filter(|_| !self.read_fin) else { return };
+        // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now would
+        // overtake what was written.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.tasks.spawn(async move {
+                let mut byte = [0];
+                let _ = timeout(LINGER, recv.read(&mut byte)).await;
+            });
+        }
+    }
+}

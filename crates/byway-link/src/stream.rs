@@ -1,0 +1,108 @@
+//! Stream: one byte pipe of a session, the same type on every carrier.
+//!
+//! In:    a stream that a carrier has opened or accepted.
+//! Out:   a [`Pipe`]: data, FIN, reset(code) and session loss apart.
+//! Never: ends in order because it was dropped: FIN is said by `finish` alone.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use byway_dial::{Broken, Pipe, Read, Stream};
+
+use crate::mux::carrier::MuxStream;
+use crate::quic::QuicStream;
+
+/// See the head of the file.
+pub struct LinkStream {
+    kind: Kind,
+    _counted: Option<Counted>,
+}
+
+enum Kind {
+    Mux(MuxStream),
+    Quic(Box<QuicStream>),
+}
+
+impl LinkStream {
+    pub(crate) fn mux(stream: MuxStream) -> Self {
+        Self { kind: Kind::Mux(stream), _counted: None }
+    }
+
+    pub(crate) fn quic(stream: QuicStream) -> Self {
+        Self { kind: Kind::Quic(Box::new(stream)), _counted: None }
+    }
+
+    /// The same, counted among the open ones while it lives.
+    #[must_use]
+    pub(crate) fn counted(mut self, open: &Arc<AtomicUsize>) -> Self {
+        self._counted = Some(Counted::new(open));
+        self
+    }
+
+    /// As whoever relays takes it.
+    pub fn into_stream(self) -> Stream {
+        Stream::other(Box::new(self))
+    }
+}
+
+impl Pipe for LinkStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.poll_read(cx, buf),
+            Kind::Quic(stream) => stream.poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.poll_write(cx, bufs),
+            Kind::Quic(stream) => stream.poll_write(cx, bufs),
+        }
+    }
+
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(match &mut self.kind {
+            Kind::Mux(stream) => stream.finish(),
+            Kind::Quic(stream) => stream.finish(),
+        })
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.poll_broken(cx),
+            Kind::Quic(stream) => stream.poll_broken(cx),
+        }
+    }
+
+    fn reset(&mut self, code: u32) {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.reset(code),
+            Kind::Quic(stream) => stream.reset(code),
+        }
+    }
+
+    fn close_on_drop(&mut self) {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.close_on_drop(),
+            Kind::Quic(stream) => stream.close_on_drop(),
+        }
+    }
+}
+
+/// One of the streams that are open; dropping it counts it out.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

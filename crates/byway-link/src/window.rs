@@ -1,0 +1,211 @@
+//! Window: how much a peer may send on one stream before somebody has taken it away; and the budgets that windows grow from.
+//!
+//! In:    bytes received, bytes consumed, the time and the round trip.
+//! Out:   credit to grant, or that the peer has overrun it.
+//! Never: takes back what was granted, and never grows beyond its stream's, session's or node's budget.
+//!
+//! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
+//! within two round trips, which is when a peer on this path would have to wait for credit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// What every stream starts with; part of the protocol, both sides know it.
+pub const INITIAL_BYTES: u32 = 32 * 1024;
+
+/// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
+pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What the windows of one session may grow by, all together.
+pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What the windows of one node may grow by, all together.
+pub const NODE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Bytes that may be handed out, and at most all of them at once. A budget may stand inside another.
+#[derive(Debug)]
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    within: Option<Arc<Self>>,
+}
+
+impl Budget {
+    /// A budget of its own.
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0), within: None })
+    }
+
+    /// A budget that also draws on `outer`.
+    pub fn within(limit: u64, outer: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0), within: Some(Arc::clone(outer)) })
+    }
+
+    /// Takes `bytes` if there are as many left, here and further out.
+    pub fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        if self.used.fetch_update(Relaxed, Relaxed, more).is_err() {
+            return false;
+        }
+        let granted = self.within.as_ref().is_none_or(|outer| outer.take(bytes));
+        if !granted {
+            self.used.fetch_sub(bytes, Relaxed);
+        }
+        granted
+    }
+
+    /// Gives `bytes` back that were taken.
+    pub fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+        if let Some(outer) = &self.within {
+            outer.give(bytes);
+        }
+    }
+
+    /// How many are taken.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Window {
+    budget: Arc<Budget>,
+    size: u32,
+    /// What the peer may still send.
+    open: u32,
+    /// Consumed and not granted again yet.
+    owed: u32,
+    last_grant: Option<Instant>,
+}
+
+impl Window {
+    /// A window of [`INITIAL_BYTES`] that grows from `budget`.
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, size: INITIAL_BYTES, open: INITIAL_BYTES, owed: 0, last_grant: None }
+    }
+
+    /// `bytes` have come. `false`: the peer had no credit for them.
+    #[must_use]
+    pub fn receive(&mut self, bytes: usize) -> bool {
+        let left = u32::try_from(bytes).ok().and_then(|bytes| self.open.checked_sub(bytes));
+        if let Some(left) = left {
+            self.open = left;
+        }
+        left.is_some()
+    }
+
+    /// `bytes` of what has come have left for good. Says what to grant now, if anything.
+    pub fn consume(&mut self, bytes: usize, now: Instant, round_trip: Duration) -> Option<u32> {
+        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(self.size - self.open);
+        if self.owed < self.size / 2 {
+            return None;
+        }
+        let hurried = self.last_grant.is_some_and(|last| now.saturating_duration_since(last) < round_trip * 2);
+        self.last_grant = Some(now);
+        let growth = if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
+        self.size += growth;
+        let grant = self.owed + growth;
+        self.open += grant;
+        self.owed = 0;
+        Some(grant)
+    }
+
+    /// How large it is now.
+    pub const fn size(&self) -> u32 {
+        self.size
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.budget.give((self.size - INITIAL_BYTES).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+    fn window(budget: &Arc<Budget>) -> Window {
+        Window::new(Arc::clone(budget))
+    }
+
+    #[test]
+    fn credit_comes_back_when_half_a_window_was_consumed() {
+        let mut window = window(&Budget::new(0));
+        let now = Instant::now();
+        assert!(window.receive(INITIAL_BYTES as usize));
+        assert!(!window.receive(1), "the window is used up");
+        assert_eq!(window.consume(INITIAL_BYTES as usize / 2 - 1, now, ROUND_TRIP), None);
+        assert_eq!(window.consume(1, now, ROUND_TRIP), Some(INITIAL_BYTES / 2));
+        assert!(window.receive(INITIAL_BYTES as usize / 2));
+        assert!(!window.receive(1));
+    }
+
+    #[test]
+    fn a_window_grows_with_the_path_and_gives_its_budget_back() {
+        let budget = Budget::new(u64::from(MOST_BYTES));
+        let mut window = window(&budget);
+        let mut now = Instant::now();
+        let mut pump = |window: &mut Window, gap: Duration| {
+            now += gap;
+            let half = window.size() as usize / 2;
+            assert!(window.receive(half));
+            window.consume(half, now, ROUND_TRIP).unwrap();
+        };
+        // A slow reader on the same path stays small.
+        for _ in 0..10 {
+            pump(&mut window, ROUND_TRIP * 3);
+        }
+        assert_eq!(window.size(), INITIAL_BYTES);
+        for _ in 0..20 {
+            pump(&mut window, ROUND_TRIP);
+        }
+        assert_eq!(window.size(), MOST_BYTES);
+        assert_eq!(budget.used(), u64::from(MOST_BYTES - INITIAL_BYTES));
+        drop(window);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn an_exhausted_budget_keeps_windows_small_and_stalls_nobody() {
+        let node = Budget::new(u64::from(INITIAL_BYTES));
+        let (one, other) = (Budget::within(1 << 30, &node), Budget::within(1 << 30, &node));
+        let (mut first, mut second) = (window(&one), window(&other));
+        let now = Instant::now();
+        for window in [&mut first, &mut second] {
+            for _ in 0..4 {
+                let half = window.size() as usize / 2;
+                assert!(window.receive(half));
+                assert!(window.consume(half, now, ROUND_TRIP).is_some());
+            }
+        }
+        assert_eq!((first.size(), second.size()), (2 * INITIAL_BYTES, INITIAL_BYTES));
+        assert_eq!((one.used(), other.used(), node.used()), (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_peer_never_holds_more_than_the_window(steps in prop::collection::vec((0_usize..40_000, 0_usize..40_000), 1..200)) {
+            let mut window = window(&Budget::new(1 << 22));
+            let (mut buffered, now) = (0_usize, Instant::now());
+            for (sent, read) in steps {
+                if window.receive(sent) {
+                    buffered += sent;
+                }
+                let read = read.min(buffered);
+                buffered -= read;
+                window.consume(read, now, ROUND_TRIP);
+                prop_assert!(buffered <= window.size() as usize);
+                prop_assert_eq!(window.open + window.owed + buffered as u32, window.size());
+            }
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Wire: what two nodes say to each other besides the bytes of streams: protobuf messages, each behind its length.
+//!
+//! In:    bytes in any split.
+//! Out:   whole messages; or that the other side breaks the rules.
+//! Never: a message longer than [`MOST_MESSAGE_BYTES`], and never an error over a field that a newer version has added.
+//!
+//! [`Control`] messages travel on the first stream of each carrier, in both directions, for as long as it lives. [`Open`] is
+//! the first message of every other stream, [`Answer`] the first one back; behind them stand the bytes of the stream.
+
+use std::fmt;
+
+use prost::Message;
+
+/// The longest message, its length not counted.
+pub const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of the length in front of a message, big endian.
+pub const LENGTH_BYTES: usize = 4;
+
+/// The versions of the protocol that this build speaks, the first and the last.
+pub const VERSIONS: (u32, u32) = (1, 1);
+
+/// What is said on the first stream of a carrier.
+#[derive(Clone, PartialEq, Message)]
+pub struct Control {
+    /// Empty if a newer version says something that this one does not know; it is passed over.
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    pub said: Option<Said>,
+}
+
+/// See [`Control`].
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Said {
+    /// Dialler, first carrier: here I am.
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// Acceptor: you are welcome; this is the session.
+    #[prost(message, tag = "2")]
+    Welcome(Welcome),
+    /// Dialler, each later carrier: this one belongs to that session.
+    #[prost(message, tag = "3")]
+    Attach(Attach),
+    /// Acceptor: no, and why. The carrier ends.
+    #[prost(message, tag = "4")]
+    Refused(Refused),
+    /// Dialler: I have this service.
+    #[prost(message, tag = "5")]
+    Register(Register),
+    /// Acceptor: it can be reached there.
+    #[prost(message, tag = "6")]
+    Registered(Registered),
+    /// Either: are you there?
+    #[prost(uint64, tag = "7")]
+    Ping(u64),
+    /// The reply, with the number of the ping.
+    #[prost(uint64, tag = "8")]
+    Pong(u64),
+    /// Either: open no more streams here; those that are open may finish.
+    #[prost(message, tag = "9")]
+    GoAway(GoAway),
+    /// Acceptor: a service of this session was refused, or taken by a newer process.
+    #[prost(message, tag = "10")]
+    Withdrawn(Withdrawn),
+    /// Dialler: I no longer have this service.
+    #[prost(message, tag = "11")]
+    Unregister(Unregister),
+}
+
+/// See [`Said::Hello`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Hello {
+    /// The oldest version that is spoken.
+    #[prost(uint32, tag = "1")]
+    pub version_from: u32,
+    /// The newest.
+    #[prost(uint32, tag = "2")]
+    pub version_to: u32,
+    /// Optional abilities, one bit each. None is defined yet.
+    #[prost(uint64, tag = "3")]
+    pub features: u64,
+    /// The grant by which the dialler is here.
+    #[prost(bytes = "vec", tag = "4")]
+    pub grant: Vec<u8>,
+    /// Its secret. It travels inside TLS, to a peer that has proven the pinned key.
+    #[prost(bytes = "vec", tag = "5")]
+    pub secret: Vec<u8>,
+    /// The process: taken once at its start, higher than that of any earlier process of this identity.
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
+    /// How many sessions the process has tried to make; a later one replaces an earlier one.
+    #[prost(uint64, tag = "7")]
+    pub attempt: u64,
+    /// What the dialler is, for people: program and version.
+    #[prost(string, tag = "8")]
+    pub program: String,
+}
+
+/// See [`Said::Welcome`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Welcome {
+    /// The version that both speak.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The abilities that both have.
+    #[prost(uint64, tag = "2")]
+    pub features: u64,
+    /// Sixteen random bytes: proof of having been welcomed, for [`Attach`].
+    #[prost(bytes = "vec", tag = "3")]
+    pub session: Vec<u8>,
+    /// What the acceptor is, for people.
+    #[prost(string, tag = "4")]
+    pub program: String,
+}
+
+/// See [`Said::Attach`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Attach {
+    /// The session that this carrier belongs to.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+}
+
+/// See [`Said::Refused`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Refused {
+    /// A [`Refusal`].
+    #[prost(uint32, tag = "1")]
+    pub why: u32,
+    /// A sentence for people.
+    #[prost(string, tag = "2")]
+    pub detail: String,
+}
+
+/// Why a hello, an attach or a service is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No version in common.
+    Version,
+    /// The grant is not known, is revoked, or its secret is wrong.
+    Grant,
+    /// The grant does not allow this.
+    Denied,
+    /// Somebody else has it.
+    Held,
+    /// A newer process of the same identity has it.
+    Superseded,
+    /// Too many of something; later perhaps.
+    Busy,
+    /// Out of the rules of the protocol.
+    Protocol,
+    /// The session to attach to is gone.
+    Gone,
+}
+
+impl Refusal {
+    const ALL: [(u32, Self); 8] = [
+        (1, Self::Version),
+        (2, Self::Grant),
+        (3, Self::Denied),
+        (4, Self::Held),
+        (5, Self::Superseded),
+        (6, Self::Busy),
+        (7, Self::Protocol),
+        (8, Self::Gone),
+    ];
+
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        Self::ALL.iter().find(|(_, refusal)| *refusal == self).map_or(0, |(number, _)| *number)
+    }
+
+    /// From the wire; what a newer version refuses with reads as [`Refusal::Denied`].
+    pub fn from_number(number: u32) -> Self {
+        Self::ALL.iter().find(|(known, _)| *known == number).map_or(Self::Denied, |(_, refusal)| *refusal)
+    }
+
+    /// Whether asking again cannot help, as long as nobody changes anything.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Busy | Self::Gone)
+    }
+}
+
+/// See [`Said::Register`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Register {
+    /// Chosen by the dialler, answered in [`Registered`] and [`Withdrawn`], and named in [`Open`].
+    #[prost(uint32, tag = "1")]
+    pub service: u32,
+    /// A [`ServiceKind`].
+    #[prost(uint32, tag = "2")]
+    pub kind: u32,
+    /// HTTP: the label in front of the domain. TCP: what the service is called within its identity.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// TCP: the public port; 0 for one that the acceptor chooses and keeps.
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+}
+
+/// See [`Said::Registered`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Registered {
+    /// Which.
+    #[prost(uint32, tag = "1")]
+    pub service: u32,
+    /// Where it can be reached: `http://app.t.example.com:8081`, or `203.0.113.1:20022`.
+    #[prost(string, tag = "2")]
+    pub public: String,
+}
+
+/// See [`Said::Withdrawn`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Withdrawn {
+    /// Which.
+    #[prost(uint32, tag = "1")]
+    pub service: u32,
+    /// A [`Refusal`].
+    #[prost(uint32, tag = "2")]
+    pub why: u32,
+    /// A sentence for people.
+    #[prost(string, tag = "3")]
+    pub detail: String,
+}
+
+/// See [`Said::Unregister`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Unregister {
+    /// Which.
+    #[prost(uint32, tag = "1")]
+    pub service: u32,
+}
+
+/// See [`Said::GoAway`].
+#[derive(Clone, PartialEq, Message)]
+pub struct GoAway {
+    /// A sentence for people.
+    #[prost(string, tag = "1")]
+    pub detail: String,
+    /// Milliseconds before it makes sense to come back; 0 for at once.
+    #[prost(uint32, tag = "2")]
+    pub retry_after_ms: u32,
+}
+
+/// What a service speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServiceKind {
+    /// HTTP, by name.
+    Http,
+    /// TCP, by port.
+    Tcp,
+}
+
+impl ServiceKind {
+    /// The number on the wire.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Http => 1,
+            Self::Tcp => 2,
+        }
+    }
+
+    /// From the wire.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Http),
+            2 => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ServiceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// The first message of a stream, from whoever opens it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Open {
+    /// What the stream is to carry: [`NETWORK_TCP`]; UDP is reserved.
+    #[prost(uint32, tag = "1")]
+    pub network: u32,
+    /// A service that the other side has registered, by its number; 0 for none.
+    #[prost(uint32, tag = "2")]
+    pub service: u32,
+    /// Else the host to dial: a name or an address, without brackets.
+    #[prost(string, tag = "3")]
+    pub host: String,
+    /// And its port.
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+    /// Who asks, for the log of whoever dials; empty if not known.
+    #[prost(string, tag = "5")]
+    pub visitor: String,
+}
+
+/// [`Open::network`]: a TCP stream.
+pub const NETWORK_TCP: u32 = 0;
+
+/// The first message of a stream, from whoever was asked.
+#[derive(Clone, PartialEq, Message)]
+pub struct Answer {
+    /// Empty if a newer version says something that this one does not know.
+    #[prost(oneof = "Answered", tags = "1, 2")]
+    pub answered: Option<Answered>,
+}
+
+/// See [`Answer`].
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Answered {
+    /// The far side has connected.
+    #[prost(message, tag = "1")]
+    Opened(Opened),
+    /// It has not, and why.
+    #[prost(message, tag = "2")]
+    Fault(Fault),
+}
+
+/// See [`Answered::Opened`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Opened {
+    /// The dialling node's own address on the far connection; empty for a Unix socket.
+    #[prost(string, tag = "1")]
+    pub local: String,
+}
+
+/// See [`Answered::Fault`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Fault {
+    /// A [`Code`].
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    /// The reason class, one kebab-case word.
+    #[prost(string, tag = "2")]
+    pub class: String,
+    /// A sentence for people.
+    #[prost(string, tag = "3")]
+    pub detail: String,
+}
+
+/// Why a stream was reset or not opened (DESIGN: the `link` column of the fault table). 0 is a reset without a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The stream was dropped.
+    None,
+    /// Whoever opened it broke the rules.
+    Protocol,
+    /// No such service, no route.
+    NotFound,
+    /// Policy refuses it.
+    Denied,
+    /// No way there, or no such name.
+    Unreachable,
+    /// The target refused the connection.
+    Refused,
+    /// The target did not answer in time.
+    Timeout,
+    /// The target broke off, or broke its protocol.
+    Broken,
+    /// A further link on the way is gone.
+    Lost,
+    /// Too many already, or leaving.
+    Busy,
+}
+
+impl Code {
+    const ALL: [(u32, Self, &'static str); 10] = [
+        (0, Self::None, "NONE"),
+        (1, Self::Protocol, "PROTOCOL"),
+        (2, Self::NotFound, "NOT_FOUND"),
+        (3, Self::Denied, "DENIED"),
+        (4, Self::Unreachable, "UNREACHABLE"),
+        (5, Self::Refused, "REFUSED"),
+        (6, Self::Timeout, "TIMEOUT"),
+        (7, Self::Broken, "BROKEN"),
+        (8, Self::Lost, "LOST"),
+        (9, Self::Busy, "BUSY"),
+    ];
+
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        Self::ALL.iter().find(|(_, code, _)| *code == self).map_or(0, |(number, ..)| *number)
+    }
+
+    /// From the wire; one that a newer version has added reads as [`Code::Broken`].
+    pub fn from_number(number: u32) -> Self {
+        Self::ALL.iter().find(|(known, ..)| *known == number).map_or(Self::Broken, |(_, code, _)| *code)
+    }
+
+    /// Its name in logs.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, code, _)| *code == self).map_or("NONE", |(.., name)| *name)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the other side did wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// It announced a message that is too long.
+    #[error("a message of {0} bytes was announced; the most is {MOST_MESSAGE_BYTES}")]
+    TooLong(usize),
+    /// It is no protobuf of this shape.
+    #[error("a message that cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// Appends `message` behind its length.
+pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
+    let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    // A `Vec` grows: the only error there is, a buffer too small, cannot come.
+    let _ = message.encode(out);
+}
+
+/// The message at the front of `bytes` and how many bytes it took; none if it is not whole yet.
+///
+/// # Errors
+/// [`BadMessage`], as soon as it is certain.
+pub fn decode<M: Message + Default>(bytes: &[u8]) -> Result<Option<(M, usize)>, BadMessage> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > MOST_MESSAGE_BYTES {
+        return Err(BadMessage::TooLong(length));
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    match M::decode(body) {
+        Ok(message) => Ok(Some((message, LENGTH_BYTES + length))),
+        Err(error) => Err(BadMessage::Malformed(error.to_string())),
+    }
+}
+
+impl From<Said> for Control {
+    fn from(said: Said) -> Self {
+        Self { said: Some(said) }
+    }
+}
+
+impl From<Answered> for Answer {
+    fn from(answered: Answered) -> Self {
+        Self { answered: Some(answered) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(message: &impl Message) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(message, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_message_is_whole_at_its_last_byte_and_not_before() {
+        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let bytes = encoded(&open);
+        for end in 0..bytes.len() {
+            assert_eq!(decode::<Open>(&bytes[..end]).unwrap(), None);
+        }
+        let more = [bytes.as_slice(), b"GET"].concat();
+        assert_eq!(decode::<Open>(&more).unwrap(), Some((open, bytes.len())));
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused_before_anything_is_waited_for() {
+        assert_eq!(decode::<Open>(&[0, 1, 0, 1]), Err(BadMessage::TooLong(65_537)));
+        assert_eq!(decode::<Open>(b"GET / HTTP/1.1\r\n"), Err(BadMessage::TooLong(0x4745_5420)));
+        assert_eq!(decode::<Open>(&[0, 1, 0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn what_a_newer_version_says_is_passed_over() {
+        // Field 99 of a control message, and field 77 of an Open.
+        let control: Vec<u8> = vec![0, 0, 0, 4, 0x9a, 0x06, 0x01, 0x00];
+        assert_eq!(decode::<Control>(&control).unwrap().unwrap().0, Control { said: None });
+        let open: Vec<u8> = vec![0, 0, 0, 5, 0x20, 80, 0xe8, 0x04, 7];
+        assert_eq!(decode::<Open>(&open).unwrap().unwrap().0.port, 80);
+    }
+
+    #[test]
+    fn every_code_and_refusal_reads_back_from_its_number() {
+        for (number, code, name) in Code::ALL {
+            assert_eq!((Code::from_number(number), code.number(), code.name()), (code, number, name));
+        }
+        for (number, refusal) in Refusal::ALL {
+            assert_eq!((Refusal::from_number(number), refusal.number()), (refusal, number));
+        }
+        assert_eq!((Code::from_number(77), Refusal::from_number(77)), (Code::Broken, Refusal::Denied));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<Control>(&bytes);
+            let _ = decode::<Open>(&bytes);
+            let _ = decode::<Answer>(&bytes);
+        }
+    }
+}

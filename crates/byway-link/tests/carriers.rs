@@ -1,0 +1,193 @@
+//! Carriers: one suite, every test on each carrier: what a stream of a link promises, whatever it travels on.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_link::wire::{Fault, Open};
+use byway_link::{Carriers, Code, NotOpened};
+use common::{Pair, read_to_end, within};
+
+/// Runs a test on both carriers.
+macro_rules! on_each_carrier {
+    ($($(#[$doc:meta])* async fn $name:ident($pair:ident: Pair) $body:block)*) => {
+        mod quic { $( #[tokio::test] async fn $name() { super::$name(super::Pair::new(super::Carriers::Quic).await).await; } )* }
+        mod tls { $( #[tokio::test] async fn $name() { super::$name(super::Pair::new(super::Carriers::Tls).await).await; } )* }
+        $( $(#[$doc])* async fn $name($pair: Pair) $body )*
+    };
+}
+
+on_each_carrier! {
+    async fn either_side_opens_streams_and_is_told_the_far_address(pair: Pair) {
+        for (from, to) in [(&pair.dialler, &pair.acceptor), (&pair.acceptor, &pair.dialler)] {
+            let (opened, (open, far)) = from.open_to(to).await;
+            assert_eq!((open.host.as_str(), open.port), ("example.com", 80));
+            assert_eq!(opened.local, Some("192.0.2.1:4711".parse().unwrap()));
+            let (mut near, mut far) = (opened.stream, far);
+            near.write_all(b"question").await.unwrap();
+            near.finish().await.unwrap();
+            assert_eq!(read_to_end(&mut far).await.unwrap(), b"question");
+            far.write_all(b"answer").await.unwrap();
+            far.finish().await.unwrap();
+            assert_eq!(read_to_end(&mut near).await.unwrap(), b"answer");
+        }
+    }
+
+    async fn a_fin_keeps_the_other_direction(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.finish().await.unwrap();
+        assert_eq!(within(far.read(&mut [0; 8])).await.unwrap(), Read::Fin);
+        let answering = async {
+            for _ in 0..100 {
+                far.write_all(&[7; 1000]).await.unwrap();
+            }
+            far.finish().await.unwrap();
+        };
+        let ((), answer) = tokio::join!(within(answering), read_to_end(&mut near));
+        assert_eq!(answer.unwrap().len(), 100_000);
+    }
+
+    async fn a_reset_arrives_with_its_code_in_both_directions(pair: Pair) {
+        for code in [0, 5, 77] {
+            let (mut near, mut far) = pair.stream().await;
+            near.reset(code);
+            let broken = within(far.read(&mut [0; 8])).await.unwrap_err();
+            assert!(matches!(broken, Broken::Reset(heard) if heard == code), "{broken:?}");
+            let broken = within(async { loop { if let Err(broken) = far.write_all(&[0; 1000]).await { break broken } } }).await;
+            assert!(matches!(broken, Broken::Reset(heard) if heard == code), "{broken:?}");
+        }
+    }
+
+    async fn a_dropped_stream_is_a_reset_and_never_a_fin(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.write_all(b"half an upload").await.unwrap();
+        drop(near);
+        let broken = read_to_end(&mut far).await.unwrap_err();
+        assert!(matches!(broken, Broken::Reset(0)), "{broken:?}");
+    }
+
+    async fn a_reset_is_noticed_while_nobody_reads(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.write_all(b"unread").await.unwrap();
+        near.reset(3);
+        let broken = within(std::future::poll_fn(|cx| far.poll_broken(cx))).await;
+        assert!(matches!(broken, Broken::Reset(3)), "{broken:?}");
+    }
+
+    async fn a_stream_closed_in_order_delivers_what_was_written(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.write_all(&[9; 20_000]).await.unwrap();
+        near.close_on_drop();
+        drop(near);
+        assert_eq!(read_to_end(&mut far).await.unwrap().len(), 20_000);
+        far.finish().await.unwrap();
+    }
+
+    async fn the_end_of_a_session_is_the_end_of_its_streams_at_once(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        far.write_all(b"x").await.unwrap();
+        pair.dialler.link.end("over");
+        let broken = within(async { loop { if let Err(broken) = near.read(&mut [0; 8]).await { break broken } } }).await;
+        assert!(matches!(broken, Broken::SessionLost), "{broken:?}");
+        let broken = within(std::future::poll_fn(|cx| far.poll_broken(cx))).await;
+        assert!(matches!(broken, Broken::SessionLost), "{broken:?}");
+        within(pair.acceptor.link.ended()).await;
+        assert!(matches!(pair.acceptor.open().await, Err(NotOpened::Lost)));
+    }
+
+    async fn a_refused_target_is_told_with_its_code_and_words(pair: Pair) {
+        let refusing = async {
+            let (_, asked) = pair.acceptor.next_asked().await;
+            asked.refused(Fault { code: Code::Refused.number(), class: "refused".into(), detail: "no".into() }).await;
+        };
+        let (opened, ()) = tokio::join!(pair.dialler.open(), refusing);
+        let Err(NotOpened::Fault(fault)) = opened else { panic!("{opened:?}") };
+        assert_eq!((Code::from_number(fault.code), fault.detail.as_str()), (Code::Refused, "no"));
+    }
+
+    async fn thirty_streams_that_nobody_reads_stall_no_other(pair: Pair) {
+        let mut stalled = Vec::new();
+        for _ in 0..30 {
+            let (near, mut far) = pair.stream().await;
+            // Written until the stream takes no more.
+            let filled = async { loop { far.write_all(&[1; 16_384]).await.unwrap() } };
+            let _ = tokio::time::timeout(Duration::from_millis(20), filled).await;
+            stalled.push((near, far));
+        }
+        let (mut near, mut far) = pair.stream().await;
+        let sending = async {
+            for _ in 0..500 {
+                far.write_all(&[2; 16_384]).await.unwrap();
+            }
+            far.finish().await.unwrap();
+        };
+        let ((), received) = tokio::join!(within(sending), read_to_end(&mut near));
+        assert_eq!(received.unwrap().len(), 500 * 16_384);
+    }
+
+    async fn many_streams_carry_their_own_bytes(pair: Pair) {
+        let mut streams = Vec::new();
+        for number in 0_u8..100 {
+            let (mut near, mut far) = pair.stream().await;
+            far.write_all(&[number; 5000]).await.unwrap();
+            far.finish().await.unwrap();
+            near.finish().await.unwrap();
+            streams.push((number, near, far));
+        }
+        for (number, near, far) in &mut streams {
+            assert_eq!(read_to_end(near).await.unwrap(), [*number; 5000]);
+            assert_eq!(within(far.read(&mut [0; 8])).await.unwrap(), Read::Fin);
+        }
+        assert_eq!((pair.dialler.link.streams(), pair.acceptor.link.streams()), (100, 100));
+        streams.clear();
+        let gone = || pair.dialler.link.streams() == 0 && pair.acceptor.link.streams() == 0;
+        within(async { while !gone() { tokio::task::yield_now().await } }).await;
+    }
+
+    async fn a_megabyte_each_way_at_once_arrives_whole(pair: Pair) {
+        let (near, far) = pair.stream().await;
+        async fn both(mut stream: Stream, byte: u8) -> usize {
+            let (mut sent, mut received) = (0, 0);
+            let mut room = vec![0; 65_536];
+            let mut fin = false;
+            within(std::future::poll_fn(move |cx| {
+                loop {
+                    let mut moved = false;
+                    if sent < 1 << 20 {
+                        let bytes = vec![byte; ((1 << 20) - sent).min(30_000)];
+                        if let std::task::Poll::Ready(n) = stream.poll_write(cx, &[std::io::IoSlice::new(&bytes)]) {
+                            sent += n.unwrap();
+                            moved = true;
+                            if sent == 1 << 20 {
+                                assert!(stream.poll_finish(cx).is_ready());
+                            }
+                        }
+                    }
+                    if !fin && let std::task::Poll::Ready(read) = stream.poll_read(cx, &mut room) {
+                        moved = true;
+                        match read.unwrap() {
+                            Read::Data(n) => received += n,
+                            Read::Fin => fin = true,
+                        }
+                    }
+                    if fin && sent == 1 << 20 {
+                        return std::task::Poll::Ready(received);
+                    }
+                    if !moved {
+                        return std::task::Poll::Pending;
+                    }
+                }
+            }))
+            .await
+        }
+        assert_eq!(tokio::join!(both(near, 1), both(far, 2)), (1 << 20, 1 << 20));
+    }
+
+    async fn an_open_that_nobody_answers_ends_with_its_patience(pair: Pair) {
+        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let opened = pair.dialler.link.open(&open, Duration::from_millis(50)).await;
+        assert!(matches!(opened, Err(NotOpened::Timeout)), "{opened:?}");
+    }
+}

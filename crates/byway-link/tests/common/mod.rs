@@ -1,0 +1,166 @@
+//! Common: two nodes on loopback with a link between them.
+#![allow(dead_code)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{Broken, Read, Resolver, Stream};
+use byway_link::wire::Open;
+use byway_link::{
+    Acceptor, Arrival, Asked, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link, LinkError,
+    NotOpened, Opened, Pending, QuicListener, Settings,
+};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+
+/// How long anything that must happen may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What comes of `waiting`, which must not last.
+pub async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, waiting).await.expect("it did not come")
+}
+
+/// Reads up to the FIN.
+pub async fn read_to_end(stream: &mut Stream) -> Result<Vec<u8>, Broken> {
+    let (mut all, mut room) = (Vec::new(), vec![0; 65_536]);
+    loop {
+        match within(stream.read(&mut room)).await? {
+            Read::Fin => return Ok(all),
+            Read::Data(n) => all.extend_from_slice(&room[..n]),
+        }
+    }
+}
+
+/// A node that is dialled, on one port of loopback by both carriers. Hellos come out of `arrivals`.
+pub struct Listening {
+    pub acceptor: Arc<Acceptor>,
+    pub address: SocketAddr,
+    pub arrivals: Mutex<mpsc::UnboundedReceiver<Result<Arrival, LinkError>>>,
+    pub quic: Arc<QuicListener>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Listening {
+    pub async fn new(key: Key, settings: Settings) -> Self {
+        let acceptor = Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap());
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let quic = Arc::new(acceptor.listen_quic(byway_link::quic::bind(address).unwrap()).unwrap());
+        let (say, arrivals) = mpsc::unbounded_channel();
+        let (on_tcp, on_quic) = (Arc::clone(&acceptor), Arc::clone(&acceptor));
+        let (said, listener) = (say.clone(), Arc::clone(&quic));
+        let handle = Handle::current();
+        let tcp_loop = handle.spawn(async move {
+            while let Ok((socket, _)) = tcp.accept().await {
+                let (acceptor, say) = (Arc::clone(&on_tcp), said.clone());
+                Handle::current().spawn(async move {
+                    let _ = say.send(acceptor.tcp(Stream::tcp(socket)).await);
+                });
+            }
+        });
+        let quic_loop = handle.spawn(async move {
+            while let Some(incoming) = listener.accept().await {
+                let (acceptor, say) = (Arc::clone(&on_quic), say.clone());
+                Handle::current().spawn(async move {
+                    let _ = say.send(acceptor.quic(incoming).await);
+                });
+            }
+        });
+        Self { acceptor, address, arrivals: Mutex::new(arrivals), quic, tasks: vec![tcp_loop, quic_loop] }
+    }
+
+    pub async fn next(&self) -> Result<Arrival, LinkError> {
+        within(self.arrivals.lock().await.recv()).await.expect("an arrival")
+    }
+
+    pub async fn pending(&self) -> Pending {
+        match self.next().await {
+            Ok(Arrival::Hello(pending)) => *pending,
+            other => panic!("{other:?} instead of a hello"),
+        }
+    }
+
+    pub fn join(&self) -> JoinString {
+        JoinString {
+            pin: self.acceptor.pin(),
+            id: GrantId::from_bytes([1; 6]),
+            secret: GrantSecret::from_bytes([2; 24]),
+            address: byway_dial::Target::Addr(self.address),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+pub fn dialler(join: JoinString, carriers: Carriers, key: Key, settings: Settings) -> Dialler {
+    let dial = byway_dial::Dialler::new(Resolver::system(Handle::current()), byway_dial::Options::default());
+    Dialler::new(key, join, carriers, dial, settings, Handle::current())
+}
+
+/// One side of a link.
+pub struct Side {
+    pub link: Link,
+    pub inbox: Mutex<Inbox>,
+}
+
+impl Side {
+    pub fn new((link, inbox): (Link, Inbox)) -> Self {
+        Self { link, inbox: Mutex::new(inbox) }
+    }
+
+    pub async fn open(&self) -> Result<Opened, NotOpened> {
+        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        within(self.link.open(&open, PATIENCE)).await
+    }
+
+    pub async fn next_asked(&self) -> (Open, Asked) {
+        let arrived = within(async { self.inbox.lock().await.streams.recv().await }).await.expect("a stream");
+        within(arrived.asked()).await.unwrap()
+    }
+
+    /// Opens a stream towards `to`, which says that it has connected.
+    pub async fn open_to(&self, to: &Self) -> (Opened, (Open, Stream)) {
+        let answering = async {
+            let (open, asked) = to.next_asked().await;
+            let stream = asked.opened(Some("192.0.2.1:4711".parse().unwrap())).await.unwrap();
+            (open, stream)
+        };
+        let (opened, answered) = tokio::join!(self.open(), answering);
+        (opened.unwrap(), answered)
+    }
+}
+
+/// Two nodes with a session between them.
+pub struct Pair {
+    pub dialler: Side,
+    pub acceptor: Side,
+    pub listening: Listening,
+}
+
+impl Pair {
+    pub async fn new(carriers: Carriers) -> Self {
+        Self::with(carriers, Settings::default()).await
+    }
+
+    pub async fn with(carriers: Carriers, settings: Settings) -> Self {
+        let listening = Listening::new(Key::generate().unwrap(), settings.clone()).await;
+        let dialler = dialler(listening.join(), carriers, Key::generate().unwrap(), settings);
+        let welcoming = async { listening.pending().await.welcome().await.unwrap() };
+        let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
+        Self { dialler: Side::new(dialled.unwrap()), acceptor: Side::new(accepted), listening }
+    }
+
+    /// A stream that the dialling side has opened: its end, and the far one.
+    pub async fn stream(&self) -> (Stream, Stream) {
+        let (opened, (_, far)) = self.dialler.open_to(&self.acceptor).await;
+        (opened.stream, far)
+    }
+}
