@@ -40,6 +40,8 @@ pub(super) fn run(args: &ProxyArgs, common: &Common) -> ExitCode {
         deny: args.deny.clone(),
         stream_limit: args.stream_limit.clone(),
         open_to_the_world: args.open_to_the_world,
+        join: None,
+        carrier: None,
     });
     match config::from_flags(&file, &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
