@@ -107,8 +107,10 @@ impl Resolver<'_> {
     /// The first line of the file that is not empty.
     fn join_file(&mut self, file: &At<String>) -> Option<(Secret, PathBuf)> {
         if file.value.trim_start().starts_with("by1.") {
-            let message = "`join_file` holds a join string, not the name of a file: write it in `join`";
-            self.note(Diagnostic::new(&file.place, message));
+            let key = file.place.key_or_flag("join_file");
+            let message = format!("`{key}` holds a join string, not the name of a file");
+            let help = if file.place.is_flag() { "give it as --join" } else { "write it in `join`" };
+            self.note(Diagnostic::new(&file.place, message).help(help));
             return None;
         }
         let path = self.path(&file.value);
