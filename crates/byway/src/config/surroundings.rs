@@ -34,8 +34,8 @@ impl<'s> Surroundings<'s> {
         Self { state, folder, cores, read_file: &read_secret_file }
     }
 
-    /// No machine at all: one core, and every file reads as [`stand_in`]. For checking text whose author must not learn
-    /// about this machine's files; a Plan made so must not be served.
+    /// No machine at all: one core, and every file reads as a stand-in, another one for each path. For checking text
+    /// whose author must not learn about this machine's files; a Plan made so must not be served.
     pub fn without_files(state: &'s Path) -> Self {
         Self { state, folder: Path::new("/"), cores: NonZeroUsize::MIN, read_file: &stand_in }
     }

@@ -96,7 +96,7 @@ impl Resolver<'_> {
         let port = written.port.as_ref().map(|_| self.count("port", &written.port, 1..=65_535, 1));
         let name = self.label("name", &written.name);
         let place = written.port.as_ref().map(|port| &port.place);
-        let place = place.or(name.as_ref().map(|name| &name.place)).unwrap_or(&tcp.place).clone();
+        let place = place.or_else(|| name.as_ref().map(|name| &name.place)).unwrap_or(&tcp.place).clone();
         let to = to?;
         let name = name.map_or_else(|| to.to_string().into(), |name| name.value.into());
         let port = port.and_then(|port| u16::try_from(port).ok());

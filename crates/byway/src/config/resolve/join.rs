@@ -66,12 +66,16 @@ impl Resolver<'_> {
     /// The id of the link that a `[[proxy]]` goes out through, if it does.
     pub(super) fn desk(&mut self, egress: &At<Egress>) -> Option<Arc<str>> {
         let written = &egress.value.join;
-        if let (None, None, Some(carrier)) = (&written.join, &written.join_file, &written.carrier) {
-            let message = "`carrier` needs `join` or `join_file`: without a link there is nothing to carry";
-            self.note(Diagnostic::new(&carrier.place, message).help("take it out, or add join_file = \"…\"").absent());
-            return None;
+        match (&written.join, &written.join_file, &written.carrier) {
+            (None, None, None) => return None,
+            (None, None, Some(carrier)) => {
+                let message = "`carrier` needs `join` or `join_file`: without a link there is nothing to carry";
+                let diagnostic = Diagnostic::new(&carrier.place, message);
+                self.note(diagnostic.help("take it out, or add join_file = \"…\"").absent());
+                return None;
+            }
+            _ => {}
         }
-        written.join.as_ref().map(|join| &join.place).or(written.join_file.as_ref().map(|file| &file.place))?;
         let Link(index) = self.join("[[proxy]]", &egress.place, written, Purpose::Desk)?;
         self.joins.joined.get(index).map(|joined| joined.plan.id.clone())
     }

@@ -98,7 +98,7 @@ fn expose(port: u16, join: &str) -> String {
 
 #[test]
 fn links_are_told_by_their_address_and_grant_and_never_by_their_secret() {
-    let join = |id| format!("join = \"{}\"", super::links::join_at("t.example.com:7000", id));
+    let join = |id| format!("join = \"{}\"", links::join_at("t.example.com:7000", id));
     let old = [expose(1, &join(1)), expose(1, &join(2)), expose(1, &join(3))].concat();
     let new = [expose(1, &join(1)), expose(2, &join(2)), expose(1, &join(4))].concat();
     let expected = "\
@@ -113,7 +113,7 @@ kept     0 listeners, 0 routes, 0 upstreams, 1 link
 
 #[test]
 fn a_link_with_a_new_secret_is_changed_and_one_from_another_file_is_kept() {
-    let text = super::links::join_at("t.example.com:7000", 1);
+    let text = links::join_at("t.example.com:7000", 1);
     let mut newer: byway_link::JoinString = text.parse().unwrap();
     newer.secret = byway_link::GrantSecret::from_bytes([1; 24]);
     let old = plan(&expose(1, &format!("join = \"{text}\"")));

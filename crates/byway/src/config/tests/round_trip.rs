@@ -140,7 +140,7 @@ fn link_sections() -> impl Strategy<Value = String> {
 
 #[test]
 fn a_join_string_that_stood_in_the_file_is_hidden_and_has_to_be_put_back() {
-    let join = super::links::join_at("t.example.com:7000", 7);
+    let join = links::join_at("t.example.com:7000", 7);
     let shown = Effective(&plan(&format!("[[expose]]\ntcp = \"a:1\"\njoin = \"{join}\"\n"))).to_string();
     assert!(shown.contains("join = \"***\"  # t.example.com:7000, grant 070707070707\n"), "{shown}");
     assert!(!shown.contains(&join[4..20]), "{shown}");
