@@ -8,6 +8,10 @@ use rustix::process::Signal;
 
 const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
 
+/// A join string as `byway serve` prints them, of a grant that never was.
+const JOIN: &str =
+    "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
+
 const SMALL: &str = "[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"127.0.0.1:9\"\n";
 
 /// Runs a command to its end.
@@ -85,6 +89,22 @@ fn flags_that_are_wrong_are_told_by_their_names() {
         (&["proxy", "--listen", "127.0.0.1:0", "--stream-limit", "25Mb/s"], &["--stream-limit", "Mbit/s", "MB/s"]),
         (&["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:1", "--log-level", "loud=="], &["--log-level"]),
         (&["prxy"], &["prxy", "proxy"]),
+        (&["proxy"], &["--listen"]),
+        (&["proxy", "join"], &["--listen"]),
+        (&["proxy", "--listen", "127.0.0.1:0", "serve", "--listen", "127.0.0.1:0"], &["serve"]),
+        (&["serve"], &["--listen"]),
+        (&["serve", "--listen", "0.0.0.0:0"], &["0.0.0.0:0", "--advertise HOST:PORT"]),
+        (&["proxy", "serve", "--listen", "[::]:0"], &["[::]:0", "--advertise HOST:PORT"]),
+        (&["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], &["--http", "--domain"]),
+        (&["serve", "--listen", "unix:/x"], &["--listen", "Unix socket"]),
+        (&["http", "3000", "--join", "by1.x@h:1"], &["--name"]),
+        (&["http", "3000", "--name", "a_b", "--join", JOIN], &["--name", "a_b", "label"]),
+        (&["tcp", "22", "--port", "0", "--join", JOIN], &["--port", "0"]),
+        (&["tcp", "host", "--join", JOIN], &["TARGET", "has no port"]),
+        (&["tcp", "22", "--carrier", "udp", "--join", JOIN], &["--carrier", "auto", "quic", "tls"]),
+        (&["tcp", "22", "--join", JOIN, "--join-file", "x"], &["twice", "--join-file"]),
+        (&["tcp", "22", "--join-file", "nowhere"], &["--join-file", "nowhere", "No such file"]),
+        (&["proxy", "join", JOIN, "--listen", ":0"], &["--user", "--open-to-the-world"]),
         (&[], &["Usage"]),
     ] {
         refused(&run(args), says);
@@ -100,6 +120,62 @@ fn a_password_is_never_shown() {
     let finished = run_with("check", config, &[]);
     assert!(finished.code == Some(0) && finished.stdout.contains("***"), "{finished:?}");
     assert!(!format!("{finished:?}").contains("hunter2"), "{finished:?}");
+}
+
+/// Runs a command that joins, with `input` on standard input and `variable` as BYWAY_JOIN.
+#[track_caller]
+fn joined_by(args: &[&str], input: &str, variable: &str) -> Finished {
+    let mut command = std::process::Command::new(BYWAY);
+    command.args(args).env_clear().env("BYWAY_JOIN", variable);
+    let pipe = || std::process::Stdio::piped();
+    let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn a_join_string_comes_by_argument_variable_or_pipe_and_is_never_shown() {
+    let (cut, secret) = (&JOIN[..70], &JOIN[5..40]);
+    for (args, input, variable, from) in [
+        (&["tcp", "22", "--join", cut][..], "", "", "`--join`: "),
+        (&["tcp", "22", "--join", "-"], cut, JOIN, "`standard input`: "),
+        (&["http", "3000", "--name", "a"], "", cut, "`BYWAY_JOIN`: "),
+        (&["http", "3000", "--name", "a"], cut, "", "`standard input`: "),
+        (&["proxy", "join", cut, "--listen", "127.0.0.1:0"], "", "", "`byway proxy join STRING`: "),
+        (&["proxy", "join", "--listen", "127.0.0.1:0"], cut, "", "`standard input`: "),
+        (&["proxy", "join", "-", "--listen", "127.0.0.1:0"], cut, JOIN, "`standard input`: "),
+    ] {
+        let finished = joined_by(args, input, variable);
+        refused(&finished, &[from, "the join string was cut short", "copy it again"]);
+        assert!(!finished.stderr.contains(secret), "{}", finished.stderr);
+    }
+    let nowhere = &["by --join", "--join-file FILE", "BYWAY_JOIN", "standard input", "`byway serve`"];
+    refused(&joined_by(&["tcp", "22"], "", ""), nowhere);
+    refused(&run(&["proxy", "join", "--listen", "127.0.0.1:0"]), &["byway proxy join STRING", "--join-file FILE"]);
+}
+
+#[test]
+fn check_shows_a_join_file_and_hides_a_join_string() {
+    let launch = Launch::new(BYWAY, &["check"]);
+    let file = launch.folder().join("join");
+    std::fs::write(&file, JOIN).unwrap();
+    let expose = "[[expose]]\ntcp = \"127.0.0.1:22\"\njoin_file = \"join\"\n[[expose]]\ntcp = \"127.0.0.1:23\"\njoin_file = \"join\"\n";
+    std::fs::write(launch.config(), expose).unwrap();
+    let shown = launch.run();
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert_eq!(
+        shown.stdout.matches("/join\"  # t.example.com:7000, grant 000000000000").count(),
+        2,
+        "{}",
+        shown.stdout
+    );
+    let inline = expose.replace("join_file = \"join\"", &format!("join = \"{JOIN}\""));
+    let hidden = run_with("check", &inline, &[]);
+    assert!(hidden.code == Some(0) && hidden.stdout.contains("join = \"***\""), "{hidden:?}");
+    assert!(!format!("{hidden:?}").contains(&JOIN[5..40]), "{hidden:?}");
+    refused(&run_with("check", &hidden.stdout, &[]), &["`***` stands where a join string was hidden", "2 errors"]);
 }
 
 #[test]
@@ -270,7 +346,13 @@ fn a_state_folder_that_cannot_be_written_is_said_before_anything_is_served() {
 
 #[test]
 fn help_and_version_are_data() {
-    for (args, says) in [(&["--help"][..], "Usage"), (&["--version"], "byway "), (&["edge", "--help"], "--from")] {
+    for (args, says) in [
+        (&["--help"][..], "Usage"),
+        (&["--version"], "byway "),
+        (&["edge", "--help"], "--from"),
+        (&["proxy", "--help"], "join"),
+        (&["http", "--help"], "BYWAY_JOIN"),
+    ] {
         let finished = run(args);
         assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{args:?}");
         assert!(finished.stdout.contains(says), "{args:?}: {}", finished.stdout);

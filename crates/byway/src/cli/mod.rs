@@ -4,11 +4,18 @@
 
 mod check;
 pub mod demo;
+mod desk;
 mod edge;
+mod exit;
 mod explain;
+mod expose;
+mod http;
+mod join;
+mod links;
 mod proxy;
 mod run;
 mod serve;
+mod tcp;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigErrors;
 use crate::observe::log::{self, LogFormat};
 
-/// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, one binary.
+/// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, exposed services, one binary.
 #[derive(Debug, Parser)]
 #[command(name = "byway", version, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -65,8 +72,14 @@ enum Verb {
     Check(run::RunArgs),
     /// Reverse proxy in one line
     Edge(edge::EdgeArgs),
-    /// SOCKS and HTTP egress in one line
+    /// SOCKS and HTTP egress in one line: of one node, or of two, an exit and a desk
     Proxy(proxy::ProxyArgs),
+    /// The public end of services that other nodes expose
+    Serve(links::ServeArgs),
+    /// Expose an HTTP service of this machine through another node
+    Http(http::HttpArgs),
+    /// Expose a TCP service of this machine through another node
+    Tcp(tcp::TcpArgs),
     /// Which route, which rule, which answer a request would get, and why
     Explain(explain::ExplainArgs),
 }
@@ -85,6 +98,9 @@ impl Cli {
             Verb::Check(args) => check::run(&args, &common),
             Verb::Edge(args) => edge::run(&args, &common),
             Verb::Proxy(args) => proxy::run(&args, &common),
+            Verb::Serve(args) => links::run(&args, &common),
+            Verb::Http(args) => http::run(&args, &common),
+            Verb::Tcp(args) => tcp::run(&args, &common),
             Verb::Explain(args) => explain::run(&args, &common),
         }
     }

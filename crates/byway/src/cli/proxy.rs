@@ -1,15 +1,36 @@
-//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials by itself.
+//! Proxy: `byway proxy --listen ADDR`: a SOCKS and HTTP egress in one line, which dials by itself. With two nodes, `byway
+//! proxy serve` is the exit and `byway proxy join` the desk.
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
+use super::desk::{self, DeskArgs};
+use super::exit::{self, ExitArgs};
 use super::{Common, refuse, serve};
 use crate::config::{self, File, ProxyFlags};
 
+/// One node, or one of the two of a two-hop egress.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ProxyArgs {
+    #[command(subcommand)]
+    node: Option<TwoHop>,
+    #[command(flatten)]
+    alone: AloneArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum TwoHop {
+    /// The exit: desks join it, and it dials for them
+    Serve(ExitArgs),
+    /// The desk: takes SOCKS and HTTP, and goes out through an exit
+    Join(DeskArgs),
+}
+
 /// Who may go out, and where to.
 #[derive(Args, Debug)]
-pub(super) struct ProxyArgs {
+struct AloneArgs {
     /// Where to listen: 127.0.0.1:1080, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
     /// asks for --user or --open-to-the-world
     #[arg(long, value_name = "ADDR", required = true)]
@@ -33,6 +54,14 @@ pub(super) struct ProxyArgs {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &ProxyArgs, common: &Common) -> ExitCode {
+    match &args.node {
+        None => run_alone(&args.alone, common),
+        Some(TwoHop::Serve(args)) => exit::run(args, common),
+        Some(TwoHop::Join(args)) => desk::run(args, common),
+    }
+}
+
+fn run_alone(args: &AloneArgs, common: &Common) -> ExitCode {
     let file = File::for_proxy(ProxyFlags {
         listen: args.listen.clone(),
         users: args.user.clone(),
@@ -40,6 +69,8 @@ pub(super) fn run(args: &ProxyArgs, common: &Common) -> ExitCode {
         deny: args.deny.clone(),
         stream_limit: args.stream_limit.clone(),
         open_to_the_world: args.open_to_the_world,
+        join: None,
+        carrier: None,
     });
     match config::from_flags(&file, &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),

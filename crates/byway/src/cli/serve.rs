@@ -56,6 +56,7 @@ fn described(plan: &Plan, listening: &Listening) -> String {
     let role = match plan.listener(&listening.key).map(|listener| &listener.role) {
         Some(Role::Edge(_)) => "edge",
         Some(Role::Egress(_)) => "proxy",
+        Some(Role::Link(link)) => link.serves.word(),
         Some(Role::Forward(_)) | None => "tcp",
     };
     match *listening.name == listening.key.bind().to_string() {

@@ -2,11 +2,11 @@
 //!
 //! In:    a message, a place, a remedy.
 //! Out:   the message drawn with file, line, column and caret, or with the flag that carried the value.
-//! Never: shows a password that stands on the line it points at, and never decides an exit code.
+//! Never: shows a password or a join string that stands on the line it points at, and never decides an exit code.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
-use super::mask::mask_secrets;
+use super::mask::{mask_join_strings, mask_secrets};
 use super::place::Place;
 
 /// One error in a config.
@@ -53,8 +53,9 @@ impl Diagnostic {
 /// Messages quote what was written; this bounds what a quote can do to a terminal, a log or a line of JSON.
 const MOST_MESSAGE_CHARS: usize = 400;
 
-/// `text` in one line, control characters escaped, cut if it is very long.
+/// `text` in one line, control characters escaped, cut if it is very long, without the secret of a join string.
 fn printable(text: &str) -> String {
+    let text = mask_join_strings(text);
     let cut = if text.chars().nth(MOST_MESSAGE_CHARS).is_some() { "…" } else { "" };
     let mut out = String::with_capacity(text.len().min(MOST_MESSAGE_CHARS));
     for c in text.chars().take(MOST_MESSAGE_CHARS) {

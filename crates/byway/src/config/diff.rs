@@ -1,7 +1,7 @@
 //! Diff: what a reload changes.
 //!
 //! In:    the Plan in force and the Plan to come.
-//! Out:   listeners, routes and upstreams, each added, removed, changed or kept, and the names of changed settings.
+//! Out:   listeners, routes, upstreams and links that are dialled, each added, removed, changed or kept, and the names of changed settings.
 //! Never: decides what happens to connections; it only says what is the same.
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::bind::Bind;
+use super::link_plan::JoinPlan;
 use super::plan::{EdgePlan, ListenerKey, ListenerPlan, Plan, Role, RoutePlan};
 
 /// What differs between two Plans.
@@ -22,7 +23,10 @@ pub struct Diff {
     pub routes: Changes<RouteKey>,
     /// By id; an upstream's id says everything about it, so that none is ever changed.
     pub upstreams: Changes<Arc<str>>,
-    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`.
+    /// Links that are dialled, by id. One is changed if its services did, or its secret; where its join string was read
+    /// from does not matter.
+    pub joins: Changes<Arc<str>>,
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`, `link`.
     pub settings: Vec<&'static str>,
 }
 
@@ -69,13 +73,15 @@ impl Diff {
             ),
             routes: Changes::between(&routes(&old_edges), &routes(&new_edges), |a, b| a == b, |key| key),
             upstreams: Changes::between(&upstreams(old), &upstreams(new), |a, b| a == b, |key| key),
+            joins: Changes::between(&joins(old), &joins(new), |a, b| same_join(a, b), |key| key),
             settings: changed_settings(old, new),
         }
     }
 
     /// Whether the Plans do the same.
     pub fn is_empty(&self) -> bool {
-        self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty() && self.settings.is_empty()
+        let nothing_listened = self.listeners.is_empty() && self.routes.is_empty() && self.upstreams.is_empty();
+        nothing_listened && self.joins.is_empty() && self.settings.is_empty()
     }
 }
 
@@ -113,7 +119,9 @@ fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
 
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
     let role = match (&a.role, &b.role) {
-        (Role::Edge(a), Role::Edge(b)) => a.trusted_proxies == b.trusted_proxies && a.max_body == b.max_body,
+        (Role::Edge(a), Role::Edge(b)) => {
+            a.trusted_proxies == b.trusted_proxies && a.max_body == b.max_body && a.domain == b.domain
+        }
         (a, b) => a == b,
     };
     role && a.name == b.name && a.limits == b.limits
@@ -168,6 +176,14 @@ fn upstreams(plan: &Plan) -> Vec<(Arc<str>, ())> {
     ids.filter(|id| seen.insert(id.clone())).map(|id| (id, ())).collect()
 }
 
+fn joins(plan: &Plan) -> Vec<(Arc<str>, &JoinPlan)> {
+    plan.joins.iter().map(|join| (join.id.clone(), &**join)).collect()
+}
+
+fn same_join(a: &JoinPlan, b: &JoinPlan) -> bool {
+    a.join == b.join && a.carrier == b.carrier && a.services == b.services
+}
+
 fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
     let parts = [
         ("workers", old.workers == new.workers),
@@ -176,6 +192,7 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("limits", old.limits == new.limits),
         ("pool", old.pool == new.pool),
         ("spill", old.spill == new.spill),
+        ("link", old.link == new.link),
     ];
     parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
@@ -185,12 +202,17 @@ impl fmt::Display for Diff {
         self.listeners.print(f, "listener")?;
         self.routes.print(f, "route")?;
         self.upstreams.print(f, "upstream")?;
+        self.joins.print(f, "link")?;
         for name in &self.settings {
             writeln!(f, "changed  {name}")?;
         }
         let kept = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (listeners, routes) = (kept(self.listeners.kept.len(), "listener"), kept(self.routes.kept.len(), "route"));
-        writeln!(f, "kept     {listeners}, {routes}, {}", kept(self.upstreams.kept.len(), "upstream"))
+        write!(f, "kept     {listeners}, {routes}, {}", kept(self.upstreams.kept.len(), "upstream"))?;
+        match self.joins.kept.len() {
+            0 => writeln!(f),
+            links => writeln!(f, ", {}", kept(links, "link")),
+        }
     }
 }
 

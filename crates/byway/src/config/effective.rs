@@ -1,13 +1,16 @@
 //! Effective: a Plan printed back as a commented config file, for `byway check`.
 //!
 //! In:    a Plan.
-//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords.
-//! Never: prints a password: `***` stands in its place.
+//! Out:   TOML with every value in force; read again it means the same Plan, except for passwords and for join strings that
+//!        stood in the file itself, which have to be put back.
+//! Never: prints a password or a join string: `***` stands in its place.
 
 use std::fmt::{self, Display};
+use std::mem::discriminant;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::link_plan::{Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
     Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan, Role, RoutePlan, Rule, SpillMode,
     Verdict,
@@ -22,16 +25,17 @@ pub struct Effective<'p>(pub &'p Plan);
 impl Display for Effective<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.0;
-        writeln!(f, "# Every value in force. Passwords are shown as ***.")?;
+        writeln!(f, "# Every value in force. Passwords and join strings are shown as ***.")?;
         writeln!(f, "# State is kept in {}", quoted(plan.state.display()))?;
         writeln!(f, "workers = {}  # threads that serve", plan.workers)?;
         settings(f, plan)?;
         limits(f, plan)?;
         pool_and_spill(f, plan)?;
+        links(f, plan)?;
         for section in sections(plan) {
             self.section(f, section)?;
         }
-        Ok(())
+        plan.joins.iter().try_for_each(|join| join.services.iter().try_for_each(|service| expose(f, join, service)))
     }
 }
 
@@ -42,16 +46,22 @@ impl Effective<'_> {
             Role::Edge(_) => "edge",
             Role::Egress(_) => "proxy",
             Role::Forward(_) => "tcp",
+            Role::Link(link) => link.serves.word(),
         };
         writeln!(f, "\n[[{kind}]]")?;
         if listeners.iter().any(|listener| *listener.name != *listener.bind.to_string()) {
             writeln!(f, "name = {}", quoted(&first.name))?;
         }
-        writeln!(f, "listen = {}", list(listeners.iter().map(|listener| &listener.bind)))?;
+        let alike = |listener: &&ListenerPlan| discriminant(&listener.role) == discriminant(&first.role);
+        writeln!(f, "listen = {}", list(listeners.iter().filter(alike).map(|listener| &listener.bind)))?;
         match &first.role {
             Role::Edge(plan) => edge(f, plan),
-            Role::Egress(plan) => egress(f, plan, listeners),
+            Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
+            Role::Link(plan) => {
+                let visitors = listeners.iter().filter(|listener| !alike(listener)).map(|listener| &listener.bind);
+                link(f, plan, visitors)
+            }
         }
     }
 }
@@ -62,6 +72,9 @@ fn sections(plan: &Plan) -> impl Iterator<Item = &[ListenerPlan]> {
         (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
         (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
         (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
+        (Role::Link(a), Role::Link(b)) => Arc::ptr_eq(a, b),
+        // Those of the visitors stand behind those of the links.
+        (Role::Link(_), Role::Edge(visitors)) => visitors.domain.is_some(),
         _ => false,
     })
 }
@@ -148,7 +161,11 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
     writeln!(f, "max_body = {}", ceiling(plan.max_body))
 }
 
-fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[ListenerPlan]) -> fmt::Result {
+fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[ListenerPlan], whole: &Plan) -> fmt::Result {
+    match plan.exit.as_ref().and_then(|id| whole.join(id)) {
+        Some(through) => join(f, through)?,
+        None => writeln!(f, "# join: goes out from here")?,
+    }
     if plan.users.is_empty() {
         let open = listeners.iter().any(|listener| !listener.bind.is_local());
         writeln!(f, "open_to_the_world = {open}")?;
@@ -160,17 +177,21 @@ fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[ListenerPl
         }
         writeln!(f, "]")?;
     }
+    rules(f, plan, "proxy")
+}
+
+fn rules(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, section: &str) -> fmt::Result {
     match plan.stream_limit {
         Some(rate) => writeln!(f, "stream_limit = \"{rate}\"  # of one stream, each way")?,
         None => writeln!(f, "# stream_limit: none")?,
     }
     let default = if plan.default == Verdict::Allow { "allow" } else { "deny" };
     writeln!(f, "default = \"{default}\"  # for what no rule matches")?;
-    plan.rules.iter().try_for_each(|plan| rule(f, plan))
+    plan.rules.iter().try_for_each(|plan| rule(f, plan, section))
 }
 
-fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule) -> fmt::Result {
-    writeln!(f, "\n[[proxy.rule]]  # {}", plan.number)?;
+fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule, section: &str) -> fmt::Result {
+    writeln!(f, "\n[[{section}.rule]]  # {}", plan.number)?;
     match &plan.action {
         Action::Allow => writeln!(f, "action = \"allow\"")?,
         Action::Deny => writeln!(f, "action = \"deny\"")?,
@@ -200,6 +221,62 @@ fn criterion(f: &mut fmt::Formatter<'_>, key: &str, values: &[impl Display]) -> 
 
 fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
     writeln!(f, "to = {}", quoted(&plan.to))
+}
+
+fn links(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    let link = &plan.link;
+    writeln!(f, "\n[link]  # for every link of this node")?;
+    writeln!(f, "quic_probe = \"{}\"  # after a fall-back to TLS, then doubling", Period(link.quic_probe))?;
+    writeln!(f, "park = \"{}\"  # for a visitor whose agent is away", Period(link.park))?;
+    writeln!(f, "parked = {}  # visitors of one name at once", link.parked)?;
+    writeln!(f, "streams = {}  # of the other side, open on one session", link.streams)
+}
+
+/// A `[[serve]]` or an `[[exit]]`, and where visitors arrive.
+fn link<'p>(
+    f: &mut fmt::Formatter<'_>,
+    plan: &LinkPlan,
+    visitors: impl Iterator<Item = &'p super::bind::Bind>,
+) -> fmt::Result {
+    let Advertise { port, .. } = plan.advertise;
+    let own = if port.is_none() { ", with the port of the listener" } else { "" };
+    writeln!(f, "advertise = {}  # in join strings{own}", quoted(&plan.advertise))?;
+    match &plan.serves {
+        Serves::Services { domain: Some(domain) } => {
+            writeln!(f, "domain = {}  # below it, HTTP services have their names", quoted(domain))?;
+            writeln!(f, "http = {}", list(visitors))
+        }
+        Serves::Services { domain: None } => writeln!(f, "# domain, http: TCP services only"),
+        Serves::Exit(plan) => rules(f, plan, "exit"),
+    }
+}
+
+fn expose(f: &mut fmt::Formatter<'_>, through: &JoinPlan, plan: &ServicePlan) -> fmt::Result {
+    let to = plan.to.to_string();
+    writeln!(f, "\n[[expose]]")?;
+    if plan.kind == ServiceKind::Http || *plan.name != *to {
+        writeln!(f, "name = {}", quoted(&plan.name))?;
+    }
+    match (plan.kind, plan.port) {
+        (ServiceKind::Http, _) => writeln!(f, "http = {}", quoted(to))?,
+        (ServiceKind::Tcp, Some(port)) => writeln!(f, "tcp = {}\nport = {port}", quoted(to))?,
+        (ServiceKind::Tcp, None) => writeln!(f, "tcp = {}\n# port: a free one", quoted(to))?,
+    }
+    join(f, through)
+}
+
+fn join(f: &mut fmt::Formatter<'_>, plan: &JoinPlan) -> fmt::Result {
+    let told = format!("{}, grant {}", plan.join.address, plan.join.id);
+    match &plan.file {
+        Some(path) => writeln!(f, "join_file = {}  # {told}", quoted(path.display()))?,
+        None => writeln!(f, "join = \"***\"  # {told}")?,
+    }
+    let carrier = match plan.carrier {
+        CarrierChoice::Auto => "auto",
+        CarrierChoice::Quic => "quic",
+        CarrierChoice::Tls => "tls",
+    };
+    writeln!(f, "carrier = \"{carrier}\"")
 }
 
 fn ceiling(bytes: Option<u64>) -> String {

@@ -1,13 +1,14 @@
 //! File: a config as it was written, everything optional.
 //!
-//! In:    the sections of a `byway.toml`, or the flags of `byway edge` and `byway proxy`.
+//! In:    the sections of a `byway.toml`, or the flags of `byway edge` and `byway proxy`; for those of links see `link_flags`.
 //! Out:   plain fields, each value with the place it was written at.
 //! Never: knows what a value means: addresses, sizes and patterns stay text until `resolve` reads them.
 
+use super::link_flags::{JoinFlag, join_flags};
 use super::place::{At, Place, Text};
 use super::secret::Secret;
 
-/// A whole config file. At least one `[[edge]]`, `[[proxy]]` or `[[tcp]]` is needed.
+/// A whole config file. At least one `[[edge]]`, `[[proxy]]`, `[[tcp]]`, `[[serve]]`, `[[exit]]` or `[[expose]]` is needed.
 ///
 /// Relative paths in it start at the folder of the file.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,14 @@ pub struct File {
     pub proxy: Vec<At<Egress>>,
     /// `[[tcp]]`: plain forwards of TCP connections.
     pub tcp: Vec<At<Tcp>>,
+    /// `[link]`: for every link of this node.
+    pub link: Link,
+    /// `[[serve]]`: public ends of exposed services.
+    pub serve: Vec<At<Serve>>,
+    /// `[[exit]]`: exits of two-hop egresses.
+    pub exit: Vec<At<Exit>>,
+    /// `[[expose]]`: services of this node, exposed through a `[[serve]]` elsewhere.
+    pub expose: Vec<At<Expose>>,
 }
 
 /// `[drain]`.
@@ -165,6 +174,8 @@ pub struct Egress {
     pub default: Option<Text>,
     /// `[[proxy.rule]]`: tried in their order, the first that matches decides.
     pub rule: Vec<At<Rule>>,
+    /// `join`, `join_file`, `carrier`: what is allowed goes out through that exit. Default: from here.
+    pub join: Join,
 }
 
 /// One of the `users` of a `[[proxy]]`. One of `password` and `password_file` is needed.
@@ -210,7 +221,84 @@ pub struct Tcp {
     pub to: Option<Text>,
 }
 
-/// What `byway proxy` was given on the command line.
+/// `[link]`.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// `quic_probe`: after a fall-back to TLS, QUIC is tried again this much later, `"1s"` to `"1h"`; the wait doubles
+    /// up to 10 minutes. Default `"30s"`.
+    pub quic_probe: Option<Text>,
+    /// `park`: how long a visitor of an exposed service waits for an agent that is away, up to `"5m"`; `"0s"` parks
+    /// nobody. Default `"15s"`.
+    pub park: Option<Text>,
+    /// `parked`: visitors parked for one name at once, 1 to 65536; further ones are refused. Default 1024.
+    pub parked: Option<At<u64>>,
+    /// `streams`: streams that the other side may have open on one session at once, 1 to 65536. Default 8192.
+    pub streams: Option<At<u64>>,
+}
+
+/// `[[serve]]`: the public end of exposed services.
+#[derive(Clone, Debug, Default)]
+pub struct Serve {
+    /// `name`: for logs and metrics. Default: the address of each listener.
+    pub name: Option<Text>,
+    /// `listen`: where links arrive: one TCP address or several; QUIC takes the same port number of UDP. Needed.
+    pub listen: Option<At<Vec<Text>>>,
+    /// `advertise`: `HOST:PORT` in the join string; `HOST` alone takes the port of the first listener. Default: `domain`,
+    /// or else the first address of `listen` if it is a single one.
+    pub advertise: Option<Text>,
+    /// `domain`: HTTP services become `NAME.DOMAIN`. Needed with, and only with, `http`.
+    pub domain: Option<Text>,
+    /// `http`: where visitors of HTTP services arrive: addresses as for an edge. Default: none, TCP services only.
+    pub http: Option<At<Vec<Text>>>,
+}
+
+/// `[[exit]]`: the exit of a two-hop egress. Its links are authenticated by their grant, so that it has no users.
+#[derive(Clone, Debug, Default)]
+pub struct Exit {
+    /// `name`: for logs and metrics. Default: the address of each listener.
+    pub name: Option<Text>,
+    /// `listen`: as for a `[[serve]]`. Needed.
+    pub listen: Option<At<Vec<Text>>>,
+    /// `advertise`: as for a `[[serve]]`. Default: the first address of `listen` if it is a single one.
+    pub advertise: Option<Text>,
+    /// `stream_limit`: as for a `[[proxy]]`. Default: no limit.
+    pub stream_limit: Option<Text>,
+    /// `default`: `"allow"` or `"deny"`, for what no rule matches. Default `"allow"`.
+    pub default: Option<Text>,
+    /// `[[exit.rule]]`: as `[[proxy.rule]]`, without `user`.
+    pub rule: Vec<At<Rule>>,
+}
+
+/// `[[expose]]`: a service of this node, exposed through a `[[serve]]` elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Expose {
+    /// `name`: for `http` the label in front of the domain, 1 to 63 of a-z, 0-9 and - (not at its ends), needed; for
+    /// `tcp` a word for people. Default for `tcp`: the target.
+    pub name: Option<Text>,
+    /// `http`: the local target that speaks HTTP: `"127.0.0.1:3000"`, `"name:80"` or `"unix:/run/app.sock"`. One of
+    /// `http` and `tcp` is needed.
+    pub http: Option<Text>,
+    /// `tcp`: the local target that takes bytes.
+    pub tcp: Option<Text>,
+    /// `port`: with `tcp` only: the public port, 1 to 65535. Default: a free one, which the other side keeps for this
+    /// node's key.
+    pub port: Option<At<u64>>,
+    /// `join`, `join_file`, `carrier`: through which link. One of the first two is needed.
+    pub join: Join,
+}
+
+/// Which link a section uses: `join`, `join_file` and `carrier` of an `[[expose]]` or a `[[proxy]]`.
+#[derive(Clone, Debug, Default)]
+pub struct Join {
+    /// `join`: the join string that `byway serve` or `byway proxy serve` prints.
+    pub join: Option<At<Secret>>,
+    /// `join_file`: a file whose first line that is not empty is the join string.
+    pub join_file: Option<Text>,
+    /// `carrier`: `"quic"`, `"tls"`, or `"auto"` for QUIC with TLS where QUIC does not get through. Default `"auto"`.
+    pub carrier: Option<Text>,
+}
+
+/// What `byway proxy` and `byway proxy join` were given on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyFlags {
     /// `--listen`, each as in a file.
@@ -226,6 +314,10 @@ pub struct ProxyFlags {
     pub stream_limit: Option<String>,
     /// `--open-to-the-world`.
     pub open_to_the_world: bool,
+    /// The join string of `byway proxy join`.
+    pub join: Option<JoinFlag>,
+    /// `--carrier`.
+    pub carrier: Option<String>,
 }
 
 impl File {
@@ -251,18 +343,19 @@ impl File {
             open_to_the_world: Some(At::new(given.open_to_the_world, Place::flag("--open-to-the-world", ""))),
             stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
             rule: denied.chain(allowed).collect(),
+            join: join_flags(given.join, given.carrier),
             ..Egress::default()
         };
         Self { proxy: vec![At::new(egress, Place::flag("--listen", ""))], ..Self::default() }
     }
 }
 
-fn flag(name: &'static str, text: String) -> Text {
+pub(super) fn flag(name: &'static str, text: String) -> Text {
     let place = Place::flag(name, &text);
     At::new(text, place)
 }
 
-fn flags(name: &'static str, texts: Vec<String>) -> At<Vec<Text>> {
+pub(super) fn flags(name: &'static str, texts: Vec<String>) -> At<Vec<Text>> {
     At::new(texts.into_iter().map(|text| flag(name, text)).collect(), Place::flag(name, ""))
 }
 
@@ -280,7 +373,7 @@ fn user_flag(text: &str) -> At<User> {
 
 /// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is shows in its form, so
 /// that `resolve` can judge it as it judges a file.
-fn rule_flag(action: &str, name: &'static str, text: &str) -> At<Rule> {
+pub(super) fn rule_flag(action: &str, name: &'static str, text: &str) -> At<Rule> {
     let place = Place::flag(name, text);
     let one = |text: &str| Some(At::new(vec![At::new(text.to_owned(), place.clone())], place.clone()));
     let (target, ports) = split_ports(text);

@@ -1,15 +1,29 @@
-//! Mask: hides the passwords of a config file before error messages show its lines.
+//! Mask: hides the passwords and join strings of a config file before error messages show its lines.
 //!
 //! In:    the text of a config file, right or wrong.
-//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password stands.
+//! Out:   the same text, as long in lines, characters and bytes, with `*` where a password or the secret of a join string stands.
 //! Never: needs the text to parse: it has to work on the file that holds the mistake.
 
-/// `text` with the values of `password` keys and the passwords in URLs replaced by stars, character for character and
+/// `text` with the values of `password` and `join` keys, the passwords in URLs and whatever else looks like the secret of
+/// a join string replaced by stars, character for character and
 /// byte for byte, so that places in the text stay the same.
 pub(super) fn mask_secrets(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
-    hide_password_keys(text, &mut hidden);
+    hide_keys("password", text, &mut hidden);
+    hide_keys("join", text, &mut hidden);
     hide_url_passwords(text, &mut hidden);
+    hide_join_strings(text, &mut hidden);
+    starred(text, &hidden)
+}
+
+/// `text` with the secrets of join strings replaced by stars: for messages that quote a value from where no secret belongs.
+pub(super) fn mask_join_strings(text: &str) -> String {
+    let mut hidden = vec![false; text.len()];
+    hide_join_strings(text, &mut hidden);
+    starred(text, &hidden)
+}
+
+fn starred(text: &str, hidden: &[bool]) -> String {
     text.char_indices().map(|(at, c)| if hidden[at] { star(c) } else { c }).collect()
 }
 
@@ -25,9 +39,9 @@ fn star(c: char) -> char {
 }
 
 /// `password = "…"` and `"password" = …`, also in inline tables and over several lines.
-fn hide_password_keys(text: &str, hidden: &mut [bool]) {
+fn hide_keys(key: &str, text: &str, hidden: &mut [bool]) {
     const BLANK: [char; 2] = [' ', '\t'];
-    for (at, key) in text.match_indices("password") {
+    for (at, key) in text.match_indices(key) {
         let after = at + key.len();
         let rest = text[after..].trim_start_matches(['"', '\'']).trim_start_matches(BLANK);
         let Some(value) = rest.strip_prefix('=') else { continue };
@@ -76,12 +90,22 @@ fn hide_url_passwords(text: &str, hidden: &mut [bool]) {
     }
 }
 
+/// `by1.…@host:port`: what base64url can hold, up to the `@`.
+fn hide_join_strings(text: &str, hidden: &mut [bool]) {
+    for (at, prefix) in text.match_indices("by1.") {
+        let start = at + prefix.len();
+        let secret = text[start..].bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let length = secret.count();
+        hidden[start..start + length].fill(true);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn passwords_become_stars_and_everything_else_stays() {
+    fn passwords_and_join_strings_become_stars_and_everything_else_stays() {
         for (text, masked) in [
             (r#"users = [{ name = "a", password = "hunter2" }]"#, r#"users = [{ name = "a", password = "*******" }]"#),
             (r#"password="a\"b" # c"#, r#"password="****" # c"#),
@@ -96,6 +120,10 @@ mod tests {
             (r#"password_file = "/etc/x""#, r#"password_file = "/etc/x""#),
             (r#"via = "socks5://u:p@w@h:1""#, r#"via = "socks5://u:***@h:1""#),
             (r#"to = "http://a:1""#, r#"to = "http://a:1""#),
+            (r#"join = "by1.Aa-_@h:1" # c"#, r#"join = "************" # c"#),
+            (r#"jion = "by1.Aa-_@h:1""#, r#"jion = "by1.****@h:1""#),
+            (r#"join = "AbCd" }"#, r#"join = "****" }"#),
+            (r#"join_file = "/etc/x""#, r#"join_file = "/etc/x""#),
         ] {
             assert_eq!(mask_secrets(text), masked);
         }

@@ -14,6 +14,8 @@ mod effective;
 mod errors;
 mod file;
 mod host_pattern;
+mod link_flags;
+mod link_plan;
 mod mask;
 mod nearest;
 mod place;
@@ -37,9 +39,14 @@ pub use diff::{Changes, Diff, RouteKey};
 pub use effective::Effective;
 pub use errors::ConfigErrors;
 pub use file::{
-    Dial, Drain, Edge, Egress, File, Limits, Pool, ProxyFlags, Route, Rule as RuleSection, Spill, Tcp, User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, ProxyFlags, Route, Rule as RuleSection,
+    Serve, Spill, Tcp, User,
 };
 pub use host_pattern::{BadHostPattern, HostPattern};
+pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags};
+pub use link_plan::{
+    Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves, ServiceKind, ServicePlan,
+};
 pub use place::{At, Place, Text};
 pub use plan::{
     Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan,

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use super::bind::Bind;
 use super::host_pattern::HostPattern;
+use super::link_plan::{JoinPlan, LinkPlan, LinkSettings};
 use super::secret::Secret;
 use super::units::Rate;
 use crate::outbound::balance::Turn;
@@ -40,8 +41,14 @@ pub struct Plan {
     pub pool: PoolPlan,
     /// Bytes parked on disk for slow readers.
     pub spill: SpillPlan,
-    /// What to listen on, in the order of the file: edges, exits, forwards.
+    /// For every link of this node.
+    pub link: LinkSettings,
+    /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links, exits of links. May be
+    /// empty if there are joins.
     pub listeners: Vec<ListenerPlan>,
+    /// The links that this node dials, one for each join string and carrier: those of proxies, then those of exposed
+    /// services, each in the order of the file.
+    pub joins: Vec<Arc<JoinPlan>>,
 }
 
 /// Which listener is meant, in this Plan and in the next: its address, and how many with the same one stand before it.
@@ -71,6 +78,11 @@ impl Plan {
     /// The listener that `key` stands for, if this Plan has it.
     pub fn listener(&self, key: &ListenerKey) -> Option<&ListenerPlan> {
         self.listeners.iter().filter(|listener| listener.bind == key.bind).nth(key.before)
+    }
+
+    /// The link with this id, if this Plan has it.
+    pub fn join(&self, id: &str) -> Option<&Arc<JoinPlan>> {
+        self.joins.iter().find(|join| *join.id == *id)
     }
 }
 
@@ -188,17 +200,23 @@ pub enum Role {
     Egress(Arc<EgressPlan>),
     /// `[[tcp]]`: a plain forward.
     Forward(Arc<ForwardPlan>),
+    /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP address, which stands for the
+    /// UDP one with the same number, too.
+    Link(Arc<LinkPlan>),
 }
 
 /// HTTP in front of upstreams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EdgePlan {
-    /// In the order of the file; at least one.
+    /// In the order of the file; at least one, unless there is a `domain`.
     pub routes: Vec<Arc<RoutePlan>>,
     /// Networks whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The longest request body in bytes where the route says nothing else, `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
+    /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`. No
+    /// two sections have the same one.
+    pub domain: Option<HostName>,
 }
 
 /// Which requests go to which upstreams.
@@ -268,6 +286,8 @@ pub struct EgressPlan {
     pub stream_limit: Option<Rate>,
     /// Whether slow readers may use the disk.
     pub spill: bool,
+    /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
+    pub exit: Option<Arc<str>>,
 }
 
 /// Who may use an exit.

@@ -7,7 +7,9 @@
 use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
-use super::file::{Dial, Drain, Edge, Egress, File, Limits, Pool, Route, Rule, Spill, Tcp, User};
+use super::file::{
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, Route, Rule, Serve, Spill, Tcp, User,
+};
 use super::place::{At, Place};
 use super::secret::Secret;
 use super::section::Section;
@@ -53,6 +55,10 @@ fn read_file(top: &mut Section<'_, '_>) -> File {
         edge: top.sections("edge", read_edge).map(|all| all.value).unwrap_or_default(),
         proxy: top.sections("proxy", read_egress).map(|all| all.value).unwrap_or_default(),
         tcp: top.sections("tcp", read_tcp).map(|all| all.value).unwrap_or_default(),
+        link: top.section("link", read_link),
+        serve: top.sections("serve", read_serve).map(|all| all.value).unwrap_or_default(),
+        exit: top.sections("exit", read_exit).map(|all| all.value).unwrap_or_default(),
+        expose: top.sections("expose", read_expose).map(|all| all.value).unwrap_or_default(),
     }
 }
 
@@ -132,6 +138,7 @@ fn read_egress(s: &mut Section<'_, '_>) -> Egress {
         stream_limit: s.text("stream_limit", "\"25MiB/s\""),
         default: s.text("default", "\"deny\""),
         rule: s.sections("rule", read_rule).map(|all| all.value).unwrap_or_default(),
+        join: read_join(s),
     }
 }
 
@@ -144,6 +151,12 @@ fn read_user(s: &mut Section<'_, '_>) -> User {
 }
 
 fn read_rule(s: &mut Section<'_, '_>) -> Rule {
+    let rule = read_exit_rule(s);
+    Rule { user: s.texts("user", "[\"alice\"]"), ..rule }
+}
+
+/// An exit has no users that a rule could name.
+fn read_exit_rule(s: &mut Section<'_, '_>) -> Rule {
     Rule {
         action: s.text("action", "\"deny\""),
         via: s
@@ -153,7 +166,7 @@ fn read_rule(s: &mut Section<'_, '_>) -> Rule {
         suffix: s.texts("suffix", "[\"example.com\"]"),
         cidr: s.texts("cidr", "[\"10.0.0.0/8\"]"),
         port: s.texts_or_numbers("port", "[443, \"8000-8999\"]"),
-        user: s.texts("user", "[\"alice\"]"),
+        user: None,
     }
 }
 
@@ -162,5 +175,53 @@ fn read_tcp(s: &mut Section<'_, '_>) -> Tcp {
         name: s.text("name", "\"ssh\""),
         listen: s.texts("listen", "\"127.0.0.1:2222\""),
         to: s.text("to", "\"10.0.0.5:22\""),
+    }
+}
+
+fn read_link(s: &mut Section<'_, '_>) -> Link {
+    Link {
+        quic_probe: s.text("quic_probe", "\"30s\""),
+        park: s.text("park", "\"15s\""),
+        parked: s.count("parked"),
+        streams: s.count("streams"),
+    }
+}
+
+fn read_serve(s: &mut Section<'_, '_>) -> Serve {
+    Serve {
+        name: s.text("name", "\"tunnels\""),
+        listen: s.texts("listen", "\"0.0.0.0:7000\""),
+        advertise: s.text("advertise", "\"t.example.com:7000\""),
+        domain: s.text("domain", "\"t.example.com\""),
+        http: s.texts("http", "\"0.0.0.0:80\""),
+    }
+}
+
+fn read_exit(s: &mut Section<'_, '_>) -> Exit {
+    Exit {
+        name: s.text("name", "\"exit\""),
+        listen: s.texts("listen", "\"0.0.0.0:7000\""),
+        advertise: s.text("advertise", "\"exit.example.com:7000\""),
+        stream_limit: s.text("stream_limit", "\"25MiB/s\""),
+        default: s.text("default", "\"deny\""),
+        rule: s.sections("rule", read_exit_rule).map(|all| all.value).unwrap_or_default(),
+    }
+}
+
+fn read_expose(s: &mut Section<'_, '_>) -> Expose {
+    Expose {
+        name: s.text("name", "\"app\""),
+        http: s.text("http", "\"127.0.0.1:3000\""),
+        tcp: s.text("tcp", "\"127.0.0.1:22\""),
+        port: s.count("port"),
+        join: read_join(s),
+    }
+}
+
+fn read_join(s: &mut Section<'_, '_>) -> Join {
+    Join {
+        join: s.text("join", "\"by1.…\"").map(|text| At { value: Secret::new(&text.value), place: text.place }),
+        join_file: s.text("join_file", "\"/etc/byway/join\""),
+        carrier: s.text("carrier", "\"auto\""),
     }
 }

@@ -1,6 +1,6 @@
-//! Secret: a password that does not print itself.
+//! Secret: a password or a join string that does not print itself.
 //!
-//! In:    a password as written or as read from a file.
+//! In:    a password or a join string as written or as read from a file.
 //! Out:   `***` to whoever prints it, the password only to whoever calls [`Secret::expose`].
 //! Never: shows itself through `Debug` or `Display`.
 

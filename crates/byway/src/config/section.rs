@@ -172,7 +172,11 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     fn mismatch<T>(&mut self, key: &str, value: &Spanned<DeValue<'i>>, expected: &str, example: &str) -> Option<T> {
-        let found = if key == "password" { kind(value.get_ref()).to_owned() } else { describe(value.get_ref()) };
+        let found = if matches!(key, "password" | "join") {
+            kind(value.get_ref()).to_owned()
+        } else {
+            describe(value.get_ref())
+        };
         let message = format!("`{}` must be {expected}, found {found}", self.name(key));
         let help = if example.starts_with('[') { example.to_owned() } else { format!("{key} = {example}") };
         self.note(Diagnostic::new(&value.span().into(), message).help(format!("for example {help}")));

@@ -1,6 +1,6 @@
 //! Surroundings: what a Plan depends on besides its file.
 //!
-//! In:    the state folder, the folder of the file, the cores of the machine, a way to read password files.
+//! In:    the state folder, the folder of the file, the cores of the machine, a way to read files with secrets.
 //! Out:   the same, as one argument, so that `resolve` is a pure function of what it is given.
 //! Never: read twice: what was true when the Plan was made stays in the Plan.
 
@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
+
+use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 
 /// What a Plan depends on besides its file.
 #[derive(Clone, Copy)]
@@ -18,29 +20,39 @@ pub struct Surroundings<'s> {
     pub folder: &'s Path,
     /// The default of `workers`.
     pub cores: NonZeroUsize,
-    /// Reads a `password_file`.
+    /// Reads a `password_file` or a `join_file`.
     pub read_file: &'s dyn Fn(&Path) -> io::Result<String>,
 }
 
-/// A password file is one line; this bounds what a wrong path such as `/dev/zero` can cost.
-const MOST_PASSWORD_FILE_BYTES: u64 = 64 * 1024;
+/// A password or a join string is one line; this bounds what a wrong path such as `/dev/zero` can cost.
+const MOST_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 impl<'s> Surroundings<'s> {
     /// This machine: its cores and its files.
     pub fn here(state: &'s Path, folder: &'s Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { state, folder, cores, read_file: &read_password_file }
+        Self { state, folder, cores, read_file: &read_secret_file }
     }
 
-    /// No machine at all: one core, and every password file reads as `not read`. For checking text whose author must not
-    /// learn about this machine's files; a Plan made so must not be served.
+    /// No machine at all: one core, and every file reads as a stand-in, another one for each path. For checking text
+    /// whose author must not learn about this machine's files; a Plan made so must not be served.
     pub fn without_files(state: &'s Path) -> Self {
-        Self { state, folder: Path::new("/"), cores: NonZeroUsize::MIN, read_file: &|_| Ok("not read".to_owned()) }
+        Self { state, folder: Path::new("/"), cores: NonZeroUsize::MIN, read_file: &stand_in }
     }
 }
 
-fn read_password_file(path: &Path) -> io::Result<String> {
+fn read_secret_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(MOST_PASSWORD_FILE_BYTES).read_to_string(&mut text)?;
+    fs::File::open(path)?.take(MOST_SECRET_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// What stands for the content of a file that is not read: well-formed as a password and as a join string, and another
+/// one for each path, as two join files hold two join strings.
+fn stand_in(path: &Path) -> io::Result<String> {
+    let pin = Fingerprint::of_spki(path.as_os_str().as_encoded_bytes());
+    let [a, b, c, d, e, f, ..] = *pin.as_bytes();
+    let address = "not-read.invalid:1".parse().map_err(io::Error::other)?;
+    let (id, secret) = (GrantId::from_bytes([a, b, c, d, e, f]), GrantSecret::from_bytes([0; 24]));
+    Ok(JoinString { pin, id, secret, address }.expose())
 }

@@ -176,6 +176,7 @@ impl Session {
             Role::Egress(egress) => self.answer_at_egress(&request, plan, listener, egress).await,
             // The address has become a TCP forward by a reload: these are not its bytes.
             Role::Forward(_) => Then::Close,
+            Role::Link(_) => Then::Close, // runtime: links
         };
         (self.index, self.head) = (index, head);
         then

@@ -100,6 +100,7 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
         Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
         Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
         Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
+        Role::Link(_) => {} // runtime: links
     }
 }
 

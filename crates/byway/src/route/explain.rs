@@ -64,6 +64,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
             Role::Edge(_) => explain_edge(&plan, listener, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
             Role::Forward(forward) => format!("  every connection leads to {}, whatever it asks for\n", forward.to),
+            Role::Link(_) => "  takes links of other nodes, and no request\n".to_owned(), // runtime: links
         };
         // Writing to a String does not fail.
         let _ = write!(text, "\n{} on {}\n{verdict}", role_name(&listener.role), listener.bind);
@@ -76,6 +77,7 @@ fn role_name(role: &Role) -> &'static str {
         Role::Edge(_) => "edge",
         Role::Egress(_) => "proxy",
         Role::Forward(_) => "tcp",
+        Role::Link(link) => link.serves.word(),
     }
 }
 

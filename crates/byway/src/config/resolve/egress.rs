@@ -1,6 +1,6 @@
 //! Egress: users and rules of a `[[proxy]]`.
 //!
-//! In:    a `[[proxy]]` as written and the sections it inherits from.
+//! In:    a `[[proxy]]` as written and the sections it inherits from. The rules of an `[[exit]]` are read here, too.
 //! Out:   its listeners, which share one `EgressPlan`.
 //! Never: lets an exit be open to the world by accident.
 
@@ -34,15 +34,20 @@ impl Resolver<'_> {
         let binds = self.binds("[[proxy]]", &egress.place, &written.listen);
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
-        let verdicts = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
         let plan = EgressPlan {
-            rules: self.rules(written, &users),
+            rules: self.rules(&written.rule, &users),
             users,
-            default: self.one_of("default", &written.default, &verdicts, Verdict::Allow),
+            default: self.verdict(&written.default),
             stream_limit: written.stream_limit.as_ref().and_then(|text| self.parsed::<Rate>("stream_limit", text)),
             spill: spill.mode == SpillMode::Auto,
+            exit: self.desk(egress),
         };
         self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
+    }
+
+    pub(super) fn verdict(&mut self, written: &Option<Text>) -> Verdict {
+        let verdicts = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
+        self.one_of("default", written, &verdicts, Verdict::Allow)
     }
 
     /// Open proxies do not happen by accident.
@@ -143,14 +148,17 @@ impl Resolver<'_> {
         Some(Secret::new(text.lines().next().unwrap_or_default()))
     }
 
-    fn rules(&mut self, written: &Egress, users: &[UserPlan]) -> Vec<Rule> {
+    /// The rules of a section, which an exit has without users.
+    pub(super) fn rules(&mut self, written: &[At<file::Rule>], users: &[UserPlan]) -> Vec<Rule> {
         let mut catch_all: Option<&Place> = None;
-        let mut rules = Vec::with_capacity(written.rule.len());
-        for (index, rule) in written.rule.iter().enumerate() {
+        let mut rules = Vec::with_capacity(written.len());
+        for (index, rule) in written.iter().enumerate() {
             if let Some(first) = catch_all.take() {
                 let message = "this rule is never reached: the one before it matches everything";
                 let diagnostic = Diagnostic::new(&rule.place, message).earlier(first, "matches everything");
-                self.note(diagnostic.help("give the earlier rule a host, suffix, cidr, port or user").absent());
+                self.note(
+                    diagnostic.help("give the earlier rule something to match, such as a host or a port").absent(),
+                );
             }
             catch_all = matches_everything(&rule.value).then_some(&rule.place);
             rules.extend(self.rule(index + 1, rule, users));

@@ -1,6 +1,6 @@
 //! Listen: the addresses of a section, and the listeners they make.
 //!
-//! In:    `listen` and `name` of an `[[edge]]`, a `[[proxy]]` or a `[[tcp]]`.
+//! In:    `listen` and `name` of a section.
 //! Out:   one `ListenerPlan` an address; they share their role.
 //! Never: lets two listeners have one address, whatever sections they are in.
 
@@ -27,16 +27,21 @@ impl Resolver<'_> {
             self.note(Diagnostic::new(place, message).help("for example listen = \"127.0.0.1:8080\"").absent());
             return Vec::new();
         };
-        if listen.value.is_empty() {
-            let key = listen.place.key_or_flag("listen");
-            let message = format!("`{key}` is empty: name at least one address, such as 127.0.0.1:8080");
-            self.note(Diagnostic::new(&listen.place, message));
-        }
-        listen.value.iter().filter_map(|text| self.bind(text)).collect()
+        self.addresses("listen", listen)
     }
 
-    fn bind(&mut self, text: &Text) -> Option<At<Bind>> {
-        let bind = At::new(self.parsed::<Bind>("listen", text)?, text.place.clone());
+    /// The addresses of a list that is there, such as `listen`.
+    pub(super) fn addresses(&mut self, key: &str, list: &At<Vec<Text>>) -> Vec<At<Bind>> {
+        if list.value.is_empty() {
+            let key = list.place.key_or_flag(key);
+            let message = format!("`{key}` is empty: name at least one address, such as 127.0.0.1:8080");
+            self.note(Diagnostic::new(&list.place, message));
+        }
+        list.value.iter().filter_map(|text| self.bind(key, text)).collect()
+    }
+
+    fn bind(&mut self, key: &str, text: &Text) -> Option<At<Bind>> {
+        let bind = At::new(self.parsed::<Bind>(key, text)?, text.place.clone());
         if let Some(first) = self.listened.0.iter().find(|first| first.value.overlaps(&bind.value)) {
             let message = match first.value == bind.value {
                 true => format!("`{}` is listened on twice", bind.value),
@@ -57,17 +62,11 @@ impl Resolver<'_> {
         role: &Role,
         limits: &LimitsPlan,
     ) -> Vec<ListenerPlan> {
-        let name: Option<Arc<str>> = self.section_name(name).map(Into::into);
-        let listener = |bind: At<Bind>| ListenerPlan {
-            name: name.clone().unwrap_or_else(|| bind.value.to_string().into()),
-            bind: bind.value,
-            role: role.clone(),
-            limits: limits.clone(),
-        };
-        binds.into_iter().map(listener).collect()
+        let name = self.section_name(name);
+        listeners_called(name.as_ref(), binds, role, limits)
     }
 
-    fn section_name(&mut self, written: &Option<Text>) -> Option<String> {
+    pub(super) fn section_name(&mut self, written: &Option<Text>) -> Option<Arc<str>> {
         let name = self.label("name", written)?;
         if let Some(first) = self.section_names.get(&name.value) {
             let message = format!("the name `{}` is taken by another section", name.value);
@@ -75,7 +74,7 @@ impl Resolver<'_> {
             self.note(diagnostic);
         }
         self.section_names.entry(name.value.clone()).or_insert(name.place);
-        Some(name.value)
+        Some(name.value.into())
     }
 
     /// Notes a target that leads back to one of the section's own listeners.
@@ -110,10 +109,31 @@ impl Resolver<'_> {
             self.note(Diagnostic::new(&text.place, message).help(help));
             return None;
         }
-        let target = self.parsed("to", text)?;
+        self.target("to", text)
+    }
+
+    /// A target that an operator wrote down.
+    pub(super) fn target(&mut self, key: &str, text: &Text) -> Option<Target> {
+        let target = self.parsed(key, text)?;
         match &target {
-            Target::Unix(path) => self.checked("to", &text.place, check_socket_path(path)).map(|()| target),
+            Target::Unix(path) => self.checked(key, &text.place, check_socket_path(path)).map(|()| target),
             _ => Some(target),
         }
     }
+}
+
+/// One listener an address.
+pub(super) fn listeners_called(
+    name: Option<&Arc<str>>,
+    binds: Vec<At<Bind>>,
+    role: &Role,
+    limits: &LimitsPlan,
+) -> Vec<ListenerPlan> {
+    let listener = |bind: At<Bind>| ListenerPlan {
+        name: name.cloned().unwrap_or_else(|| bind.value.to_string().into()),
+        bind: bind.value,
+        role: role.clone(),
+        limits: limits.clone(),
+    };
+    binds.into_iter().map(listener).collect()
 }

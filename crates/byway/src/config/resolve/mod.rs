@@ -4,12 +4,17 @@
 //! Out:   a [`Plan`], or everything that is wrong with the meaning of the file.
 //! Never: stops at the first error; a value that is wrong is noted and its default stands in until the end.
 
+mod advertise;
 mod edge;
 mod egress;
+mod exit;
+mod expose;
+mod join;
 mod listen;
 mod parent;
 mod quantity;
 mod sections;
+mod serve;
 mod upstream;
 
 use std::collections::HashMap;
@@ -20,9 +25,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use byway_dial::HostName;
 use ipnet::IpNet;
 
 pub(super) use self::edge::derived_route_name;
+use self::join::Joins;
 use self::listen::Listened;
 use super::diagnostic::Diagnostic;
 use super::file::File;
@@ -51,6 +58,8 @@ struct Resolver<'s> {
     upstreams: HashMap<Arc<str>, Arc<UpstreamPlan>>,
     listened: Listened,
     section_names: HashMap<String, Place>,
+    domains: HashMap<HostName, Place>,
+    joins: Joins,
 }
 
 impl<'s> Resolver<'s> {
@@ -61,6 +70,8 @@ impl<'s> Resolver<'s> {
             upstreams: HashMap::new(),
             listened: Listened::default(),
             section_names: HashMap::new(),
+            domains: HashMap::new(),
+            joins: Joins::default(),
         }
     }
 
@@ -77,10 +88,16 @@ impl<'s> Resolver<'s> {
         for tcp in &file.tcp {
             listeners.extend(self.forward(tcp, &limits));
         }
-        if file.edge.is_empty() && file.proxy.is_empty() && file.tcp.is_empty() {
-            let help = "add an [[edge]], a [[proxy]] or a [[tcp]] section; the README shows a small file of each";
-            self.note(Diagnostic::new(&Place::Whole, "there is nothing to listen on").help(help).absent());
+        for serve in &file.serve {
+            listeners.extend(self.serve(serve, &limits));
         }
+        for exit in &file.exit {
+            listeners.extend(self.exit(exit, &limits, &spill));
+        }
+        for expose in &file.expose {
+            self.expose(expose);
+        }
+        self.refuse_emptiness(file);
         Plan {
             generation: 1,
             workers: self.workers(&file.workers),
@@ -90,7 +107,19 @@ impl<'s> Resolver<'s> {
             limits,
             pool: self.pool(&file.pool),
             spill,
+            link: self.link(&file.link),
             listeners,
+            joins: std::mem::take(&mut self.joins).into_plans(),
+        }
+    }
+
+    fn refuse_emptiness(&mut self, file: &File) {
+        let listens = [file.edge.len(), file.proxy.len(), file.tcp.len(), file.serve.len(), file.exit.len()];
+        if listens == [0; 5] && file.expose.is_empty() {
+            let message = "there is nothing to listen on and nothing to expose";
+            let help = "add an [[edge]], a [[proxy]], a [[tcp]], a [[serve]], an [[exit]] or an [[expose]] section; the \
+                        README shows a small file";
+            self.note(Diagnostic::new(&Place::Whole, message).help(help).absent());
         }
     }
 

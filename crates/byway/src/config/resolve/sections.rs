@@ -1,4 +1,4 @@
-//! Sections: the single tables of a file, `[drain]` to `[spill]`.
+//! Sections: the single tables of a file, `[drain]` to `[link]`.
 //!
 //! In:    each table as written.
 //! Out:   its part of the Plan; every default of these tables stands here and nowhere else.
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::diagnostic::Diagnostic;
-use super::super::file::{Dial, Drain, Limits, Pool, Spill};
+use super::super::file::{Dial, Drain, Limits, Link, Pool, Spill};
+use super::super::link_plan::LinkSettings;
 use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, SpillMode, SpillPlan};
 use super::Resolver;
 use super::quantity::{ANY_COUNT, ANY_SIZE, ANY_TIME};
@@ -112,6 +113,16 @@ impl Resolver<'_> {
             per_stream: self.size("spill.per_stream", &written.per_stream, ANY_SIZE, GIB),
             per_node: self.optional_size("spill.per_node", &written.per_node, ANY_SIZE),
             mode: self.one_of("spill.mode", &written.mode, &modes, SpillMode::Auto),
+        }
+    }
+
+    pub(super) fn link(&mut self, written: &Link) -> LinkSettings {
+        let streams = self.count("link.streams", &written.streams, 1..=65_536, 8192);
+        LinkSettings {
+            quic_probe: self.period("link.quic_probe", &written.quic_probe, SECOND..=3600 * SECOND, 30 * SECOND),
+            park: self.period("link.park", &written.park, Duration::ZERO..=300 * SECOND, 15 * SECOND),
+            parked: self.count("link.parked", &written.parked, 1..=65_536, 1024),
+            streams: u32::try_from(streams).unwrap_or(u32::MAX),
         }
     }
 }

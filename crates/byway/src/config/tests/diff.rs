@@ -92,6 +92,50 @@ fn listeners_on_port_zero_are_told_apart_by_their_order() {
     assert_eq!((diff.listeners.kept.len(), diff.listeners.added.len()), (1, 1));
 }
 
+fn expose(port: u16, join: &str) -> String {
+    format!("[[expose]]\ntcp = \"127.0.0.1:{port}\"\n{join}\n")
+}
+
+#[test]
+fn links_are_told_by_their_address_and_grant_and_never_by_their_secret() {
+    let join = |id| format!("join = \"{}\"", links::join_at("t.example.com:7000", id));
+    let old = [expose(1, &join(1)), expose(1, &join(2)), expose(1, &join(3))].concat();
+    let new = [expose(1, &join(1)), expose(2, &join(2)), expose(1, &join(4))].concat();
+    let expected = "\
+added    link t.example.com:7000 grant 040404040404
+removed  link t.example.com:7000 grant 030303030303
+changed  link t.example.com:7000 grant 020202020202
+kept     0 listeners, 0 routes, 0 upstreams, 1 link
+";
+    assert_eq!(shown(&old, &new), expected);
+    assert!(!Diff::between(&plan(&old), &plan(&new)).is_empty());
+}
+
+#[test]
+fn a_link_with_a_new_secret_is_changed_and_one_from_another_file_is_kept() {
+    let text = links::join_at("t.example.com:7000", 1);
+    let mut newer: byway_link::JoinString = text.parse().unwrap();
+    newer.secret = byway_link::GrantSecret::from_bytes([1; 24]);
+    let old = plan(&expose(1, &format!("join = \"{text}\"")));
+    let new = plan(&expose(1, &format!("join = \"{}\"", newer.expose())));
+    assert_eq!(Diff::between(&old, &new).joins.changed.len(), 1);
+    let around = Surroundings { read_file: &|_| Ok(text.clone()), ..Surroundings::without_files("/state".as_ref()) };
+    let moved = parse_with(&expose(1, "join_file = \"/x\""), "byway.toml", &around).unwrap();
+    assert!(Diff::between(&old, &moved).is_empty());
+}
+
+#[test]
+fn a_listener_of_links_is_changed_when_what_it_serves_or_advertises_is() {
+    let serve = "[[serve]]\nlisten = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\ndomain = \"t.example\"\n";
+    let advertised = format!("{serve}advertise = \"a:1\"\n");
+    assert_eq!(Diff::between(&plan(serve), &plan(&advertised)).listeners.changed.len(), 1);
+    assert_eq!(Diff::between(&plan(serve), &plan(&serve.replace("t.e", "u.e"))).listeners.changed.len(), 2);
+    assert_eq!(shown(serve, &format!("link.park = \"1s\"\n{serve}")).lines().next(), Some("changed  link"));
+    let desk = with_egress("join_file = \"/x\"\n");
+    let diff = Diff::between(&plan(&with_egress("")), &plan(&desk));
+    assert_eq!((diff.listeners.changed.len(), diff.joins.added.len()), (1, 1));
+}
+
 #[test]
 fn a_named_edge_keeps_its_routes_when_it_moves() {
     let old = EDGE.replacen("listen", "name = \"site\"\nlisten", 1);

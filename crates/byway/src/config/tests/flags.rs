@@ -123,3 +123,119 @@ fn bad_allow_and_deny_name_the_flag() {
         assert!(shown.contains(message), "{shown}");
     }
 }
+
+fn join_flag() -> JoinFlag {
+    JoinFlag::Text { from: "--join", text: Secret::new(&super::links::join_at("t.example.com:7000", 7)) }
+}
+
+fn expose(service: ExposedFlags, to: &str, join: JoinFlag) -> Result<Plan, ConfigErrors> {
+    let flags = ExposeFlags { service, to: to.to_owned(), join, carrier: Some("tls".to_owned()) };
+    from_flags(&File::for_expose(flags), Path::new("/state"))
+}
+
+#[test]
+fn a_serve_on_one_line_is_the_public_end_of_services() {
+    let flags = ServeFlags {
+        listen: owned(&["127.0.0.1:7000"]),
+        http: owned(&["127.0.0.1:8081"]),
+        domain: Some("t.localhost".to_owned()),
+        advertise: None,
+    };
+    let plan = from_flags(&File::for_serve(flags.clone()), Path::new("/state")).unwrap();
+    let Role::Link(link) = &plan.listeners[0].role else { panic!("links") };
+    assert_eq!(link.advertise.to_string(), "t.localhost:7000");
+    assert!(matches!(&plan.listeners[1].role, Role::Edge(edge) if edge.domain.is_some()));
+    for (wrong, message) in [
+        (ServeFlags { http: Vec::new(), ..flags.clone() }, "`--domain` needs `--http`, where visitors"),
+        (ServeFlags { domain: None, ..flags.clone() }, "`--http` needs `--domain`, under which"),
+        (
+            ServeFlags { advertise: Some("x:0".to_owned()), ..flags.clone() },
+            "`--advertise`: `x:0` is nothing to join at",
+        ),
+        (ServeFlags { http: owned(&["80"]), ..flags }, "`--http`: `80` is a port alone"),
+    ] {
+        let shown = from_flags(&File::for_serve(wrong), Path::new("/state")).unwrap_err().to_string();
+        assert!(shown.contains(message), "{shown}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_advertised_names_the_flag_that_remedies_it() {
+    let listen = owned(&["0.0.0.0:7443"]);
+    let serve = File::for_serve(ServeFlags { listen: listen.clone(), ..ServeFlags::default() });
+    let exit = File::for_exit(ExitFlags { listen, ..ExitFlags::default() });
+    for file in [serve, exit] {
+        let shown = from_flags(&file, Path::new("/state")).unwrap_err().to_string();
+        let expected = "\
+error: `0.0.0.0:7443` is every address of this machine: which one shall others join?
+ |
+ = in --listen 0.0.0.0:7443
+ = help: add --advertise HOST:PORT, as others reach this machine
+
+1 error on the command line";
+        assert_eq!(shown, expected);
+    }
+}
+
+#[test]
+fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
+    let flags = ExitFlags {
+        listen: owned(&["127.0.0.1:7443"]),
+        allow: owned(&["127.0.0.0/8"]),
+        deny: owned(&["10.0.0.1"]),
+        stream_limit: Some("1MB/s".to_owned()),
+        advertise: Some("exit.example.com".to_owned()),
+    };
+    let plan = from_flags(&File::for_exit(flags), Path::new("/state")).unwrap();
+    let Role::Link(link) = &plan.listeners[0].role else { panic!("links") };
+    assert_eq!(link.advertise.to_string(), "exit.example.com:7443");
+    let Serves::Exit(egress) = &link.serves else { panic!("an exit") };
+    let shown: Vec<String> = egress.rules.iter().map(told).collect();
+    assert_eq!(shown, ["1 Deny [] [] [10.0.0.1/32] []", "2 Allow [] [] [127.0.0.0/8] []"]);
+    assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
+}
+
+#[test]
+fn a_port_alone_is_exposed_from_this_machine() {
+    let http = ExposedFlags::Http { name: "App".to_owned() };
+    let plan = expose(http, "3000", join_flag()).unwrap();
+    let link = &plan.joins[0];
+    assert_eq!((&*link.id, link.carrier), ("tls t.example.com:7000 grant 070707070707", CarrierChoice::Tls));
+    assert_eq!((&*link.services[0].name, link.services[0].to.to_string().as_str()), ("app", "127.0.0.1:3000"));
+    let tcp = ExposedFlags::Tcp { name: None, port: Some(20_022) };
+    let service = &expose(tcp, "22", join_flag()).unwrap().joins[0].services[0];
+    assert_eq!((&*service.name, service.port), ("127.0.0.1:22", Some(20_022)));
+}
+
+#[test]
+fn wrong_flags_of_an_exposed_service_are_named_and_the_join_string_is_not_shown() {
+    let tcp = || ExposedFlags::Tcp { name: None, port: None };
+    let text = super::links::join_at("t.example.com:7000", 7);
+    let cut = JoinFlag::Text { from: "--join", text: Secret::new(&text[..80]) };
+    for (result, message) in [
+        (expose(tcp(), "host", join_flag()), "`TARGET`: `host` has no port"),
+        (expose(tcp(), "0", join_flag()), "`TARGET`: `0` is no port"),
+        (expose(tcp(), "http://a:1", join_flag()), "`TARGET`: what is exposed is a place, so it takes no `http://`"),
+        (expose(ExposedFlags::Http { name: "a_b".to_owned() }, "1", join_flag()), "`--name`: `a_b` is no label"),
+        (expose(tcp(), "1", cut), "`--join`: the join string was cut short"),
+        (expose(tcp(), &text, join_flag()), "`TARGET`: "),
+        (expose(tcp(), "1", JoinFlag::File("/nowhere/join".to_owned())), "`--join-file`: cannot read /nowhere/join"),
+        (expose(tcp(), "1", JoinFlag::File(text.clone())), "`--join-file` holds a join string, not the name of a file"),
+    ] {
+        let shown = result.unwrap_err().to_string();
+        assert!(shown.contains(message), "{shown}");
+        assert!(!shown.contains(&text[10..30]), "{shown}");
+    }
+}
+
+#[test]
+fn a_desk_on_one_line_goes_out_through_its_link() {
+    let listen = owned(&["127.0.0.1:1081"]);
+    let flags =
+        ProxyFlags { listen, join: Some(join_flag()), carrier: Some("quic".to_owned()), ..ProxyFlags::default() };
+    assert_eq!(egress(flags.clone()).unwrap().exit.as_deref(), Some("quic t.example.com:7000 grant 070707070707"));
+    let open = ProxyFlags { listen: owned(&[":1081"]), ..flags };
+    let shown = egress(open.clone()).unwrap_err().to_string();
+    assert!(shown.contains("can be reached from other machines, and anybody could use it"), "{shown}");
+    assert!(egress(ProxyFlags { open_to_the_world: true, ..open }).is_ok());
+}

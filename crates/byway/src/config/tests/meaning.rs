@@ -21,8 +21,8 @@ fn help(text: &str, help: &str) {
 
 #[test]
 fn a_file_without_listeners_is_refused() {
-    one("", "- there is nothing to listen on");
-    one("workers = 1\n", "- there is nothing to listen on");
+    one("", "- there is nothing to listen on and nothing to expose");
+    one("workers = 1\n", "- there is nothing to listen on and nothing to expose");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod diff;
 mod flags;
 mod form;
+mod links;
 mod meaning;
 mod plan;
 mod round_trip;

@@ -156,4 +156,6 @@ fn the_example_that_ships_is_right() {
     assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Edge(_))));
     assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Egress(_))));
     assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Forward(_))));
+    assert!(plan.listeners.iter().any(|listener| matches!(listener.role, Role::Link(_))));
+    assert_eq!(plan.joins.iter().map(|link| link.services.len()).sum::<usize>(), 2);
 }

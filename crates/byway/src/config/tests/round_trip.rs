@@ -107,6 +107,64 @@ fn egress() -> impl Strategy<Value = String> {
     })
 }
 
+fn links() -> impl Strategy<Value = String> {
+    let settings = (
+        line("link.quic_probe", &["\"1s\"", "\"90s\""]),
+        line("link.park", &["\"0s\"", "\"5m\""]),
+        line("link.parked", &["1", "65536"]),
+        line("link.streams", &["1"]),
+    );
+    settings.prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+}
+
+/// Sections of links, in the order of a Plan. Their join strings are in files, so that nothing is lost.
+fn link_sections() -> impl Strategy<Value = String> {
+    subsequence(
+        vec![
+            "[[proxy]]\nlisten = \"127.0.0.1:1\"\njoin_file = \"/a b/exit\"\n[[proxy.rule]]\naction = \"deny\"\n",
+            "[[proxy]]\nname = \"desk\"\nlisten = \"unix:/x\"\njoin_file = \"/a b/exit\"\ncarrier = \"tls\"\n",
+            "[[serve]]\nlisten = \"127.0.0.1:2\"\n",
+            "[[serve]]\nname = \"s\"\nlisten = [\":3\", \"127.0.0.1:0\"]\nhttp = [\"unix:/y\", \":80\"]\ndomain = \"t.example\"\n",
+            "[[serve]]\nlisten = \"0.0.0.0:0\"\nhttp = \"127.0.0.1:4\"\ndomain = \"u.example\"\nadvertise = \"[::1]\"\n",
+            "[[exit]]\nlisten = \"127.0.0.1:5\"\nadvertise = \"e.example:9\"\nstream_limit = \"1MB/s\"\ndefault = \"deny\"\n\
+             [[exit.rule]]\naction = \"allow\"\ncidr = \"10.0.0.0/8\"\nport = [1, \"2-3\"]\n",
+            "[[expose]]\nname = \"app\"\nhttp = \"unix:/run/app.sock\"\njoin_file = \"/a b/join\"\n",
+            "[[expose]]\ntcp = \"127.0.0.1:22\"\nport = 20022\njoin_file = \"/c/join\"\ncarrier = \"quic\"\n",
+            "[[expose]]\nname = \"a \\\"b\\\"\"\ntcp = \"Name:22\"\njoin_file = \"/a b/join\"\n",
+            "[[expose]]\ntcp = \"Name:22\"\njoin_file = \"/a b/join\"\ncarrier = \"tls\"\n",
+        ],
+        1..=10,
+    )
+    .prop_map(|sections| sections.concat())
+}
+
+#[test]
+fn a_join_string_that_stood_in_the_file_is_hidden_and_has_to_be_put_back() {
+    let join = links::join_at("t.example.com:7000", 7);
+    let shown = Effective(&plan(&format!("[[expose]]\ntcp = \"a:1\"\njoin = \"{join}\"\n"))).to_string();
+    assert!(shown.contains("join = \"***\"  # t.example.com:7000, grant 070707070707\n"), "{shown}");
+    assert!(!shown.contains(&join[4..20]), "{shown}");
+    let [error] = errors(&shown).try_into().unwrap();
+    assert!(error.contains("`join`: `***` stands where a join string was hidden: write the string itself"), "{error}");
+    let put_back = shown.replace("***\"  #", &format!("{join}\"  #"));
+    assert_eq!(Effective(&plan(&put_back)).to_string(), shown);
+}
+
+#[test]
+fn the_effective_plan_shows_what_a_link_is_for() {
+    let text =
+        "[[serve]]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:7000\"]\nhttp = \"127.0.0.1:80\"\ndomain = \"t.example\"\n";
+    let shown = Effective(&plan(text)).to_string();
+    let expected = "\
+[[serve]]
+listen = [\"127.0.0.1:0\", \"127.0.0.1:7000\"]
+advertise = \"t.example\"  # in join strings, with the port of the listener
+domain = \"t.example\"  # below it, HTTP services have their names
+http = [\"127.0.0.1:80\"]
+";
+    assert!(shown.ends_with(expected), "{shown}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -119,6 +177,11 @@ proptest! {
         let tcp = "[[tcp]]\nlisten = \"127.0.0.1:2222\"\nto = \"Name.example.com:22\"\n";
         let text = [settings, tcp.to_owned(), edge.unwrap_or_default(), egress.unwrap_or_default()].concat();
         assert_reads_back(&text);
+    }
+
+    #[test]
+    fn the_effective_plan_of_links_reads_back_as_the_same_plan(settings in links(), sections in link_sections()) {
+        assert_reads_back(&[settings, sections].concat());
     }
 
     #[test]

@@ -1,0 +1,53 @@
+//! Desk: `byway proxy join STRING --listen ADDR`: a SOCKS and HTTP egress that goes out through another node.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::join::JoinArgs;
+use super::{Common, EXIT_CONFIG, refuse, serve};
+use crate::config::{self, File, ProxyFlags};
+
+/// Who may go out, and through which node.
+#[derive(Args, Debug)]
+pub(super) struct DeskArgs {
+    /// The join string that `byway proxy serve` prints there; - reads it from standard input, as leaving it out does in
+    /// a pipe. Better not here, where others on this machine can see it: in --join-file or in the variable BYWAY_JOIN
+    #[arg(value_name = "STRING")]
+    join: Option<String>,
+    #[command(flatten)]
+    link: JoinArgs,
+    /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
+    /// asks for --user or --open-to-the-world
+    #[arg(long, value_name = "ADDR", required = true)]
+    listen: Vec<String>,
+    /// Who may use it; may be given several times. Without any, everybody who can reach the address
+    #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
+    user: Vec<String>,
+    /// Serve everybody who can reach a public address, without a password
+    #[arg(long)]
+    open_to_the_world: bool,
+}
+
+/// Serves until a signal says stop.
+pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
+    let join = match args.link.find("byway proxy join STRING", args.join.as_deref()) {
+        Ok(join) => join,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let file = File::for_proxy(ProxyFlags {
+        listen: args.listen.clone(),
+        users: args.user.clone(),
+        open_to_the_world: args.open_to_the_world,
+        join: Some(join),
+        carrier: args.link.carrier(),
+        ..ProxyFlags::default()
+    });
+    match config::from_flags(&file, &common.state()) {
+        Ok(plan) => serve::serve(plan, None, common),
+        Err(errors) => refuse(&errors),
+    }
+}

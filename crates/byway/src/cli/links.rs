@@ -1,0 +1,40 @@
+//! Links: `byway serve --listen ADDR`: the public end of services that other nodes expose.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Common, refuse, serve};
+use crate::config::{self, File, ServeFlags};
+
+/// Where links and visitors arrive.
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    /// Where links arrive, over QUIC (UDP) and TLS (TCP): 0.0.0.0:7000; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", required = true)]
+    listen: Vec<String>,
+    /// Where visitors of HTTP services arrive: 0.0.0.0:80, unix:/run/x.sock; needs --domain
+    #[arg(long, value_name = "ADDR")]
+    http: Vec<String>,
+    /// HTTP services become NAME.DOMAIN; needs --http
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// How others reach this machine, for the join string. Default: the domain, or the address of --listen if it is a
+    /// single one
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+}
+
+/// Serves until a signal says stop.
+pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
+    let file = File::for_serve(ServeFlags {
+        listen: args.listen.clone(),
+        http: args.http.clone(),
+        domain: args.domain.clone(),
+        advertise: args.advertise.clone(),
+    });
+    match config::from_flags(&file, &common.state()) {
+        Ok(plan) => serve::serve(plan, None, common),
+        Err(errors) => refuse(&errors),
+    }
+}

@@ -1,0 +1,142 @@
+//! Link flags: what the commands of links mean as a config file.
+//!
+//! In:    the flags of `byway serve`, `byway tcp`, `byway http` and `byway proxy serve`.
+//! Out:   a [`File`] with one section.
+//! Never: judges a value, nor shows a join string in a place.
+
+use super::file::{Exit, Expose, File, Join, Serve, flag, flags, rule_flag};
+use super::place::{At, Place};
+use super::secret::Secret;
+
+/// What `byway serve` was given.
+#[derive(Clone, Debug, Default)]
+pub struct ServeFlags {
+    /// `--listen`, each as in a file.
+    pub listen: Vec<String>,
+    /// `--http`, each as in a file.
+    pub http: Vec<String>,
+    /// `--domain`.
+    pub domain: Option<String>,
+    /// `--advertise`.
+    pub advertise: Option<String>,
+}
+
+/// What `byway proxy serve` was given.
+#[derive(Clone, Debug, Default)]
+pub struct ExitFlags {
+    /// `--listen`, each as in a file.
+    pub listen: Vec<String>,
+    /// `--allow`, each as for `byway proxy`.
+    pub allow: Vec<String>,
+    /// `--deny`, each as for `byway proxy`; decided before `--allow`.
+    pub deny: Vec<String>,
+    /// `--stream-limit`.
+    pub stream_limit: Option<String>,
+    /// `--advertise`.
+    pub advertise: Option<String>,
+}
+
+/// What `byway tcp` or `byway http` was given.
+#[derive(Clone, Debug)]
+pub struct ExposeFlags {
+    /// What is exposed.
+    pub service: ExposedFlags,
+    /// The local target: as in a file, or a port of 127.0.0.1.
+    pub to: String,
+    /// The join string.
+    pub join: JoinFlag,
+    /// `--carrier`.
+    pub carrier: Option<String>,
+}
+
+/// What tells the two kinds of exposed service apart.
+#[derive(Clone, Debug)]
+pub enum ExposedFlags {
+    /// `byway http`.
+    Http {
+        /// `--name`.
+        name: String,
+    },
+    /// `byway tcp`.
+    Tcp {
+        /// `--name`.
+        name: Option<String>,
+        /// `--port`.
+        port: Option<u16>,
+    },
+}
+
+/// A join string, or the file that holds it.
+#[derive(Clone, Debug)]
+pub enum JoinFlag {
+    /// The string itself, and what it came by, such as `--join`.
+    Text {
+        /// For messages.
+        from: &'static str,
+        /// The string.
+        text: Secret,
+    },
+    /// `--join-file`.
+    File(String),
+}
+
+impl File {
+    /// What `byway serve …` means: the public end of exposed services.
+    pub fn for_serve(given: ServeFlags) -> Self {
+        let serve = Serve {
+            listen: Some(flags("--listen", given.listen)),
+            http: (!given.http.is_empty()).then(|| flags("--http", given.http)),
+            domain: given.domain.map(|text| flag("--domain", text)),
+            advertise: given.advertise.map(|text| flag("--advertise", text)),
+            ..Serve::default()
+        };
+        Self { serve: vec![At::new(serve, Place::flag("--listen", ""))], ..Self::default() }
+    }
+
+    /// What `byway proxy serve …` means: the exit of a two-hop egress.
+    pub fn for_exit(given: ExitFlags) -> Self {
+        let denied = given.deny.iter().map(|text| rule_flag("deny", "--deny", text));
+        let allowed = given.allow.iter().map(|text| rule_flag("allow", "--allow", text));
+        let exit = Exit {
+            listen: Some(flags("--listen", given.listen)),
+            advertise: given.advertise.map(|text| flag("--advertise", text)),
+            stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
+            rule: denied.chain(allowed).collect(),
+            ..Exit::default()
+        };
+        Self { exit: vec![At::new(exit, Place::flag("--listen", ""))], ..Self::default() }
+    }
+
+    /// What `byway tcp …` and `byway http …` mean: one exposed service.
+    pub fn for_expose(given: ExposeFlags) -> Self {
+        let to = Some(target_flag(given.to));
+        let expose = match given.service {
+            ExposedFlags::Http { name } => Expose { http: to, name: Some(flag("--name", name)), ..Expose::default() },
+            ExposedFlags::Tcp { name, port } => Expose {
+                tcp: to,
+                name: name.map(|name| flag("--name", name)),
+                port: port.map(|port| At::new(port.into(), Place::flag("--port", &port.to_string()))),
+                ..Expose::default()
+            },
+        };
+        let expose = Expose { join: join_flags(Some(given.join), given.carrier), ..expose };
+        Self { expose: vec![At::new(expose, Place::flag("TARGET", ""))], ..Self::default() }
+    }
+}
+
+/// A port alone is one of this machine.
+fn target_flag(text: String) -> At<String> {
+    let place = Place::flag("TARGET", &text);
+    let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    At::new(if is_port { format!("127.0.0.1:{text}") } else { text }, place)
+}
+
+pub(super) fn join_flags(join: Option<JoinFlag>, carrier: Option<String>) -> Join {
+    let mut flags = Join { carrier: carrier.map(|text| flag("--carrier", text)), ..Join::default() };
+    match join {
+        Some(JoinFlag::Text { from, text }) => flags.join = Some(At::new(text, Place::flag(from, "***"))),
+        Some(JoinFlag::File(path)) => flags.join_file = Some(flag("--join-file", path)),
+        None => {}
+    }
+    flags
+}

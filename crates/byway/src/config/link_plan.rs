@@ -1,0 +1,159 @@
+//! Link plan: what a Plan says of links: where they arrive, and which ones this node dials.
+//!
+//! In:    only `resolve` makes one.
+//! Out:   plain public fields, nothing missing.
+//! Never: prints the secret of a join string.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{HostName, Target};
+use byway_link::JoinString;
+
+use super::plan::EgressPlan;
+
+/// For every link of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time, up to 10 minutes or
+    /// this, whichever is more.
+    pub quic_probe: Duration,
+    /// How long a visitor of an exposed service waits for an agent that is away; zero parks nobody.
+    pub park: Duration,
+    /// Visitors parked for one name at once; never zero.
+    pub parked: usize,
+    /// Streams that the other side may have open on one session at once; never zero.
+    pub streams: u32,
+}
+
+/// Where links arrive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkPlan {
+    /// How this node is reached by those that join it.
+    pub advertise: Advertise,
+    /// What the links are for.
+    pub serves: Serves,
+}
+
+/// What the links of a listener are for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Serves {
+    /// `[[serve]]`: services that agents expose.
+    Services {
+        /// HTTP services become `NAME.domain`; none takes TCP services only.
+        domain: Option<HostName>,
+    },
+    /// `[[exit]]`: streams of desks, judged by these rules. It has no users: links are authenticated by their grant.
+    Exit(Arc<EgressPlan>),
+}
+
+impl Serves {
+    /// The word for the section: `serve` or `exit`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Services { .. } => "serve",
+            Self::Exit(_) => "exit",
+        }
+    }
+}
+
+/// How a node is reached by those that join it: what stands behind the `@` of a join string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// The name or the address.
+    pub host: AdvertisedHost,
+    /// The port; none for the one that the system chooses for the section's first listener, whose own is 0.
+    pub port: Option<u16>,
+}
+
+/// A name or an address that others can dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdvertisedHost {
+    /// A name.
+    Name(HostName),
+    /// An address, never `0.0.0.0` or `::`.
+    Addr(IpAddr),
+}
+
+impl Advertise {
+    /// What to dial, if `own_port` is the port that the first listener has got.
+    pub fn target(&self, own_port: u16) -> Target {
+        let port = self.port.unwrap_or(own_port);
+        match &self.host {
+            AdvertisedHost::Name(name) => Target::Host { name: name.clone(), port },
+            AdvertisedHost::Addr(ip) => Target::Addr(SocketAddr::new(*ip, port)),
+        }
+    }
+}
+
+impl fmt::Display for Advertise {
+    /// `HOST:PORT`, or `HOST` for the listener's own port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => self.target(port).fmt(f),
+            None => self.host.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AdvertisedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name}"),
+            Self::Addr(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Addr(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+/// A link that this node dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinPlan {
+    /// `HOST:PORT grant ID`, with `quic ` or `tls ` in front if the carrier is chosen: equal ids mean the same link, in
+    /// this Plan and across reloads.
+    pub id: Arc<str>,
+    /// Where to, which key has to answer, and the grant.
+    pub join: JoinString,
+    /// The file that the join string was read from, if one was; for messages.
+    pub file: Option<PathBuf>,
+    /// What it runs over.
+    pub carrier: CarrierChoice,
+    /// What is exposed through it, in the order of the file; empty for the link of a desk.
+    pub services: Vec<ServicePlan>,
+}
+
+/// What a link runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CarrierChoice {
+    /// QUIC, and TLS over TCP where that does not get through.
+    Auto,
+    /// QUIC alone.
+    Quic,
+    /// TLS over TCP alone.
+    Tls,
+}
+
+/// A service of this node that is exposed elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// What it speaks.
+    pub kind: ServiceKind,
+    /// HTTP: the label in front of the domain, in lower case. TCP: its label, or else the text of `to`.
+    pub name: Arc<str>,
+    /// TCP: the public port that is asked for; none for a free one that the other side keeps for this node's key.
+    pub port: Option<u16>,
+    /// The local target.
+    pub to: Target,
+}
+
+/// What an exposed service speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceKind {
+    /// HTTP, found by its name.
+    Http,
+    /// Bytes, found by a port.
+    Tcp,
+}

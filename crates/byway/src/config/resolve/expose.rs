@@ -1,0 +1,136 @@
+//! Expose: an `[[expose]]`, a service of this node that is reached through another.
+//!
+//! In:    an `[[expose]]` as written.
+//! Out:   a `ServicePlan` in the `JoinPlan` of its join string.
+//! Never: exposes a name or a port twice through one join string.
+
+use std::sync::Arc;
+
+use byway_dial::Target;
+
+use super::super::diagnostic::Diagnostic;
+use super::super::file::Expose;
+use super::super::link_plan::{ServiceKind, ServicePlan};
+use super::super::place::{At, Place, Text};
+use super::Resolver;
+use super::join::Purpose;
+
+/// What must not be exposed twice through one grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ServiceKey {
+    Http(Arc<str>),
+    Port(u16),
+    Tcp(Arc<str>),
+}
+
+/// What a DNS label holds at most (RFC 1035).
+const MOST_LABEL_BYTES: usize = 63;
+
+impl Resolver<'_> {
+    pub(super) fn expose(&mut self, expose: &At<Expose>) {
+        let link = self.join("[[expose]]", &expose.place, &expose.value.join, Purpose::Services);
+        let service = self.service(expose);
+        let (Some(link), Some((service, place))) = (link, service) else { return };
+        let key = match (service.kind, service.port) {
+            (ServiceKind::Http, _) => ServiceKey::Http(service.name.clone()),
+            (ServiceKind::Tcp, Some(port)) => ServiceKey::Port(port),
+            (ServiceKind::Tcp, None) => ServiceKey::Tcp(service.name.clone()),
+        };
+        if let Some(first) = self.joins.expose(link, key.clone(), service, &place) {
+            let (message, help) = match key {
+                ServiceKey::Http(name) => (
+                    format!("the HTTP service `{name}` is exposed twice through one join string"),
+                    "give it another name",
+                ),
+                ServiceKey::Port(port) => {
+                    (format!("the port {port} is asked for twice through one join string"), "give it another port")
+                }
+                ServiceKey::Tcp(name) => (
+                    format!("the TCP service `{name}` is exposed twice through one join string"),
+                    "give it another name, or a port",
+                ),
+            };
+            self.note(Diagnostic::new(&place, message).earlier(&first, "first here").help(help));
+        }
+    }
+
+    /// The service, and the place to blame if it is there twice.
+    fn service(&mut self, expose: &At<Expose>) -> Option<(ServicePlan, Place)> {
+        let written = &expose.value;
+        match (&written.http, &written.tcp) {
+            (Some(http), None) => self.http_service(expose, http),
+            (None, Some(tcp)) => self.tcp_service(written, tcp),
+            (Some(http), Some(tcp)) => {
+                let message = "this [[expose]] has both `http` and `tcp`: it exposes one service";
+                let diagnostic = Diagnostic::new(&tcp.place, message).earlier(&http.place, "the other one");
+                self.note(diagnostic.help("take one of them out, or write another [[expose]] for it"));
+                None
+            }
+            (None, None) => {
+                let message = "this [[expose]] has neither `http` nor `tcp`: it does not say what to expose";
+                let help = "for example http = \"127.0.0.1:3000\" or tcp = \"127.0.0.1:22\"";
+                self.note(Diagnostic::new(&expose.place, message).help(help).absent());
+                None
+            }
+        }
+    }
+
+    fn http_service(&mut self, expose: &At<Expose>, http: &Text) -> Option<(ServicePlan, Place)> {
+        if let Some(port) = &expose.value.port {
+            let message = "`port` goes with `tcp`: HTTP services share the port of the public end, and have a name";
+            self.note(Diagnostic::new(&port.place, message).help("take it out"));
+        }
+        let to = self.local_target("http", http);
+        let Some(name) = &expose.value.name else {
+            let message = "this [[expose]] has no `name`, the label in front of the domain";
+            self.note(Diagnostic::new(&expose.place, message).help("for example name = \"app\"").absent());
+            return None;
+        };
+        let label = self.checked("name", &name.place, service_label(&name.value));
+        let service = ServicePlan { kind: ServiceKind::Http, name: label?, port: None, to: to? };
+        Some((service, name.place.clone()))
+    }
+
+    fn tcp_service(&mut self, written: &Expose, tcp: &Text) -> Option<(ServicePlan, Place)> {
+        let to = self.local_target("tcp", tcp);
+        let port = written.port.as_ref().map(|_| self.count("port", &written.port, 1..=65_535, 1));
+        let name = self.label("name", &written.name);
+        let place = written.port.as_ref().map(|port| &port.place);
+        let place = place.or_else(|| name.as_ref().map(|name| &name.place)).unwrap_or(&tcp.place).clone();
+        let to = to?;
+        let name = name.map_or_else(|| to.to_string().into(), |name| name.value.into());
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        Some((ServicePlan { kind: ServiceKind::Tcp, name, port, to }, place))
+    }
+
+    fn local_target(&mut self, key: &str, text: &Text) -> Option<Target> {
+        let shown = text.place.key_or_flag(key);
+        if let Some((scheme, rest)) = text.value.split_once("://") {
+            let message = format!("`{shown}`: what is exposed is a place, so it takes no `{scheme}://`");
+            let rest = rest.trim_end_matches('/');
+            self.note(Diagnostic::new(&text.place, message).help(format!("write {rest:?}, with its port")));
+            return None;
+        }
+        if let Ok(port) = text.value.parse::<u16>() {
+            let message = format!("`{shown}`: `{port}` is a port alone: write 127.0.0.1:{port}");
+            self.note(Diagnostic::new(&text.place, message));
+            return None;
+        }
+        self.target(key, text)
+    }
+}
+
+/// The label in front of the domain, in lower case.
+fn service_label(text: &str) -> Result<Arc<str>, String> {
+    let label = text.to_ascii_lowercase();
+    let fits = (1..=MOST_LABEL_BYTES).contains(&label.len())
+        && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !label.starts_with('-')
+        && !label.ends_with('-');
+    match fits {
+        true => Ok(label.into()),
+        false => Err(format!(
+            "`{text}` is no label of a domain name: write 1 to {MOST_LABEL_BYTES} of a-z, 0-9 and -, which stands at neither end"
+        )),
+    }
+}
