@@ -36,6 +36,9 @@ use crate::wire::{Hello, Refusal, Refused, Said, VERSIONS, Welcome};
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Carriers of one session.
+const MOST_CARRIERS: usize = 4;
+
 /// How long a peer that was refused may take to read why.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
 
@@ -99,11 +102,11 @@ impl Acceptor {
         quic::listen(socket, &self.key, self.settings.streams).map(QuicListener)
     }
 
-    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`].
+    /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The carrier is driven on `runtime`.
     ///
     /// # Errors
     /// [`LinkError`]; the connection is closed.
-    pub async fn tcp(&self, stream: Stream) -> Result<Arrival, LinkError> {
+    pub async fn tcp(&self, stream: Stream, runtime: &Handle) -> Result<Arrival, LinkError> {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
             tune(&stream);
@@ -115,7 +118,7 @@ impl Acceptor {
                 return Err(no_byway(peer, "it did not ask for byway/1"));
             }
             let tls = tokio_rustls::TlsStream::from(session);
-            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, &self.runtime)).await
+            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, runtime)).await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }
@@ -132,7 +135,8 @@ impl Acceptor {
             let identity = quic.identity().ok_or_else(|| no_byway(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
             let accepted = quic.accept(&tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
-            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime)).await
+            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
+                .await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }
@@ -160,6 +164,9 @@ impl Acceptor {
                 let link = id.and_then(|id| self.sessions.lock().get(&id).cloned());
                 // Only the key that was welcomed may add a carrier.
                 match link.filter(|link| link.peer() == arrived.identity && !link.is_over()) {
+                    Some(link) if link.carriers().len() >= MOST_CARRIERS => {
+                        Err(say_no(arrived, Refusal::Busy, "that session has carriers enough".into()).await)
+                    }
                     Some(link) => Ok(Arrival::Attached(adopt(&link, arrived))),
                     None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
                 }

@@ -19,6 +19,9 @@ use crate::wire::{self, Control, Said};
 /// How long a message may take to be taken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a better reason for the end is waited for.
+const BETTER_REASON: Duration = Duration::from_millis(100);
+
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
 
@@ -126,6 +129,10 @@ pub(crate) async fn serve(
             () = carrier.ended() => return,
         };
         if let Err(error) = turn {
+            // Whoever watches the connection knows better why it is gone.
+            if matches!(error, ControlError::Broken(Broken::SessionLost)) {
+                let _ = timeout(BETTER_REASON, carrier.ended()).await;
+            }
             return carrier.end(error.to_string());
         }
     }

@@ -133,7 +133,9 @@ pub enum BadJoin {
     #[error("the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints")]
     Empty,
     /// It begins otherwise.
-    #[error("this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints")]
+    #[error(
+        "this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints"
+    )]
     NoJoinString,
     /// Of a format that this version does not know.
     #[error("this join string is of a newer format than this version of Byway reads: update Byway")]
@@ -153,7 +155,9 @@ impl FromStr for JoinString {
     type Err = BadJoin;
 
     fn from_str(text: &str) -> Result<Self, BadJoin> {
+        // The line that is printed may be taken as it is.
         let text = text.trim();
+        let text = text.strip_prefix("join ").unwrap_or(text).trim_start();
         if text.is_empty() {
             return Err(BadJoin::Empty);
         }
@@ -177,12 +181,7 @@ impl FromStr for JoinString {
         let (id, secret) = rest.split_at(ID);
         let whole = (pin.try_into(), id.try_into(), secret.try_into());
         let (Ok(pin), Ok(id), Ok(secret)) = whole else { return Err(BadJoin::Damaged) };
-        Ok(Self {
-            pin: Fingerprint::from_bytes(pin),
-            id: GrantId(id),
-            secret: GrantSecret(secret),
-            address: target,
-        })
+        Ok(Self { pin: Fingerprint::from_bytes(pin), id: GrantId(id), secret: GrantSecret(secret), address: target })
     }
 }
 
@@ -215,6 +214,7 @@ mod tests {
             let text = join.expose();
             assert_eq!(text.parse::<JoinString>().unwrap(), join);
             assert_eq!(format!(" {text}\n").parse::<JoinString>().unwrap(), join);
+            assert_eq!(format!("join {text}\n").parse::<JoinString>().unwrap(), join);
             assert!(!format!("{join} {join:?}").contains(&text[..40]));
             assert_eq!(join.to_string(), format!("by1.***@{address} (grant 070707070707)"));
         }

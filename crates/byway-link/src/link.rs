@@ -298,6 +298,11 @@ impl Link {
         self.0.carriers.lock().end.clone().unwrap_or_else(|| "the session is over".into())
     }
 
+    /// Whether both are one session.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.0.over.is_cancelled()

@@ -19,7 +19,7 @@ use quinn::{
 };
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::key::{Fingerprint, Key};
@@ -50,6 +50,9 @@ const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 
 /// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet costs 300 ms.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// How often a stream is looked at for a reset that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a stream that was closed in order is still listened to, for a peer that has not finished.
 const LINGER: Duration = Duration::from_secs(60);
@@ -153,8 +156,8 @@ impl Quic {
     }
 
     pub(crate) async fn open(&self, first: &[u8], tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
-        let (send, recv) = self.connection.open_bi().await?;
-        let mut stream = QuicStream::new(send, recv, tasks);
+        let halves = self.connection.open_bi().await?;
+        let mut stream = QuicStream::new(self.connection.clone(), halves, tasks);
         // The first bytes of a stream are far below its window: they are taken at once.
         let mut left = first;
         while !left.is_empty() {
@@ -168,8 +171,8 @@ impl Quic {
     }
 
     pub(crate) async fn accept(&self, tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
-        let (send, recv) = self.connection.accept_bi().await?;
-        Ok(QuicStream::new(send, recv, tasks))
+        let halves = self.connection.accept_bi().await?;
+        Ok(QuicStream::new(self.connection.clone(), halves, tasks))
     }
 
     /// Puts the streams of control in front of all others.
@@ -209,7 +212,10 @@ pub(crate) struct QuicStream {
     send: SendStream,
     /// Taken out when the stream is closed in order.
     recv: Option<RecvStream>,
-    stopped: Pin<Box<dyn Future<Output = Option<Broken>> + Send + Sync>>,
+    connection: Connection,
+    /// Resolves when the peer stops our half; gone once everything of it is acknowledged.
+    stopped: Option<Pin<Box<dyn Future<Output = Option<Broken>> + Send + Sync>>>,
+    tick: Option<Pin<Box<Sleep>>>,
     broken: Option<u32>,
     read_fin: bool,
     finished: bool,
@@ -218,9 +224,9 @@ pub(crate) struct QuicStream {
 }
 
 impl QuicStream {
-    fn new(send: SendStream, recv: RecvStream, tasks: &TaskTracker) -> Self {
+    fn new(connection: Connection, (send, recv): (SendStream, RecvStream), tasks: &TaskTracker) -> Self {
         let stopped = send.stopped();
-        let stopped = Box::pin(async move {
+        let stopped: Pin<Box<dyn Future<Output = _> + Send + Sync>> = Box::pin(async move {
             match stopped.await {
                 Ok(Some(code)) => Some(Broken::Reset(code_of(code))),
                 // Everything was sent and acknowledged: nothing to hear from this side any more.
@@ -229,7 +235,18 @@ impl QuicStream {
             }
         });
         let tasks = tasks.clone();
-        Self { send, recv: Some(recv), stopped, broken: None, read_fin: false, finished: false, orderly: false, tasks }
+        Self {
+            send,
+            recv: Some(recv),
+            connection,
+            stopped: Some(stopped),
+            tick: None,
+            broken: None,
+            read_fin: false,
+            finished: false,
+            orderly: false,
+            tasks,
+        }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
@@ -289,25 +306,44 @@ impl QuicStream {
         if let Some(code) = self.broken {
             return Poll::Ready(Broken::Reset(code));
         }
-        if let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) {
-            let heard = pin!(recv.received_reset()).poll(cx);
-            match heard {
-                Poll::Ready(Ok(Some(code))) => return Poll::Ready(self.note(code)),
-                Poll::Ready(Err(_)) => return Poll::Ready(Broken::SessionLost),
-                // All that the peer had to say was received in order.
-                Poll::Ready(Ok(None)) | Poll::Pending => {}
+        let unread = match self.look(cx) {
+            Ok(unread) => unread,
+            Err(broken) => return Poll::Ready(broken),
+        };
+        if let Some(stopped) = &mut self.stopped {
+            match ready!(stopped.as_mut().poll(cx)) {
+                Some(Broken::Reset(code)) => return Poll::Ready(Broken::Reset(*self.broken.get_or_insert(code))),
+                Some(broken) => return Poll::Ready(broken),
+                None => self.stopped = None,
             }
         }
-        match ready!(self.stopped.as_mut().poll(cx)) {
-            Some(Broken::Reset(code)) => {
-                self.broken = Some(code);
-                Poll::Ready(Broken::Reset(code))
+        if !unread {
+            return Poll::Pending;
+        }
+        // All that was ours to send is acknowledged, so the peer has nothing to stop; and as bytes of its wait to be read,
+        // nobody wakes us for its reset. What is left is to look again.
+        ready!(self.tick.get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN))).as_mut().poll(cx));
+        self.tick = None;
+        cx.waker().wake_by_ref();
+        match self.connection.close_reason() {
+            Some(_) => Poll::Ready(Broken::SessionLost),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether bytes wait to be read; takes none of them. If there are none, the reader's waker is set.
+    fn look(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Ok(false) };
+        let looked = pin!(recv.read_chunk(0, true)).poll(cx);
+        match looked {
+            Poll::Ready(Ok(Some(_))) => Ok(true),
+            Poll::Ready(Ok(None)) => {
+                self.read_fin = true;
+                Ok(false)
             }
-            Some(broken) => Poll::Ready(broken),
-            None => {
-                self.stopped = Box::pin(std::future::pending());
-                Poll::Pending
-            }
+            Poll::Ready(Err(ReadError::Reset(code))) => Err(self.note(code)),
+            Poll::Ready(Err(_)) => Err(Broken::SessionLost),
+            Poll::Pending => Ok(false),
         }
     }
 

@@ -76,6 +76,33 @@ on_each_carrier! {
         assert!(matches!(broken, Broken::Reset(3)), "{broken:?}");
     }
 
+    async fn a_reset_is_noticed_while_nobody_reads_and_our_own_half_is_finished(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        far.finish().await.unwrap();
+        assert_eq!(within(near.read(&mut [0; 8])).await.unwrap(), Read::Fin);
+        near.write_all(b"unread").await.unwrap();
+        let watching = std::future::poll_fn(|cx| far.poll_broken(cx));
+        let resetting = async {
+            // The far side has been told of everything by now, and watches.
+            near.write_all(b"more").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            near.reset(3);
+        };
+        let (broken, ()) = tokio::join!(within(watching), resetting);
+        assert!(matches!(broken, Broken::Reset(3)), "{broken:?}");
+    }
+
+    async fn a_watched_stream_is_read_to_its_end_and_leaves_nothing_behind(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.write_all(b"all").await.unwrap();
+        near.finish().await.unwrap();
+        let watching = std::future::poll_fn(|cx| far.poll_broken(cx));
+        assert!(tokio::time::timeout(Duration::from_millis(50), watching).await.is_err(), "nothing is broken");
+        assert_eq!(read_to_end(&mut far).await.unwrap(), b"all");
+        far.finish().await.unwrap();
+        assert_eq!(within(near.read(&mut [0; 8])).await.unwrap(), Read::Fin);
+    }
+
     async fn a_stream_closed_in_order_delivers_what_was_written(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         near.write_all(&[9; 20_000]).await.unwrap();

@@ -11,6 +11,7 @@ use byway_agent::AcquireError;
 use byway_dial::DialError;
 use byway_dial::socks::ReplyCode as Reply;
 use byway_h1::Malformed;
+use byway_link::{Code, NotOpened, wire};
 
 /// Whose side failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,8 @@ pub enum Deadline {
     ResponseBody,
     /// A place in the queue for a connection.
     Queue,
+    /// A session of a link that is away.
+    Parked,
 }
 
 impl Deadline {
@@ -105,6 +108,7 @@ impl Deadline {
             Self::FirstByte => "first-byte",
             Self::ResponseBody => "response-body",
             Self::Queue => "queue",
+            Self::Parked => "parked",
         }
     }
 }
@@ -142,7 +146,7 @@ impl Fault {
             (_, Kind::NoRoute) => 404,
             (_, Kind::Denied) => 403,
             (Who::Downstream, Kind::Deadline(_) | Kind::ClosedEarly) => 408,
-            (Who::Us, Kind::Deadline(_)) => 503,
+            (Who::Us, Kind::Deadline(_)) | (Who::Link, Kind::Deadline(Deadline::Parked)) => 503,
             (_, Kind::Deadline(_)) => 504,
             (_, Kind::NameNotFound | Kind::Unreachable | Kind::Refused | Kind::ClosedEarly | Kind::Tls) => 502,
             (_, Kind::Lost) => 502,
@@ -166,21 +170,64 @@ impl Fault {
         }
     }
 
-    /// The reset that a link stream ends with, by name.
-    pub fn link_reset(&self) -> &'static str {
+    /// The code that a link stream ends with.
+    pub fn link_code(&self) -> Code {
         match (self.who, self.kind) {
             (Who::Downstream, _) if self.status() < 500 && !matches!(self.kind, Kind::Denied | Kind::NoRoute) => {
-                "PROTOCOL"
+                Code::Protocol
             }
-            (_, Kind::NoRoute) => "NOT_FOUND",
-            (_, Kind::Denied | Kind::Unauthorized) => "DENIED",
-            (_, Kind::NameNotFound | Kind::Unreachable) => "UNREACHABLE",
-            (_, Kind::Refused) => "REFUSED",
-            (Who::Upstream, Kind::Deadline(_)) => "TIMEOUT",
-            (_, Kind::Lost) => "LOST",
-            (_, Kind::Overloaded(_) | Kind::Draining | Kind::Deadline(_)) => "BUSY",
-            _ => "BROKEN",
+            (_, Kind::NoRoute) => Code::NotFound,
+            (_, Kind::Denied | Kind::Unauthorized) => Code::Denied,
+            (_, Kind::NameNotFound | Kind::Unreachable) => Code::Unreachable,
+            (_, Kind::Refused) => Code::Refused,
+            (Who::Upstream, Kind::Deadline(_)) => Code::Timeout,
+            (Who::Link, Kind::Deadline(_)) | (_, Kind::Lost) => Code::Lost,
+            (_, Kind::Overloaded(_) | Kind::Draining | Kind::Deadline(_)) => Code::Busy,
+            _ => Code::Broken,
         }
+    }
+
+    /// As it travels to the other side of a link, which answers its own downstream with it.
+    pub fn to_link(&self) -> wire::Fault {
+        let (class, detail) = (self.class().to_owned(), self.detail.clone().into_owned());
+        wire::Fault { code: self.link_code().number(), class, detail }
+    }
+
+    /// As it came from the other side of a link: the answer here is the one that it would have been there.
+    pub fn from_link(error: NotOpened) -> Self {
+        let fault = match error {
+            NotOpened::Fault(fault) => fault,
+            NotOpened::Lost => {
+                return Self::new(Who::Link, Kind::Lost, "the link was lost before the far side answered");
+            }
+            NotOpened::Timeout => {
+                let detail = "the far side of the link did not answer in time, though it is there";
+                return Self::new(Who::Upstream, Kind::Deadline(Deadline::Connect), detail);
+            }
+            NotOpened::Bad(detail) => {
+                return Self::new(
+                    Who::Link,
+                    Kind::Malformed("link-answer"),
+                    format!("the other side of the link: {detail}"),
+                );
+            }
+        };
+        let (who, kind) = match (Code::from_number(fault.code), fault.class.as_str()) {
+            (Code::NotFound, _) => (Who::Downstream, Kind::NoRoute),
+            (Code::Denied, _) => (Who::Downstream, Kind::Denied),
+            (Code::Unreachable, "name-not-found") => (Who::Upstream, Kind::NameNotFound),
+            (Code::Unreachable, _) => (Who::Upstream, Kind::Unreachable),
+            (Code::Refused, _) => (Who::Upstream, Kind::Refused),
+            (Code::Timeout, "resolve") => (Who::Upstream, Kind::Deadline(Deadline::Resolve)),
+            (Code::Timeout, _) => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
+            (Code::Broken, "tls") => (Who::Upstream, Kind::Tls),
+            (Code::Broken, _) => (Who::Upstream, Kind::ClosedEarly),
+            (Code::Busy, _) => (Who::Link, Kind::Overloaded("far-side-busy")),
+            (Code::Lost, _) => (Who::Link, Kind::Lost),
+            (Code::Protocol, _) => (Who::Downstream, Kind::Malformed("far-side")),
+            (Code::None, _) => (Who::Upstream, Kind::ClosedEarly),
+        };
+        Self::new(who, kind, fault.detail)
     }
 
     /// The error type of the Proxy-Status field (RFC 9209 section 2.3).
@@ -293,7 +340,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_has_its_answer_on_each_wire() {
-        use super::Deadline::{Connect, FirstByte, Queue, RequestHead, ResponseBody};
+        use super::Deadline::{Connect, FirstByte, Parked, Queue, RequestHead, ResponseBody};
         use Kind::*;
         use Who::*;
         let rows = [
@@ -314,13 +361,38 @@ mod tests {
             (Upstream, Tls, 502, Reply::ConnectionRefused, "BROKEN"),
             (Upstream, ClosedEarly, 502, Reply::ConnectionRefused, "BROKEN"),
             (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
+            (Link, Deadline(Parked), 503, Reply::GeneralFailure, "LOST"),
             (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Deadline(Queue), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
         ];
         for (who, kind, status, socks, link) in rows {
             let fault = Fault::new(who, kind, "");
-            assert_eq!((fault.status(), fault.socks5(), fault.link_reset()), (status, socks, link), "{who:?} {kind:?}");
+            let answers = (fault.status(), fault.socks5(), fault.link_code().name());
+            assert_eq!(answers, (status, socks, link), "{who:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_far_side_is_answered_here_as_it_would_be_there() {
+        use super::Deadline::{Connect, Resolve};
+        for (who, kind) in [
+            (Who::Downstream, Kind::NoRoute),
+            (Who::Downstream, Kind::Denied),
+            (Who::Upstream, Kind::NameNotFound),
+            (Who::Upstream, Kind::Unreachable),
+            (Who::Upstream, Kind::Refused),
+            (Who::Upstream, Kind::Deadline(Connect)),
+            (Who::Upstream, Kind::Deadline(Resolve)),
+            (Who::Upstream, Kind::Tls),
+            (Who::Upstream, Kind::ClosedEarly),
+            (Who::Link, Kind::Lost),
+            (Who::Us, Kind::Draining),
+        ] {
+            let there = Fault::new(who, kind, "why");
+            let here = Fault::from_link(NotOpened::Fault(there.to_link()));
+            let answers = |fault: &Fault| (fault.status(), fault.socks5(), fault.detail.clone());
+            assert_eq!(answers(&here), answers(&there), "{who:?} {kind:?}");
         }
     }
 

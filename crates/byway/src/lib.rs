@@ -12,6 +12,7 @@ pub mod drain;
 pub mod exchange;
 pub mod fault;
 pub mod inbound;
+pub mod link;
 pub mod node;
 pub mod observe;
 pub mod os;

@@ -16,10 +16,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, SpillMode};
+use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
+use crate::inbound::link::serve_quic;
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
+use crate::link::grants::Purpose;
+use crate::link::joining::Joined;
+use crate::link::{LinkSetupError, Links, News};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
 use crate::outbound::pooled::Origin;
@@ -35,6 +39,8 @@ pub struct Node {
     workers: Workers,
     stop: Stop,
     serving: Mutex<Vec<Serving>>,
+    /// Whether somebody sits there who can act: see [`Joined::run`].
+    person: bool,
 }
 
 /// One listener that serves.
@@ -71,6 +77,9 @@ pub enum NodeError {
     /// The pool's limits contradict each other.
     #[error("[pool]: {0}")]
     Pool(#[from] byway_agent::InvalidLimits),
+    /// Keys, grants or UDP.
+    #[error(transparent)]
+    Link(#[from] LinkSetupError),
     /// The system refused threads.
     #[error("cannot start the workers: {0}")]
     Workers(#[from] std::io::Error),
@@ -82,14 +91,33 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing is served then and everything bound is released.
     pub fn start(plan: Plan, inherited: &mut Inherited) -> Result<Self, NodeError> {
+        Self::start_for(plan, inherited, false)
+    }
+
+    /// The same; with `person`, what waiting cannot help about a link ends it and is told ([`Links::news`]).
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_for(plan: Plan, inherited: &mut Inherited, person: bool) -> Result<Self, NodeError> {
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
         let stop = Stop::default();
         let workers = Workers::start(plan.workers, &stop, &counters)?;
         let shared = Arc::new(share(plan, &workers, counters)?);
-        let node = Self { shared, workers, stop, serving: Mutex::default() };
+        let node = Self { shared, workers, stop, serving: Mutex::default(), person };
+        // What links need is made before anything is served; if it cannot be, everything is let go of again.
+        let ready = node.prepare_links(&node.shared.plan.load(), bound);
+        let bound = match ready {
+            Ok(bound) => bound,
+            Err(error) => {
+                node.cut();
+                node.join();
+                return Err(error);
+            }
+        };
         node.serve(&mut node.serving.lock(), bound);
         node.keep_house();
+        node.follow_joins(&node.shared.plan.load())?;
         Ok(node)
     }
 
@@ -126,6 +154,7 @@ impl Node {
         let diff = Diff::between(&old, &plan);
         let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
         let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
+        let bound = self.prepare_links(&plan, bound)?;
         let plan = Arc::new(plan);
         self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
         self.shared.plan.store(Arc::clone(&plan));
@@ -133,11 +162,13 @@ impl Node {
             let kept = plan.listener(&s.key).is_some();
             if !kept {
                 s.scopes.iter().for_each(Scope::drain);
+                self.shared.listening.lock().remove(&s.key);
             }
             kept
         });
         self.serve(&mut serving, bound);
         drop(serving);
+        self.follow_joins(&plan)?;
         self.forget_upstreams(&plan);
         warn_of_restart(&old, &plan);
         Ok(diff)
@@ -148,6 +179,8 @@ impl Node {
         let kept = |origin: &Origin| match origin {
             Origin::Upstream(id) => upstream_ids(plan).any(|kept| kept == id),
             Origin::Egress { generation, .. } => *generation == plan.generation,
+            // It goes with its session.
+            Origin::Service(_) => true,
         };
         for origin in self.shared.pool.stats().origins {
             if !kept(&origin.key) {
@@ -157,33 +190,83 @@ impl Node {
     }
 
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
-        for ToServe { key, plan, bound } in bound {
+        for ToServe { key, plan, bound, quic } in bound {
             let (key, address) = (Arc::new(key), Arc::new(bound.address));
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
+            self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
             let mut scopes = Vec::new();
+            let mut quic = quic;
             for (socket, worker) in bound.sockets.into_iter().zip(self.workers.scopes()) {
                 let scope = worker.child();
                 let door = Door {
                     shared: Arc::clone(&self.shared),
                     key: Arc::clone(&key),
+                    fixed: None,
                     address: Arc::clone(&address),
                     scope: scope.clone(),
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
                 };
+                if let Some(quic) = quic.take() {
+                    self.shared.links_scope.spawn("quic listener", serve_quic(quic, door.clone()));
+                }
                 scope.spawn("listener", listener::serve(socket, door));
                 scopes.push(scope);
             }
             serving.push(Serving { key, address, name: plan.name, scopes, _file: bound.file });
         }
-        let own: Arc<[SocketAddr]> = serving.iter().filter_map(|s| tcp_address(&s.address)).collect();
-        self.shared.own.store(Arc::new(own));
+        self.shared.note_own();
     }
 
-    /// Closes pooled connections whose idle time is over.
+    /// Binds UDP beside TCP for every listener of links among `bound`, and writes down how to join them.
+    fn prepare_links(&self, plan: &Plan, bound: Vec<ToServe>) -> Result<Vec<ToServe>, NodeError> {
+        let links = &self.shared.links;
+        let several = plan.listeners.iter().filter(|listener| matches!(listener.role, Role::Link(_))).count() > 1;
+        let prepared = bound.into_iter().map(|mut serve| {
+            let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.bound.address) else {
+                return Ok(serve);
+            };
+            let acceptor = links.acceptor(&plan.link)?;
+            let udp = byway_link::quic::bind(*address).map_err(|source| BindError::udp(*address, source))?;
+            serve.quic = Some(acceptor.listen_quic(udp).map_err(|source| BindError::udp(*address, source))?);
+            let purpose = match link.serves {
+                Serves::Services { .. } => Purpose::Serve,
+                Serves::Exit(_) => Purpose::Exit,
+            };
+            let file = match several {
+                true => format!("join-{purpose}-{}", address.port()),
+                false => "join".to_owned(),
+            };
+            let file = links.state().join(file);
+            let target = link.advertise.target(address.port());
+            let join =
+                links.grants.join_string(&file, purpose, acceptor.pin(), target).map_err(LinkSetupError::from)?;
+            links.tell(News::Join { listener: Arc::clone(&serve.plan.name), text: join.expose(), file });
+            Ok(serve)
+        });
+        prepared.collect()
+    }
+
+    /// Dials the links that `plan` wants, and lets go of the others.
+    fn follow_joins(&self, plan: &Plan) -> Result<(), NodeError> {
+        let (shared, person) = (&self.shared, self.person);
+        let start = |joined: Arc<Joined>, epoch| {
+            shared.links_scope.spawn("link", joined.run(Arc::clone(shared), epoch, person));
+        };
+        Ok(shared.links.follow(plan, start)?)
+    }
+
+    /// Closes pooled connections whose idle time is over, and public ports whose hold is.
     fn keep_house(&self) {
         let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
+        let (links, links_scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
+        self.workers.shared().spawn("public ports", async move {
+            tokio::select! {
+                () = links.links.public.keep_house(&links) => {}
+                () = links_scope.drained() => {}
+            }
+        });
         self.workers.shared().spawn("pool expiry", async move {
             let expiring = async {
                 loop {
@@ -230,6 +313,7 @@ fn warn_of_restart(old: &Plan, new: &Plan) {
         ("workers", old.workers != new.workers),
         ("[pool]", old.pool != new.pool),
         ("[spill]", old.spill != new.spill),
+        ("link.streams", old.link.streams != new.link.streams),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ];
     for (what, _) in unapplied.iter().filter(|(_, changed)| *changed) {
@@ -248,6 +332,8 @@ struct ToServe {
     key: ListenerKey,
     plan: ListenerPlan,
     bound: Bound,
+    /// The same port over UDP, for links.
+    quic: Option<byway_link::QuicListener>,
 }
 
 fn bind_all<'p>(
@@ -257,7 +343,7 @@ fn bind_all<'p>(
 ) -> Result<Vec<ToServe>, BindError> {
     let bound = listeners.map(|(key, plan)| {
         let bound = bind::bind(&plan.bind, workers, inherited)?;
-        Ok(ToServe { key, plan: plan.clone(), bound })
+        Ok(ToServe { key, plan: plan.clone(), bound, quic: None })
     });
     bound.collect()
 }
@@ -271,6 +357,10 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         resolver,
         pool: Pool::new(pool_limits(&plan.pool))?,
         spill: spill(&plan)?,
+        links: Links::new(&plan.state, workers.shared().runtime().clone()),
+        links_scope: workers.shared().child(),
+        scopes: workers.scopes().cloned().collect(),
+        listening: Mutex::default(),
         plan: ArcSwap::from_pointee(plan),
         counters,
         relay_counters,
@@ -306,7 +396,11 @@ fn pool_limits(pool: &PoolPlan) -> byway_agent::Limits {
 
 /// The spill is prepared only for a node that can need it.
 fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
-    let wanted = plan.listeners.iter().any(|l| matches!(&l.role, Role::Egress(egress) if egress.spill));
+    let wanted = plan.listeners.iter().any(|listener| match &listener.role {
+        Role::Egress(egress) => egress.spill,
+        Role::Link(link) => matches!(&link.serves, Serves::Exit(egress) if egress.spill),
+        _ => false,
+    });
     if !wanted || plan.spill.mode == SpillMode::Off {
         return Ok(None);
     }

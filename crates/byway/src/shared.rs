@@ -4,19 +4,23 @@
 //! Out:   the Plan in force, the one dialler, the one pool, the spill budget, the counters.
 //! Never: decides, and never locks on the data path.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use byway_agent::Pool;
 use byway_dial::{Dialler, Resolver, Roots, TlsClient};
+use parking_lot::Mutex;
 
-use crate::config::Plan;
+use crate::config::{Bind, ListenerKey, Plan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
+use crate::link::Links;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
 use crate::relay::{RelayCounters, SpillOptions};
+use crate::scope::Scope;
 
 /// See the head of the file.
 pub struct Shared {
@@ -38,9 +42,25 @@ pub struct Shared {
     pub relay_counters: Arc<RelayCounters>,
     /// Trust in upstreams' certificates; loaded when the first `https://` upstream is dialled.
     pub tls: OnceLock<TlsClient>,
+    /// The sessions of this node, and who may have one.
+    pub links: Links,
+    /// What serves a session and is no worker's own.
+    pub links_scope: Scope,
+    /// One a worker: where a stream that came over a link is relayed.
+    pub scopes: Vec<Scope>,
+    /// Where each listener of the Plan really listens.
+    pub listening: Mutex<HashMap<ListenerKey, Arc<Bind>>>,
 }
 
 impl Shared {
+    /// Makes `own` what this node listens on now.
+    pub fn note_own(&self) {
+        let planned =
+            self.listening.lock().values().filter_map(|bind| crate::node::tcp_address(bind)).collect::<Vec<_>>();
+        let own: Arc<[SocketAddr]> = planned.into_iter().chain(self.links.public.addresses()).collect();
+        self.own.store(Arc::new(own));
+    }
+
     /// The TLS side of the dialler.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use crate::exchange::conn::Conn;
 use crate::inbound::listener::{Accepted, Door};
 use crate::inbound::peers::Peers;
 use crate::inbound::{http1, mixed};
+use crate::link::Links;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
 use crate::relay::RelayCounters;
@@ -64,10 +65,12 @@ impl Bench {
         let resolver = Resolver::system(Handle::current());
         let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
         let address = Arc::new(plan.listeners[0].bind.clone());
+        let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
         let door = Door {
             key,
+            fixed: None,
             address,
-            scope: Scope::new(Handle::current(), &stop, Arc::clone(&counters)),
+            scope: scope.clone(),
             permits: Arc::new(Semaphore::new(100)),
             peers: Peers::default(),
             shared: Arc::new(Shared {
@@ -80,6 +83,10 @@ impl Bench {
                 counters,
                 relay_counters: Arc::new(RelayCounters::default()),
                 tls: OnceLock::new(),
+                links: Links::new(Path::new("/state"), Handle::current()),
+                links_scope: scope.clone(),
+                scopes: vec![scope],
+                listening: parking_lot::Mutex::default(),
             }),
         };
         Self { door, stop }

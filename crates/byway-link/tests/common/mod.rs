@@ -58,7 +58,7 @@ impl Listening {
             while let Ok((socket, _)) = tcp.accept().await {
                 let (acceptor, say) = (Arc::clone(&on_tcp), said.clone());
                 Handle::current().spawn(async move {
-                    let _ = say.send(acceptor.tcp(Stream::tcp(socket)).await);
+                    let _ = say.send(acceptor.tcp(Stream::tcp(socket), &Handle::current()).await);
                 });
             }
         });

@@ -16,6 +16,7 @@ mod proxy;
 mod run;
 mod serve;
 mod tcp;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +81,8 @@ enum Verb {
     Http(http::HttpArgs),
     /// Expose a TCP service of this machine through another node
     Tcp(tcp::TcpArgs),
+    /// The grants by which other nodes join this one: list, add, revoke
+    Token(token::TokenArgs),
     /// Which route, which rule, which answer a request would get, and why
     Explain(explain::ExplainArgs),
 }
@@ -101,6 +104,7 @@ impl Cli {
             Verb::Serve(args) => links::run(&args, &common),
             Verb::Http(args) => http::run(&args, &common),
             Verb::Tcp(args) => tcp::run(&args, &common),
+            Verb::Token(args) => token::run(&args, &common),
             Verb::Explain(args) => explain::run(&args, &common),
         }
     }

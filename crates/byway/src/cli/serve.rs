@@ -1,22 +1,30 @@
 //! Serve: what the serving verbs share: start, say that it is ready, wait for a signal, drain.
 //!
-//! In:    a Plan, and where to read a newer one at SIGHUP.   Out: an exit code.   Never: starts by half.
+//! In:    a Plan, and where to read a newer one at SIGHUP.
+//! Out:   an exit code; on stdout, if a person typed the command, join strings and public addresses, one a line.
+//! Never: starts by half, and never writes a join string to a log.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Common;
+use tokio::sync::mpsc;
+
+use super::{Common, EXIT_CONFIG};
 use crate::config::{self, Plan, Role};
 use crate::drain;
+use crate::link::News;
 use crate::node::{Listening, Node};
 use crate::observe::log::LogFormat;
 use crate::os::{descriptors, inherit};
 
-/// Serves `plan` until a signal says stop.
+/// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all: what a daemon would wait
+/// out is then told and is the end.
 pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -> ExitCode {
     descriptors::raise_limit();
     let mut inherited = inherit::from_environment();
-    let node = match Node::start(plan, &mut inherited) {
+    let person = reload_from.is_none();
+    let node = match Node::start_for(plan, &mut inherited, person) {
         Ok(node) => node,
         Err(error) => {
             eprintln!("error: {error}");
@@ -27,25 +35,55 @@ pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -
         tracing::warn!("the socket on {address} was handed over, but no listener of the config has that address");
     }
     let runtime = node.runtime().clone();
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let stop = drain::wait_for_stop_signal();
         let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
         say_ready(&node, common.log);
-        let why = tokio::select! {
-            why = stop => why,
-            () = reloads => "end of signals",
+        let news = node.shared().links.news();
+        let (why, code) = tokio::select! {
+            why = stop => (why, ExitCode::SUCCESS),
+            () = reloads => ("end of signals", ExitCode::SUCCESS),
+            code = tell(news, person) => ("the link has ended", code),
         };
         drain::drain(&node, why).await;
+        code
     });
     node.join();
-    ExitCode::SUCCESS
+    code
+}
+
+/// Tells news as they come; resolves with an exit code when there is nothing left to wait for.
+async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> ExitCode {
+    let Some(mut news) = news else { return std::future::pending().await };
+    while let Some(news) = news.recv().await {
+        match news {
+            News::Join { text, .. } if person => say(&format!("join {text}")),
+            News::Join { listener, file, .. } => {
+                tracing::info!("the join string of {listener} stands in {}", file.display());
+            }
+            News::Public { address, .. } if person => say(&address),
+            News::Public { service, address } => tracing::info!("`{service}` is public at {address}"),
+            News::Ended { detail, is_config } => {
+                eprintln!("error: {detail}");
+                return if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE };
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// A line on stdout. A reader that closes early (head -1) has seen what it wanted.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`.
 pub(super) fn say_ready(node: &Node, format: LogFormat) {
     let plan = node.shared().plan.load();
-    let listening: Vec<_> = node.listening().iter().map(|listening| described(&plan, listening)).collect();
-    let line = listening.join(", ");
+    let mut parts: Vec<_> = node.listening().iter().map(|listening| described(&plan, listening)).collect();
+    parts.extend(plan.joins.iter().map(|join| format!("link to {}", join.join.address)));
+    let line = parts.join(", ");
     match format {
         LogFormat::Human => eprintln!("ready: {line}"),
         LogFormat::Json => tracing::info!("ready: {line}"),
@@ -57,7 +95,7 @@ fn described(plan: &Plan, listening: &Listening) -> String {
         Some(Role::Edge(_)) => "edge",
         Some(Role::Egress(_)) => "proxy",
         Some(Role::Link(link)) => link.serves.word(),
-        Some(Role::Forward(_)) | None => "tcp",
+        Some(Role::Forward(_) | Role::Exposed(_) | Role::Joined(_)) | None => "tcp",
     };
     match *listening.name == listening.key.bind().to_string() {
         true => format!("{role} on {}", listening.address),

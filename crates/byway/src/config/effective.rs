@@ -47,6 +47,8 @@ impl Effective<'_> {
             Role::Egress(_) => "proxy",
             Role::Forward(_) => "tcp",
             Role::Link(link) => link.serves.word(),
+            // Never in a file, nor in a Plan.
+            Role::Exposed(_) | Role::Joined(_) => return Ok(()),
         };
         writeln!(f, "\n[[{kind}]]")?;
         if listeners.iter().any(|listener| *listener.name != *listener.bind.to_string()) {
@@ -58,6 +60,7 @@ impl Effective<'_> {
             Role::Edge(plan) => edge(f, plan),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
+            Role::Exposed(_) | Role::Joined(_) => Ok(()),
             Role::Link(plan) => {
                 let visitors = listeners.iter().filter(|listener| !alike(listener)).map(|listener| &listener.bind);
                 link(f, plan, visitors)

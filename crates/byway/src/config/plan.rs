@@ -60,6 +60,11 @@ pub struct ListenerKey {
 }
 
 impl ListenerKey {
+    /// Of a listener that no file has.
+    pub fn of_public(bind: Bind) -> Self {
+        Self { bind, before: 0 }
+    }
+
     /// The address as the Plan has it.
     pub fn bind(&self) -> &Bind {
         &self.bind
@@ -200,6 +205,10 @@ pub enum Role {
     Egress(Arc<EgressPlan>),
     /// `[[tcp]]`: a plain forward.
     Forward(Arc<ForwardPlan>),
+    /// The public port of an exposed TCP service. No file has it: it is opened when an agent registers.
+    Exposed(byway_link::Name),
+    /// Streams that come over a link which this node has dialled. No file has it.
+    Joined(Arc<JoinPlan>),
     /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP address, which stands for the
     /// UDP one with the same number, too.
     Link(Arc<LinkPlan>),

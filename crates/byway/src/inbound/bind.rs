@@ -61,6 +61,14 @@ impl BindError {
     }
 }
 
+impl BindError {
+    /// The UDP half of a listener of links.
+    pub fn udp(address: std::net::SocketAddr, source: io::Error) -> Self {
+        let error = Self::new(&Bind::Tcp(address), source);
+        Self { address: format!("{} over UDP", error.address), ..error }
+    }
+}
+
 /// Binds one listener for `workers` workers.
 ///
 /// # Errors

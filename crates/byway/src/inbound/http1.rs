@@ -23,7 +23,7 @@ use crate::exchange::path;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
 use crate::outbound::pooled::Origin;
-use crate::route::{Ask, Inquiry, policy};
+use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// Serves a connection of an edge.
 pub async fn serve_edge(accepted: Accepted, door: Door) {
@@ -176,7 +176,7 @@ impl Session {
             Role::Egress(egress) => self.answer_at_egress(&request, plan, listener, egress).await,
             // The address has become a TCP forward by a reload: these are not its bytes.
             Role::Forward(_) => Then::Close,
-            Role::Link(_) => Then::Close, // runtime: links
+            Role::Link(_) | Role::Exposed(_) | Role::Joined(_) => Then::Close,
         };
         (self.index, self.head) = (index, head);
         then
@@ -219,7 +219,7 @@ impl Session {
                 shared: &shared,
                 request: *request,
                 allowed: &allowed,
-                origin: None,
+                origin: exposed_origin(&allowed),
                 limits: &listener.limits,
                 max_body: allowed.max_body(),
                 target: request.path_and_query(),
@@ -374,6 +374,14 @@ impl Session {
             }
         }
         then
+    }
+}
+
+/// A service behind a link has no upstreams to balance: its connections are kept under its name.
+fn exposed_origin(allowed: &Allowed) -> Option<Origin> {
+    match allowed.outbound() {
+        Outbound::Service(name) => Some(Origin::Service(name.clone())),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::bind::Socket;
 use super::peers::{Peers, Seat};
-use super::{http1, mixed, tcp};
+use super::{http1, link, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::observe::counters::Held;
 use crate::scope::Scope;
@@ -28,6 +28,8 @@ pub struct Door {
     pub shared: Arc<Shared>,
     /// The listener, in this Plan and in a newer one.
     pub key: Arc<ListenerKey>,
+    /// What a listener that no Plan has is for: the public port of an exposed service, a link that this node dialled.
+    pub fixed: Option<Arc<ListenerPlan>>,
     /// Where it really listens, for people: port 0 has become the chosen port.
     pub address: Arc<Bind>,
     /// Connections are spawned here, and drain with it.
@@ -42,7 +44,10 @@ impl Door {
     /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener.
     pub fn plan(&self) -> Option<(Arc<Plan>, ListenerPlan)> {
         let plan = self.shared.plan.load_full();
-        let listener = plan.listener(&self.key)?.clone();
+        let listener = match &self.fixed {
+            Some(fixed) => ListenerPlan::clone(fixed),
+            None => plan.listener(&self.key)?.clone(),
+        };
         Some((plan, listener))
     }
 }
@@ -100,15 +105,17 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
         Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
         Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
         Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
-        Role::Link(_) => {} // runtime: links
+        Role::Exposed(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
+        Role::Link(_) => Box::pin(link::serve_tcp(accepted, door, plan)).await,
+        // Its streams come over a link, not from a listener.
+        Role::Joined(_) => {}
     }
 }
 
 /// A seat for the peer. Whoever is on this machine, or is a trusted proxy with many people behind it, is not counted. A
 /// peer over its share is reset at once.
 fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
-    let plan = door.shared.plan.load();
-    let listener = plan.listener(&door.key)?;
+    let (_, listener) = door.plan()?;
     let Some(peer) = accepted.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
         return Some(None);
     };

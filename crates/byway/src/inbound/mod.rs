@@ -1,11 +1,12 @@
 //! Inbound: from an accepted connection to an `Inquiry`.
 //!
 //! `bind` makes sockets, `listener` accepts on them, and by the listener's role a connection goes to `http1` (edge),
-//! `mixed` (egress: `socks` or `http1` by its first byte) or `tcp` (forward). `connect` is the CONNECT method.
+//! `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed service) or `link`. `connect` is the CONNECT method.
 
 pub mod bind;
 pub mod connect;
 pub mod http1;
+pub mod link;
 pub mod listener;
 pub mod mixed;
 pub mod peers;

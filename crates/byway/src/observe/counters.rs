@@ -95,6 +95,12 @@ counters! {
     malformed_handshakes,
     /// Connections and requests that ended in any fault.
     faults,
+    /// Sessions of links that this node has accepted and that are up now.
+    links,
+    /// Hellos refused for their grant.
+    link_refused,
+    /// Connections to a link listener that never became a session.
+    link_handshakes_failed,
     /// Requests sent again on a fresh connection because a pooled one proved stale.
     retried_stale,
 }

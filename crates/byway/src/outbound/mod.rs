@@ -6,6 +6,7 @@
 
 pub mod balance;
 pub mod direct;
+pub mod link;
 pub mod pooled;
 pub mod via;
 
@@ -27,6 +28,8 @@ pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> 
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed.rules())).await,
         Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
+        Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
+        Outbound::Service(name) => Box::pin(link::open_service(shared, name, allowed.visitor())).await,
         Outbound::Pooled(_) => {
             Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))
         }

@@ -22,6 +22,8 @@ use crate::shared::Shared;
 pub enum Origin {
     /// An upstream of an edge, by its canonical URL.
     Upstream(Arc<str>),
+    /// An exposed service, behind a link.
+    Service(byway_link::Name),
     /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of the identity.
     Egress {
         /// The Plan's number.
@@ -75,7 +77,7 @@ pub async fn lease(shared: &Shared, route: &RoutePlan, allowed: &Allowed, fresh:
     Err(last)
 }
 
-/// Borrows a connection to the target of an absolute-form request.
+/// Borrows a connection to the target of an absolute-form request, or to an exposed service.
 ///
 /// # Errors
 /// As [`lease`], and `Denied` when every address of the target is.
@@ -87,8 +89,8 @@ pub async fn lease_egress(
 ) -> Result<Borrowed, Fault> {
     let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
     let authority = match allowed.outbound() {
-        Outbound::Direct(target) | Outbound::Via(_, target) => target.to_string().into(),
-        Outbound::Pooled(_) => "".into(),
+        Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string().into(),
+        Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
     Ok(Borrowed { lease, authority })
 }

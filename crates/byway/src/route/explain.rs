@@ -12,7 +12,7 @@ use byway_dial::{BadTarget, Dialler, Target};
 
 use super::inquiry::{Ask, Inquiry};
 use super::policy::{self, Allowed, Outbound};
-use crate::config::{ListenerPlan, Plan, Role};
+use crate::config::{ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
 use crate::fault::Fault;
 
@@ -64,7 +64,11 @@ pub fn explain(plan: Plan, question: &Question) -> String {
             Role::Edge(_) => explain_edge(&plan, listener, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
             Role::Forward(forward) => format!("  every connection leads to {}, whatever it asks for\n", forward.to),
-            Role::Link(_) => "  takes links of other nodes, and no request\n".to_owned(), // runtime: links
+            Role::Link(link) => match &link.serves {
+                Serves::Exit(_) => explain_egress(&plan, listener, question),
+                Serves::Services { .. } => "  takes links of agents, and no request\n".to_owned(),
+            },
+            Role::Exposed(_) | Role::Joined(_) => String::new(),
         };
         // Writing to a String does not fail.
         let _ = write!(text, "\n{} on {}\n{verdict}", role_name(&listener.role), listener.bind);
@@ -78,6 +82,8 @@ fn role_name(role: &Role) -> &'static str {
         Role::Egress(_) => "proxy",
         Role::Forward(_) => "tcp",
         Role::Link(link) => link.serves.word(),
+        Role::Exposed(_) => "tcp",
+        Role::Joined(_) => "link",
     }
 }
 
@@ -100,6 +106,9 @@ fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) 
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let mut text = format!("  allowed by {}\n", allowed.because());
+            if let Outbound::Service(name) = allowed.outbound() {
+                let _ = writeln!(text, "  sent to the agent that exposes the {name}, if there is one");
+            }
             if let Outbound::Pooled(route) = allowed.outbound() {
                 for upstream in &route.upstreams {
                     let _ = writeln!(text, "  sent to {} (round robin)", upstream.id);
@@ -128,7 +137,10 @@ fn explain_egress(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question
 fn way_out(plan: &Plan, allowed: &Allowed) -> Result<String, Fault> {
     match allowed.outbound() {
         Outbound::Via(parent, target) => Ok(format!("  {target} is sent to the parent {parent}\n")),
-        Outbound::Pooled(_) => Ok(String::new()),
+        Outbound::Pooled(_) | Outbound::Service(_) => Ok(String::new()),
+        Outbound::Exit(link, target) => Ok(format!(
+            "  {target} travels as it is to the exit at {link}, which resolves and judges it by its own rules\n"
+        )),
         Outbound::Direct(target) => {
             let addresses = checked_addresses(plan, target, allowed)?;
             Ok(addresses.iter().map(|address| format!("  {target} is dialled at {address}\n")).collect())
@@ -156,7 +168,7 @@ fn refusal(fault: &Fault) -> String {
         "  refused: {fault}\n  answer: HTTP {}, SOCKS5 reply {:02x}, link reset {}; Proxy-Status: byway; error={}\n",
         fault.status(),
         fault.socks5() as u8,
-        fault.link_reset(),
+        fault.link_code(),
         fault.proxy_status()
     )
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use byway_dial::Target;
 
-use crate::config::{Plan, Role};
+use crate::config::{Plan, Role, ServicePlan};
 
 /// One question to route and policy.
 #[derive(Clone, Copy)]
@@ -40,6 +40,8 @@ pub enum Ask<'a> {
         /// The path without its query, as the client wrote it and as it will be forwarded.
         path: &'a str,
     },
-    /// Whatever the listener leads to (TCP forward).
+    /// A service of this node that it exposes (a stream of a link that it dialled).
+    Service(&'a ServicePlan),
+    /// Whatever the listener leads to (TCP forward, the public port of an exposed service).
     Fixed,
 }

@@ -15,15 +15,19 @@
 //! (loopback, private, link-local, metadata, …). Only a CIDR rule opens what the guard denies: a name that is allowed
 //! may still not lead inside.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use byway_dial::{AddressRule, AddressRules, HostName, Target};
+use byway_link::Name;
 use ipnet::IpNet;
 
 use super::inquiry::{Ask, Inquiry};
 use super::table;
 use crate::config::Rate;
-use crate::config::{Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Verdict};
+use crate::config::{
+    Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves, Verdict,
+};
 use crate::fault::{Fault, Kind, Who};
 
 /// Proof that policy said yes to an inquiry. Only this module can make one, and nothing opens a stream without one.
@@ -36,6 +40,7 @@ pub struct Allowed {
     stream_limit: Option<Rate>,
     spill: bool,
     because: Because,
+    visitor: Option<SocketAddr>,
 }
 
 /// How the permitted stream is opened.
@@ -45,6 +50,10 @@ pub enum Outbound {
     Direct(Target),
     /// A parent proxy dials the target.
     Via(Arc<ParentPlan>, Target),
+    /// The exit at the other end of the link with this id dials the target.
+    Exit(Arc<str>, Target),
+    /// The agent that exposes the service behind this name dials it.
+    Service(Name),
     /// A pooled connection to one of the route's upstreams.
     Pooled(Arc<RoutePlan>),
 }
@@ -112,6 +121,11 @@ impl Allowed {
         }
     }
 
+    /// Who asked, for whoever dials at the other end of a link.
+    pub fn visitor(&self) -> Option<SocketAddr> {
+        self.visitor
+    }
+
     /// What decided.
     pub fn because(&self) -> &Because {
         &self.because
@@ -129,16 +143,41 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
         (Role::Forward(forward), Ask::Fixed) => {
             Ok(plain(inquiry, Outbound::Direct(forward.to.clone()), Because::Fixed))
         }
+        (Role::Exposed(name), Ask::Fixed) => Ok(plain(inquiry, Outbound::Service(name.clone()), Because::Fixed)),
+        (Role::Joined(_), Ask::Service(service)) => {
+            Ok(plain(inquiry, Outbound::Direct(service.to.clone()), Because::Fixed))
+        }
+        (Role::Link(link), Ask::Target(target)) => match &link.serves {
+            Serves::Exit(egress) => decide_egress(inquiry, egress, target),
+            Serves::Services { .. } => {
+                Err(denied("this node exposes services; it dials nothing for those that join it"))
+            }
+        },
+        (Role::Joined(_), Ask::Target(_)) => {
+            Err(denied("this node asked to be reached for its own services; it dials nothing else for the other side"))
+        }
         _ => Err(Fault::new(Who::Us, Kind::Internal, "this listener cannot serve this kind of inquiry")),
     }
 }
 
 fn decide_edge(inquiry: &Inquiry<'_>, edge: &EdgePlan, host: &str, path: &str) -> Result<Allowed, Fault> {
+    if let Some(name) = exposed_name(edge, host) {
+        let because = Because::Route(host.to_ascii_lowercase().into());
+        return Ok(plain(inquiry, Outbound::Service(name), because));
+    }
     let Some(route) = table::find(edge, host, path) else {
         return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("no route matches {host}{path}")));
     };
     let because = Because::Route(Arc::clone(&route.name));
     Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))
+}
+
+/// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. Whether anybody has it, the outbound knows.
+fn exposed_name(edge: &EdgePlan, host: &str) -> Option<Name> {
+    let domain = edge.domain.as_ref()?;
+    let host: HostName = host.parse().ok()?;
+    let label = host.as_str().strip_suffix(domain.as_str())?.strip_suffix('.')?;
+    (!label.is_empty() && !label.contains('.')).then(|| Name::Http(host.as_str().to_owned()))
 }
 
 /// Permission for what the operator wrote down as a destination: no guard, no cap, no spill.
@@ -150,6 +189,7 @@ fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed
         stream_limit: None,
         spill: false,
         because,
+        visitor: inquiry.peer,
     }
 }
 
@@ -167,12 +207,12 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
             return Err(denied(format!("{target} is refused by rule {number}")));
         }
         Some((Rule { action: Action::Via(parent), number, .. }, how)) => via(parent, *number, how, target)?,
-        Some((Rule { action: Action::Allow, .. }, _)) => Outbound::Direct(target.clone()),
+        Some((Rule { action: Action::Allow, .. }, _)) => out(egress, target),
         // A name may still turn into an address that a CIDR rule allows; the address rules decide that.
         None if egress.default == Verdict::Deny && !may_be_opened_by_address(egress, inquiry, target) => {
             return Err(denied(format!("{target} is refused: no rule allows it, and the default is deny")));
         }
-        None => Outbound::Direct(target.clone()),
+        None => out(egress, target),
     };
     let allowed_by_rule = because != Because::Default;
     let rules = address_rules(egress, inquiry, allowed_by_rule || egress.default == Verdict::Allow);
@@ -186,7 +226,16 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         stream_limit: egress.stream_limit,
         spill: egress.spill,
         because,
+        visitor: inquiry.peer,
     })
+}
+
+/// What is allowed goes out from here, or through the exit that a desk has joined.
+fn out(egress: &EgressPlan, target: &Target) -> Outbound {
+    match &egress.exit {
+        Some(link) => Outbound::Exit(Arc::clone(link), target.clone()),
+        None => Outbound::Direct(target.clone()),
+    }
 }
 
 /// How a rule came to match.
@@ -231,7 +280,8 @@ fn holds(cidrs: &[IpNet], ip: std::net::IpAddr) -> bool {
 }
 
 fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
-    matches!(target, Target::Host { .. })
+    egress.exit.is_none()
+        && matches!(target, Target::Host { .. })
         && egress.rules.iter().any(|rule| {
             matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && concerns(rule, target, inquiry.user)
         })
@@ -263,7 +313,10 @@ fn address_rules(egress: &EgressPlan, inquiry: &Inquiry<'_>, otherwise_allow: bo
             number: rule.number,
         })
     });
-    AddressRules { rules: rules.collect(), guard: true, otherwise_allow, own: Arc::clone(inquiry.own) }
+    // A desk dials nothing: its own rules judge literals, the guard is the exit's.
+    let dials = egress.exit.is_none();
+    let own = if dials { Arc::clone(inquiry.own) } else { Arc::from([]) };
+    AddressRules { rules: rules.collect(), guard: dials, otherwise_allow, own }
 }
 
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {

@@ -31,6 +31,8 @@ fn verdict(plan: &Arc<Plan>, target: &str) -> String {
             Outbound::Direct(_) => format!("direct by {}", allowed.because()),
             Outbound::Via(parent, _) => format!("via {parent} by {}", allowed.because()),
             Outbound::Pooled(_) => "pooled".into(),
+            Outbound::Exit(link, target) => format!("{target} through the link {link} by {}", allowed.because()),
+            Outbound::Service(name) => format!("service {name} by {}", allowed.because()),
         },
         Err(fault) => fault.status().to_string(),
     }

@@ -1,0 +1,191 @@
+//! Token: `byway token list | add | revoke`: the grants by which other nodes join this one.
+//!
+//! In:    the state folder.   Out: a table, a join string, or what is wrong.   Never: shows the secret of a grant that is
+//! there already: only its join string holds it.
+
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::ExitCode;
+
+use byway_dial::Target;
+use byway_link::{Conflict, GrantId, JoinString, Key};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Common, EXIT_CONFIG};
+use crate::link::grants::{Grant, GrantError, Grants, Purpose};
+
+/// What is done with grants.
+#[derive(Args, Debug)]
+pub(super) struct TokenArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The grants of this state folder: id, purpose, rights, age
+    List,
+    /// Make another grant, with rights of its own, and print its join string
+    Add(AddArgs),
+    /// Revoke a grant: nobody joins by it any more, and sessions that did end within a second
+    Revoke {
+        /// Its id, as `list` shows it
+        id: GrantId,
+    },
+}
+
+#[derive(Args, Debug)]
+struct AddArgs {
+    /// What it is for: serve (exposing services) or exit (going out)
+    #[arg(long, value_name = "PURPOSE", value_enum, default_value_t = ForWhat::Serve)]
+    purpose: ForWhat,
+    /// How others reach this node, as in the join string that it prints by itself
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Target,
+    /// Public ports that it may ask for
+    #[arg(long, value_name = "FROM-TO", default_value = "1024-65535", value_parser = ports)]
+    ports: RangeInclusive<u16>,
+    /// What happens when it asks for a name that another node of the same grant holds
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnConflict::Refuse)]
+    on_conflict: OnConflict,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ForWhat {
+    Serve,
+    Exit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnConflict {
+    /// It is refused, and told who holds it
+    Refuse,
+    /// Both have it, and visitors go to them in turn
+    Share,
+    /// It takes the name, and the other is told
+    Take,
+}
+
+/// Does it. Exit code 2 if there is no such grant.
+pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
+    let state = common.state();
+    let grants = Grants::new(&state);
+    let done = match &args.what {
+        What::List => grants.list().map(|grants| table(&grants)),
+        What::Revoke { id } => grants.revoke(*id).map(|()| format!("revoked {id}\n")),
+        What::Add(args) => return add(args, &state, &grants),
+    };
+    finish(done)
+}
+
+fn finish(done: Result<String, GrantError>) -> ExitCode {
+    match done {
+        Ok(text) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error @ (GrantError::Unknown(_) | GrantError::Revoked(_))) => {
+            eprintln!("error: {error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
+    let key = match Key::load_or_create(&state.join("key")) {
+        Ok(key) => key,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let purpose = match args.purpose {
+        ForWhat::Serve => Purpose::Serve,
+        ForWhat::Exit => Purpose::Exit,
+    };
+    let made = grants.create(purpose, conflict(args.on_conflict), args.ports.clone());
+    finish(made.map(|(id, secret)| {
+        let join = JoinString { pin: key.fingerprint(), id, secret, address: args.advertise.clone() };
+        format!("join {}\n", join.expose())
+    }))
+}
+
+const fn conflict(on_conflict: OnConflict) -> Conflict {
+    match on_conflict {
+        OnConflict::Refuse => Conflict::Refuse,
+        OnConflict::Share => Conflict::Share,
+        OnConflict::Take => Conflict::Take,
+    }
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (from.trim().parse::<u16>(), to.trim().parse::<u16>()) {
+        (Ok(from), Ok(to)) if from > 0 && from <= to => Ok(from..=to),
+        _ => Err(format!("`{text}` is no range of ports: write 20000-20999")),
+    }
+}
+
+fn table(grants: &[Grant]) -> String {
+    let mut text =
+        format!("{:<14}{:<9}{:<13}{:<10}{:<20}{}\n", "ID", "PURPOSE", "PORTS", "CONFLICT", "CREATED", "STATE");
+    for grant in grants {
+        let ports = format!("{}-{}", grant.ports.start(), grant.ports.end());
+        let conflict = match grant.conflict {
+            Conflict::Refuse => "refuse",
+            Conflict::Share => "share",
+            Conflict::Take => "take",
+        };
+        let state = if grant.revoked { "revoked" } else { "good" };
+        let created = date(grant.created_s);
+        let purpose = grant.purpose.to_string();
+        text += &format!("{:<14}{purpose:<9}{ports:<13}{conflict:<10}{created:<20}{state}\n", grant.id.to_string());
+    }
+    text
+}
+
+/// `2026-11-25 16:40` in UTC, by the civil calendar.
+fn date(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, in eras of 400 years: years then end with the leap day.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", rest / 3600, rest / 60 % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00"),
+            (951_782_399, "2000-02-28 23:59"),
+            (951_782_400, "2000-02-29 00:00"),
+            (1_795_629_600, "2026-11-25 18:00"),
+        ] {
+            assert_eq!(date(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_ports_are_read() {
+        assert_eq!(ports("20000-20999"), Ok(20_000..=20_999));
+        assert_eq!(ports("22"), Ok(22..=22));
+        for text in ["", "0-1", "2-1", "1-70000", "x"] {
+            assert!(ports(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Link: what arrives over links: carriers with a hello, sessions, and the streams that the other side opens.
+//!
+//! In:    a connection of a `[[serve]]` or an `[[exit]]`, over TCP or QUIC; or the streams of a session that this node dialled.
+//! Out:   an `Inquiry` for each stream; its answer to the other side; a relay.
+//! Never: opens anything for a stream without an `Allowed`, on either side of a link; never waits for a peer without a
+//!        deadline.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use byway_dial::{Dialled, Target};
+use byway_link::wire::{GoAway, NETWORK_TCP, Open, Said};
+use byway_link::{Arrival, Arrived, Link, LinkError, QuicListener};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+
+use super::connect::{relay_options, relay_streams};
+use super::listener::{Accepted, Door};
+use super::peers::Peers;
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
+use crate::fault::{Fault, Kind, Who};
+use crate::link::joining::Joined;
+use crate::link::serving;
+use crate::observe::counters::is_told;
+use crate::outbound;
+use crate::relay::Early;
+use crate::route::{Allowed, Ask, Inquiry, policy};
+use crate::scope::Scope;
+use crate::shared::Shared;
+
+/// One TCP connection that may become a carrier. The task lasts as long as its session, if it begins one.
+pub async fn serve_tcp(accepted: Accepted, door: Door, plan: Arc<Plan>) {
+    let acceptor = match door.shared.links.acceptor(&plan.link) {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::error!("{}: {error}", door.address),
+    };
+    let peer = accepted.peer;
+    // The session lives where its socket does.
+    let arrival = Box::pin(acceptor.tcp(accepted.stream, &Handle::current())).await;
+    serve_arrival(arrival, peer, door).await;
+}
+
+/// Accepts QUIC until the door's scope drains; then the sessions that are there finish.
+pub async fn serve_quic(listener: QuicListener, door: Door) {
+    let accepting = async {
+        while let Some(incoming) = listener.accept().await {
+            let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
+            let most = door.shared.plan.load().limits.connections_per_peer;
+            let peer = incoming.peer();
+            let seat =
+                if peer.ip().to_canonical().is_loopback() { None } else { Some(door.peers.seat(peer.ip(), most)) };
+            let permit = Arc::clone(&door.permits).try_acquire_owned();
+            let (Ok(permit), false) = (permit, matches!(seat, Some(None))) else {
+                door.shared.counters.refused_per_peer.add(1);
+                incoming.refuse();
+                continue;
+            };
+            let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
+            door.shared.counters.accepted.add(1);
+            let arriving = door.clone();
+            door.scope.spawn("quic carrier", async move {
+                let _held = (permit, seat);
+                let arrival = Box::pin(acceptor.quic(incoming)).await;
+                serve_arrival(arrival, Some(peer), arriving).await;
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = door.scope.drained() => {}
+    }
+    // The endpoint drives every connection that it has accepted: it may go when they have.
+    while door.shared.links.acceptor_now().is_some_and(|acceptor| acceptor.sessions() > 0) {
+        sleep(LINGER_TICK).await;
+    }
+    listener.close("the node is leaving");
+}
+
+async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketAddr>, door: Door) {
+    let pending = match arrival {
+        Ok(Arrival::Hello(pending)) => *pending,
+        Ok(Arrival::Attached(kind)) => return tracing::debug!(?peer, "{kind} carries an old session, too"),
+        Err(error) => return log_refused(&door, peer, &error),
+    };
+    let Some((_, listener)) = door.plan() else { return };
+    let Role::Link(link_plan) = &listener.role else { return };
+    match serving::welcome(&door.shared, pending, link_plan).await {
+        Ok(served) => Box::pin(serve_session(served, door)).await,
+        Err(error) => log_refused(&door, peer, &error),
+    }
+}
+
+/// What strangers do is counted, and told line by line only as long as it is rare.
+fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
+    let refused = door.shared.counters.link_handshakes_failed.add(1);
+    if is_told(refused) {
+        tracing::info!(?peer, listener = %door.address, refused, "no link: {error}");
+    }
+}
+
+async fn serve_session(served: serving::Served, door: Door) {
+    let shared = Arc::clone(&door.shared);
+    let (link, grant) = (served.link.clone(), served.grant().id);
+    let (peer, identity) = (link.peer_addr(), link.peer().short());
+    let by = served.carriers().last().map(ToString::to_string).unwrap_or_default();
+    tracing::info!(?peer, identity, grant = %grant, listener = %door.address, "link is up, by {by}");
+    shared.counters.links.add(1);
+    let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
+    let from =
+        Streams { door: door.clone(), joined: None, streams, link: link.clone(), user: Some(grant.to_string().into()) };
+    shared.links_scope.spawn("link streams", serve_streams(from));
+    let reason = tokio::select! {
+        reason = session.run(&door) => reason,
+        () = door.scope.drained() => {
+            link.say(Said::GoAway(GoAway { detail: "the node is leaving".into(), retry_after_ms: 0 }));
+            while link.streams() > 0 && !link.is_over() {
+                sleep(LINGER_TICK).await;
+            }
+            // What was said last shall arrive.
+            let _ = timeout(GOODBYE, link.ended()).await;
+            link.end("the node has left");
+            link.ended().await
+        }
+    };
+    shared.counters.links.sub(1);
+    tracing::info!(?peer, identity, "link is down: {reason}");
+}
+
+const LINGER_TICK: Duration = Duration::from_millis(50);
+
+/// How long a session is kept open for its last message.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+/// The streams that the other side of a session opens, and whose session it is.
+pub struct Streams {
+    door: Door,
+    joined: Option<Arc<Joined>>,
+    streams: mpsc::Receiver<Arrived>,
+    link: Link,
+    user: Option<Arc<str>>,
+}
+
+impl Streams {
+    /// Of a session that this node dialled.
+    pub fn joined(shared: Arc<Shared>, joined: Arc<Joined>, streams: mpsc::Receiver<Arrived>, link: Link) -> Self {
+        let plan = joined.plan();
+        let address = Bind::Tcp(link.peer_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));
+        let listener = ListenerPlan {
+            name: Arc::clone(&plan.id),
+            bind: address.clone(),
+            role: Role::Joined(plan),
+            limits: shared.plan.load().limits.clone(),
+        };
+        let door = Door {
+            key: Arc::new(ListenerKey::of_public(address.clone())),
+            fixed: Some(Arc::new(listener)),
+            address: Arc::new(address),
+            scope: shared.links_scope.clone(),
+            permits: Arc::new(Semaphore::new(0)),
+            peers: Peers::default(),
+            shared,
+        };
+        Self { door, joined: Some(joined), streams, link, user: None }
+    }
+}
+
+/// Hands each stream to a worker, where what it leads to is dialled. Ends with the session.
+pub async fn serve_streams(mut from: Streams) {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        // Both arms are cancel safe: a stream that is not taken stays in its channel.
+        let arrived = tokio::select! {
+            Some(arrived) = from.streams.recv() => arrived,
+            _ = from.link.ended() => return,
+        };
+        let scopes = &from.door.shared.scopes;
+        let turn = TURN.fetch_add(1, Relaxed).checked_rem(scopes.len()).unwrap_or_default();
+        let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
+        let door = Door { scope: scope.clone(), ..from.door.clone() };
+        let (joined, user) = (from.joined.clone(), from.user.clone());
+        scope.spawn("link stream", async move { serve_stream(arrived, door, joined, user).await });
+    }
+}
+
+async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
+    let Some((plan, listener)) = door.plan() else { return };
+    let (peer, patience) = (arrived.peer(), listener.limits.handshake_timeout);
+    let (open, mut asked) = match timeout(patience, arrived.asked()).await {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(error)) => return tracing::debug!(?peer, "a stream without a target: {error}"),
+        Err(_) => return tracing::debug!(?peer, "a stream that did not say within {patience:?} what it is for"),
+    };
+    let opening = Box::pin(decide_and_open(&door, &plan, &listener, &open, joined.as_deref(), peer, user.as_ref()));
+    // Whoever asked may give up meanwhile; then nobody wants the far side.
+    let opened = tokio::select! {
+        opened = opening => opened,
+        () = asked.given_up() => return,
+    };
+    match opened {
+        Err(fault) => {
+            let faults = door.shared.counters.faults.add(1);
+            if fault.who != Who::Downstream || is_told(faults) {
+                let who = &fault.who;
+                tracing::info!(?peer, visitor = open.visitor, ?who, class = fault.class(), "link stream: {fault}");
+            }
+            let _ = timeout(patience, asked.refused(fault.to_link())).await;
+        }
+        Ok((dialled, allowed)) => {
+            let Ok(Ok(stream)) = timeout(patience, asked.opened(dialled.local)).await else { return };
+            let options = relay_options(&door.shared, &allowed, &listener);
+            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+        }
+    }
+}
+
+async fn decide_and_open(
+    door: &Door,
+    plan: &Arc<Plan>,
+    listener: &ListenerPlan,
+    open: &Open,
+    joined: Option<&Joined>,
+    peer: Option<SocketAddr>,
+    user: Option<&Arc<str>>,
+) -> Result<(Dialled, Allowed), Fault> {
+    if open.network != NETWORK_TCP {
+        let detail = format!("network {} is not carried by this version: only TCP is", open.network);
+        return Err(Fault::new(Who::Downstream, Kind::Unsupported("network"), detail));
+    }
+    if door.shared.links_scope.is_draining() {
+        return Err(Fault::new(Who::Us, Kind::Draining, "the node is leaving"));
+    }
+    let (service, target);
+    let ask = match open.service {
+        0 => {
+            target = target_of(open)?;
+            Ask::Target(&target)
+        }
+        number => {
+            service = joined.and_then(|joined| joined.service(number)).ok_or_else(|| {
+                Fault::new(Who::Downstream, Kind::NoRoute, "no such service is registered by this session")
+            })?;
+            Ask::Service(&service)
+        }
+    };
+    let own = door.shared.own.load();
+    let inquiry = Inquiry { plan, role: &listener.role, peer, user, own: &own, ask };
+    let allowed = policy::decide(&inquiry).inspect_err(|_| {
+        door.shared.counters.denied.add(1);
+    })?;
+    let dialled = outbound::open(&door.shared, &allowed).await?;
+    Ok((dialled, allowed))
+}
+
+/// The host of an [`Open`] has no brackets; a name is judged and resolved here and nowhere before.
+fn target_of(open: &Open) -> Result<Target, Fault> {
+    let bad = |detail: String| Fault::new(Who::Downstream, Kind::Malformed("bad-target"), detail);
+    let port = u16::try_from(open.port).map_err(|_| bad(format!("{} is no port", open.port)))?;
+    match open.host.parse::<IpAddr>() {
+        Ok(ip) if port != 0 => Ok(Target::Addr(SocketAddr::new(ip, port))),
+        _ => Target::from_host(&open.host, port).map_err(|error| bad(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_an_address_or_a_name_and_never_port_zero() {
+        let open = |host: &str, port| Open { host: host.into(), port, ..Open::default() };
+        assert_eq!(target_of(&open("::1", 80)).unwrap().to_string(), "[::1]:80");
+        assert_eq!(target_of(&open("192.0.2.1", 80)).unwrap().to_string(), "192.0.2.1:80");
+        assert_eq!(target_of(&open("Example.com", 443)).unwrap().to_string(), "example.com:443");
+        for (host, port) in [("", 80), ("a b", 80), ("example.com", 0), ("192.0.2.1", 0), ("x", 70_000), ("127.1", 80)]
+        {
+            assert_eq!(target_of(&open(host, port)).unwrap_err().status(), 400, "{host}:{port}");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Joining: a session that this node dials and keeps up: an agent's, or a desk's.
+//!
+//! In:    a join string, the services to expose.
+//! Out:   the session of the moment, for whoever opens streams on it; streams that come on it; news for the person.
+//! Never: gives up for good but on what waiting cannot help, and then only if a person is there to act.
+//!
+//! First retry at once, then full jitter: see `byway_link::backoff`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_link::backoff::DAEMON_WAITS;
+use byway_link::wire::{GoAway, Register, Registered, Said, Unregister, Withdrawn};
+use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Refusal};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::News;
+use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
+use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::inbound::link::{Streams, serve_streams};
+use crate::shared::Shared;
+
+/// How long an inquiry waits for a session that is not there, from its arrival.
+const SESSION_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A service that was refused for now is asked for again after this.
+const BUSY_WAITS: Duration = Duration::from_secs(2);
+
+/// How often a session that is left looks whether its streams have finished.
+const LINGER_TICK: Duration = Duration::from_millis(50);
+
+/// A link that this node dials.
+pub struct Joined {
+    plan: watch::Sender<Arc<JoinPlan>>,
+    session: watch::Sender<Option<Link>>,
+    stopped: CancellationToken,
+    services: Mutex<Services>,
+}
+
+/// What the session of the moment has registered. A service's number is its place and one more; places are kept.
+#[derive(Default)]
+struct Services {
+    places: Vec<Option<ServicePlan>>,
+    /// Where each is public, kept from session to session, so that a person is told of changes alone.
+    public: HashMap<Arc<str>, String>,
+}
+
+/// What becomes of a session.
+enum Ended {
+    /// Waiting may help.
+    Lost(String),
+    /// It cannot; and whether it is a matter of config or credentials.
+    Final(String, bool),
+    /// The node is leaving.
+    Leaving,
+}
+
+impl Joined {
+    /// Not dialled yet.
+    pub fn new(plan: Arc<JoinPlan>) -> Self {
+        Self {
+            plan: watch::Sender::new(plan),
+            session: watch::Sender::new(None),
+            stopped: CancellationToken::new(),
+            services: Mutex::default(),
+        }
+    }
+
+    /// Takes a new Plan of the same link.
+    pub fn set(&self, plan: Arc<JoinPlan>) {
+        self.plan.send_if_modified(|current| {
+            let changed = **current != *plan;
+            *current = plan;
+            changed
+        });
+    }
+
+    /// Ends it.
+    pub fn stop(&self) {
+        self.stopped.cancel();
+    }
+
+    /// The Plan in force.
+    pub fn plan(&self) -> Arc<JoinPlan> {
+        Arc::clone(&self.plan.borrow())
+    }
+
+    /// The service that the other side calls by this number.
+    pub fn service(&self, number: u32) -> Option<ServicePlan> {
+        let place = (number as usize).checked_sub(1)?;
+        self.services.lock().places.get(place).cloned().flatten()
+    }
+
+    /// The session of the moment, if there is one.
+    pub fn session_now(&self) -> Option<Link> {
+        self.session.borrow().clone()
+    }
+
+    /// How long whoever asks now may wait for a session.
+    pub fn patience() -> Instant {
+        Instant::now() + SESSION_PATIENCE
+    }
+
+    /// The session, waited for until `deadline` if it is away.
+    ///
+    /// # Errors
+    /// That the link is down, and where to look.
+    pub async fn session(&self, deadline: Instant) -> Result<Link, Fault> {
+        let mut session = self.session.subscribe();
+        let there = session.wait_for(|session| session.as_ref().is_some_and(|link| !link.is_over()));
+        match timeout_at(deadline, there).await {
+            Ok(Ok(session)) => session.clone().ok_or_else(|| self.away()),
+            _ => Err(self.away()),
+        }
+    }
+
+    fn away(&self) -> Fault {
+        let detail = format!("the link to {} is down; the log of this node says why", self.plan().join.address);
+        Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
+    }
+
+    /// Dials and serves until the link is stopped or the node drains. `person`: somebody sits there, so what waiting cannot
+    /// help is told and is the end.
+    pub async fn run(self: Arc<Self>, shared: Arc<Shared>, epoch: u64, person: bool) {
+        let stopped = self.stopped.clone();
+        tokio::select! {
+            () = self.keep_up(&shared, epoch, person) => {}
+            () = stopped.cancelled() => {}
+        }
+        self.session.send_replace(None);
+    }
+
+    async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, epoch: u64, person: bool) {
+        let (mut backoff, mut attempt) = (Backoff::default(), 0);
+        loop {
+            attempt += 1;
+            let ended = self.one_session(shared, epoch, attempt, &mut backoff, person).await;
+            self.session.send_replace(None);
+            let address = self.plan().join.address.clone();
+            let wait = match ended {
+                Ended::Leaving => return,
+                Ended::Final(detail, is_config) if person => {
+                    return shared.links.tell(News::Ended { detail, is_config });
+                }
+                Ended::Final(detail, _) => {
+                    tracing::error!("link to {address}: {detail}; trying again in {DAEMON_WAITS:?}");
+                    DAEMON_WAITS
+                }
+                Ended::Lost(detail) => {
+                    let wait = backoff.lost(Instant::now().into_std(), fastrand::f64());
+                    tracing::warn!("link to {address}: {detail}; trying again in {} ms", wait.as_millis());
+                    wait
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = shared.links_scope.drained() => return,
+            }
+        }
+    }
+
+    async fn one_session(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        epoch: u64,
+        attempt: u64,
+        backoff: &mut Backoff,
+        person: bool,
+    ) -> Ended {
+        let plan = self.plan();
+        let dialler = match dialler(shared, &plan) {
+            Ok(dialler) => dialler,
+            Err(error) => return Ended::Lost(error),
+        };
+        let patience = backoff.try_for(Instant::now().into_std());
+        let connected = tokio::select! {
+            connected = dialler.connect(epoch, attempt, patience) => connected,
+            () = shared.links_scope.drained() => return Ended::Leaving,
+        };
+        match connected {
+            Ok((link, inbox)) => {
+                backoff.connected(Instant::now().into_std());
+                let by = link.carriers().last().map(ToString::to_string).unwrap_or_default();
+                tracing::info!("link to {} is up, by {by}", plan.join.address);
+                self.serve(shared, link, inbox, person).await
+            }
+            Err(error) if error.is_final() => {
+                let is_config = !matches!(&error, LinkError::Refused { why: Refusal::Superseded, .. });
+                Ended::Final(error.to_string(), is_config)
+            }
+            Err(error) => Ended::Lost(error.to_string()),
+        }
+    }
+
+    /// Registers services, serves streams and hears messages until the session is over.
+    async fn serve(self: &Arc<Self>, shared: &Arc<Shared>, link: Link, inbox: Inbox, person: bool) -> Ended {
+        let Inbox { streams, mut said } = inbox;
+        let guard = EndOnDrop(Some(link.clone()));
+        let scope = &shared.links_scope;
+        let streams = Streams::joined(Arc::clone(shared), Arc::clone(self), streams, link.clone());
+        scope.spawn("link streams", serve_streams(streams));
+        let mut plans = self.plan.subscribe();
+        self.services.lock().places.clear();
+        self.register(&link, &plans.borrow_and_update().services);
+        self.session.send_replace(Some(link.clone()));
+        let mut again: Option<Instant> = None;
+        loop {
+            // Each arm is cancel safe: what is not taken stays in its channel.
+            tokio::select! {
+                reason = link.ended() => return Ended::Lost(format!("the link was lost: {reason}")),
+                Some(said) = said.recv() => match said {
+                    Said::Registered(registered) => self.tell_public(shared, &registered),
+                    Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
+                        Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
+                        Err(ended) => return ended,
+                    },
+                    Said::GoAway(away) => {
+                        // What is open may finish; what is new goes by another session.
+                        scope.spawn("leaving link", linger(guard.disarm()));
+                        return Ended::Lost(format!("the other side is leaving: {}", away.detail));
+                    }
+                    _ => return Ended::Lost("the other side broke the protocol".into()),
+                },
+                Ok(()) = plans.changed() => {
+                    let plan = Arc::clone(&plans.borrow_and_update());
+                    self.register(&link, &plan.services);
+                }
+                () = at(again) => {
+                    again = None;
+                    let plan = self.plan();
+                    self.register(&link, &plan.services);
+                }
+                () = scope.drained() => {
+                    link.say(Said::GoAway(GoAway { detail: "the node is stopping".into(), retry_after_ms: 0 }));
+                    self.session.send_replace(None);
+                    sleep(LINGER_TICK).await;
+                    linger(guard.disarm()).await;
+                    return Ended::Leaving;
+                }
+            }
+        }
+    }
+
+    /// Registers what is new and takes back what is gone.
+    fn register(&self, link: &Link, wanted: &[ServicePlan]) {
+        let mut services = self.services.lock();
+        for (place, slot) in services.places.iter_mut().enumerate() {
+            if slot.as_ref().is_some_and(|service| !wanted.contains(service)) {
+                *slot = None;
+                link.say(Said::Unregister(Unregister { service: number(place) }));
+            }
+        }
+        for service in wanted {
+            if services.places.iter().flatten().any(|there| there == service) {
+                continue;
+            }
+            services.places.push(Some(service.clone()));
+            let kind = match service.kind {
+                ServiceKind::Http => byway_link::ServiceKind::Http,
+                ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
+            };
+            link.say(Said::Register(Register {
+                service: number(services.places.len() - 1),
+                kind: kind.number(),
+                name: service.name.to_string(),
+                port: service.port.unwrap_or(0).into(),
+            }));
+        }
+    }
+
+    /// A service was refused, or taken by a newer process. A person is told and it is the end; a daemon goes on with its
+    /// other services, and says when to ask for this one again.
+    fn withdrawn(&self, withdrawn: Withdrawn, person: bool) -> Result<Option<Duration>, Ended> {
+        let why = Refusal::from_number(withdrawn.why);
+        let mut services = self.services.lock();
+        let slot = (withdrawn.service as usize).checked_sub(1).and_then(|place| services.places.get_mut(place));
+        let name = slot.as_ref().and_then(|slot| slot.as_ref()).map(|service| Arc::clone(&service.name));
+        let name = name.unwrap_or_default();
+        if person && why.is_final() {
+            return Err(Ended::Final(withdrawn.detail, why != Refusal::Superseded));
+        }
+        let wait = match why {
+            // Final: the newer process has it for good. The place stays taken, so that it is not asked for again.
+            Refusal::Superseded => None,
+            Refusal::Busy => Some(BUSY_WAITS),
+            _ => Some(DAEMON_WAITS),
+        };
+        if let (Some(slot), Some(_)) = (slot, wait) {
+            *slot = None;
+        }
+        let then =
+            wait.map_or_else(|| "it is not asked for again".to_owned(), |wait| format!("trying again in {wait:?}"));
+        tracing::error!("`{name}` is not public: {}; {then}", withdrawn.detail);
+        Ok(wait)
+    }
+
+    fn tell_public(&self, shared: &Shared, registered: &Registered) {
+        let Some(service) = self.service(registered.service) else { return };
+        let (name, address) = (service.name, registered.public.clone());
+        let before = self.services.lock().public.insert(Arc::clone(&name), address.clone());
+        if before.as_ref() != Some(&address) {
+            shared.links.tell(News::Public { service: name, address });
+        }
+    }
+}
+
+/// Ends the session whichever way its serving is left.
+struct EndOnDrop(Option<Link>);
+
+impl EndOnDrop {
+    /// The session lives on, in the hands of [`linger`].
+    fn disarm(mut self) -> Option<Link> {
+        self.0.take()
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.end("this node has let the session go");
+        }
+    }
+}
+
+/// Lets the streams of a session that is left finish, for as long as the node lets tasks run.
+async fn linger(link: Option<Link>) {
+    let Some(link) = link else { return };
+    let guard = EndOnDrop(Some(link.clone()));
+    while link.streams() > 0 && !link.is_over() {
+        sleep(LINGER_TICK).await;
+    }
+    drop(guard);
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place + 1).unwrap_or(u32::MAX)
+}
+
+fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<Dialler, String> {
+    let key = shared.links.key().map_err(|error| error.to_string())?;
+    let carriers = match plan.carrier {
+        CarrierChoice::Auto => Carriers::Auto,
+        CarrierChoice::Quic => Carriers::Quic,
+        CarrierChoice::Tls => Carriers::Tls,
+    };
+    let dial = byway_dial::Dialler::clone(&shared.dialler.load());
+    let settings = shared.links.settings(&shared.plan.load().link);
+    Ok(Dialler::new(key, plan.join.clone(), carriers, dial, settings, shared.links.runtime().clone()))
+}

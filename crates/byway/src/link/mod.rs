@@ -1,0 +1,227 @@
+//! Link: the sessions of this node: those that it accepts, and those that it dials.
+//!
+//! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
+//! Out:   `names` (who has which public name), `grants` (who may join), `joining` (the sessions that this node keeps up),
+//!        `serving` (what an accepted session may register).
+//! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
+
+pub mod grants;
+pub mod joining;
+pub mod names;
+pub mod public;
+pub mod serving;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use byway_link::window::{Budget, NODE_BYTES};
+use byway_link::{Acceptor, Key, KeyError, Settings, epoch};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use self::grants::{GrantError, Grants};
+use self::joining::Joined;
+use self::names::Names;
+use self::public::Public;
+use crate::config::{LinkSettings, Plan};
+
+/// Everything of links that the node's connections may use.
+pub struct Links {
+    state: PathBuf,
+    runtime: Handle,
+    key: OnceLock<Key>,
+    epoch: OnceLock<u64>,
+    acceptor: OnceLock<Arc<Acceptor>>,
+    budget: Arc<Budget>,
+    /// Who may join.
+    pub grants: Grants,
+    /// Who has which public name.
+    pub names: Arc<Names>,
+    /// Public ports of exposed TCP services.
+    pub public: Public,
+    joined: Mutex<HashMap<Arc<str>, Arc<Joined>>>,
+    news: mpsc::UnboundedSender<News>,
+    told: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
+}
+
+/// What a person at the command line wants to know.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// How others join this node: the secret inside is for stdout, not for a log.
+    Join {
+        /// Of which listener.
+        listener: Arc<str>,
+        /// The whole text.
+        text: String,
+        /// Where it also stands.
+        file: PathBuf,
+    },
+    /// A service of this node can be reached there.
+    Public {
+        /// What it is called here.
+        service: Arc<str>,
+        /// Where.
+        address: String,
+    },
+    /// A link or a service has ended for good, as far as this process can tell.
+    Ended {
+        /// Why, and what to do.
+        detail: String,
+        /// Whether it is a matter of config or of credentials.
+        is_config: bool,
+    },
+}
+
+/// Why links cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkSetupError {
+    /// The node's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The grants.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The epoch.
+    #[error("cannot write to the state folder {}: {source}; look at its owner and permissions, or name another with --state", path.display())]
+    Epoch {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// UDP, or rustls.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Links {
+    /// Nothing is read or made before it is needed: a node without links has no key.
+    pub fn new(state: &Path, runtime: Handle) -> Self {
+        let (news, told) = mpsc::unbounded_channel();
+        Self {
+            state: state.to_owned(),
+            runtime,
+            key: OnceLock::new(),
+            epoch: OnceLock::new(),
+            acceptor: OnceLock::new(),
+            budget: Budget::new(NODE_BYTES),
+            grants: Grants::new(state),
+            names: Arc::new(Names::new(state)),
+            public: Public::default(),
+            joined: Mutex::default(),
+            news,
+            told: Mutex::new(Some(told)),
+        }
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The runtime that sessions live on when no worker has them.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// This node's key, made at the first call ever.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn key(&self) -> Result<Key, LinkSetupError> {
+        if let Some(key) = self.key.get() {
+            return Ok(key.clone());
+        }
+        let key = Key::load_or_create(&self.state.join("key"))?;
+        Ok(self.key.get_or_init(|| key).clone())
+    }
+
+    /// This process's epoch, taken at the first call.
+    ///
+    /// # Errors
+    /// When the state folder cannot be written.
+    pub fn epoch(&self) -> Result<u64, LinkSetupError> {
+        if let Some(epoch) = self.epoch.get() {
+            return Ok(*epoch);
+        }
+        let taken = epoch::take(&self.state);
+        let taken = taken.map_err(|source| LinkSetupError::Epoch { path: self.state.clone(), source })?;
+        Ok(*self.epoch.get_or_init(|| taken))
+    }
+
+    /// What accepts links, whatever listener they arrive at.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn acceptor(&self, settings: &LinkSettings) -> Result<Arc<Acceptor>, LinkSetupError> {
+        if let Some(acceptor) = self.acceptor.get() {
+            return Ok(Arc::clone(acceptor));
+        }
+        let made = Acceptor::new(self.key()?, self.settings(settings), self.runtime.clone());
+        let made = Arc::new(made.map_err(|error| LinkSetupError::Other(format!("links cannot be accepted: {error}")))?);
+        Ok(Arc::clone(self.acceptor.get_or_init(|| made)))
+    }
+
+    /// The acceptor, once there is one.
+    pub fn acceptor_now(&self) -> Option<Arc<Acceptor>> {
+        self.acceptor.get().cloned()
+    }
+
+    /// The Plan's settings as sessions take them.
+    pub fn settings(&self, settings: &LinkSettings) -> Settings {
+        Settings {
+            streams: settings.streams,
+            budget: Arc::clone(&self.budget),
+            quic_probe: settings.quic_probe,
+            ..Settings::default()
+        }
+    }
+
+    /// The link with this id, if this node dials it.
+    pub fn joined(&self, id: &str) -> Option<Arc<Joined>> {
+        self.joined.lock().get(id).cloned()
+    }
+
+    /// Makes the dialled links those of `plan`: starts new ones with `start`, stops those that are gone, and tells the others
+    /// of their new services.
+    pub fn follow(&self, plan: &Plan, start: impl Fn(Arc<Joined>, u64)) -> Result<(), LinkSetupError> {
+        let mut epoch = 0;
+        if !plan.joins.is_empty() {
+            // Before anything is changed: what cannot be had leaves everything as it was.
+            self.key()?;
+            epoch = self.epoch()?;
+        }
+        let mut joined = self.joined.lock();
+        joined.retain(|id, link| {
+            let stays = plan.joins.iter().any(|join| join.id == *id);
+            if !stays {
+                link.stop();
+            }
+            stays
+        });
+        for join in &plan.joins {
+            match joined.get(&join.id) {
+                Some(link) => link.set(Arc::clone(join)),
+                None => {
+                    let link = Arc::new(Joined::new(Arc::clone(join)));
+                    joined.insert(Arc::clone(&join.id), Arc::clone(&link));
+                    start(link, epoch);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whoever listens; nobody does in a node without a command line.
+    pub fn tell(&self, news: News) {
+        // Bounded by the listeners and services of the Plan, and by how often they change.
+        let _ = self.news.send(news);
+    }
+
+    /// What there is to tell. For one listener: the first call gets it.
+    pub fn news(&self) -> Option<mpsc::UnboundedReceiver<News>> {
+        self.told.lock().take()
+    }
+}

@@ -1,0 +1,318 @@
+//! Serving: an accepted session: whether its hello is good, which services it may make public, and its end.
+//!
+//! In:    a hello that was heard; what the session registers.
+//! Out:   public names and ports, told to the other side; refusals, each with a sentence that says what to do.
+//! Never: welcomes without a grant, and never gives a name that the grant does not allow.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::HostName;
+use byway_link::wire::{Register, Registered, Said, Withdrawn};
+use byway_link::{
+    CarrierKind, Claimant, Denied, Inbox, Link, LinkError, Name, Pending, Refusal, ServiceKind, SessionKey,
+};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::grants::{Grant, Purpose};
+use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
+use crate::inbound::listener::Door;
+use crate::shared::Shared;
+
+/// How often a session looks whether its grant is still good.
+const GRANT_TICK: Duration = Duration::from_millis(500);
+
+/// The longest label of a service.
+const MOST_LABEL_BYTES: usize = 255;
+
+/// A session that was welcomed.
+pub struct Served {
+    /// The session.
+    pub link: Link,
+    /// What comes from the other side.
+    pub inbox: Inbox,
+    grant: Grant,
+    epoch: u64,
+    attempt: u64,
+}
+
+/// Judges a hello: is the grant good, and is it for this listener?
+///
+/// # Errors
+/// Why not; the other side was told.
+pub async fn welcome(shared: &Shared, pending: Pending, plan: &LinkPlan) -> Result<Served, LinkError> {
+    let hello = pending.hello();
+    let (epoch, attempt) = (hello.epoch, hello.attempt);
+    let id = byway_link::GrantId::from_slice(&hello.grant);
+    let grant = id.and_then(|id| shared.links.grants.check(id, &hello.secret));
+    let Some(grant) = grant else {
+        shared.counters.link_refused.add(1);
+        let detail = "the grant in the join string is not known here, or was revoked; ask for the current join string \
+                      (it stands in the file `join` of the state folder there)";
+        return Err(pending.refuse(Refusal::Grant, detail).await);
+    };
+    let wanted = match plan.serves {
+        Serves::Services { .. } => Purpose::Serve,
+        Serves::Exit(_) => Purpose::Exit,
+    };
+    if grant.purpose != wanted {
+        shared.counters.link_refused.add(1);
+        let detail = match wanted {
+            Purpose::Serve => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
+            Purpose::Exit => {
+                "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
+            }
+        };
+        return Err(pending.refuse(Refusal::Denied, detail).await);
+    }
+    let (link, inbox) = pending.welcome().await?;
+    Ok(Served { link, inbox, grant, epoch, attempt })
+}
+
+impl Served {
+    /// The grant, for the log and as the user of policy.
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// By what it came, for the log.
+    pub fn carriers(&self) -> Vec<CarrierKind> {
+        self.link.carriers()
+    }
+
+    /// Parts it: streams to whoever serves them, the rest to [`Session::run`].
+    pub fn split(self, shared: &Arc<Shared>, at: Bind) -> (Session, mpsc::Receiver<byway_link::Arrived>, Link) {
+        let (key, taken) = shared.links.names.enter(self.link.clone());
+        let who = Claimant {
+            tenant: self.grant.id,
+            identity: self.link.peer(),
+            epoch: self.epoch,
+            attempt: self.attempt,
+            session: key,
+            conflict: self.grant.conflict,
+        };
+        let session = Session {
+            shared: Arc::clone(shared),
+            link: self.link.clone(),
+            said: self.inbox.said,
+            taken,
+            grant: self.grant,
+            who,
+            at,
+        };
+        (session, self.inbox.streams, self.link)
+    }
+}
+
+/// What goes on beside the streams of an accepted session. Dropping it ends the session.
+pub struct Session {
+    shared: Arc<Shared>,
+    link: Link,
+    said: mpsc::Receiver<Said>,
+    taken: mpsc::UnboundedReceiver<(Name, u32)>,
+    grant: Grant,
+    who: Claimant,
+    at: Bind,
+}
+
+impl Session {
+    /// Serves what the session registers until it is over. The reason of its end.
+    pub async fn run(&mut self, door: &Door) -> Arc<str> {
+        let mut tick = interval(GRANT_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Each arm is cancel safe: what is not taken stays in its channel.
+            tokio::select! {
+                reason = self.link.ended() => return reason,
+                Some(said) = self.said.recv() => self.hear(said, door),
+                Some((name, number)) = self.taken.recv() => self.lost_to_newer(&name, number),
+                _ = tick.tick() => self.check_grant(),
+            }
+        }
+    }
+
+    fn hear(&self, said: Said, door: &Door) {
+        match said {
+            Said::Register(asked) => {
+                let number = asked.service;
+                let said = match self.register(&asked, door) {
+                    Ok(public) => {
+                        tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
+                            "`{}` is public at {public}", asked.name);
+                        Said::Registered(Registered { service: number, public })
+                    }
+                    Err((why, detail)) => {
+                        tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
+                            "`{}` is refused: {detail}", asked.name);
+                        Said::Withdrawn(Withdrawn { service: number, why: why.number(), detail })
+                    }
+                };
+                self.say(said);
+            }
+            Said::Unregister(gone) => {
+                if let Some(name) = self.shared.links.names.unregister(self.who.session, gone.service) {
+                    self.shared.links.public.close(&self.shared, &name);
+                    self.shared.links.names.save(self.shared.links.runtime());
+                }
+            }
+            Said::GoAway(away) => {
+                tracing::info!(identity = self.link.peer().short(), "the other side leaves: {}", away.detail);
+                // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
+                self.release();
+            }
+            // A welcome, an attach, a registered service: not from a dialler.
+            _ => self.link.end("the other side broke the protocol: a message that is not its to say"),
+        }
+    }
+
+    fn say(&self, said: Said) {
+        if !self.link.say(said) {
+            self.link.end("the other side takes no messages");
+        }
+    }
+
+    fn register(&self, asked: &Register, door: &Door) -> Result<String, (Refusal, String)> {
+        let Some((plan, listener)) = door.plan() else {
+            return Err((Refusal::Busy, "this listener is being closed".into()));
+        };
+        let Role::Link(link) = &listener.role else { return Err((Refusal::Busy, "this listener has changed".into())) };
+        let Serves::Services { domain } = &link.serves else {
+            return Err((Refusal::Denied, "this is an exit (byway proxy serve): it makes no services public".into()));
+        };
+        if asked.service == 0 || asked.name.len() > MOST_LABEL_BYTES {
+            return Err((Refusal::Protocol, "a service needs a number and a name of at most 255 bytes".into()));
+        }
+        let public = match ServiceKind::from_number(asked.kind) {
+            Some(ServiceKind::Http) => self.register_http(asked, &plan, domain.as_ref()),
+            Some(ServiceKind::Tcp) => self.register_tcp(asked, link, &listener.limits),
+            None => Err((Refusal::Denied, "this version of Byway serves HTTP and TCP services alone".into())),
+        }?;
+        self.shared.links.names.save(self.shared.links.runtime());
+        Ok(public)
+    }
+
+    fn register_http(
+        &self,
+        asked: &Register,
+        plan: &Plan,
+        domain: Option<&HostName>,
+    ) -> Result<String, (Refusal, String)> {
+        let Some(domain) = domain else {
+            let detail =
+                "this server has no domain, so it takes TCP services alone (byway serve --http ADDR --domain DOMAIN)";
+            return Err((Refusal::Denied, detail.into()));
+        };
+        let label = asked.name.to_ascii_lowercase();
+        let host = format!("{label}.{domain}");
+        if label.contains('.') || host.parse::<HostName>().is_err() {
+            return Err((Refusal::Denied, format!("`{}` is no label of a host name", asked.name)));
+        }
+        let name = Name::Http(host.clone());
+        self.claim(&name, &label, asked.service)?;
+        Ok(format!("http://{host}{}", http_port(&self.shared, plan, domain)))
+    }
+
+    fn register_tcp(
+        &self,
+        asked: &Register,
+        link: &LinkPlan,
+        limits: &LimitsPlan,
+    ) -> Result<String, (Refusal, String)> {
+        let names = &self.shared.links.names;
+        let ip = match &self.at {
+            Bind::Tcp(address) => address.ip(),
+            Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
+        };
+        let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
+        let port = match wanted {
+            0 => names.port_of(self.grant.id, self.link.peer(), &asked.name).unwrap_or(0),
+            port if self.grant.ports.contains(&port) => port,
+            port => {
+                let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
+                let detail =
+                    format!("port {port} is outside of what this grant allows, {from} to {to}; ask for one of these");
+                return Err((Refusal::Denied, detail));
+            }
+        };
+        if port != 0 {
+            // The name first: whoever holds it also holds its port.
+            self.claim(&Name::Tcp(port), &asked.name, asked.service)?;
+        }
+        let opened = self.shared.links.public.open(&self.shared, ip, port, limits).map_err(|error| {
+            if port != 0 {
+                names.unregister(self.who.session, asked.service);
+            }
+            (Refusal::Busy, format!("its public port: {error}"))
+        })?;
+        if port == 0 {
+            self.claim(&Name::Tcp(opened), &asked.name, asked.service).inspect_err(|_| {
+                self.shared.links.public.close(&self.shared, &Name::Tcp(opened));
+            })?;
+        }
+        // A wildcard is no address to go to; what others reach this node by is.
+        match ip.is_unspecified() {
+            true => Ok(format!("{}:{opened}", link.advertise.host)),
+            false => Ok(SocketAddr::new(ip, opened).to_string()),
+        }
+    }
+
+    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<(), (Refusal, String)> {
+        match self.shared.links.names.register(name, label, number, self.who) {
+            Ok(()) => Ok(()),
+            Err(denied) => {
+                let why = match denied {
+                    Denied::OtherTenant | Denied::Held { .. } => Refusal::Held,
+                    Denied::Superseded => Refusal::Superseded,
+                    Denied::TooMany => Refusal::Denied,
+                };
+                Err((why, format!("the {name}: {denied}")))
+            }
+        }
+    }
+
+    /// Another session has the name now. The other side is told; what it has open may finish.
+    fn lost_to_newer(&self, name: &Name, number: u32) {
+        let detail = format!("the {name}: {}", Denied::Superseded);
+        self.say(Said::Withdrawn(Withdrawn { service: number, why: Refusal::Superseded.number(), detail }));
+    }
+
+    fn check_grant(&self) {
+        if !self.shared.links.grants.is_good(self.grant.id) {
+            self.link.end("its grant was revoked");
+        }
+    }
+
+    fn release(&self) -> Vec<Name> {
+        let had = self.shared.links.names.leave(self.who.session);
+        self.shared.links.public.away(&had);
+        had
+    }
+
+    /// Which session of the node.
+    pub const fn key(&self) -> SessionKey {
+        self.who.session
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.link.end("the node has let the session go");
+        let had = self.release();
+        if !had.is_empty() {
+            self.shared.links.names.save(self.shared.links.runtime());
+        }
+    }
+}
+
+/// `:8081`, if the HTTP listener of that domain is not on port 80.
+fn http_port(shared: &Shared, plan: &Plan, domain: &HostName) -> String {
+    let of_domain = |role: &Role| matches!(role, Role::Edge(edge) if edge.domain.as_ref() == Some(domain));
+    let listener = plan.keyed_listeners().find(|(_, listener)| of_domain(&listener.role));
+    let bound = listener.and_then(|(key, _)| shared.listening.lock().get(&key).cloned());
+    match bound.as_deref() {
+        Some(Bind::Tcp(address)) if address.port() != 80 => format!(":{}", address.port()),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,56 @@
+//! Link: the other side of a link opens the stream: an exit dials the target, an agent the service behind a name.
+//!
+//! In:    a target and the link to the exit, or a public name.   Out: an open stream, once the far side has connected.
+//! Never: resolves the target's name, and never sends a byte before the answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use byway_dial::{Dialled, Target};
+use byway_link::wire::Open;
+use byway_link::{Name, NotOpened};
+use tokio::time::Instant;
+
+use crate::fault::{Fault, Kind, Who};
+use crate::link::joining::Joined;
+use crate::shared::Shared;
+
+/// How long an exit that lives may take to connect: its own deadlines are shorter.
+const OPEN_PATIENCE: Duration = Duration::from_secs(45);
+
+/// Opens `target` through the exit that the link `id` leads to.
+pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dialled, Fault> {
+    let joined = shared.links.joined(id).ok_or_else(|| {
+        Fault::new(Who::Us, Kind::Internal, "the link to the exit is not kept up by this node any more")
+    })?;
+    let (host, port) = match target {
+        Target::Addr(addr) => (addr.ip().to_string(), addr.port()),
+        Target::Host { name, port } => (name.to_string(), *port),
+        Target::Unix(_) => {
+            return Err(Fault::new(Who::Downstream, Kind::Denied, "an exit does not lead to Unix sockets"));
+        }
+    };
+    let open = Open { host, port: port.into(), ..Open::default() };
+    // An inquiry that was not answered belongs to whichever session comes next.
+    let deadline = Joined::patience();
+    loop {
+        let link = joined.session(deadline).await?;
+        match link.open(&open, OPEN_PATIENCE).await {
+            Ok(opened) => return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local }),
+            Err(NotOpened::Lost) if Instant::now() < deadline => {
+                // The session is about to be over, or has another carrier left.
+                let _ = tokio::time::timeout(CARRIER_CHANGE, link.ended()).await;
+            }
+            Err(error) => return Err(Fault::from_link(error)),
+        }
+    }
+}
+
+/// A session that has lost a carrier under an open is asked again after this, if it lives.
+const CARRIER_CHANGE: Duration = Duration::from_millis(20);
+
+/// Opens the service behind a public name, for `visitor`.
+pub async fn open_service(shared: &Shared, name: &Name, visitor: Option<SocketAddr>) -> Result<Dialled, Fault> {
+    let settings = shared.plan.load().link.clone();
+    shared.links.names.open(name, visitor, &settings).await
+}
