@@ -15,6 +15,7 @@ mod peers;
 mod process;
 mod report;
 mod setting;
+mod two_nodes;
 
 use std::process::ExitCode;
 

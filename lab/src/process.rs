@@ -99,6 +99,13 @@ impl Process {
         }
     }
 
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // Both fail only for a program that has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Asks it to end by SIGTERM, and kills it after three seconds.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if kill_process(self.pid(), Signal::TERM).is_ok() {
@@ -113,9 +120,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a program that has ended and been waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -357,6 +357,11 @@ impl QuicListener {
         }
     }
 
+    /// How many connections it has.
+    pub fn connections(&self) -> usize {
+        self.0.open_connections()
+    }
+
     /// Where it listens.
     ///
     /// # Errors

@@ -175,6 +175,12 @@ impl Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key)
     }
 
+    /// By what this node recognises connection ids that an earlier process of it gave out; only those are worth a reset.
+    pub(crate) fn cid_key(&self) -> u64 {
+        let tag = hmac::sign(&self.reset_key(), b"byway quic connection ids");
+        tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
     /// A key that shows `self`'s public half and signs with `other`'s private one, as whoever copied a public key would.
     #[cfg(test)]
     pub(crate) fn with_stolen_public_half(&self, other: &Self) -> Self {

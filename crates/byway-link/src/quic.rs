@@ -17,6 +17,7 @@ use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ReadError, RecvStream,
     SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt, WriteError,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
@@ -83,8 +84,7 @@ pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, streams: u32) -> io
     let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(streams)?)).max_incoming(HANDSHAKES);
-    let endpoint = EndpointConfig::new(Arc::new(key.reset_key()));
-    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new(endpoint_config(key), Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
@@ -97,10 +97,18 @@ pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint, strea
     let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
     config.transport_config(Arc::new(transport(streams)?));
-    let endpoint_config = EndpointConfig::new(Arc::new(key.reset_key()));
-    let endpoint = Endpoint::new(endpoint_config, None, socket, Arc::new(TokioRuntime))?;
+    let endpoint = Endpoint::new(endpoint_config(key), None, socket, Arc::new(TokioRuntime))?;
     let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
     Ok(Quic { connection: connecting.await?, _endpoint: Some(endpoint) })
+}
+
+/// An endpoint whose stateless resets are good for connections of an earlier process of this node: the peer of a process
+/// that was killed is told at its next packet.
+fn endpoint_config(key: &Key) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(key.reset_key()));
+    let cid_key = key.cid_key();
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+    config
 }
 
 /// The pin says who is meant, and no name is sent; rustls wants one all the same.

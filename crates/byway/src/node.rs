@@ -4,7 +4,7 @@
 //! Out:   listeners that serve, until it is told to drain.
 //! Never: serves by half: everything is bound before anything accepts.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ impl Node {
         };
         node.serve(&mut node.serving.lock(), bound);
         node.keep_house();
-        node.follow_joins(&node.shared.plan.load())?;
+        node.follow_joins(&node.shared.plan.load());
         Ok(node)
     }
 
@@ -168,7 +168,7 @@ impl Node {
         });
         self.serve(&mut serving, bound);
         drop(serving);
-        self.follow_joins(&plan)?;
+        self.follow_joins(&plan);
         self.forget_upstreams(&plan);
         warn_of_restart(&old, &plan);
         Ok(diff)
@@ -190,7 +190,7 @@ impl Node {
     }
 
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
-        for ToServe { key, plan, bound, quic } in bound {
+        for ToServe { key, plan, bound, quic, .. } in bound {
             let (key, address) = (Arc::new(key), Arc::new(bound.address));
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
@@ -219,17 +219,23 @@ impl Node {
         self.shared.note_own();
     }
 
-    /// Binds UDP beside TCP for every listener of links among `bound`, and writes down how to join them.
+    /// Makes what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every listener of links among
+    /// `bound`; and writes down how to join those.
     fn prepare_links(&self, plan: &Plan, bound: Vec<ToServe>) -> Result<Vec<ToServe>, NodeError> {
         let links = &self.shared.links;
+        if !plan.joins.is_empty() {
+            links.key()?;
+            links.epoch()?;
+        }
         let several = plan.listeners.iter().filter(|listener| matches!(listener.role, Role::Link(_))).count() > 1;
         let prepared = bound.into_iter().map(|mut serve| {
             let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.bound.address) else {
                 return Ok(serve);
             };
             let acceptor = links.acceptor(&plan.link)?;
-            let udp = byway_link::quic::bind(*address).map_err(|source| BindError::udp(*address, source))?;
-            serve.quic = Some(acceptor.listen_quic(udp).map_err(|source| BindError::udp(*address, source))?);
+            let udp = serve.udp.take();
+            let quic = udp.map(|udp| acceptor.listen_quic(udp)).transpose();
+            serve.quic = quic.map_err(|source| BindError::udp(*address, source))?;
             let purpose = match link.serves {
                 Serves::Services { .. } => Purpose::Serve,
                 Serves::Exit(_) => Purpose::Exit,
@@ -249,12 +255,11 @@ impl Node {
     }
 
     /// Dials the links that `plan` wants, and lets go of the others.
-    fn follow_joins(&self, plan: &Plan) -> Result<(), NodeError> {
+    fn follow_joins(&self, plan: &Plan) {
         let (shared, person) = (&self.shared, self.person);
-        let start = |joined: Arc<Joined>, epoch| {
-            shared.links_scope.spawn("link", joined.run(Arc::clone(shared), epoch, person));
-        };
-        Ok(shared.links.follow(plan, start)?)
+        shared.links.follow(plan, |joined: Arc<Joined>| {
+            shared.links_scope.spawn("link", joined.run(Arc::clone(shared), person));
+        });
     }
 
     /// Closes pooled connections whose idle time is over, and public ports whose hold is.
@@ -332,7 +337,8 @@ struct ToServe {
     key: ListenerKey,
     plan: ListenerPlan,
     bound: Bound,
-    /// The same port over UDP, for links.
+    /// The same port over UDP, for links; and what then accepts on it.
+    udp: Option<UdpSocket>,
     quic: Option<byway_link::QuicListener>,
 }
 
@@ -342,11 +348,36 @@ fn bind_all<'p>(
     inherited: &mut Inherited,
 ) -> Result<Vec<ToServe>, BindError> {
     let bound = listeners.map(|(key, plan)| {
-        let bound = bind::bind(&plan.bind, workers, inherited)?;
-        Ok(ToServe { key, plan: plan.clone(), bound, quic: None })
+        let (bound, udp) = match &plan.role {
+            Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
+            _ => (bind::bind(&plan.bind, workers, inherited)?, None),
+        };
+        Ok(ToServe { key, plan: plan.clone(), bound, udp, quic: None })
     });
     bound.collect()
 }
+
+/// TCP, and UDP on the same port. A port that the system chose for TCP may be somebody's for UDP: then another is taken.
+fn bind_with_udp(
+    bind: &Bind,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<(Bound, Option<UdpSocket>), BindError> {
+    let mut tries = if matches!(bind, Bind::Tcp(address) if address.port() == 0) { PORT_TRIES } else { 1 };
+    loop {
+        let bound = bind::bind(bind, workers, inherited)?;
+        let Bind::Tcp(address) = bound.address else { return Ok((bound, None)) };
+        tries -= 1;
+        match byway_link::quic::bind(address) {
+            Ok(udp) => return Ok((bound, Some(udp))),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => return Err(BindError::udp(address, error)),
+        }
+    }
+}
+
+/// How many ports of the system's choice are tried.
+const PORT_TRIES: usize = 32;
 
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
     let relay_counters = Arc::new(RelayCounters::default());

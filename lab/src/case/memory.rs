@@ -35,10 +35,17 @@ async fn idle(setting: &Setting) -> Result<Section> {
     let origin = setting.origin().to_string();
     let any = "127.0.0.1:0";
     let file = config(setting, setting.origin())?;
-    let commands: [&[&str]; 4] =
-        [&["edge", "--from", any, "--to", &origin], &["proxy", "--listen", any], &["run", "-c", &file], &["demo"]];
+    let commands: [&[&str]; 6] = [
+        &["edge", "--from", any, "--to", &origin],
+        &["proxy", "--listen", any],
+        &["serve", "--listen", any],
+        &["proxy", "serve", "--listen", any],
+        &["run", "-c", &file],
+        &["demo"],
+    ];
     for arguments in commands {
-        let name = format!("byway {}", arguments.first().copied().unwrap_or_default());
+        let words = arguments.iter().take_while(|word| !word.starts_with('-')).copied().collect::<Vec<_>>();
+        let name = format!("byway {}", words.join(" "));
         match idle_memory(setting, arguments).await {
             Ok(memory) => {
                 section.row([

@@ -1,12 +1,13 @@
 //! Case: the questions that a run asks, one a file.
 //!
 //! `cast` says who takes part, `rounds` gives each its turns, `figures` turns samples into a table and an answer; `edge`,
-//! `egress` and `memory` are the questions.
+//! `egress`, `memory` and `link` are the questions.
 
 mod cast;
 mod edge;
 mod egress;
 mod figures;
+mod link;
 mod memory;
 mod rounds;
 
@@ -30,11 +31,14 @@ pub(crate) enum Case {
     Upload,
     /// Memory of idle programs and of idle connections
     Memory,
+    /// Two nodes with a link between them, on each carrier
+    Link,
 }
 
 impl Case {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 5] = [Self::EdgeSmall, Self::EdgeLarge, Self::Download, Self::Upload, Self::Memory];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::EdgeSmall, Self::EdgeLarge, Self::Download, Self::Upload, Self::Memory, Self::Link];
 
     /// Asks the question.
     pub(crate) async fn run(self, setting: &Setting) -> Result<Vec<Section>> {
@@ -45,6 +49,7 @@ impl Case {
             Self::Download => Ok(vec![egress::run(setting, Way::Down).await?]),
             Self::Upload => Ok(vec![egress::run(setting, Way::Up).await?]),
             Self::Memory => memory::run(setting).await,
+            Self::Link => link::run(setting).await,
         }
     }
 }

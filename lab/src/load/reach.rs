@@ -5,10 +5,15 @@
 //! Never: measures; handshakes are over before a clock starts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::keepalive::{exchange, get};
 
 /// How the origin is reached.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,17 @@ impl Reach {
             Self::Connect(_) => connect(&mut stream, origin).await.context("the CONNECT request")?,
         }
         Ok(stream)
+    }
+
+    /// An open connection on which the origin has answered a request; none if it did not, or took too long for it.
+    pub(crate) async fn answers(self, origin: SocketAddr) -> Option<TcpStream> {
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let asked = async {
+            let mut stream = self.open(origin).await?;
+            exchange(&mut stream, &get(1, origin), &mut Answer::expecting(1)).await?;
+            anyhow::Ok(stream)
+        };
+        timeout(PATIENCE, asked).await.ok()?.ok()
     }
 }
 

@@ -73,7 +73,7 @@ pub async fn serve_quic(listener: QuicListener, door: Door) {
         () = door.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted: it may go when they have.
-    while door.shared.links.acceptor_now().is_some_and(|acceptor| acceptor.sessions() > 0) {
+    while listener.connections() > 0 {
         sleep(LINGER_TICK).await;
     }
     listener.close("the node is leaving");

@@ -8,13 +8,14 @@ use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::Target;
 use byway_link::{Conflict, Fingerprint, GrantId, GrantSecret, JoinString, store};
+use parking_lot::Mutex;
 
 /// What a grant is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +60,22 @@ pub struct Grant {
 }
 
 /// The grants of a state folder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Grants {
     folder: PathBuf,
+    looked: Mutex<Looked>,
 }
+
+/// What the folder was like when it was last looked at.
+#[derive(Debug)]
+struct Looked {
+    at: Instant,
+    changed: Option<SystemTime>,
+    version: u64,
+}
+
+/// How often the folder is looked at, however many sessions ask.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Why a join string cannot be had, or a grant not be read or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +102,9 @@ pub enum GrantError {
 impl Grants {
     /// The grants in `state`.
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("grants") }
+        let folder = state.join("grants");
+        let looked = Looked { at: Instant::now(), changed: modified(&folder), version: 0 };
+        Self { folder, looked: Mutex::new(looked) }
     }
 
     /// The rights of `id`, if `secret` is its secret and it was not revoked. The same time and the same answer for an id
@@ -102,7 +117,21 @@ impl Grants {
         known.filter(|_| matches)
     }
 
-    /// Whether `id` is still good: for sessions that are there already.
+    /// A number that moves when grants were made or revoked: sessions that are there already then look at theirs.
+    pub fn version(&self) -> u64 {
+        let mut looked = self.looked.lock();
+        if looked.at.elapsed() >= LOOK {
+            looked.at = Instant::now();
+            let changed = modified(&self.folder);
+            if changed != looked.changed {
+                looked.changed = changed;
+                looked.version += 1;
+            }
+        }
+        looked.version
+    }
+
+    /// Whether `id` is still good.
     pub fn is_good(&self, id: GrantId) -> bool {
         self.path(id).exists()
     }
@@ -202,6 +231,10 @@ impl Grants {
         let bytes = store::read(path).ok().flatten()?;
         Grant::from_text(id, &String::from_utf8(bytes).ok()?)
     }
+}
+
+fn modified(folder: &Path) -> Option<SystemTime> {
+    std::fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// The ending of a revoked grant's file.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::News;
+use super::{LinkSetupError, News};
 use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::inbound::link::{Streams, serve_streams};
@@ -125,20 +125,20 @@ impl Joined {
 
     /// Dials and serves until the link is stopped or the node drains. `person`: somebody sits there, so what waiting cannot
     /// help is told and is the end.
-    pub async fn run(self: Arc<Self>, shared: Arc<Shared>, epoch: u64, person: bool) {
+    pub async fn run(self: Arc<Self>, shared: Arc<Shared>, person: bool) {
         let stopped = self.stopped.clone();
         tokio::select! {
-            () = self.keep_up(&shared, epoch, person) => {}
+            () = self.keep_up(&shared, person) => {}
             () = stopped.cancelled() => {}
         }
         self.session.send_replace(None);
     }
 
-    async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, epoch: u64, person: bool) {
+    async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, person: bool) {
         let (mut backoff, mut attempt) = (Backoff::default(), 0);
         loop {
             attempt += 1;
-            let ended = self.one_session(shared, epoch, attempt, &mut backoff, person).await;
+            let ended = self.one_session(shared, attempt, &mut backoff, person).await;
             self.session.send_replace(None);
             let address = self.plan().join.address.clone();
             let wait = match ended {
@@ -166,15 +166,14 @@ impl Joined {
     async fn one_session(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
-        epoch: u64,
         attempt: u64,
         backoff: &mut Backoff,
         person: bool,
     ) -> Ended {
         let plan = self.plan();
-        let dialler = match dialler(shared, &plan) {
-            Ok(dialler) => dialler,
-            Err(error) => return Ended::Lost(error),
+        let (dialler, epoch) = match dialler(shared, &plan) {
+            Ok(ready) => ready,
+            Err(error) => return Ended::Lost(error.to_string()),
         };
         let patience = backoff.try_for(Instant::now().into_std());
         let connected = tokio::select! {
@@ -347,8 +346,9 @@ fn number(place: usize) -> u32 {
     u32::try_from(place + 1).unwrap_or(u32::MAX)
 }
 
-fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<Dialler, String> {
-    let key = shared.links.key().map_err(|error| error.to_string())?;
+/// A dialler for the link, and the epoch to dial with.
+fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetupError> {
+    let (key, epoch) = (shared.links.key()?, shared.links.epoch()?);
     let carriers = match plan.carrier {
         CarrierChoice::Auto => Carriers::Auto,
         CarrierChoice::Quic => Carriers::Quic,
@@ -356,5 +356,6 @@ fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<Dialler, String> {
     };
     let dial = byway_dial::Dialler::clone(&shared.dialler.load());
     let settings = shared.links.settings(&shared.plan.load().link);
-    Ok(Dialler::new(key, plan.join.clone(), carriers, dial, settings, shared.links.runtime().clone()))
+    let runtime = shared.links.runtime().clone();
+    Ok((Dialler::new(key, plan.join.clone(), carriers, dial, settings, runtime), epoch))
 }

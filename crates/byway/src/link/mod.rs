@@ -164,10 +164,6 @@ impl Links {
         Ok(Arc::clone(self.acceptor.get_or_init(|| made)))
     }
 
-    /// The acceptor, once there is one.
-    pub fn acceptor_now(&self) -> Option<Arc<Acceptor>> {
-        self.acceptor.get().cloned()
-    }
 
     /// The Plan's settings as sessions take them.
     pub fn settings(&self, settings: &LinkSettings) -> Settings {
@@ -186,13 +182,7 @@ impl Links {
 
     /// Makes the dialled links those of `plan`: starts new ones with `start`, stops those that are gone, and tells the others
     /// of their new services.
-    pub fn follow(&self, plan: &Plan, start: impl Fn(Arc<Joined>, u64)) -> Result<(), LinkSetupError> {
-        let mut epoch = 0;
-        if !plan.joins.is_empty() {
-            // Before anything is changed: what cannot be had leaves everything as it was.
-            self.key()?;
-            epoch = self.epoch()?;
-        }
+    pub fn follow(&self, plan: &Plan, start: impl Fn(Arc<Joined>)) {
         let mut joined = self.joined.lock();
         joined.retain(|id, link| {
             let stays = plan.joins.iter().any(|join| join.id == *id);
@@ -207,11 +197,10 @@ impl Links {
                 None => {
                     let link = Arc::new(Joined::new(Arc::clone(join)));
                     joined.insert(Arc::clone(&join.id), Arc::clone(&link));
-                    start(link, epoch);
+                    start(link);
                 }
             }
         }
-        Ok(())
     }
 
     /// Tells whoever listens; nobody does in a node without a command line.

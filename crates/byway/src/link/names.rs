@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::Duration;
 
 use byway_dial::Dialled;
@@ -37,7 +39,9 @@ pub struct Names {
     /// Moves with every change of hands.
     changes: watch::Sender<u64>,
     file: PathBuf,
-    saving: Arc<Mutex<()>>,
+    saving: Mutex<()>,
+    /// A save is on its way and has not looked at the leases yet.
+    to_save: AtomicBool,
 }
 
 struct State {
@@ -66,7 +70,7 @@ impl Names {
         }
         leases.expire(now_s());
         let state = State { leases, sessions: HashMap::new(), next_session: 0, parked: HashMap::new() };
-        Self { state: Mutex::new(state), changes: watch::Sender::new(0), file, saving: Arc::default() }
+        Self { state: Mutex::new(state), changes: watch::Sender::new(0), file, saving: Mutex::default(), to_save: AtomicBool::new(false) }
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
@@ -90,11 +94,12 @@ impl Names {
         had
     }
 
-    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`.
+    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`. Says whether it
+    /// was taken from another session.
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
-    pub fn register(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<(), Denied> {
+    pub fn register(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<bool, Denied> {
         let mut state = self.state.lock();
         let claimed = state.leases.claim(name, label, who, now_s())?;
         if let Some(session) = state.sessions.get_mut(&who.session) {
@@ -112,7 +117,7 @@ impl Names {
         }
         drop(state);
         self.changed();
-        Ok(())
+        Ok(!claimed.replaced.is_empty())
     }
 
     /// The session has the service no more.
@@ -139,10 +144,14 @@ impl Names {
 
     /// Writes down whom the names belong to, on a thread that may wait for the disk.
     pub fn save(self: &Arc<Self>, runtime: &Handle) {
+        if self.to_save.swap(true, AcqRel) {
+            return;
+        }
         let names = Arc::clone(self);
         runtime.spawn_blocking(move || {
             // One at a time, and each writes what is true when its turn comes.
             let _turn = names.saving.lock();
+            names.to_save.store(false, Release);
             let text = names.state.lock().leases.save();
             if let Err(error) = store::replace(&names.file, text.as_bytes()) {
                 tracing::warn!("{}: {error}; after a restart names may be taken by others", names.file.display());

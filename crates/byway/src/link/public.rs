@@ -90,6 +90,11 @@ impl Public {
         Ok(address.port())
     }
 
+    /// Whether `port` is open already, or could be.
+    pub fn can_open(&self, ip: IpAddr, port: u16) -> bool {
+        self.open.lock().contains_key(&Name::Tcp(port)) || std::net::TcpListener::bind((ip, port)).is_ok()
+    }
+
     /// Closes the port of a name that nobody has and nobody will come back for.
     pub fn close(&self, shared: &Shared, name: &Name) {
         if let Some(gone) = self.open.lock().remove(name) {

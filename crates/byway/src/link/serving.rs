@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::grants::{Grant, Purpose};
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
+use crate::outbound::pooled::Origin;
 use crate::shared::Shared;
 
 /// How often a session looks whether its grant is still good.
@@ -99,6 +100,7 @@ impl Served {
             said: self.inbox.said,
             taken,
             grant: self.grant,
+            seen: 0,
             who,
             at,
         };
@@ -113,6 +115,8 @@ pub struct Session {
     said: mpsc::Receiver<Said>,
     taken: mpsc::UnboundedReceiver<(Name, u32)>,
     grant: Grant,
+    /// The version of the grants in which ours was good.
+    seen: u64,
     who: Claimant,
     at: Bind,
 }
@@ -227,7 +231,11 @@ impl Session {
         };
         let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
         let port = match wanted {
-            0 => names.port_of(self.grant.id, self.link.peer(), &asked.name).unwrap_or(0),
+            // The one that it had, if nobody else on this machine has taken it meanwhile.
+            0 => {
+                let kept = names.port_of(self.grant.id, self.link.peer(), &asked.name);
+                kept.filter(|port| self.shared.links.public.can_open(ip, *port)).unwrap_or(0)
+            }
             port if self.grant.ports.contains(&port) => port,
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
@@ -260,7 +268,12 @@ impl Session {
 
     fn claim(&self, name: &Name, label: &str, number: u32) -> Result<(), (Refusal, String)> {
         match self.shared.links.names.register(name, label, number, self.who) {
-            Ok(()) => Ok(()),
+            Ok(changed_hands) => {
+                if changed_hands {
+                    self.forget_connections(name);
+                }
+                Ok(())
+            }
             Err(denied) => {
                 let why = match denied {
                     Denied::OtherTenant | Denied::Held { .. } => Refusal::Held,
@@ -272,14 +285,20 @@ impl Session {
         }
     }
 
+    /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor shall go.
+    fn forget_connections(&self, name: &Name) {
+        self.shared.pool.evict_key(&Origin::Service(name.clone()));
+    }
+
     /// Another session has the name now. The other side is told; what it has open may finish.
     fn lost_to_newer(&self, name: &Name, number: u32) {
         let detail = format!("the {name}: {}", Denied::Superseded);
         self.say(Said::Withdrawn(Withdrawn { service: number, why: Refusal::Superseded.number(), detail }));
     }
 
-    fn check_grant(&self) {
-        if !self.shared.links.grants.is_good(self.grant.id) {
+    fn check_grant(&mut self) {
+        let version = self.shared.links.grants.version();
+        if std::mem::replace(&mut self.seen, version) != version && !self.shared.links.grants.is_good(self.grant.id) {
             self.link.end("its grant was revoked");
         }
     }
@@ -287,6 +306,7 @@ impl Session {
     fn release(&self) -> Vec<Name> {
         let had = self.shared.links.names.leave(self.who.session);
         self.shared.links.public.away(&had);
+        had.iter().for_each(|name| self.forget_connections(name));
         had
     }
 
