@@ -44,7 +44,8 @@ fn spent(before: [CpuTime; 2], after: [CpuTime; 2]) -> [f64; 2] {
 
 async fn bulk(setting: &Setting) -> Result<Section> {
     let size = setting.bulk_bytes >> 20;
-    let asks = format!("What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?");
+    let asks =
+        format!("What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?");
     let mut section = Section::new("Links, bulk", &asks);
     section.head(["road", "carrier", "way", "near end, CPU-s/GB", "far end, CPU-s/GB", "both", "MB/s"]);
     for road in [Road::Expose, Road::Egress] {
@@ -81,7 +82,8 @@ async fn one_transfer(setting: &Setting, nodes: &TwoNodes, way: Way) -> Result<[
 }
 
 async fn opening(setting: &Setting) -> Result<Section> {
-    let asks = format!("What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?");
+    let asks =
+        format!("What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?");
     let mut section = Section::new("Links, streams opened", &asks);
     section.head(["road", "carrier", "streams/s", "near end, us", "far end, us"]);
     for road in [Road::Expose, Road::Egress] {
@@ -90,7 +92,8 @@ async fn opening(setting: &Setting) -> Result<Section> {
             let (before, begun) = (ends(&nodes)?, Instant::now());
             drop(timeout(PATIENCE, hold::open(nodes.reach, OPENED_STREAMS, setting.origin())).await??);
             let took = begun.elapsed().as_secs_f64();
-            let each = spent(before, ends(&nodes)?).map(|seconds| format!("{:.0}", seconds * 1e6 / OPENED_STREAMS as f64));
+            let each =
+                spent(before, ends(&nodes)?).map(|seconds| format!("{:.0}", seconds * 1e6 / OPENED_STREAMS as f64));
             let [near, far] = each;
             section.row([road_name(road), carrier.into(), grouped(OPENED_STREAMS as f64 / took), near, far]);
             nodes.stop().await?;
@@ -147,7 +150,14 @@ async fn idle(setting: &Setting) -> Result<Section> {
                 let (before, with) = (before?, rss_kib(pid)?);
                 let each = (with as f64 - before as f64) / IDLE_STREAMS as f64;
                 let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
-                let row = [road_name(road), carrier.into(), end.into(), mebibytes(before), mebibytes(with), format!("{each:.1}")];
+                let row = [
+                    road_name(road),
+                    carrier.into(),
+                    end.into(),
+                    mebibytes(before),
+                    mebibytes(with),
+                    format!("{each:.1}"),
+                ];
                 section.row(row);
             }
             drop(held);

@@ -164,7 +164,6 @@ impl Links {
         Ok(Arc::clone(self.acceptor.get_or_init(|| made)))
     }
 
-
     /// The Plan's settings as sessions take them.
     pub fn settings(&self, settings: &LinkSettings) -> Settings {
         Settings {

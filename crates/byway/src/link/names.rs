@@ -70,7 +70,13 @@ impl Names {
         }
         leases.expire(now_s());
         let state = State { leases, sessions: HashMap::new(), next_session: 0, parked: HashMap::new() };
-        Self { state: Mutex::new(state), changes: watch::Sender::new(0), file, saving: Mutex::default(), to_save: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+            file,
+            saving: Mutex::default(),
+            to_save: AtomicBool::new(false),
+        }
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.

@@ -172,3 +172,79 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
     assert_eq!(route("other.org", "/a.css"), Ok("route static".into()));
     assert_eq!(route("other.org", "/a.html"), Err(404));
 }
+
+/// A Plan whose join strings come from files that are not read.
+fn linked(text: &str) -> Arc<Plan> {
+    let around = config::Surroundings::without_files(Path::new("/tmp"));
+    Arc::new(config::parse_with(text, "test.toml", &around).unwrap_or_else(|errors| panic!("{errors}")))
+}
+
+fn desk(rules: &str) -> Arc<Plan> {
+    linked(&format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\njoin_file = \"/join\"\n{rules}"))
+}
+
+#[test]
+fn what_a_desk_allows_goes_through_its_exit_which_judges_it_again() {
+    let plan = desk("");
+    for target in ["example.com:443", "93.184.216.34:443", "10.0.0.5:80", "127.0.0.1:80"] {
+        let verdict = verdict(&plan, target);
+        assert!(verdict.starts_with(&format!("{target} through the link ")), "{verdict}");
+    }
+}
+
+#[test]
+fn a_desk_judges_literal_addresses_by_its_rules_and_never_resolves_a_name_to_do_so() {
+    let plan = desk(
+        "default = \"deny\"\n[[proxy.rule]]\naction = \"deny\"\ncidr = \"10.0.0.0/8\"\n[[proxy.rule]]\naction = \"allow\"\n\
+         cidr = \"192.0.2.0/24\"\n[[proxy.rule]]\naction = \"allow\"\nsuffix = \"example.com\"\n",
+    );
+    assert!(verdict(&plan, "192.0.2.7:80").starts_with("192.0.2.7:80 through the link "));
+    assert!(verdict(&plan, "www.example.com:80").starts_with("www.example.com:80 through the link "));
+    assert_eq!(verdict(&plan, "10.0.0.5:80"), "403");
+    assert_eq!(verdict(&plan, "other.example:80"), "403", "only the exit could tell whether it is in 192.0.2.0/24");
+}
+
+#[test]
+fn an_exit_guards_its_network_as_an_egress_does() {
+    let plan =
+        linked("[[exit]]\nlisten = \"127.0.0.1:0\"\n[[exit.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n");
+    assert_eq!(verdict(&plan, "example.com:443"), BY_DEFAULT);
+    assert_eq!(verdict(&plan, "127.0.0.1:80"), "direct by rule 1");
+    assert_eq!(verdict(&plan, "10.0.0.5:80"), "403");
+}
+
+#[test]
+fn a_server_of_services_and_an_agent_dial_nothing_for_the_other_side() {
+    let server = linked("[[serve]]\nlisten = \"127.0.0.1:0\"\n");
+    assert_eq!(verdict(&server, "example.com:443"), "403");
+    let agent = linked("[[expose]]\ntcp = \"127.0.0.1:22\"\njoin_file = \"/join\"\n");
+    let role = Role::Joined(Arc::clone(&agent.joins[0]));
+    let (own, target) = (Arc::from([]), "127.0.0.1:80".parse().unwrap());
+    let ask = |ask| decide(&Inquiry { plan: &agent, role: &role, peer: None, user: None, own: &own, ask });
+    assert_eq!(ask(Ask::Target(&target)).err().unwrap().status(), 403);
+    let service = ask(Ask::Service(&agent.joins[0].services[0])).unwrap();
+    assert!(matches!(service.outbound(), Outbound::Direct(to) if to.to_string() == "127.0.0.1:22"));
+}
+
+#[test]
+fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
+    let plan = linked("[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.example.com\"\n");
+    let role = &plan.listeners[1].role;
+    let own = Arc::from([]);
+    let verdict = |host: &str| {
+        let ask = Ask::Request { host, path: "/" };
+        match decide(&Inquiry { plan: &plan, role, peer: None, user: None, own: &own, ask }) {
+            Ok(allowed) => match allowed.outbound() {
+                Outbound::Service(name) => name.to_string(),
+                other => format!("{other:?}"),
+            },
+            Err(fault) => fault.status().to_string(),
+        }
+    };
+    assert_eq!(verdict("app.t.example.com"), "name `app.t.example.com`");
+    assert_eq!(verdict("APP.T.Example.com"), "name `app.t.example.com`");
+    for host in ["t.example.com", "a.b.t.example.com", ".t.example.com", "apt.example.com", "example.com", "127.0.0.1"]
+    {
+        assert_eq!(verdict(host), "404", "{host}");
+    }
+}
