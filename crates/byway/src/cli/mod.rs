@@ -39,7 +39,7 @@ pub struct Cli {
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// Folder for what outlives the process (spilled bytes; later keys and leases). Default:
+    /// Folder for what outlives the process (key, grants, names, spilled bytes). Default:
     /// $XDG_STATE_HOME/byway or ~/.local/state/byway
     #[arg(long, value_name = "DIR", env = "BYWAY_STATE", global = true)]
     state: Option<PathBuf>,

@@ -232,7 +232,7 @@ pub struct Link {
     pub park: Option<Text>,
     /// `parked`: visitors parked for one name at once, 1 to 65536; further ones are refused. Default 1024.
     pub parked: Option<At<u64>>,
-    /// `streams`: streams that the other side may have open on one session at once, 1 to 65536. Default 8192.
+    /// `streams`: streams that the other side may have open on one carrier at once, 1 to 65536. Default 8192.
     pub streams: Option<At<u64>>,
 }
 

@@ -25,7 +25,7 @@ pub struct LinkSettings {
     pub park: Duration,
     /// Visitors parked for one name at once; never zero.
     pub parked: usize,
-    /// Streams that the other side may have open on one session at once; never zero.
+    /// Streams that the other side may have open on one carrier at once; never zero.
     pub streams: u32,
 }
 
