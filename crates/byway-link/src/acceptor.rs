@@ -132,7 +132,8 @@ impl Acceptor {
             let identity = quic.identity().ok_or_else(|| no_byway(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
             let accepted = quic.accept(&tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
-            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime)).await
+            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
+                .await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }

@@ -241,11 +241,11 @@ impl Dialler {
         let dialled = self.dial.open(&self.join.address, &AddressRules::open()).await.map_err(unreachable)?;
         tune(&dialled.stream);
         let connector = TlsConnector::from(Arc::new(config));
-        let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| {
-            match error.downcast::<rustls::Error>() {
-                Ok(error) => self.told(&error),
-                Err(error) => LinkError::Unreachable(format!("{} broke off the handshake: {error}", self.join.address)),
-            }
+        let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| match error
+            .downcast::<rustls::Error>()
+        {
+            Ok(error) => self.told(&error),
+            Err(error) => LinkError::Unreachable(format!("{} broke off the handshake: {error}", self.join.address)),
         })?;
         if session.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
             return Err(self.no_byway("it did not agree on byway/1"));

@@ -9,7 +9,9 @@ pub enum LinkError {
     #[error("{0}")]
     Unreachable(String),
     /// The other side has another key than the pinned one.
-    #[error("{at} is not who the join string pins: its key is another one. Either it was set up anew (ask for its new join string) or somebody stands in between")]
+    #[error(
+        "{at} is not who the join string pins: its key is another one. Either it was set up anew (ask for its new join string) or somebody stands in between"
+    )]
     WrongPin {
         /// Where it was dialled.
         at: String,
@@ -21,7 +23,9 @@ pub enum LinkError {
         at: String,
     },
     /// Whatever answers there is no Byway.
-    #[error("what answers at {at} does not speak Byway's link protocol ({detail}); check the address and the port in the join string")]
+    #[error(
+        "what answers at {at} does not speak Byway's link protocol ({detail}); check the address and the port in the join string"
+    )]
     NoByway {
         /// Where it was dialled.
         at: String,

@@ -133,7 +133,9 @@ pub enum BadJoin {
     #[error("the join string is empty: copy the line that `byway serve` or `byway proxy serve` prints")]
     Empty,
     /// It begins otherwise.
-    #[error("this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints")]
+    #[error(
+        "this is no join string: it begins with `by1.`, as the line that `byway serve` or `byway proxy serve` prints"
+    )]
     NoJoinString,
     /// Of a format that this version does not know.
     #[error("this join string is of a newer format than this version of Byway reads: update Byway")]
@@ -177,12 +179,7 @@ impl FromStr for JoinString {
         let (id, secret) = rest.split_at(ID);
         let whole = (pin.try_into(), id.try_into(), secret.try_into());
         let (Ok(pin), Ok(id), Ok(secret)) = whole else { return Err(BadJoin::Damaged) };
-        Ok(Self {
-            pin: Fingerprint::from_bytes(pin),
-            id: GrantId(id),
-            secret: GrantSecret(secret),
-            address: target,
-        })
+        Ok(Self { pin: Fingerprint::from_bytes(pin), id: GrantId(id), secret: GrantSecret(secret), address: target })
     }
 }
 

@@ -258,9 +258,7 @@ impl Leases {
 
     /// Forgets names that nobody has held for [`RESERVED_S`].
     pub fn expire(&mut self, now_s: u64) {
-        self.names.retain(|_, entry| {
-            !entry.holders.is_empty() || now_s.saturating_sub(entry.last_held_s) < RESERVED_S
-        });
+        self.names.retain(|_, entry| !entry.holders.is_empty() || now_s.saturating_sub(entry.last_held_s) < RESERVED_S);
     }
 
     /// What has to survive a restart, one line a name.

@@ -105,7 +105,8 @@ impl Window {
         }
         let hurried = self.last_grant.is_some_and(|last| now.saturating_duration_since(last) < round_trip * 2);
         self.last_grant = Some(now);
-        let growth = if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
+        let growth =
+            if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
         self.size += growth;
         let grant = self.owed + growth;
         self.open += grant;

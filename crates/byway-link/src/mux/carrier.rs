@@ -57,7 +57,8 @@ impl MuxCarrier {
     ) -> (Self, MuxStream, Driver<T>) {
         let carrier = Self(Arc::new(Mutex::new(Core::new(side, streams, budget))));
         let control = MuxStream { carrier: carrier.clone(), stream: CONTROL, orderly: false };
-        let driver = Driver { io, carrier: carrier.clone(), reading: Reading::start(), output: VecDeque::new(), sent: 0 };
+        let driver =
+            Driver { io, carrier: carrier.clone(), reading: Reading::start(), output: VecDeque::new(), sent: 0 };
         (carrier, control, driver)
     }
 

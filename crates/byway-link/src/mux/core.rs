@@ -269,7 +269,8 @@ impl Core {
             entry.recv.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if let Some(grant) = entry.recv.window.consume(n, now, self.round_trip).filter(|_| !entry.recv.fin && !self.lost)
+        if let Some(grant) =
+            entry.recv.window.consume(n, now, self.round_trip).filter(|_| !entry.recv.fin && !self.lost)
         {
             self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
         }

@@ -40,14 +40,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(u8, Self); 6] = [
-        (1, Self::Open),
-        (2, Self::Data),
-        (3, Self::Fin),
-        (4, Self::Reset),
-        (5, Self::Stop),
-        (6, Self::Credit),
-    ];
+    const ALL: [(u8, Self); 6] =
+        [(1, Self::Open), (2, Self::Data), (3, Self::Fin), (4, Self::Reset), (5, Self::Stop), (6, Self::Credit)];
 
     fn number(self) -> u8 {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or(0, |(number, _)| *number)
