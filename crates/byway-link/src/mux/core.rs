@@ -350,6 +350,9 @@ impl Core {
         let says_stop = !entry.recv.is_over() && !entry.recv.stopped;
         entry.recv.stopped = true;
         entry.recv.chunks.clear();
+        // Whoever still waits on it hears the same as the peer, and never an end in order.
+        entry.recv.reset.get_or_insert(code);
+        entry.wake_all();
         self.queued_bytes -= void;
         if self.lost {
             return;
