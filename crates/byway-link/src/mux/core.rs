@@ -376,7 +376,11 @@ impl Core {
         } else {
             // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now
             // would overtake what was written. What was not read is void. A FIN that cannot be said is not owed.
+            // Its room is granted again, or a peer whose window is full would wait for ever.
             entry.recv.chunks.clear();
+            if let Some(grant) = entry.recv.window.forgo().filter(|_| !entry.recv.is_over() && !self.lost) {
+                self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+            }
             let _ = self.finish(stream);
         }
         self.forget_if_over(stream);
