@@ -574,9 +574,14 @@ impl Core {
         self.lost = true;
         self.urgent = Vec::new();
         self.ready.clear();
+        self.starved.clear();
+        self.queued_bytes = 0;
         wake(&mut self.acceptor);
-        self.streams.values_mut().for_each(Entry::wake_all);
         self.streams.retain(|_, entry| entry.held);
+        for entry in self.streams.values_mut() {
+            entry.send.drop_queue();
+            entry.wake_all();
+        }
     }
 
     pub(crate) const fn is_lost(&self) -> bool {
@@ -596,7 +601,7 @@ impl Core {
     fn forget_if_over(&mut self, stream: u32) {
         let over = self.streams.get(&stream).is_some_and(|entry| {
             let sent = matches!(entry.send.state, Sending::Finished | Sending::Over);
-            !entry.held && sent && (entry.recv.is_over() || entry.recv.stopped)
+            !entry.held && (self.lost || (sent && (entry.recv.is_over() || entry.recv.stopped)))
         });
         if over && self.streams.remove(&stream).is_some() && self.side.peer().opens(stream) {
             self.theirs -= 1;
