@@ -32,6 +32,10 @@ const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 /// taken some away.
 const URGENT_BYTES: usize = 256 * 1024;
 
+/// Streams that were closed in order here and that the peer has not finished. When there are twice as many, the oldest are
+/// told STOP until so many are left.
+const LINGERING_STREAMS: usize = 1024;
+
 /// Before a round trip was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,8 @@ pub(crate) struct Core {
     /// Opened by the peer, not accepted by anybody yet.
     waiting: VecDeque<u32>,
     acceptor: Option<Waker>,
+    /// Closed in order here, in that order; some may be over by now.
+    lingering: VecDeque<u32>,
     /// Frames without data, in order; they overtake data.
     urgent: Vec<u8>,
     /// Streams with data or a FIN to send, in turn.
@@ -165,6 +171,7 @@ impl Core {
             most,
             waiting: VecDeque::new(),
             acceptor: None,
+            lingering: VecDeque::new(),
             urgent: Vec::new(),
             ready: VecDeque::new(),
             queued_bytes: 0,
@@ -384,6 +391,27 @@ impl Core {
             let _ = self.finish(stream);
         }
         self.forget_if_over(stream);
+        if self.streams.contains_key(&stream) {
+            self.linger(stream);
+        }
+    }
+
+    /// Keeps a stream for a peer that has not finished it yet, and stops the oldest of too many.
+    fn linger(&mut self, stream: u32) {
+        self.lingering.push_back(stream);
+        if self.lingering.len() < 2 * LINGERING_STREAMS {
+            return;
+        }
+        let unfinished = |entry: &Entry| !entry.recv.is_over() && !entry.recv.stopped;
+        self.lingering.retain(|stream| self.streams.get(stream).is_some_and(unfinished));
+        while self.lingering.len() > LINGERING_STREAMS {
+            let Some(oldest) = self.lingering.pop_front() else { break };
+            if let Some(entry) = self.streams.get_mut(&oldest) {
+                entry.recv.stopped = true;
+                self.urgent.extend_from_slice(&with_number(Kind::Stop, oldest, 0));
+            }
+            self.forget_if_over(oldest);
+        }
     }
 
     // ---- what the carrier does ----
