@@ -332,3 +332,6 @@ fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))
 }
+
+#[cfg(test)]
+mod tests;
