@@ -111,11 +111,11 @@ pub(crate) struct MuxStream {
 }
 
 impl MuxStream {
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
         self.carrier.with(|core| core.poll_read(self.stream, cx, buf, Instant::now()))
     }
 
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    pub(crate) fn poll_write(&self, cx: &Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
         self.carrier.with(|core| core.poll_write(self.stream, cx, bufs))
     }
 
@@ -123,7 +123,7 @@ impl MuxStream {
         self.carrier.with(|core| core.finish(self.stream))
     }
 
-    pub(crate) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(crate) fn poll_broken(&self, cx: &Context<'_>) -> Poll<Broken> {
         self.carrier.with(|core| core.poll_broken(self.stream, cx))
     }
 

@@ -242,7 +242,7 @@ impl Core {
     }
 
     /// The next stream that the peer has opened.
-    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<u32>> {
+    pub(crate) fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Option<u32>> {
         match self.waiting.pop_front() {
             Some(stream) => Poll::Ready(Some(stream)),
             None if self.lost => Poll::Ready(None),
@@ -256,7 +256,7 @@ impl Core {
     pub(crate) fn poll_read(
         &mut self,
         stream: u32,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         buf: &mut [u8],
         now: Instant,
     ) -> Poll<Result<Read, Broken>> {
@@ -287,7 +287,7 @@ impl Core {
     pub(crate) fn poll_write(
         &mut self,
         stream: u32,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
         let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
@@ -336,7 +336,7 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn poll_broken(&mut self, stream: u32, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(crate) fn poll_broken(&mut self, stream: u32, cx: &Context<'_>) -> Poll<Broken> {
         let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Broken::SessionLost) };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(broken);

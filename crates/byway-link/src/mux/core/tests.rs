@@ -60,7 +60,7 @@ impl Wire {
     }
 
     fn accept(&mut self, side: usize) -> Option<u32> {
-        match self.cores[side].poll_accept(&mut idle()) {
+        match self.cores[side].poll_accept(&idle()) {
             Poll::Ready(stream) => stream,
             Poll::Pending => None,
         }
@@ -70,7 +70,7 @@ impl Wire {
     fn write(&mut self, side: usize, stream: u32, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
-            match self.cores[side].poll_write(stream, &mut idle(), &[IoSlice::new(&bytes[written..])]) {
+            match self.cores[side].poll_write(stream, &idle(), &[IoSlice::new(&bytes[written..])]) {
                 Poll::Ready(Ok(n)) => written += n,
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
@@ -79,14 +79,14 @@ impl Wire {
     }
 
     fn read(&mut self, side: usize, stream: u32, most: usize) -> Poll<Result<Read, Broken>> {
-        self.cores[side].poll_read(stream, &mut idle(), &mut vec![0; most], self.now)
+        self.cores[side].poll_read(stream, &idle(), &mut vec![0; most], self.now)
     }
 
     /// Reads until there is nothing; says what came, and the FIN, the end or nothing behind it.
     fn drain(&mut self, side: usize, stream: u32) -> (Vec<u8>, Option<Result<(), Broken>>) {
         let (mut all, mut room) = (Vec::new(), vec![0; 10_000]);
         loop {
-            match self.cores[side].poll_read(stream, &mut idle(), &mut room, self.now) {
+            match self.cores[side].poll_read(stream, &idle(), &mut room, self.now) {
                 Poll::Ready(Ok(Read::Data(n))) => all.extend_from_slice(&room[..n]),
                 Poll::Ready(Ok(Read::Fin)) => return (all, Some(Ok(()))),
                 Poll::Ready(Err(broken)) => return (all, Some(Err(broken))),
@@ -255,7 +255,7 @@ fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
     assert!(matches!(end, Some(Ok(()))));
     assert!(matches!(wire.read(FAR, stream, 8), Poll::Ready(Ok(Read::Fin))), "a FIN says itself again");
     assert!(matches!(
-        wire.cores[NEAR].poll_write(stream, &mut idle(), &[IoSlice::new(b"x")]),
+        wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]),
         Poll::Ready(Err(Broken::Io(_)))
     ));
 
@@ -288,7 +288,7 @@ fn a_reset_overtakes_the_data_and_voids_it() {
     let (bytes, end) = wire.drain(FAR, stream);
     assert!(bytes.is_empty(), "20,000 bytes were unread, and are void");
     assert!(is_reset(end.unwrap(), 7));
-    assert!(matches!(wire.cores[FAR].poll_broken(stream, &mut idle()), Poll::Ready(Broken::Reset(7))));
+    assert!(matches!(wire.cores[FAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(7))));
     assert!(is_reset(wire.cores[FAR].finish(stream), 7));
     assert_eq!(wire.drain(FAR, other).0.len(), 10_000);
 }
@@ -301,7 +301,7 @@ fn a_stop_is_answered_by_a_reset_with_its_code() {
     wire.inject(NEAR, Kind::Stop, stream, &9_u32.to_be_bytes()).unwrap();
     assert_eq!(wire.frames(NEAR, usize::MAX), [number(Kind::Reset, stream, 9)]);
     assert_eq!(wire.cores[NEAR].queued_bytes, 0);
-    let write = wire.cores[NEAR].poll_write(stream, &mut idle(), &[IoSlice::new(b"x")]);
+    let write = wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]);
     assert!(matches!(write, Poll::Ready(broken) if is_reset(broken.as_ref().map_err(copy), 9)));
     wire.inject(NEAR, Kind::Stop, stream, &10_u32.to_be_bytes()).unwrap();
     assert!(wire.frames(NEAR, usize::MAX).is_empty(), "one RESET is owed, and was said");
@@ -323,7 +323,7 @@ fn a_stream_that_was_reset_here_reads_as_reset_and_never_as_finished() {
     wire.settle();
     wire.cores[NEAR].reset(stream, 5);
     assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
-    assert!(matches!(wire.cores[NEAR].poll_broken(stream, &mut idle()), Poll::Ready(Broken::Reset(5))));
+    assert!(matches!(wire.cores[NEAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(5))));
     wire.settle();
     assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
 }
@@ -335,8 +335,8 @@ fn whoever_waits_on_a_stream_is_woken_when_it_is_reset_here() {
     let bells: [Arc<Bell>; 2] = Default::default();
     let wakers = bells.clone().map(Waker::from);
     let core = &mut wire.cores[NEAR];
-    assert!(core.poll_read(stream, &mut Context::from_waker(&wakers[0]), &mut [0; 8], wire.now).is_pending());
-    assert!(core.poll_broken(stream, &mut Context::from_waker(&wakers[1])).is_pending());
+    assert!(core.poll_read(stream, &Context::from_waker(&wakers[0]), &mut [0; 8], wire.now).is_pending());
+    assert!(core.poll_broken(stream, &Context::from_waker(&wakers[1])).is_pending());
     core.reset(stream, 5);
     assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
 }
@@ -508,30 +508,30 @@ fn everybody_who_waits_is_woken_by_what_they_wait_for() {
     let mut wire = Wire::new(MANY);
     let bell = Arc::<Bell>::default();
     let waker = Waker::from(Arc::clone(&bell));
-    let mut cx = Context::from_waker(&waker);
+    let cx = Context::from_waker(&waker);
     let now = wire.now;
 
-    assert!(wire.cores[FAR].poll_accept(&mut cx).is_pending());
+    assert!(wire.cores[FAR].poll_accept(&cx).is_pending());
     wire.inject(FAR, Kind::Open, 1, b"").unwrap();
     assert_eq!(bell.rung(), 1, "a stream has come");
     assert_eq!(wire.accept(FAR), Some(1));
 
     for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Fin, b"")] {
-        assert!(wire.cores[FAR].poll_read(1, &mut cx, &mut [0; 8], now).is_pending());
+        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_pending());
         wire.inject(FAR, kind, 1, payload).unwrap();
         assert_eq!(bell.rung(), 1, "{kind:?} has come");
-        assert!(wire.cores[FAR].poll_read(1, &mut cx, &mut [0; 8], now).is_ready());
+        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_ready());
     }
     wire.write(FAR, 1, &[0; WINDOW]);
-    assert!(wire.cores[FAR].poll_write(1, &mut cx, &[IoSlice::new(b"x")]).is_pending());
+    assert!(wire.cores[FAR].poll_write(1, &cx, &[IoSlice::new(b"x")]).is_pending());
     wire.inject(FAR, Kind::Credit, 1, &1_u32.to_be_bytes()).unwrap();
     assert_eq!(bell.rung(), 1, "credit has come");
-    assert!(wire.cores[FAR].poll_broken(1, &mut cx).is_pending());
+    assert!(wire.cores[FAR].poll_broken(1, &cx).is_pending());
     wire.inject(FAR, Kind::Stop, 1, &1_u32.to_be_bytes()).unwrap();
     assert_eq!(bell.rung(), 1, "it was stopped");
 
     wire.inject(FAR, Kind::Open, 3, b"").unwrap();
-    assert!(wire.cores[FAR].poll_broken(3, &mut cx).is_pending());
+    assert!(wire.cores[FAR].poll_broken(3, &cx).is_pending());
     wire.cores[FAR].lose();
     assert_eq!(bell.rung(), 1, "all is lost");
 }
@@ -549,7 +549,7 @@ fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
     assert!(matches!(wire.drain(FAR, ended), (all, Some(Ok(()))) if all == b"all of it"));
     assert!(matches!(wire.cores[FAR].finish(stream), Err(Broken::SessionLost)));
     assert_eq!(wire.cores[FAR].open(b""), Err(NotOpened::Lost));
-    assert!(matches!(wire.cores[FAR].poll_accept(&mut idle()), Poll::Ready(None)));
+    assert!(matches!(wire.cores[FAR].poll_accept(&idle()), Poll::Ready(None)));
     assert!(!wire.cores[FAR].has_output());
 }
 

@@ -48,9 +48,9 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
     for (bell, stream) in bells.iter().zip(streams.iter().copied()) {
         wire.inject(NEAR, Kind::Credit, stream, &10_000_000_u32.to_be_bytes()).unwrap();
         let waker = Waker::from(Arc::clone(bell));
-        let mut cx = Context::from_waker(&waker);
+        let cx = Context::from_waker(&waker);
         let core = &mut wire.cores[NEAR];
-        while core.poll_write(stream, &mut cx, &[IoSlice::new(&[1; 50_000])]).is_ready() {}
+        while core.poll_write(stream, &cx, &[IoSlice::new(&[1; 50_000])]).is_ready() {}
     }
     let most = SESSION_QUEUE_BYTES + STREAM_QUEUE_BYTES + STREAMS * SMALL_CHUNK_BYTES;
     let queued = wire.cores[NEAR].queued_bytes;
@@ -81,8 +81,8 @@ fn writers_that_starve_are_told_when_a_reset_makes_room() {
     }
     let bell = Arc::<Bell>::default();
     let waker = Waker::from(Arc::clone(&bell));
-    let mut cx = Context::from_waker(&waker);
-    assert!(wire.cores[NEAR].poll_write(starved, &mut cx, &[IoSlice::new(b"x")]).is_pending());
+    let cx = Context::from_waker(&waker);
+    assert!(wire.cores[NEAR].poll_write(starved, &cx, &[IoSlice::new(b"x")]).is_pending());
     full.iter().for_each(|stream| wire.cores[NEAR].reset(*stream, 0));
     wire.take(NEAR, 1);
     assert_eq!(bell.rung(), 1);

@@ -94,7 +94,7 @@ impl Model {
     /// Reads once. Whether there may be more.
     fn read(&mut self, side: usize, stream: u32, n: usize) -> bool {
         let mut room = vec![0; n];
-        let read = self.wire.cores[side].poll_read(stream, &mut idle(), &mut room, self.wire.now);
+        let read = self.wire.cores[side].poll_read(stream, &idle(), &mut room, self.wire.now);
         let known = self.known.get_mut(&stream).unwrap();
         let direction = &mut known.from[1 - side];
         match read {
