@@ -223,6 +223,12 @@ impl Core {
         self.streams.len().saturating_sub(1)
     }
 
+    /// Uses up all numbers but one.
+    #[cfg(test)]
+    pub(crate) fn leave_one_number(&mut self) {
+        self.next = u32::MAX - 1 - self.side.first();
+    }
+
     // ---- what the owners of streams do ----
 
     /// Opens a stream; `first` are its first bytes, at most as many as a window holds.

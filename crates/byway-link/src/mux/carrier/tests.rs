@@ -3,9 +3,11 @@
 use byway_dial::{AsIo, Stream};
 use byway_testkit::pipe;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::super::frame::{Kind, MOST_PAYLOAD_BYTES, with_number};
 use super::*;
+use crate::carrier::Carrier;
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -229,4 +231,17 @@ async fn a_driver_that_is_dropped_loses_its_streams() {
     drop(driver);
     assert!(matches!(within(poll_fn(|cx| stream.poll_broken(cx))).await, Broken::SessionLost));
     assert!(within(carrier.accept()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_carrier_whose_numbers_are_used_up_ends_and_does_not_linger() {
+    for side in [Side::Dialler, Side::Acceptor] {
+        let (mux, _control, _driver, _peer) = against_a_test(side, 10, pipe::CAPACITY_BYTES);
+        mux.0.lock().leave_one_number();
+        let carrier = Carrier::mux(mux, None, &TaskTracker::new());
+        carrier.open(b"").await.unwrap();
+        assert!(carrier.open(b"").await.is_err());
+        within(carrier.ended()).await;
+        assert_eq!(carrier.reason(), "every stream number of the connection was used once");
+    }
 }

@@ -121,7 +121,7 @@ fn streams_that_the_peer_finishes_are_never_stopped() {
 #[test]
 fn numbers_are_never_used_twice_and_their_end_is_said() {
     let mut wire = Wire::new(MANY);
-    wire.cores[NEAR].next = u32::MAX - 2;
+    wire.cores[NEAR].leave_one_number();
     assert_eq!(wire.cores[NEAR].open(b""), Ok(u32::MAX - 2));
     assert_eq!(wire.cores[NEAR].open(b""), Err(NotOpened::Exhausted));
     assert_eq!(wire.cores[NEAR].open(b""), Err(NotOpened::Exhausted));
