@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +61,41 @@ pub struct Acceptor {
 /// A carrier that is authenticated and belongs to no session yet.
 pub(crate) struct Authenticated {
     pub(crate) identity: Fingerprint,
-    pub(crate) carrier: Carrier,
+    pub(crate) carrier: Unclaimed,
     pub(crate) control: ControlStream,
+}
+
+/// Ends its carrier when it is dropped, unless a session has claimed it: the carrier's own tasks would keep it for ever.
+pub(crate) struct Unclaimed {
+    carrier: Carrier,
+    claimed: bool,
+}
+
+impl Unclaimed {
+    const fn new(carrier: Carrier) -> Self {
+        Self { carrier, claimed: false }
+    }
+
+    fn claim(mut self) -> Carrier {
+        self.claimed = true;
+        self.carrier.clone()
+    }
+}
+
+impl Deref for Unclaimed {
+    type Target = Carrier;
+
+    fn deref(&self) -> &Carrier {
+        &self.carrier
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if !self.claimed {
+            self.carrier.end("no session came of it");
+        }
+    }
 }
 
 /// What became of a connection.
@@ -180,7 +214,7 @@ impl Acceptor {
 /// Hands a carrier to its session.
 pub(crate) fn adopt(link: &Link, arrived: Authenticated) -> CarrierKind {
     let kind = arrived.carrier.kind();
-    link.attach(arrived.carrier, arrived.control);
+    link.attach(arrived.carrier.claim(), arrived.control);
     kind
 }
 
@@ -205,7 +239,7 @@ pub(crate) fn over_tls(
     };
     tasks.spawn_on(driving, runtime);
     let control = ControlStream::new(LinkStream::mux(control));
-    Authenticated { identity, carrier, control }
+    Authenticated { identity, carrier: Unclaimed::new(carrier), control }
 }
 
 /// A QUIC connection whose first stream is `control`.
@@ -221,7 +255,7 @@ pub(crate) fn over_quic(
     let carrier = Carrier::quic(quic.clone(), &budget, &tasks);
     let watched = carrier.clone();
     tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
-    Authenticated { identity, carrier, control: ControlStream::new(control) }
+    Authenticated { identity, carrier: Unclaimed::new(carrier), control: ControlStream::new(control) }
 }
 
 /// Sets what a connection needs to be a carrier.
@@ -283,7 +317,8 @@ impl Pending {
         (best >= self.hello.version_from.max(from)).then_some(best)
     }
 
-    /// Welcomes the peer: the session begins.
+    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Not cancel safe: the session would be
+    /// known and have no carrier.
     ///
     /// # Errors
     /// The peer went away meanwhile, or no random numbers could be had.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mux::carrier::MuxCarrier;
+use crate::mux::core::NotOpened;
 use crate::quic::Quic;
 use crate::stream::LinkStream;
 use crate::window::Budget;
@@ -96,10 +97,18 @@ impl Carrier {
     /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|_| Gone)?),
+            Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|error| self.not_opened(error))?),
             Over::Quic { quic, .. } => LinkStream::quic(quic.open(first, &self.0.tasks).await.map_err(|_| Gone)?),
         };
         Ok(self.count(stream))
+    }
+
+    fn not_opened(&self, error: NotOpened) -> Gone {
+        if error == NotOpened::Exhausted {
+            // It could serve for nothing but what is open. Whoever dialled makes a new one.
+            self.end("every stream number of the connection was used once");
+        }
+        Gone
     }
 
     /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.

@@ -116,6 +116,8 @@ pub(crate) async fn serve(
                     }
                     Ok(())
                 }
+                // An attach that came too late: the carrier was not taken, which is nothing to the session.
+                Ok(Said::Refused(refused)) => return carrier.end(refused.detail),
                 // Nobody listens any more: the session is over, and ends its carriers.
                 Ok(said) => heard.send(said).await.map_err(|_| ControlError::Fin),
                 Err(error) => Err(error),

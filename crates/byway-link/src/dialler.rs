@@ -324,3 +324,6 @@ fn unreachable(error: DialError) -> LinkError {
 fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,10 @@ pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
 pub use wire::{Code, Refusal, ServiceKind};
+
+#[cfg(test)]
+extern crate self as byway_link; // the kit of the tests speaks of us as others do
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;

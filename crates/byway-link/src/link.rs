@@ -23,7 +23,7 @@ use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::mux::core::Side;
 use crate::stream::LinkStream;
-use crate::window::Budget;
+use crate::window::{Budget, INITIAL_BYTES};
 use crate::wire::{self, Answer, Answered, Open, Said};
 
 /// Sixteen random bytes that prove the welcome.
@@ -122,7 +122,7 @@ pub enum NotOpened {
     Fault(wire::Fault),
     /// No answer came in time, though the other side lives.
     Timeout,
-    /// The answer breaks the rules.
+    /// The question or the answer breaks the rules.
     Bad(String),
 }
 
@@ -236,6 +236,10 @@ impl Link {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         wire::encode(open, &mut first);
+        // The first bytes of a stream go without asking for credit. More of them would break the protocol, and the session.
+        if first.len() > INITIAL_BYTES as usize {
+            return Err(NotOpened::Bad(format!("a target of {} bytes is too long to ask for", first.len())));
+        }
         let asked = async {
             let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?.into_stream();
             let answer = read_message::<Answer>(&mut stream).await;

@@ -107,11 +107,21 @@ impl Window {
         self.last_grant = Some(now);
         let growth =
             if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
+        Some(self.grant(growth))
+    }
+
+    /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may be short of credit.
+    pub fn forgo(&mut self) -> Option<u32> {
+        self.owed = self.size - self.open;
+        (self.owed >= self.size / 2).then(|| self.grant(0))
+    }
+
+    fn grant(&mut self, growth: u32) -> u32 {
         self.size += growth;
         let grant = self.owed + growth;
         self.open += grant;
         self.owed = 0;
-        Some(grant)
+        grant
     }
 
     /// How large it is now.
@@ -190,6 +200,17 @@ mod tests {
         }
         assert_eq!((first.size(), second.size()), (2 * INITIAL_BYTES, INITIAL_BYTES));
         assert_eq!((one.used(), other.used(), node.used()), (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES)));
+    }
+
+    #[test]
+    fn what_nobody_will_read_is_granted_again_and_nothing_twice() {
+        let mut window = window(&Budget::new(1 << 22));
+        assert_eq!(window.forgo(), None);
+        assert!(window.receive(INITIAL_BYTES as usize / 2 - 1));
+        assert_eq!(window.forgo(), None, "the peer can go on with what it has");
+        assert!(window.receive(INITIAL_BYTES as usize / 2 + 1));
+        assert_eq!(window.forgo(), Some(INITIAL_BYTES));
+        assert_eq!((window.forgo(), window.size(), window.open), (None, INITIAL_BYTES, INITIAL_BYTES));
     }
 
     proptest! {

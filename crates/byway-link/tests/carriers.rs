@@ -212,6 +212,51 @@ on_each_carrier! {
         assert_eq!(tokio::join!(both(near, 1), both(far, 2)), (1 << 20, 1 << 20));
     }
 
+    async fn a_target_that_is_too_long_is_refused_here_and_costs_the_session_nothing(pair: Pair) {
+        let open = Open { host: "x".repeat(40_000), port: 80, ..Open::default() };
+        let opened = pair.dialler.link.open(&open, common::PATIENCE).await;
+        let Err(NotOpened::Bad(words)) = opened else { panic!("{opened:?}") };
+        assert_eq!(words, "a target of 40010 bytes is too long to ask for");
+        pair.stream().await;
+        // One that just fits arrives.
+        let host = "x".repeat(32_700);
+        let open = Open { host: host.clone(), port: 80, ..Open::default() };
+        let answering = async {
+            let (open, asked) = pair.acceptor.next_asked().await;
+            assert_eq!(open.host, host);
+            asked.opened(None).await.unwrap()
+        };
+        let (opened, _far) = tokio::join!(pair.dialler.link.open(&open, common::PATIENCE), answering);
+        assert!(opened.is_ok(), "{opened:?}");
+    }
+
+    async fn a_stream_that_was_reset_here_is_reset_to_this_side_as_well(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        far.write_all(b"a whole answer").await.unwrap();
+        far.finish().await.unwrap();
+        assert_eq!(within(near.read(&mut [0; 1])).await.unwrap(), Read::Data(1));
+        near.reset(5);
+        let broken = [
+            within(near.read(&mut [0; 8])).await.unwrap_err(),
+            within(near.write_all(b"x")).await.unwrap_err(),
+            within(std::future::poll_fn(|cx| near.poll_broken(cx))).await,
+        ];
+        assert!(broken.iter().all(|broken| matches!(broken, Broken::Reset(5))), "{broken:?}");
+    }
+
+    async fn a_writer_whose_window_is_full_is_told_when_its_reader_leaves_in_order(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        // Written until the stream takes no more.
+        let filled = async { loop { near.write_all(&[1; 16_384]).await.unwrap() } };
+        let _ = tokio::time::timeout(Duration::from_millis(20), filled).await;
+        far.write_all(b"enough").await.unwrap();
+        assert_eq!(within(near.read(&mut [0; 6])).await.unwrap(), Read::Data(6));
+        far.close_on_drop();
+        drop(far);
+        let broken = within(async { loop { if let Err(broken) = near.write_all(&[1; 16_384]).await { break broken } } }).await;
+        assert!(matches!(broken, Broken::Reset(0)), "{broken:?}");
+    }
+
     async fn an_open_that_nobody_answers_ends_with_its_patience(pair: Pair) {
         let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
         let opened = pair.dialler.link.open(&open, Duration::from_millis(50)).await;

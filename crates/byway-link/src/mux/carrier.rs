@@ -57,8 +57,14 @@ impl MuxCarrier {
     ) -> (Self, MuxStream, Driver<T>) {
         let carrier = Self(Arc::new(Mutex::new(Core::new(side, streams, budget))));
         let control = MuxStream { carrier: carrier.clone(), stream: CONTROL, orderly: false };
-        let driver =
-            Driver { io, carrier: carrier.clone(), reading: Reading::start(), output: VecDeque::new(), sent: 0 };
+        let driver = Driver {
+            io,
+            carrier: carrier.clone(),
+            reading: Reading::start(),
+            held_back: false,
+            output: VecDeque::new(),
+            sent: 0,
+        };
         (carrier, control, driver)
     }
 
@@ -105,11 +111,11 @@ pub(crate) struct MuxStream {
 }
 
 impl MuxStream {
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
         self.carrier.with(|core| core.poll_read(self.stream, cx, buf, Instant::now()))
     }
 
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
+    pub(crate) fn poll_write(&self, cx: &Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
         self.carrier.with(|core| core.poll_write(self.stream, cx, bufs))
     }
 
@@ -117,7 +123,7 @@ impl MuxStream {
         self.carrier.with(|core| core.finish(self.stream))
     }
 
-    pub(crate) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(crate) fn poll_broken(&self, cx: &Context<'_>) -> Poll<Broken> {
         self.carrier.with(|core| core.poll_broken(self.stream, cx))
     }
 
@@ -155,6 +161,8 @@ pub(crate) struct Driver<T> {
     io: T,
     carrier: MuxCarrier,
     reading: Reading,
+    /// Nothing was read because too many answers wait for the peer.
+    held_back: bool,
     output: VecDeque<Vec<u8>>,
     /// Bytes of the first chunk of `output` that were sent.
     sent: usize,
@@ -177,6 +185,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         let read = this.poll_input(cx);
         // What was read may have called for an answer (credit, a reset).
         let written = if written.is_pending() { written } else { this.poll_output(cx) };
+        // Whoever reads again because there is room again has nobody else to wake it.
+        if this.held_back && this.carrier.0.lock().may_receive() {
+            cx.waker().wake_by_ref();
+        }
         match (read, written) {
             (Poll::Ready(error), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(error),
             _ => Poll::Pending,
@@ -241,8 +253,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // A peer that asks and asks and takes no answer away is not read from; the output wakes us.
-            if !self.carrier.0.lock().may_receive() {
+            // A peer that asks and asks and takes no answer away is not read from; the output makes room.
+            self.held_back = !self.carrier.0.lock().may_receive();
+            if self.held_back {
                 return Poll::Pending;
             }
             match ready!(self.poll_step(cx)) {
@@ -319,3 +332,6 @@ fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut
     ready!(Pin::new(io).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))
 }
+
+#[cfg(test)]
+mod tests;

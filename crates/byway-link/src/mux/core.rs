@@ -32,6 +32,10 @@ const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 /// taken some away.
 const URGENT_BYTES: usize = 256 * 1024;
 
+/// Streams that were closed in order here and that the peer has not finished. When there are twice as many, the oldest are
+/// told STOP until so many are left.
+const LINGERING_STREAMS: usize = 1024;
+
 /// Before a round trip was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,8 @@ pub(crate) struct Core {
     /// Opened by the peer, not accepted by anybody yet.
     waiting: VecDeque<u32>,
     acceptor: Option<Waker>,
+    /// Closed in order here, in that order; some may be over by now.
+    lingering: VecDeque<u32>,
     /// Frames without data, in order; they overtake data.
     urgent: Vec<u8>,
     /// Streams with data or a FIN to send, in turn.
@@ -165,6 +171,7 @@ impl Core {
             most,
             waiting: VecDeque::new(),
             acceptor: None,
+            lingering: VecDeque::new(),
             urgent: Vec::new(),
             ready: VecDeque::new(),
             queued_bytes: 0,
@@ -216,6 +223,12 @@ impl Core {
         self.streams.len().saturating_sub(1)
     }
 
+    /// Uses up all numbers but one.
+    #[cfg(test)]
+    pub(crate) fn leave_one_number(&mut self) {
+        self.next = u32::MAX - 1 - self.side.first();
+    }
+
     // ---- what the owners of streams do ----
 
     /// Opens a stream; `first` are its first bytes, at most as many as a window holds.
@@ -235,7 +248,7 @@ impl Core {
     }
 
     /// The next stream that the peer has opened.
-    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<u32>> {
+    pub(crate) fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Option<u32>> {
         match self.waiting.pop_front() {
             Some(stream) => Poll::Ready(Some(stream)),
             None if self.lost => Poll::Ready(None),
@@ -249,7 +262,7 @@ impl Core {
     pub(crate) fn poll_read(
         &mut self,
         stream: u32,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         buf: &mut [u8],
         now: Instant,
     ) -> Poll<Result<Read, Broken>> {
@@ -280,7 +293,7 @@ impl Core {
     pub(crate) fn poll_write(
         &mut self,
         stream: u32,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
         let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
@@ -329,7 +342,7 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn poll_broken(&mut self, stream: u32, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(crate) fn poll_broken(&mut self, stream: u32, cx: &Context<'_>) -> Poll<Broken> {
         let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Broken::SessionLost) };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(broken);
@@ -350,6 +363,9 @@ impl Core {
         let says_stop = !entry.recv.is_over() && !entry.recv.stopped;
         entry.recv.stopped = true;
         entry.recv.chunks.clear();
+        // Whoever still waits on it hears the same as the peer, and never an end in order.
+        entry.recv.reset.get_or_insert(code);
+        entry.wake_all();
         self.queued_bytes -= void;
         if self.lost {
             return;
@@ -373,10 +389,35 @@ impl Core {
         } else {
             // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now
             // would overtake what was written. What was not read is void. A FIN that cannot be said is not owed.
+            // Its room is granted again, or a peer whose window is full would wait for ever.
             entry.recv.chunks.clear();
+            if let Some(grant) = entry.recv.window.forgo().filter(|_| !entry.recv.is_over() && !self.lost) {
+                self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+            }
             let _ = self.finish(stream);
         }
         self.forget_if_over(stream);
+        if self.streams.contains_key(&stream) {
+            self.linger(stream);
+        }
+    }
+
+    /// Keeps a stream for a peer that has not finished it yet, and stops the oldest of too many.
+    fn linger(&mut self, stream: u32) {
+        self.lingering.push_back(stream);
+        if self.lingering.len() < 2 * LINGERING_STREAMS {
+            return;
+        }
+        let unfinished = |entry: &Entry| !entry.recv.is_over() && !entry.recv.stopped;
+        self.lingering.retain(|stream| self.streams.get(stream).is_some_and(unfinished));
+        while self.lingering.len() > LINGERING_STREAMS {
+            let Some(oldest) = self.lingering.pop_front() else { break };
+            if let Some(entry) = self.streams.get_mut(&oldest) {
+                entry.recv.stopped = true;
+                self.urgent.extend_from_slice(&with_number(Kind::Stop, oldest, 0));
+            }
+            self.forget_if_over(oldest);
+        }
     }
 
     // ---- what the carrier does ----
@@ -567,9 +608,14 @@ impl Core {
         self.lost = true;
         self.urgent = Vec::new();
         self.ready.clear();
+        self.starved.clear();
+        self.queued_bytes = 0;
         wake(&mut self.acceptor);
-        self.streams.values_mut().for_each(Entry::wake_all);
         self.streams.retain(|_, entry| entry.held);
+        for entry in self.streams.values_mut() {
+            entry.send.drop_queue();
+            entry.wake_all();
+        }
     }
 
     pub(crate) const fn is_lost(&self) -> bool {
@@ -589,7 +635,7 @@ impl Core {
     fn forget_if_over(&mut self, stream: u32) {
         let over = self.streams.get(&stream).is_some_and(|entry| {
             let sent = matches!(entry.send.state, Sending::Finished | Sending::Over);
-            !entry.held && sent && (entry.recv.is_over() || entry.recv.stopped)
+            !entry.held && (self.lost || (sent && (entry.recv.is_over() || entry.recv.stopped)))
         });
         if over && self.streams.remove(&stream).is_some() && self.side.peer().opens(stream) {
             self.theirs -= 1;

@@ -1,5 +1,7 @@
 //! Common: two nodes on loopback with a link between them.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
+
+pub mod raw;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -40,37 +42,48 @@ pub struct Listening {
     pub acceptor: Arc<Acceptor>,
     pub address: SocketAddr,
     pub arrivals: Mutex<mpsc::UnboundedReceiver<Result<Arrival, LinkError>>>,
-    pub quic: Arc<QuicListener>,
+    arrived: mpsc::UnboundedSender<Result<Arrival, LinkError>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Listening {
     pub async fn new(key: Key, settings: Settings) -> Self {
+        let mut this = Self::by_tcp_alone(key, settings).await;
+        this.listen_quic();
+        this
+    }
+
+    pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
         let acceptor = Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap());
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = tcp.local_addr().unwrap();
-        let quic = Arc::new(acceptor.listen_quic(byway_link::quic::bind(address).unwrap()).unwrap());
-        let (say, arrivals) = mpsc::unbounded_channel();
-        let (on_tcp, on_quic) = (Arc::clone(&acceptor), Arc::clone(&acceptor));
-        let (said, listener) = (say.clone(), Arc::clone(&quic));
-        let handle = Handle::current();
-        let tcp_loop = handle.spawn(async move {
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        let (accepting, say) = (Arc::clone(&acceptor), arrived.clone());
+        let tcp_loop = Handle::current().spawn(async move {
             while let Ok((socket, _)) = tcp.accept().await {
-                let (acceptor, say) = (Arc::clone(&on_tcp), said.clone());
+                let (acceptor, say) = (Arc::clone(&accepting), say.clone());
                 Handle::current().spawn(async move {
                     let _ = say.send(acceptor.tcp(Stream::tcp(socket), &Handle::current()).await);
                 });
             }
         });
-        let quic_loop = handle.spawn(async move {
-            while let Some(incoming) = listener.accept().await {
-                let (acceptor, say) = (Arc::clone(&on_quic), say.clone());
+        Self { acceptor, address, arrivals: Mutex::new(arrivals), arrived, tasks: vec![tcp_loop] }
+    }
+
+    /// Begins to accept QUIC, on the same port.
+    pub fn listen_quic(&mut self) -> Arc<QuicListener> {
+        let listener = self.acceptor.listen_quic(byway_link::quic::bind(self.address).unwrap()).unwrap();
+        let listener = Arc::new(listener);
+        let (accepting, say, listening) = (Arc::clone(&self.acceptor), self.arrived.clone(), Arc::clone(&listener));
+        self.tasks.push(Handle::current().spawn(async move {
+            while let Some(incoming) = listening.accept().await {
+                let (acceptor, say) = (Arc::clone(&accepting), say.clone());
                 Handle::current().spawn(async move {
                     let _ = say.send(acceptor.quic(incoming).await);
                 });
             }
-        });
-        Self { acceptor, address, arrivals: Mutex::new(arrivals), quic, tasks: vec![tcp_loop, quic_loop] }
+        }));
+        listener
     }
 
     pub async fn next(&self) -> Result<Arrival, LinkError> {

@@ -1,1 +1,573 @@
+//! Two cores with a wire between them that moves when a test says so, and a clock of its own.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::Wake;
+
+use super::*;
+use crate::wire::Code;
+
+mod bounds;
+mod orders;
+
+const NEAR: usize = 0;
+const FAR: usize = 1;
+
+/// As many streams as a test wants.
+const MANY: u32 = 1000;
+
+/// Bytes that windows may grow by in these tests.
+const BUDGET: u64 = 1 << 20;
+
+type Frame = (Kind, u32, Vec<u8>);
+
+/// The dialler's core is `NEAR`, the acceptor's `FAR`.
+struct Wire {
+    cores: [Core; 2],
+    /// Taken from the other core, on the way to this one.
+    towards: [VecDeque<u8>; 2],
+    /// What has arrived of a frame that is not whole.
+    arrived: [VecDeque<u8>; 2],
+    judged: [Option<(Header, Payload)>; 2],
+    budgets: [Arc<Budget>; 2],
+    now: Instant,
+    /// Both cores are all that sends: no frame was made up.
+    honest: bool,
+}
+
+impl Wire {
+    fn new(most: u32) -> Self {
+        let budgets = [Budget::new(BUDGET), Budget::new(BUDGET)];
+        Self {
+            cores: [
+                Core::new(Side::Dialler, most, Arc::clone(&budgets[NEAR])),
+                Core::new(Side::Acceptor, most, Arc::clone(&budgets[FAR])),
+            ],
+            towards: Default::default(),
+            arrived: Default::default(),
+            judged: [None, None],
+            budgets,
+            now: Instant::now(),
+            honest: true,
+        }
+    }
+
+    /// A stream that the near side has opened and the far side has accepted.
+    fn stream(&mut self) -> u32 {
+        let stream = self.cores[NEAR].open(b"").unwrap();
+        self.settle();
+        assert_eq!(self.accept(FAR), Some(stream));
+        stream
+    }
+
+    fn accept(&mut self, side: usize) -> Option<u32> {
+        match self.cores[side].poll_accept(&idle()) {
+            Poll::Ready(stream) => stream,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Writes until no more is taken; says how many bytes were.
+    fn write(&mut self, side: usize, stream: u32, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.cores[side].poll_write(stream, &idle(), &[IoSlice::new(&bytes[written..])]) {
+                Poll::Ready(Ok(n)) => written += n,
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        written
+    }
+
+    fn read(&mut self, side: usize, stream: u32, most: usize) -> Poll<Result<Read, Broken>> {
+        self.cores[side].poll_read(stream, &idle(), &mut vec![0; most], self.now)
+    }
+
+    /// Reads until there is nothing; says what came, and the FIN, the end or nothing behind it.
+    fn drain(&mut self, side: usize, stream: u32) -> (Vec<u8>, Option<Result<(), Broken>>) {
+        let (mut all, mut room) = (Vec::new(), vec![0; 10_000]);
+        loop {
+            match self.cores[side].poll_read(stream, &idle(), &mut room, self.now) {
+                Poll::Ready(Ok(Read::Data(n))) => all.extend_from_slice(&room[..n]),
+                Poll::Ready(Ok(Read::Fin)) => return (all, Some(Ok(()))),
+                Poll::Ready(Err(broken)) => return (all, Some(Err(broken))),
+                Poll::Pending => return (all, None),
+            }
+        }
+    }
+
+    /// Takes about as many bytes from a core and puts them on the wire.
+    fn take(&mut self, side: usize, most: usize) {
+        let mut out = VecDeque::new();
+        self.cores[side].take(most, &mut out);
+        self.towards[1 - side].extend(out.into_iter().flatten());
+    }
+
+    /// What a core wants to send, frame by frame; the other core does not get it.
+    fn frames(&mut self, side: usize, most: usize) -> Vec<Frame> {
+        let mut out = VecDeque::new();
+        self.cores[side].take(most, &mut out);
+        parse(&out.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// Lets as many bytes of the wire arrive, and the core hear the frames that are whole.
+    fn deliver(&mut self, to: usize, most: usize) -> Result<(), Violation> {
+        let n = most.min(self.towards[to].len());
+        let bytes: Vec<u8> = self.towards[to].drain(..n).collect();
+        self.arrived[to].extend(bytes);
+        while self.cores[to].may_receive() {
+            match self.judged[to].take() {
+                None if self.arrived[to].len() < HEADER_BYTES => break,
+                None => {
+                    let bytes: Vec<u8> = self.arrived[to].drain(..HEADER_BYTES).collect();
+                    let header = Header::decode(bytes.try_into().unwrap())?;
+                    let judged = self.cores[to].judge(&header)?;
+                    self.judged[to] = Some((header, judged));
+                }
+                Some((header, judged)) if self.arrived[to].len() < header.length => {
+                    self.judged[to] = Some((header, judged));
+                    break;
+                }
+                Some((header, judged)) => {
+                    let payload = self.arrived[to].drain(..header.length).collect();
+                    if judged == Payload::Keep {
+                        self.cores[to].receive(&header, payload)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame from a peer that is no core of ours.
+    fn inject(&mut self, to: usize, kind: Kind, stream: u32, payload: &[u8]) -> Result<(), Violation> {
+        self.honest = false;
+        self.towards[to].extend(Header { kind, stream, length: payload.len() }.encode());
+        self.towards[to].extend(payload);
+        self.deliver(to, usize::MAX)
+    }
+
+    /// Moves everything both ways until nothing is left to move.
+    fn settle(&mut self) {
+        while self.cores.iter().any(Core::has_output) || self.towards.iter().any(|lane| !lane.is_empty()) {
+            for side in [NEAR, FAR] {
+                self.take(side, 100_000);
+                self.deliver(1 - side, usize::MAX).unwrap();
+            }
+        }
+        self.check();
+    }
+
+    /// What must be so at any time.
+    fn check(&self) {
+        for (side, core) in self.cores.iter().enumerate() {
+            let queued: usize = core.streams.values().map(|entry| entry.send.queued_bytes).sum();
+            assert_eq!(core.queued_bytes, queued, "the session's queue is not the sum of its streams'");
+            let theirs = core.streams.keys().filter(|stream| core.side.peer().opens(**stream)).count();
+            assert_eq!(core.theirs as usize, theirs, "streams of the peer's are miscounted");
+            assert!(core.theirs <= core.most);
+            for (stream, entry) in &core.streams {
+                let chunks: usize = entry.send.chunks.iter().map(|chunk| chunk.len() - HEADER_BYTES).sum();
+                assert_eq!(entry.send.queued_bytes, chunks);
+                assert!(chunks <= STREAM_QUEUE_BYTES);
+                assert!(core.lost || entry.send.listed == core.ready.contains(stream), "listed and not in turn");
+                let held: usize = entry.recv.chunks.iter().map(Vec::len).sum();
+                let unread = held - if held == 0 { 0 } else { entry.recv.read };
+                let size = entry.recv.window.size() as usize;
+                assert!(unread <= size, "more is held than the window is large");
+                // The peer never has more credit than the window has room.
+                if let Some(peer) = self.cores[1 - side].streams.get(stream).filter(|_| self.honest) {
+                    let credit = usize::try_from(peer.send.credit).unwrap();
+                    assert!(credit + peer.send.queued_bytes + unread <= size, "credit above the window");
+                }
+            }
+        }
+    }
+
+    /// Nothing is left of any stream.
+    fn assert_empty(&self) {
+        self.check();
+        for (core, budget) in self.cores.iter().zip(&self.budgets) {
+            assert_eq!((core.count(), core.theirs, core.queued_bytes), (0, 0, 0));
+            assert!(core.waiting.is_empty() && core.ready.is_empty() && core.urgent.is_empty());
+            assert!(core.starved.is_empty());
+            assert_eq!(budget.used(), 0);
+        }
+    }
+}
+
+/// A context that nobody wakes.
+fn idle() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn parse(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() {
+        let header = Header::decode(*header).unwrap();
+        let (payload, rest) = rest.split_at(header.length);
+        frames.push((header.kind, header.stream, payload.to_vec()));
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "half a frame");
+    frames
+}
+
+fn number(kind: Kind, stream: u32, number: u32) -> Frame {
+    (kind, stream, number.to_be_bytes().to_vec())
+}
+
+fn is_reset<T>(result: Result<T, Broken>, code: u32) -> bool {
+    matches!(result, Err(Broken::Reset(heard)) if heard == code)
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.swap(0, SeqCst)
+    }
+}
+
+const WINDOW: usize = INITIAL_BYTES as usize;
+
+#[test]
+fn a_fin_stands_behind_the_data_and_the_other_direction_goes_on() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.cores[NEAR].open(b"first ").unwrap();
+    assert_eq!(wire.write(NEAR, stream, &[7; 100_000]), WINDOW - 6);
+    wire.cores[NEAR].finish(stream).unwrap();
+    let frames = wire.frames(NEAR, usize::MAX);
+    assert_eq!(frames.iter().map(|frame| frame.0).collect::<Vec<_>>(), [Kind::Open, Kind::Data, Kind::Fin]);
+    for (kind, stream, payload) in frames {
+        wire.inject(FAR, kind, stream, &payload).unwrap();
+    }
+    assert_eq!(wire.accept(FAR), Some(stream));
+    let (bytes, end) = wire.drain(FAR, stream);
+    assert_eq!((bytes.len(), &bytes[..6]), (WINDOW, &b"first "[..]));
+    assert!(matches!(end, Some(Ok(()))));
+    assert!(matches!(wire.read(FAR, stream, 8), Poll::Ready(Ok(Read::Fin))), "a FIN says itself again");
+    assert!(matches!(
+        wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]),
+        Poll::Ready(Err(Broken::Io(_)))
+    ));
+
+    assert_eq!(wire.write(FAR, stream, b"answer"), 6);
+    wire.cores[FAR].finish(stream).unwrap();
+    wire.settle();
+    assert!(matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"answer"));
+    wire.cores[NEAR].release(stream, false);
+    wire.cores[FAR].release(stream, false);
+    wire.settle();
+    wire.assert_empty();
+}
+
+#[test]
+fn a_reset_overtakes_the_data_and_voids_it() {
+    let mut wire = Wire::new(MANY);
+    let (stream, other) = (wire.stream(), wire.stream());
+    wire.write(NEAR, stream, &[1; 20_000]);
+    wire.settle();
+    wire.write(NEAR, other, &[2; 10_000]);
+    wire.write(NEAR, stream, &[1; 10_000]);
+    wire.cores[NEAR].reset(stream, 7);
+    let frames = wire.frames(NEAR, usize::MAX);
+    let expected =
+        [number(Kind::Reset, stream, 7), number(Kind::Stop, stream, 7), (Kind::Data, other, vec![2; 10_000])];
+    assert_eq!(frames, expected);
+    for (kind, stream, payload) in frames {
+        wire.inject(FAR, kind, stream, &payload).unwrap();
+    }
+    let (bytes, end) = wire.drain(FAR, stream);
+    assert!(bytes.is_empty(), "20,000 bytes were unread, and are void");
+    assert!(is_reset(end.unwrap(), 7));
+    assert!(matches!(wire.cores[FAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(7))));
+    assert!(is_reset(wire.cores[FAR].finish(stream), 7));
+    assert_eq!(wire.drain(FAR, other).0.len(), 10_000);
+}
+
+#[test]
+fn a_stop_is_answered_by_a_reset_with_its_code() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    wire.write(NEAR, stream, &[1; 10_000]);
+    wire.inject(NEAR, Kind::Stop, stream, &9_u32.to_be_bytes()).unwrap();
+    assert_eq!(wire.frames(NEAR, usize::MAX), [number(Kind::Reset, stream, 9)]);
+    assert_eq!(wire.cores[NEAR].queued_bytes, 0);
+    let write = wire.cores[NEAR].poll_write(stream, &idle(), &[IoSlice::new(b"x")]);
+    assert!(matches!(write, Poll::Ready(broken) if is_reset(broken.as_ref().map_err(copy), 9)));
+    wire.inject(NEAR, Kind::Stop, stream, &10_u32.to_be_bytes()).unwrap();
+    assert!(wire.frames(NEAR, usize::MAX).is_empty(), "one RESET is owed, and was said");
+}
+
+fn copy(broken: &Broken) -> Broken {
+    match broken {
+        Broken::Reset(code) => Broken::Reset(*code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stream_that_was_reset_here_reads_as_reset_and_never_as_finished() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    wire.write(FAR, stream, b"a whole answer");
+    wire.cores[FAR].finish(stream).unwrap();
+    wire.settle();
+    wire.cores[NEAR].reset(stream, 5);
+    assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
+    assert!(matches!(wire.cores[NEAR].poll_broken(stream, &idle()), Poll::Ready(Broken::Reset(5))));
+    wire.settle();
+    assert!(is_reset(wire.drain(NEAR, stream).1.expect("an end"), 5));
+}
+
+#[test]
+fn whoever_waits_on_a_stream_is_woken_when_it_is_reset_here() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    let bells: [Arc<Bell>; 2] = Default::default();
+    let wakers = bells.clone().map(Waker::from);
+    let core = &mut wire.cores[NEAR];
+    assert!(core.poll_read(stream, &Context::from_waker(&wakers[0]), &mut [0; 8], wire.now).is_pending());
+    assert!(core.poll_broken(stream, &Context::from_waker(&wakers[1])).is_pending());
+    core.reset(stream, 5);
+    assert_eq!(bells.map(|bell| bell.rung()), [1, 1]);
+}
+
+#[test]
+fn credit_comes_back_when_bytes_were_consumed_and_not_before() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW);
+    wire.settle();
+    assert_eq!(wire.write(NEAR, stream, b"x"), 0);
+    assert!(matches!(wire.read(FAR, stream, WINDOW / 2 - 1), Poll::Ready(Ok(Read::Data(n))) if n == WINDOW / 2 - 1));
+    assert!(!wire.cores[FAR].has_output(), "credit by drops costs more than it brings");
+    assert!(matches!(wire.read(FAR, stream, 1), Poll::Ready(Ok(Read::Data(1)))));
+    assert_eq!(wire.frames(FAR, usize::MAX), [number(Kind::Credit, stream, INITIAL_BYTES / 2)]);
+    wire.inject(NEAR, Kind::Credit, stream, &(INITIAL_BYTES / 2).to_be_bytes()).unwrap();
+    assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW / 2);
+    wire.settle();
+    assert_eq!(wire.write(NEAR, stream, b"x"), 0);
+}
+
+#[test]
+fn a_window_grows_for_a_reader_that_keeps_up_and_gives_back_what_it_took() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    let mut received = 0;
+    for _ in 0..50 {
+        wire.write(NEAR, stream, &[1; 1 << 20]);
+        wire.settle();
+        received += wire.drain(FAR, stream).0.len();
+        wire.settle();
+        wire.now += Duration::from_millis(100);
+    }
+    assert_eq!(wire.budgets[FAR].used(), 31 * u64::from(INITIAL_BYTES), "the next doubling is beyond the budget");
+    assert!(received > 10 * WINDOW);
+    wire.cores[NEAR].release(stream, false);
+    wire.settle();
+    wire.cores[FAR].release(stream, false);
+    wire.settle();
+    wire.assert_empty();
+}
+
+#[test]
+fn streams_with_data_take_turns() {
+    let mut wire = Wire::new(MANY);
+    let streams = [wire.stream(), wire.stream(), wire.stream()];
+    for stream in streams {
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
+        assert_eq!(wire.write(NEAR, stream, &[1; 150_000]), 150_000);
+        wire.cores[NEAR].finish(stream).unwrap();
+    }
+    let frames = wire.frames(NEAR, usize::MAX);
+    let [a, b, c] = streams;
+    let order: Vec<u32> = frames.iter().filter(|frame| frame.0 == Kind::Data).map(|frame| frame.1).collect();
+    assert_eq!(order, [a, b, c, a, b, c, a, b, c]);
+    assert!(frames.iter().all(|(_, _, payload)| payload.len() <= MOST_PAYLOAD_BYTES));
+    assert_eq!(frames.iter().filter(|frame| frame.0 == Kind::Fin).count(), 3);
+}
+
+#[test]
+fn control_goes_before_the_data_of_others() {
+    let mut wire = Wire::new(MANY);
+    for _ in 0..3 {
+        let stream = wire.stream();
+        assert_eq!(wire.write(NEAR, stream, &[1; 20_000]), 20_000);
+    }
+    assert_eq!(wire.write(NEAR, CONTROL, b"ping"), 4);
+    assert_eq!(wire.frames(NEAR, 1), [(Kind::Data, CONTROL, b"ping".to_vec())]);
+    // Between two chunks as well.
+    assert_eq!(wire.frames(NEAR, 1).len(), 1);
+    assert_eq!(wire.write(NEAR, CONTROL, b"pong"), 4);
+    assert_eq!(wire.frames(NEAR, 1), [(Kind::Data, CONTROL, b"pong".to_vec())]);
+}
+
+#[test]
+fn late_frames_of_a_stream_that_is_over_are_skipped() {
+    let mut wire = Wire::new(MANY);
+    let near = wire.stream();
+    let far = wire.cores[FAR].open(b"").unwrap();
+    wire.settle();
+    wire.accept(NEAR);
+    for stream in [near, far] {
+        wire.cores[NEAR].release(stream, false);
+        wire.cores[FAR].release(stream, false);
+    }
+    wire.settle();
+    wire.assert_empty();
+    for stream in [near, far] {
+        for side in [NEAR, FAR] {
+            wire.inject(side, Kind::Data, stream, &[1; 50_000]).unwrap();
+            wire.inject(side, Kind::Fin, stream, b"").unwrap();
+            for kind in [Kind::Reset, Kind::Stop, Kind::Credit] {
+                wire.inject(side, kind, stream, &[255; 4]).unwrap();
+            }
+        }
+    }
+    assert!(!wire.cores.iter().any(Core::has_output));
+    wire.assert_empty();
+}
+
+#[test]
+fn a_payload_whose_stream_is_let_go_of_meanwhile_goes_nowhere() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    wire.write(NEAR, stream, &[1; 10_000]);
+    wire.take(NEAR, usize::MAX);
+    wire.deliver(FAR, 5000).unwrap();
+    wire.cores[FAR].release(stream, false);
+    wire.settle();
+    wire.cores[NEAR].release(stream, false);
+    wire.settle();
+    wire.assert_empty();
+}
+
+#[test]
+fn each_violation_is_named() {
+    let one = 1_u32.to_be_bytes();
+    let cases: [(&str, Kind, u32, &[u8], Violation); 12] = [
+        ("a stream that never was", Kind::Data, 3, b"x", Violation::Stream(Kind::Data)),
+        ("the end of one", Kind::Fin, 3, b"", Violation::Stream(Kind::Fin)),
+        ("a reset of one", Kind::Reset, 3, &one, Violation::Stream(Kind::Reset)),
+        ("a stop of one", Kind::Stop, 3, &one, Violation::Stream(Kind::Stop)),
+        ("credit for one", Kind::Credit, 3, &one, Violation::Stream(Kind::Credit)),
+        ("one of ours that never was", Kind::Data, 2, b"x", Violation::Stream(Kind::Data)),
+        ("a number of our own", Kind::Open, 2, b"", Violation::Stream(Kind::Open)),
+        ("a number for the second time", Kind::Open, 1, b"", Violation::Stream(Kind::Open)),
+        ("the first stream", Kind::Open, CONTROL, b"", Violation::Stream(Kind::Open)),
+        ("beyond the window", Kind::Open, 3, &[0; WINDOW + 1], Violation::Credit),
+        ("beyond the credit", Kind::Data, 1, &[0; WINDOW + 1], Violation::Credit),
+        ("beyond what can be counted", Kind::Credit, 1, &[255; 4], Violation::Overflow),
+    ];
+    for (what, kind, stream, payload, expected) in cases {
+        let mut wire = Wire::new(MANY);
+        wire.stream();
+        assert_eq!(wire.inject(FAR, kind, stream, payload), Err(expected), "{what}");
+    }
+}
+
+#[test]
+fn numbers_out_of_order_are_a_violation_and_gaps_are_none() {
+    let mut wire = Wire::new(MANY);
+    wire.inject(FAR, Kind::Open, 9, b"").unwrap();
+    wire.inject(FAR, Kind::Data, 7, b"late, for all we know").unwrap();
+    assert_eq!(wire.inject(FAR, Kind::Open, 7, b""), Err(Violation::Stream(Kind::Open)));
+}
+
+#[test]
+fn bytes_behind_a_fin_are_a_violation_even_within_the_credit() {
+    for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Data, b""), (Kind::Fin, b"")] {
+        let mut wire = Wire::new(MANY);
+        let stream = wire.stream();
+        wire.inject(FAR, Kind::Fin, stream, b"").unwrap();
+        assert_eq!(wire.inject(FAR, kind, stream, payload), Err(Violation::BehindFin));
+    }
+}
+
+#[test]
+fn a_byte_beyond_the_credit_is_a_violation_however_it_is_cut() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    for _ in 0..WINDOW {
+        wire.inject(FAR, Kind::Data, stream, b"x").unwrap();
+    }
+    assert_eq!(wire.inject(FAR, Kind::Data, stream, b"x"), Err(Violation::Credit));
+}
+
+#[test]
+fn everybody_who_waits_is_woken_by_what_they_wait_for() {
+    let mut wire = Wire::new(MANY);
+    let bell = Arc::<Bell>::default();
+    let waker = Waker::from(Arc::clone(&bell));
+    let cx = Context::from_waker(&waker);
+    let now = wire.now;
+
+    assert!(wire.cores[FAR].poll_accept(&cx).is_pending());
+    wire.inject(FAR, Kind::Open, 1, b"").unwrap();
+    assert_eq!(bell.rung(), 1, "a stream has come");
+    assert_eq!(wire.accept(FAR), Some(1));
+
+    for (kind, payload) in [(Kind::Data, &b"x"[..]), (Kind::Fin, b"")] {
+        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_pending());
+        wire.inject(FAR, kind, 1, payload).unwrap();
+        assert_eq!(bell.rung(), 1, "{kind:?} has come");
+        assert!(wire.cores[FAR].poll_read(1, &cx, &mut [0; 8], now).is_ready());
+    }
+    wire.write(FAR, 1, &[0; WINDOW]);
+    assert!(wire.cores[FAR].poll_write(1, &cx, &[IoSlice::new(b"x")]).is_pending());
+    wire.inject(FAR, Kind::Credit, 1, &1_u32.to_be_bytes()).unwrap();
+    assert_eq!(bell.rung(), 1, "credit has come");
+    assert!(wire.cores[FAR].poll_broken(1, &cx).is_pending());
+    wire.inject(FAR, Kind::Stop, 1, &1_u32.to_be_bytes()).unwrap();
+    assert_eq!(bell.rung(), 1, "it was stopped");
+
+    wire.inject(FAR, Kind::Open, 3, b"").unwrap();
+    assert!(wire.cores[FAR].poll_broken(3, &cx).is_pending());
+    wire.cores[FAR].lose();
+    assert_eq!(bell.rung(), 1, "all is lost");
+}
+
+#[test]
+fn a_lost_carrier_still_gives_what_has_come_whole_and_then_says_lost() {
+    let mut wire = Wire::new(MANY);
+    let (stream, ended) = (wire.stream(), wire.stream());
+    wire.write(NEAR, stream, b"a part");
+    wire.write(NEAR, ended, b"all of it");
+    wire.cores[NEAR].finish(ended).unwrap();
+    wire.settle();
+    wire.cores[FAR].lose();
+    assert!(matches!(wire.drain(FAR, stream), (part, Some(Err(Broken::SessionLost))) if part == b"a part"));
+    assert!(matches!(wire.drain(FAR, ended), (all, Some(Ok(()))) if all == b"all of it"));
+    assert!(matches!(wire.cores[FAR].finish(stream), Err(Broken::SessionLost)));
+    assert_eq!(wire.cores[FAR].open(b""), Err(NotOpened::Lost));
+    assert!(matches!(wire.cores[FAR].poll_accept(&idle()), Poll::Ready(None)));
+    assert!(!wire.cores[FAR].has_output());
+}
+
+#[test]
+fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    assert_eq!(wire.write(NEAR, stream, &[1; 100_000]), WINDOW);
+    wire.settle();
+    // The far side has said all it had to say, and does not care for the rest.
+    wire.write(FAR, stream, b"enough");
+    wire.cores[FAR].release(stream, true);
+    wire.settle();
+    assert!(matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"enough"), "a STOP overtook it");
+    assert!(wire.write(NEAR, stream, b"more") > 0, "it waits for credit that nobody gives");
+    wire.settle();
+    assert!(is_reset(wire.cores[NEAR].finish(stream), 0));
+    wire.cores[NEAR].release(stream, false);
+    wire.settle();
+    wire.assert_empty();
+}

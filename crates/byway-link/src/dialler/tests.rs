@@ -1,0 +1,198 @@
+//! What takes the crate's inside to show: stolen keys, carriers that nobody takes on, peers that stop.
+
+use byway_testkit::pipe;
+use tokio::time::Instant;
+
+use super::*;
+use crate::common::raw::{RawKey, RawPeer};
+use crate::common::{Listening, PATIENCE, dialler, within};
+use crate::wire::{GoAway, Refused, Welcome};
+use crate::{GrantId, GrantSecret, NotOpened, wire};
+
+fn key() -> Key {
+    Key::generate().unwrap()
+}
+
+#[tokio::test]
+async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
+    for carriers in [Carriers::Quic, Carriers::Tls, Carriers::Auto] {
+        let victim = key();
+        let listening = Listening::new(victim.with_stolen_public_half(&key()), Settings::default()).await;
+        assert_eq!(listening.acceptor.pin(), victim.fingerprint(), "it shows the key that is pinned");
+        let dialler = dialler(listening.join(), carriers, key(), Settings::default());
+        let error = within(dialler.connect(1, 1, PATIENCE)).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, LinkError::Unproven { .. }) && error.is_final(), "{carriers:?}: {error:?}");
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
+    for carriers in [Carriers::Quic, Carriers::Tls] {
+        let listening = Listening::new(key(), Settings::default()).await;
+        let thief = key().with_stolen_public_half(&key());
+        let dialler = dialler(listening.join(), carriers, thief, Settings::default());
+        let (connected, arrived) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), listening.next());
+        assert!(connected.is_err());
+        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+    }
+}
+
+/// Both sides of a TLS carrier in memory: ours has dialled a peer that is a test.
+async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
+    let (near, far) = pipe::pair_of(1 << 20);
+    let theirs = RawKey::generate();
+    let join = JoinString {
+        pin: theirs.key().fingerprint(),
+        id: GrantId::from_bytes([1; 6]),
+        secret: GrantSecret::from_bytes([2; 24]),
+        address: byway_dial::Target::Addr("192.0.2.1:7000".parse().unwrap()),
+    };
+    let dialler = dialler(join, Carriers::Tls, key(), settings.clone());
+    let config = tls::dialler(&dialler.key, dialler.join.pin).unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let connecting = connector.connect(no_name(), AsIo(near.into_stream()));
+    let far = far.into_stream();
+    let (session, peer) = tokio::join!(connecting, RawPeer::accepted(far, &theirs));
+    let (pin, runtime) = (dialler.join.pin, Handle::current());
+    let authenticated = over_tls(session.unwrap().into(), None, pin, Side::Dialler, settings, &runtime);
+    (dialler, authenticated, peer)
+}
+
+/// The same with a session on it.
+async fn welcomed() -> (Link, Inbox, RawPeer) {
+    let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+    let welcoming = async {
+        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
+        peer.says.say(welcome(16)).await;
+    };
+    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
+    let (link, inbox) = said.unwrap();
+    (link, inbox, peer)
+}
+
+fn welcome(id_bytes: usize) -> Said {
+    Said::Welcome(Welcome { version: 1, session: vec![3; id_bytes], ..Welcome::default() })
+}
+
+#[tokio::test]
+async fn a_carrier_that_nobody_takes_on_is_closed() {
+    let (_, authenticated, mut peer) = dialled(&Settings::default()).await;
+    drop(authenticated);
+    peer.hears.closed().await;
+
+    let listening = Listening::new(key(), Settings::default()).await;
+    let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
+    let pin = dialler.join.pin;
+    let quic = quic::dial(listening.address, &dialler.key, pin, 10).await.unwrap();
+    let control = LinkStream::quic(quic.open(&[], &TaskTracker::new()).await.unwrap());
+    drop(over_quic(quic.clone(), control, pin, TaskTracker::new(), &dialler.settings, &Handle::current()));
+    within(quic.closed()).await;
+}
+
+#[tokio::test]
+async fn a_hello_that_is_given_up_closes_its_carrier() {
+    let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+    {
+        let mut saying = std::pin::pin!(dialler.say_hello(authenticated, 1, 1));
+        let heard = async { peer.hears.said().await.unwrap() };
+        tokio::select! {
+            _ = saying.as_mut() => panic!("an answer that nobody gave"),
+            said = heard => assert!(matches!(said, Said::Hello(_))),
+        }
+    }
+    peer.hears.closed().await;
+}
+
+#[tokio::test]
+async fn each_strange_answer_to_a_hello_is_one_error() {
+    let refused = |why| Said::Refused(Refused { why, detail: "no".into() });
+    let answers = [
+        (welcome(15), "its welcome names no session"),
+        (welcome(0), "its welcome names no session"),
+        (Said::Ping(1), "it answered a hello with something else"),
+        (Said::GoAway(GoAway::default()), "it answered a hello with something else"),
+        (refused(Refusal::Grant.number()), "192.0.2.1:7000 refuses: no"),
+        (refused(4711), "192.0.2.1:7000 refuses: no"),
+    ];
+    for (answer, words) in answers {
+        let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+        peer.says.say(answer.clone()).await;
+        let error = within(dialler.say_hello(authenticated, 1, 1)).await.map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains(words), "{answer:?}: {error}");
+        peer.hears.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_attach_that_is_refused_costs_its_session_nothing() {
+    let (link, mut inbox, _peer) = welcomed().await;
+    let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
+    assert!(matches!(second.hears.said().await.unwrap(), Said::Attach(_)));
+    second.says.say(Said::Refused(Refused { why: Refusal::Gone.number(), detail: "gone".into() })).await;
+    second.hears.closed().await;
+    within(async {
+        while link.carriers().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!link.is_over());
+    assert!(inbox.said.try_recv().is_err(), "whoever serves the session has nothing to do with it");
+}
+
+// ---- peers that stop, with a clock that jumps ----
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_answering_is_given_up() {
+    let (link, _inbox, mut peer) = welcomed().await;
+    for _ in 0..5 {
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        peer.says.say(Said::Pong(number)).await;
+    }
+    let stopped = Instant::now();
+    assert_eq!(&*within(link.ended()).await, "the other side does not answer any more");
+    let lasted = stopped.elapsed();
+    assert!((6..9).contains(&lasted.as_secs()), "after {lasted:?}");
+    assert!(link.carriers().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_is_kept_and_one_that_only_talks_is_not() {
+    let (link, _inbox, mut peer) = welcomed().await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        peer.says.say(Said::Pong(number)).await;
+        assert!(!link.is_over());
+    }
+    // It goes on to talk, asks itself, and answers what nobody asked.
+    let talking = async {
+        let mut number = 0;
+        loop {
+            number += 1;
+            peer.says.say(Said::Ping(number)).await;
+            peer.says.say(Said::Pong(1_000_000 + number)).await;
+            sleep(Duration::from_millis(100)).await;
+            if link.is_over() {
+                break;
+            }
+        }
+    };
+    let (reason, ()) = tokio::join!(within(link.ended()), talking);
+    assert_eq!(&*reason, "the other side does not answer any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() {
+    let (link, _inbox, _peer) = welcomed().await;
+    let open = wire::Open { host: "example.com".into(), port: 80, ..wire::Open::default() };
+    let begun = Instant::now();
+    let opened = link.open(&open, Duration::from_secs(60)).await;
+    assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert!(link.is_over());
+}

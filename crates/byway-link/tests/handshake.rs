@@ -1,0 +1,294 @@
+//! Handshakes: who gets a session, who does not, and what each side is told, on real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use byway_dial::{Broken, Pipe, Stream};
+use byway_link::wire::{Attach, Hello, Refused, Said};
+use byway_link::{Arrival, CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings};
+use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, hello};
+use common::{Listening, PATIENCE, Pair, Side, dialler, read_to_end, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+const EACH: [Carriers; 3] = [Carriers::Quic, Carriers::Tls, Carriers::Auto];
+
+async fn listening() -> Listening {
+    Listening::new(Key::generate().unwrap(), Settings::default()).await
+}
+
+/// What somebody hears who dials by `carriers`.
+async fn refusal(join: JoinString, carriers: Carriers) -> LinkError {
+    let dialler = dialler(join, carriers, Key::generate().unwrap(), Settings::default());
+    within(dialler.connect(1, 1, PATIENCE)).await.map(|_| ()).expect_err("a session")
+}
+
+#[tokio::test]
+async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
+    for carriers in EACH {
+        let listening = listening().await;
+        let join = JoinString { pin: Fingerprint::of_spki(b"somebody else"), ..listening.join() };
+        let error = refusal(join, carriers).await;
+        assert!(matches!(error, LinkError::WrongPin { .. }) && error.is_final(), "{carriers:?}: {error:?}");
+        assert!(error.to_string().starts_with(&listening.address.to_string()));
+        // Who dialled has said nothing, its secret least of all.
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_hello_is_told_why_in_words_on_every_carrier() {
+    for (carriers, why, is_final, hellos) in [
+        (Carriers::Quic, Refusal::Grant, true, 1),
+        (Carriers::Tls, Refusal::Grant, true, 1),
+        (Carriers::Auto, Refusal::Grant, true, 1),
+        // What may pass by itself is asked by the other carrier too.
+        (Carriers::Auto, Refusal::Busy, false, 2),
+    ] {
+        let listening = listening().await;
+        let refusing = async {
+            for _ in 0..hellos {
+                let said = listening.pending().await.refuse(why, "the grant was revoked on Tuesday").await;
+                assert!(matches!(said, LinkError::Refused { why: said, .. } if said == why), "{said:?}");
+            }
+        };
+        let (error, ()) = tokio::join!(refusal(listening.join(), carriers), refusing);
+        assert!(matches!(error, LinkError::Refused { why: heard, .. } if heard == why), "{carriers:?}: {error:?}");
+        assert_eq!(error.is_final(), is_final);
+        let words = format!("{} refuses: the grant was revoked on Tuesday", listening.address);
+        assert_eq!(error.to_string(), words);
+        assert_eq!(listening.acceptor.sessions(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_hello_that_nobody_answers_ends_when_it_is_dropped() {
+    for carriers in [Carriers::Quic, Carriers::Tls] {
+        let listening = listening().await;
+        let dropping = async { drop(listening.pending().await) };
+        let (error, ()) = tokio::join!(refusal(listening.join(), carriers), dropping);
+        assert!(matches!(error, LinkError::Unreachable(_)), "{carriers:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_known_while_it_lives_and_forgotten_when_it_ends() {
+    for carriers in EACH {
+        let pair = Pair::new(carriers).await;
+        assert_eq!(pair.listening.acceptor.sessions(), 1);
+        assert_eq!(pair.dialler.link.peer(), pair.listening.acceptor.pin());
+        pair.dialler.link.end("enough");
+        assert_eq!(&*within(pair.dialler.link.ended()).await, "enough");
+        within(pair.acceptor.link.ended()).await;
+        within(async {
+            while pair.listening.acceptor.sessions() > 0 {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_hello_of_another_version_is_told_which_ones_are_spoken() {
+    let listening = listening().await;
+    for (version_from, version_to) in [(2, 9), (0, 0), (9, 2)] {
+        let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+        peer.says.say(Said::Hello(Hello { version_from, version_to, ..hello() })).await;
+        let Said::Refused(Refused { why, detail }) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+        assert_eq!(Refusal::from_number(why), Refusal::Version);
+        let words = format!("versions 1 to 1 of the link protocol, the other one {version_from} to {version_to}");
+        assert!(detail.contains(&words), "{detail}");
+        drop(peer);
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::Refused { why: Refusal::Version, .. })), "{arrived:?}");
+    }
+    // A range that holds ours is met, and so is one with fields that we do not know.
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Hello(Hello { version_from: 0, version_to: 9, features: u64::MAX, ..hello() })).await;
+    let _session = listening.pending().await.welcome().await.unwrap();
+    assert_eq!(peer.hears.welcome().await.len(), 16);
+}
+
+#[tokio::test]
+async fn a_first_message_that_is_no_hello_is_refused() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Ping(1)).await;
+    let Said::Refused(refused) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+    assert_eq!(Refusal::from_number(refused.why), Refusal::Protocol);
+    drop(peer);
+    assert!(matches!(listening.next().await, Err(LinkError::Refused { why: Refusal::Protocol, .. })));
+}
+
+async fn dial(listening: &Listening) -> Stream {
+    Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
+}
+
+#[tokio::test]
+async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
+    let listening = listening().await;
+    let said: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[0; 64], &[0xff; 300], b"\x16\x03\x01\x40\x00"];
+    for bytes in said {
+        let mut socket = TcpStream::connect(listening.address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{bytes:?}: {arrived:?}");
+        // It is told (an alert of TLS) or not, and then it is over.
+        let _ = within(socket.read_to_end(&mut Vec::new())).await;
+    }
+    // One that connects and leaves.
+    drop(TcpStream::connect(listening.address).await.unwrap());
+    assert!(listening.next().await.is_err());
+}
+
+#[tokio::test]
+async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
+    let listening = listening().await;
+    let configs = [
+        ("no key", dialling_without_a_key()),
+        ("no protocol", RawKey::generate().dialling(&[])),
+        ("another protocol", RawKey::generate().dialling(&["h2", "http/1.1"])),
+    ];
+    for (what, config) in configs {
+        // In TLS 1.3 a dialler may believe that all is well until it reads.
+        if let Ok(mut tls) = connect(dial(&listening).await, config).await {
+            let read = within(tls.read(&mut [0; 64])).await;
+            assert!(matches!(read, Err(_) | Ok(0)), "{what}: {read:?}");
+        }
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{what}: {arrived:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
+    let listening = listening().await;
+    let key = RawKey::generate();
+    let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
+    first.says.say(Said::Hello(hello())).await;
+    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
+    let session = first.hears.welcome().await;
+
+    let unknown = (key.clone(), vec![7; 16]);
+    let too_short = (key.clone(), session[..15].to_vec());
+    let stolen = (RawKey::generate(), session.clone());
+    for (key, session) in [unknown, too_short, stolen] {
+        let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
+        peer.says.say(Said::Attach(Attach { session })).await;
+        let Said::Refused(refused) = peer.hears.said().await.unwrap() else { panic!("not refused") };
+        assert_eq!(
+            (Refusal::from_number(refused.why), refused.detail.as_str()),
+            (Refusal::Gone, "that session is over")
+        );
+        drop(peer);
+        assert!(matches!(listening.next().await, Err(LinkError::Refused { why: Refusal::Gone, .. })));
+        assert_eq!(link.carriers(), [CarrierKind::Tls]);
+    }
+
+    let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
+    second.says.say(Said::Attach(Attach { session: session.clone() })).await;
+    assert!(matches!(listening.next().await, Ok(Arrival::Attached(CarrierKind::Tls))));
+    assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
+    // The session outlives either, and ends with the last.
+    drop(first);
+    within(async {
+        while link.carriers().len() > 1 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    assert!(!link.is_over());
+    drop(second);
+    within(link.ended()).await;
+
+    let mut late = RawPeer::dialled(dial(&listening).await, &key).await;
+    within(async {
+        while listening.acceptor.sessions() > 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    late.says.say(Said::Attach(Attach { session })).await;
+    assert!(matches!(late.hears.said().await.unwrap(), Said::Refused(_)));
+}
+
+#[tokio::test]
+async fn a_dialler_that_meets_no_byway_says_what_it_met() {
+    let answers: [(&str, &[u8]); 2] = [("http", b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("nothing", b"")];
+    for (what, answer) in answers {
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let answering = async {
+            let (mut socket, _) = tcp.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 1024]).await;
+            let _ = socket.write_all(answer).await;
+        };
+        let join = JoinString { address: byway_dial::Target::Addr(address), ..listening().await.join() };
+        let (error, ()) = tokio::join!(refusal(join, Carriers::Tls), answering);
+        assert!(!error.is_final() && error.to_string().contains(&address.to_string()), "{what}: {error}");
+        assert_eq!(matches!(error, LinkError::NoByway { .. }), what == "http", "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
+    let settings = Settings { quic_probe: Duration::from_millis(50), ..Settings::default() };
+    let mut listening = Listening::by_tcp_alone(Key::generate().unwrap(), settings.clone()).await;
+    let silent = UdpSocket::bind(listening.address).await.unwrap();
+    let dialler = dialler(listening.join(), Carriers::Auto, Key::generate().unwrap(), settings);
+    let begun = Instant::now();
+    let welcoming = async { listening.pending().await.welcome().await.unwrap() };
+    let (dialled, accepted) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
+    let (near, far) = (Side::new(dialled.unwrap()), Side::new(accepted));
+    assert!(begun.elapsed() >= byway_link::dialler::TLS_STARTS, "TLS did not wait for QUIC");
+    assert_eq!((near.link.carriers(), far.link.carriers()), (vec![CarrierKind::Tls], vec![CarrierKind::Tls]));
+    let (opened, (_, mut old_far)) = near.open_to(&far).await;
+    let mut old = opened.stream;
+
+    drop(silent);
+    let quic = listening.listen_quic();
+    assert!(matches!(listening.next().await, Ok(Arrival::Attached(CarrierKind::Quic))));
+    let both = [CarrierKind::Tls, CarrierKind::Quic];
+    within(async {
+        while near.link.carriers() != both || far.link.carriers() != both {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let (opened, (_, mut new_far)) = near.open_to(&far).await;
+    let mut new = opened.stream;
+    new.write_all(b"by quic").await.unwrap();
+    new.finish().await.unwrap();
+    assert_eq!(read_to_end(&mut new_far).await.unwrap(), b"by quic");
+
+    quic.close("it dies");
+    let broken = read_to_end(&mut new).await.unwrap_err();
+    assert!(matches!(broken, Broken::SessionLost), "{broken:?}");
+    let broken = within(std::future::poll_fn(|cx| new_far.poll_broken(cx))).await;
+    assert!(matches!(broken, Broken::SessionLost), "{broken:?}");
+    within(async {
+        while near.link.carriers().len() > 1 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    assert_eq!(near.link.carriers(), [CarrierKind::Tls]);
+    old.write_all(b"by tls").await.unwrap();
+    old.finish().await.unwrap();
+    assert_eq!(read_to_end(&mut old_far).await.unwrap(), b"by tls");
+    near.open_to(&far).await;
+    assert!(!near.link.is_over() && !far.link.is_over());
+}
+
+#[tokio::test]
+async fn quic_goes_first_where_it_gets_through() {
+    let pair = Pair::new(Carriers::Auto).await;
+    assert_eq!(pair.dialler.link.carriers(), [CarrierKind::Quic]);
+    assert_eq!(pair.acceptor.link.peer_addr().map(|peer| peer.ip()), Some(pair.listening.address.ip()));
+}

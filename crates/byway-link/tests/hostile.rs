@@ -1,0 +1,452 @@
+//! Hostile: peers that have proven a key and mean no good. Each ends in one clear error, or is bounded and costs the others
+//! nothing. In memory, so that a clock that jumps may stand for minutes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use byway_dial::Stream;
+use byway_link::mux::frame::{CONTROL, HEADER_BYTES, Kind};
+use byway_link::window::INITIAL_BYTES;
+use byway_link::wire::{self, GoAway, Open, Said};
+use byway_link::{Acceptor, Arrival, Code, Inbox, Key, Link, LinkError, NotOpened, Settings};
+use byway_testkit::pipe;
+use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, frame, hello};
+use common::within;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
+
+/// Bytes that fit between the two sides, each way.
+const PIPE: usize = 1 << 20;
+
+const GIBIBYTE: [u8; 4] = [0x40, 0, 0, 0];
+
+fn acceptor(settings: Settings) -> Acceptor {
+    Acceptor::new(Key::generate().unwrap(), settings, Handle::current()).unwrap()
+}
+
+/// What comes of a connection to an acceptor, while `peer` does something on the other end of it.
+async fn arrival<T>(pipe_bytes: usize, peer: impl AsyncFnOnce(Stream) -> T) -> (Result<Arrival, LinkError>, T) {
+    let (near, far) = pipe::pair_of(pipe_bytes);
+    let acceptor = acceptor(Settings::default());
+    tokio::join!(acceptor.tcp(near.into_stream()), peer(far.into_stream()))
+}
+
+/// A session whose other side is a test. It has a window of `INITIAL_BYTES` for our control messages.
+async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer) {
+    let (near, far) = pipe::pair_of(pipe_bytes);
+    let (acceptor, key) = (acceptor(settings), RawKey::generate());
+    let greeting = async {
+        match acceptor.tcp(near.into_stream()).await.unwrap() {
+            Arrival::Hello(pending) => pending.welcome().await.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let dialling = async {
+        let mut peer = RawPeer::dialled(far.into_stream(), &key).await;
+        peer.says.say(Said::Hello(hello())).await;
+        peer.hears.welcome().await;
+        peer
+    };
+    let ((link, inbox), peer) = tokio::join!(greeting, dialling);
+    (link, inbox, peer)
+}
+
+/// Whether both directions of a session still work: it answers a question.
+async fn answers(peer: &mut RawPeer, number: u64) {
+    peer.says.say(Said::Ping(number)).await;
+    loop {
+        match peer.hears.said().await.unwrap() {
+            Said::Pong(heard) if heard == number => return,
+            Said::Ping(asked) => peer.says.say(Said::Pong(asked)).await,
+            Said::Pong(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+// ---- before there is a session ----
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_at_all_is_let_go_of_in_ten_seconds() {
+    let begun = Instant::now();
+    let (arrived, closed) = arrival(PIPE, async |mut far: Stream| far.read(&mut [0; 8]).await.is_err()).await;
+    assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
+    assert!(closed && begun.elapsed() < Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgotten() {
+    let begun = Instant::now();
+    let (arrived, ()) = arrival(PIPE, async |far| {
+        let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
+        // Half a hello, and streams for nobody.
+        peer.says.frame(Kind::Data, CONTROL, &[0, 0, 0, 50, 1]).await.unwrap();
+        peer.says.frame(Kind::Open, 1, b"hello?").await.unwrap();
+        peer.hears.closed().await;
+    })
+    .await;
+    assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
+    assert!(begun.elapsed() < Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_crawls_is_let_go_of_wherever_it_stops() {
+    // What a dialler says first, one byte a second.
+    let mut first = Vec::new();
+    let config = std::sync::Arc::new(dialling_without_a_key());
+    let mut tls = rustls::ClientConnection::new(config, "byway.invalid".try_into().unwrap()).unwrap();
+    tls.write_tls(&mut first).unwrap();
+    let (arrived, written) = arrival(PIPE, async |mut far: Stream| {
+        for (place, byte) in first.iter().enumerate() {
+            if far.write_all(&[*byte]).await.is_err() {
+                return place;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("it was waited for");
+    })
+    .await;
+    assert_eq!(arrived.unwrap_err().to_string(), "no hello within 10 s");
+    assert!((9..12).contains(&written), "{written} bytes were taken");
+}
+
+#[tokio::test]
+async fn a_handshake_and_a_hello_arrive_through_eight_bytes() {
+    let (link, _inbox, mut peer) = session(Settings::default(), pipe::CAPACITY_BYTES).await;
+    answers(&mut peer, 1).await;
+    assert!(!link.is_over());
+}
+
+#[tokio::test]
+async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
+    let (arrived, ()) = arrival(PIPE, async |far| {
+        let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
+        peer.says.frame(Kind::Data, CONTROL, &GIBIBYTE).await.unwrap();
+        peer.hears.closed().await;
+    })
+    .await;
+    let error = arrived.unwrap_err().to_string();
+    assert!(error.contains("a message of 1073741824 bytes was announced; the most is 65536"), "{error}");
+}
+
+#[tokio::test]
+async fn every_prefix_of_a_hello_that_breaks_off_is_an_error() {
+    let mut said = Vec::new();
+    wire::encode(&wire::Control::from(Said::Hello(hello())), &mut said);
+    let said = frame(Kind::Data, CONTROL, &said);
+    for length in 0..said.len() {
+        let (arrived, ()) = arrival(PIPE, async |far| {
+            let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
+            peer.says.bytes(&said[..length]).await.unwrap();
+            peer.says.finish().await;
+        })
+        .await;
+        assert!(matches!(arrived, Err(LinkError::Unreachable(_))), "cut at {length}: {arrived:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_within_the_handshake_is_an_error() {
+    let (arrived, ()) = arrival(PIPE, async |far| {
+        let _ = timeout(Duration::ZERO, connect(far, dialling_without_a_key())).await;
+    })
+    .await;
+    assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{arrived:?}");
+}
+
+// ---- in a session ----
+
+/// The words with which a session ends that is told this.
+async fn end_of(bytes: &[u8]) -> String {
+    let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
+    peer.says.bytes(bytes).await.unwrap();
+    let reason = within(link.ended()).await.to_string();
+    peer.hears.closed().await;
+    assert!(matches!(link.open(&Open::default(), Duration::from_secs(1)).await, Err(NotOpened::Lost)));
+    reason
+}
+
+#[tokio::test]
+async fn each_way_to_break_the_rules_ends_the_session_with_its_own_words() {
+    let one = 1_u32.to_be_bytes();
+    let window = vec![0; INITIAL_BYTES as usize + 1];
+    let broke = "the other side broke the protocol";
+    let cases = [
+        (b"GET / HTTP/1.1\r\n".to_vec(), format!("{broke}: a frame of the unknown kind 71")),
+        (frame(Kind::Data, 1, b"x"), format!("{broke}: a Data frame for a stream that it may not be for")),
+        (frame(Kind::Fin, 2, b""), format!("{broke}: a Fin frame for a stream that it may not be for")),
+        (frame(Kind::Credit, 77, &one), format!("{broke}: a Credit frame for a stream that it may not be for")),
+        (frame(Kind::Open, 2, b""), format!("{broke}: a Open frame for a stream that it may not be for")),
+        (frame(Kind::Open, 1, &window), format!("{broke}: more bytes than the stream had credit for")),
+        (frame(Kind::Credit, CONTROL, &[255; 4]), format!("{broke}: more credit than a stream can have")),
+        (
+            frame(Kind::Data, CONTROL, &GIBIBYTE),
+            format!("{broke}: a message of 1073741824 bytes was announced; the most is 65536"),
+        ),
+        (frame(Kind::Fin, CONTROL, b""), "the other side closed the link".to_owned()),
+        (frame(Kind::Reset, CONTROL, &one), "the link was lost: ".to_owned()),
+        (frame(Kind::Stop, CONTROL, &one), "the link was lost: ".to_owned()),
+        (frame(Kind::Data, CONTROL, &[0, 0, 0, 2, 0x0a, 0x7f]), format!("{broke}: a message that cannot be read: ")),
+    ];
+    for (bytes, expected) in cases {
+        let reason = end_of(&bytes).await;
+        assert!(reason.starts_with(&expected), "{reason:?} instead of {expected:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_without_end_are_refused_above_the_most_and_the_session_goes_on() {
+    const MOST: usize = 10;
+    const OPENED: usize = 2000;
+    let settings = Settings { streams: MOST as u32, ..Settings::default() };
+    let (link, mut inbox, mut peer) = session(settings, PIPE).await;
+    let opens: Vec<u8> = (0..OPENED as u32).flat_map(|place| frame(Kind::Open, 2 * place + 1, b"x")).collect();
+    let (said, refused) = tokio::join!(peer.says.bytes(&opens), async {
+        let mut refused = 0;
+        while refused < OPENED - MOST {
+            if let (Kind::Reset, stream, code) = peer.hears.frame().await.unwrap() {
+                assert_eq!(code, Code::Busy.number().to_be_bytes(), "stream {stream}");
+                refused += 1;
+            }
+        }
+        refused
+    });
+    said.unwrap();
+    assert_eq!(refused, OPENED - MOST);
+    let mut arrived = Vec::new();
+    for _ in 0..MOST {
+        arrived.push(within(inbox.streams.recv()).await.unwrap());
+    }
+    assert_eq!(link.streams(), MOST);
+    answers(&mut peer, 1).await;
+    // Those that are let go of make room for as many.
+    drop(arrived);
+    for place in 0..MOST as u32 {
+        peer.says.frame(Kind::Open, 100_001 + 2 * place, b"").await.unwrap();
+        within(inbox.streams.recv()).await.unwrap();
+    }
+    assert!(!link.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
+    let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
+    for place in 0..5000 {
+        peer.says.frame(Kind::Open, 2 * place + 1, b"x").await.unwrap();
+    }
+    answers(&mut peer, 1).await;
+    // 64 in the inbox and one in the hands of whoever puts them there; the others wait on their carrier.
+    assert_eq!((inbox.streams.len(), link.streams()), (64, 65));
+    drop(inbox);
+    assert_eq!(&*within(link.ended()).await, "nobody serves the session any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
+    let (link, inbox, mut peer) = session(Settings::default(), 64 * 1024).await;
+    let mut message = Vec::new();
+    wire::encode(
+        &wire::Control::from(Said::GoAway(GoAway { detail: "x".repeat(1000), retry_after_ms: 0 })),
+        &mut message,
+    );
+    let message = frame(Kind::Data, CONTROL, &message);
+    // As a peer that minds its credit does: no more than the window and what is granted again.
+    let mut credit = INITIAL_BYTES as usize - 200;
+    let mut sent = 0;
+    let flooding = async {
+        loop {
+            while credit >= message.len() {
+                credit -= message.len() - HEADER_BYTES;
+                peer.says.bytes(&message).await.unwrap();
+                sent += message.len();
+            }
+            match peer.hears.frame().await.unwrap() {
+                (Kind::Credit, CONTROL, more) => credit += u32::from_be_bytes(more.try_into().unwrap()) as usize,
+                (kind, stream, _) => assert_eq!((kind, stream), (Kind::Data, CONTROL)),
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(15), flooding).await;
+    assert_eq!(inbox.said.len(), 64);
+    let most = 65 * message.len() + 2 * INITIAL_BYTES as usize;
+    assert!(sent > 64 * 1000 && sent <= most, "{sent} bytes were taken");
+    // Nobody will: the session ends, and its tasks with it.
+    drop(inbox);
+    within(link.ended()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_given_up_in_seconds() {
+    // Whatever it asks for meanwhile.
+    let questions: [(&str, Vec<u8>); 3] = [
+        ("nothing", Vec::new()),
+        ("pings", {
+            let mut ping = Vec::new();
+            wire::encode(&wire::Control::from(Said::Ping(7)), &mut ping);
+            frame(Kind::Data, CONTROL, &ping)
+        }),
+        ("streams that are stopped", [frame(Kind::Open, 1, b"x"), frame(Kind::Fin, 1, b"")].concat()),
+    ];
+    for (what, bytes) in questions {
+        let (link, _inbox, mut peer) = session(Settings::default(), 4096).await;
+        let begun = Instant::now();
+        let asking = async {
+            // Only the first kind of question may be put again and again.
+            while what == "pings" && peer.says.bytes(&bytes).await.is_ok() {}
+            if what != "pings" {
+                peer.says.bytes(&bytes).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let reason = tokio::select! {
+            reason = link.ended() => reason,
+            () = asking => unreachable!(),
+        };
+        let told = ["the other side does not answer any more", "the other side takes no messages"];
+        let broke = "the other side broke the protocol: more bytes than the stream had credit for";
+        assert!(told.contains(&&*reason) || (what == "pings" && &*reason == broke), "{what}: {reason}");
+        assert!(begun.elapsed() < Duration::from_secs(25), "{what}: after {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
+    const PINGS: u64 = 20_000;
+    let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
+    peer.says.credit(CONTROL, 10_000_000).await;
+    let RawPeer { mut says, mut hears } = peer;
+    let (grant, mut granted) = tokio::sync::mpsc::unbounded_channel();
+    let flooding = async {
+        let mut credit = INITIAL_BYTES as usize - 1000;
+        for number in 0..PINGS {
+            let mut ping = Vec::new();
+            wire::encode(&wire::Control::from(Said::Ping(number)), &mut ping);
+            while credit < ping.len() {
+                credit += granted.recv().await.unwrap();
+            }
+            credit -= ping.len();
+            says.frame(Kind::Data, CONTROL, &ping).await.unwrap();
+            if number == PINGS / 2 {
+                says.frame(Kind::Open, 1, b"in between").await.unwrap();
+            }
+        }
+    };
+    let hearing = async {
+        let (mut control, mut next) = (Vec::new(), 0);
+        while next < PINGS {
+            match hears.frame().await.unwrap() {
+                (Kind::Credit, CONTROL, more) => {
+                    grant.send(u32::from_be_bytes(more.try_into().unwrap()) as usize).unwrap();
+                }
+                (Kind::Data, CONTROL, bytes) => control.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+            while let Some((message, n)) = wire::decode::<wire::Control>(&control).unwrap() {
+                control.drain(..n);
+                if let Some(Said::Pong(number)) = message.said {
+                    assert_eq!(number, next);
+                    next += 1;
+                }
+            }
+        }
+    };
+    tokio::join!(flooding, hearing);
+    within(inbox.streams.recv()).await.unwrap();
+    assert!(!link.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
+    let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
+    let cases: [(&[u8], &str); 3] = [
+        (&GIBIBYTE, "a message of 1073741824 bytes was announced; the most is 65536"),
+        (&[0, 0, 0, 2, 0x1a, 0x7f], "a message that cannot be read: "),
+        (&[0xff; 300], "a message of 4294967295 bytes was announced; the most is 65536"),
+    ];
+    for (place, (bytes, words)) in cases.into_iter().enumerate() {
+        let stream = 2 * place as u32 + 1;
+        peer.says.frame(Kind::Open, stream, bytes).await.unwrap();
+        let error = within(inbox.streams.recv()).await.unwrap().asked().await.map(|_| ()).unwrap_err();
+        assert!(error.starts_with(words), "{error}");
+        let code = loop {
+            if let (Kind::Reset, reset, code) = peer.hears.frame().await.unwrap() {
+                assert_eq!(reset, stream);
+                break code;
+            }
+        };
+        assert_eq!(code, Code::Protocol.number().to_be_bytes());
+    }
+    answers(&mut peer, 1).await;
+    assert_eq!(link.streams(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothing() {
+    let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
+    let answers_given: [(Kind, &[u8], &str); 6] = [
+        (Kind::Data, &GIBIBYTE, "Bad(\"a message of 1073741824 bytes was announced; the most is 65536\")"),
+        (Kind::Data, &[0, 0, 0, 0], "Bad(\"an answer of an unknown kind\")"),
+        (Kind::Data, &[0, 0, 0, 2, 0x0a, 0x7f], "Bad(\"a message that cannot be read: "),
+        (Kind::Fin, b"", "Bad(\"the far side closed the stream without an answer\")"),
+        (
+            Kind::Reset,
+            &[0, 0, 0, 3],
+            "Fault(Fault { code: 3, class: \"\", detail: \"the far side reset the stream: DENIED\"",
+        ),
+        (
+            Kind::Stop,
+            &[0, 0, 0, 99],
+            "Fault(Fault { code: 99, class: \"\", detail: \"the far side reset the stream: BROKEN\"",
+        ),
+    ];
+    for (kind, bytes, words) in answers_given {
+        let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+        let answering = async {
+            let stream = loop {
+                if let (Kind::Open, stream, _) = peer.hears.frame().await.unwrap() {
+                    break stream;
+                }
+            };
+            peer.says.frame(kind, stream, bytes).await.unwrap();
+        };
+        let (opened, ()) = tokio::join!(within(link.open(&open, Duration::from_secs(5))), answering);
+        let error = format!("{:?}", opened.map(|_| ()).unwrap_err());
+        assert!(error.starts_with(words), "{error}");
+    }
+    answers(&mut peer, 1).await;
+    assert_eq!(link.streams(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_answering_is_given_up_by_whoever_accepted() {
+    let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
+    for _ in 0..5 {
+        let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+        peer.says.say(Said::Pong(number)).await;
+    }
+    let stopped = Instant::now();
+    assert_eq!(&*within(link.ended()).await, "the other side does not answer any more");
+    let lasted = stopped.elapsed();
+    assert!((10..13).contains(&lasted.as_secs()), "after {lasted:?}");
+    peer.hears.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
+    let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
+    let Said::Ping(number) = peer.hears.said().await.unwrap() else { panic!("no question") };
+    peer.says.say(Said::Pong(number)).await;
+    let begun = Instant::now();
+    let open = Open { host: "example.com".into(), port: 80, ..Open::default() };
+    let asked = async {
+        assert!(matches!(peer.hears.said().await.unwrap(), Said::Ping(_)));
+        begun.elapsed()
+    };
+    let (opened, asked) = tokio::join!(link.open(&open, Duration::from_secs(60)), asked);
+    // Else it would have asked after five.
+    assert!((1000..2000).contains(&asked.as_millis()), "after {asked:?}");
+    assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
+    assert!(begun.elapsed() < Duration::from_secs(9), "after {:?}", begun.elapsed());
+}
