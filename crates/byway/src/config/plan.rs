@@ -293,7 +293,7 @@ pub struct EgressPlan {
     pub default: Verdict,
     /// Bytes per second towards the reader of one stream; none for no limit.
     pub stream_limit: Option<Rate>,
-    /// Whether slow readers may use the disk.
+    /// Whether slow readers may use the disk of this node; never for what goes through `exit`, which has its own.
     pub spill: bool,
     /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
     pub exit: Option<Arc<str>>,

@@ -219,12 +219,14 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
     if let Target::Addr(addr) = target {
         rules.check(*addr).map_err(|denial| denied(denial.to_string()))?;
     }
+    // Slow readers' bytes are parked where the target is dialled: what is not read yet need not cross the link either.
+    let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
     Ok(Allowed {
         plan: Arc::clone(inquiry.plan),
         outbound,
         rules: Arc::new(rules),
         stream_limit: egress.stream_limit,
-        spill: egress.spill,
+        spill,
         because,
         visitor: inquiry.peer,
     })

@@ -34,13 +34,16 @@ impl Resolver<'_> {
         let binds = self.binds("[[proxy]]", &egress.place, &written.listen);
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
+        let (rules, exit) = (self.rules(&written.rule, &users), self.desk(egress));
+        // What goes out through an exit is parked there.
+        let dials = exit.is_none() || rules.iter().any(|rule| matches!(rule.action, Action::Via(_)));
         let plan = EgressPlan {
-            rules: self.rules(&written.rule, &users),
+            rules,
             users,
             default: self.verdict(&written.default),
             stream_limit: written.stream_limit.as_ref().and_then(|text| self.parsed::<Rate>("stream_limit", text)),
-            spill: spill.mode == SpillMode::Auto,
-            exit: self.desk(egress),
+            spill: spill.mode == SpillMode::Auto && dials,
+            exit,
         };
         self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
     }

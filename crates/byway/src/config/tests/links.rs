@@ -303,6 +303,7 @@ fn a_proxy_that_joins_goes_out_through_its_link() {
         let Role::Egress(egress) = &listener.role else { panic!("a desk") };
         assert_eq!(egress.exit.as_deref(), Some("quic t.example.com:7000 grant 070707070707"));
         assert_eq!(egress.exit.as_ref(), Some(&link.id));
+        assert!(!egress.spill, "what goes through an exit is parked there");
     }
 }
 

@@ -141,6 +141,18 @@ fn names_go_to_a_parent_only_by_a_rule_that_names_them() {
 }
 
 #[test]
+fn bytes_are_parked_on_the_node_that_dials() {
+    const JOIN: &str = "by1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAqcn-2@t.example.com:7000";
+    let via = "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:1\"\nhost = \"parent.example\"\n";
+    let desk = egress(&format!("join = \"{JOIN}\"\n{via}"));
+    let parks = |plan: &Arc<Plan>, target: &str| ask(plan, target, None).unwrap().spills();
+    assert!(!parks(&desk, "example.com:443"), "the exit does");
+    assert!(parks(&desk, "parent.example:443"));
+    assert!(parks(&egress(""), "example.com:443"));
+    assert!(parks(&plan("[[exit]]\nlisten = \"127.0.0.1:0\"\n"), "example.com:443"));
+}
+
+#[test]
 fn an_egress_does_not_lead_to_unix_sockets() {
     assert_eq!(verdict(&egress(""), "unix:/run/docker.sock"), "403");
 }
