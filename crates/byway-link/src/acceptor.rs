@@ -168,7 +168,9 @@ impl Acceptor {
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| no_byway(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
-            let accepted = quic.accept(&tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+            let accepted =
+                quic.accept(None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+            Quic::favour(&accepted);
             self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
                 .await
         };

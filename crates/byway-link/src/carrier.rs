@@ -14,11 +14,13 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::credit::Credits;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
 use crate::quic::Quic;
 use crate::stream::LinkStream;
 use crate::window::Budget;
+use crate::wire::Credit;
 
 /// Which carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +57,7 @@ struct Inner {
 
 enum Over {
     Mux(MuxCarrier),
-    Quic { quic: Quic, budget: Arc<Budget>, held: Mutex<u64> },
+    Quic(Quic, Credits),
 }
 
 /// The carrier is gone.
@@ -69,7 +71,7 @@ impl Carrier {
 
     pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
         let peer = Some(quic.peer());
-        Self::new(Over::Quic { quic, budget: Arc::clone(budget), held: Mutex::new(0) }, peer, tasks)
+        Self::new(Over::Quic(quic, Credits::new(Arc::clone(budget))), peer, tasks)
     }
 
     fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
@@ -86,7 +88,7 @@ impl Carrier {
     pub(crate) fn kind(&self) -> CarrierKind {
         match &self.0.over {
             Over::Mux(_) => CarrierKind::Tls,
-            Over::Quic { .. } => CarrierKind::Quic,
+            Over::Quic(..) => CarrierKind::Quic,
         }
     }
 
@@ -98,9 +100,11 @@ impl Carrier {
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|error| self.not_opened(error))?),
-            Over::Quic { quic, .. } => LinkStream::quic(quic.open(first, &self.0.tasks).await.map_err(|_| Gone)?),
+            Over::Quic(quic, credits) => {
+                LinkStream::quic(quic.open(first, Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
+            }
         };
-        Ok(self.count(stream))
+        Ok(stream.counted(&self.0.open))
     }
 
     fn not_opened(&self, error: NotOpened) -> Gone {
@@ -115,17 +119,11 @@ impl Carrier {
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
-            Over::Quic { quic, .. } => LinkStream::quic(quic.accept(&self.0.tasks).await.map_err(|_| Gone)?),
+            Over::Quic(quic, credits) => {
+                LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
+            }
         };
-        Ok(self.count(stream))
-    }
-
-    fn count(&self, stream: LinkStream) -> LinkStream {
-        let stream = stream.counted(&self.0.open);
-        if let Over::Quic { quic, budget, held } = &self.0.over {
-            quic.grow(self.0.open.load(Relaxed), budget, &mut held.lock());
-        }
-        stream
+        Ok(stream.counted(&self.0.open))
     }
 
     /// How many streams are open.
@@ -135,8 +133,25 @@ impl Carrier {
 
     /// The round trip, as the session's pings have measured it.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
-        if let Over::Mux(mux) = &self.0.over {
-            mux.set_round_trip(round_trip);
+        match &self.0.over {
+            Over::Mux(mux) => mux.set_round_trip(round_trip),
+            Over::Quic(_, credits) => credits.set_round_trip(round_trip),
+        }
+    }
+
+    /// Credit that has to be told by a control message; never any on a carrier that has frames for it. Cancel safe.
+    pub(crate) async fn credit_to_tell(&self) -> Credit {
+        match &self.0.over {
+            Over::Mux(_) => std::future::pending().await,
+            Over::Quic(_, credits) => credits.to_tell().await,
+        }
+    }
+
+    /// Credit that the other side has told. `false`: it breaks the rules.
+    pub(crate) fn granted(&self, credit: &Credit) -> bool {
+        match &self.0.over {
+            Over::Mux(_) => false,
+            Over::Quic(_, credits) => credits.granted(credit).is_ok(),
         }
     }
 
@@ -146,7 +161,7 @@ impl Carrier {
         self.0.reason.lock().get_or_insert_with(|| reason.clone());
         match &self.0.over {
             Over::Mux(mux) => mux.lose(),
-            Over::Quic { quic, .. } => quic.close(&reason),
+            Over::Quic(quic, _) => quic.close(&reason),
         }
         self.0.ended.cancel();
     }
@@ -159,13 +174,5 @@ impl Carrier {
     /// Why it has ended.
     pub(crate) fn reason(&self) -> String {
         self.0.reason.lock().clone().unwrap_or_else(|| "it has not ended".to_owned())
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Over::Quic { budget, held, .. } = &mut self.over {
-            budget.give(*held.get_mut());
-        }
     }
 }

@@ -116,6 +116,8 @@ pub(crate) async fn serve(
                     }
                     Ok(())
                 }
+                Ok(Said::Credit(credit)) if carrier.granted(&credit) => Ok(()),
+                Ok(Said::Credit(_)) => return carrier.end("the other side broke the protocol: credit beyond all bounds"),
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.
                 Ok(Said::Refused(refused)) => return carrier.end(refused.detail),
                 // Nobody listens any more: the session is over, and ends its carriers.
@@ -123,6 +125,7 @@ pub(crate) async fn serve(
                 Err(error) => Err(error),
             },
             Some(said) = to_say.recv() => stream.say(said).await,
+            credit = carrier.credit_to_tell() => stream.say(Said::Credit(credit)).await,
             () = urgent.notified() => {
                 liveness.urge(Instant::now().into_std());
                 Ok(())

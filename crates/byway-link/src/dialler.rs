@@ -29,7 +29,7 @@ use crate::mux::core::Side;
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::LinkStream;
 use crate::tls;
-use crate::wire::{Attach, Hello, Refusal, Said, VERSIONS};
+use crate::wire::{Attach, Hello, Purpose, Refusal, Said, VERSIONS};
 
 /// How long QUIC has the field to itself.
 pub const TLS_STARTS: Duration = Duration::from_millis(250);
@@ -63,6 +63,7 @@ pub enum Carriers {
 pub struct Dialler {
     key: Key,
     join: JoinString,
+    purpose: Purpose,
     carriers: Carriers,
     dial: byway_dial::Dialler,
     settings: Settings,
@@ -72,16 +73,17 @@ pub struct Dialler {
 type Authenticating = Pin<Box<dyn Future<Output = Result<Authenticated, LinkError>> + Send>>;
 
 impl Dialler {
-    /// A dialler for `join` that proves `key`. Names are resolved and TCP is dialled by `dial`; sessions live on `runtime`.
+    /// A dialler for `join`, for that purpose, that proves `key`. Names are resolved and TCP is dialled by `dial`; sessions live on `runtime`.
     pub fn new(
         key: Key,
         join: JoinString,
+        purpose: Purpose,
         carriers: Carriers,
         dial: byway_dial::Dialler,
         settings: Settings,
         runtime: Handle,
     ) -> Self {
-        Self { key, join, carriers, dial, settings, runtime }
+        Self { key, join, purpose, carriers, dial, settings, runtime }
     }
 
     /// The join string; it prints without its secret.
@@ -94,30 +96,44 @@ impl Dialler {
     /// # Errors
     /// [`LinkError`]; of several carriers' errors one that is final, or else the last.
     pub async fn connect(&self, epoch: u64, attempt: u64, patience: Duration) -> Result<(Link, Inbox), LinkError> {
-        match timeout(patience, self.race(epoch, attempt)).await {
+        let mut failure = None;
+        match timeout(patience, self.race(epoch, attempt, &mut failure)).await {
             Ok(raced) => raced,
-            Err(_) => Err(LinkError::Unreachable(format!(
-                "{} did not answer within {} s, neither by QUIC (UDP) nor by TLS (TCP), as far as they were tried",
-                self.join.address,
-                patience.as_secs_f32()
-            ))),
+            // What one carrier has said is worth more than the silence of the other.
+            Err(_) => Err(failure.unwrap_or_else(|| self.silent(patience))),
         }
     }
 
-    async fn race(&self, epoch: u64, attempt: u64) -> Result<(Link, Inbox), LinkError> {
+    fn silent(&self, patience: Duration) -> LinkError {
+        let tried = match self.carriers {
+            Carriers::Auto => "neither by QUIC (UDP) nor by TLS (TCP)",
+            Carriers::Quic => "by QUIC (UDP)",
+            Carriers::Tls => "by TLS (TCP)",
+        };
+        let (at, after) = (&self.join.address, patience.as_secs_f32());
+        LinkError::Unreachable(format!("{at} did not answer within {after} s, {tried}"))
+    }
+
+    async fn race(
+        &self,
+        epoch: u64,
+        attempt: u64,
+        failure: &mut Option<LinkError>,
+    ) -> Result<(Link, Inbox), LinkError> {
         let (mut by_quic, mut by_tls) = match self.carriers {
             Carriers::Auto => (Some(self.by_quic()), Some(self.by_tls_after(TLS_STARTS))),
             Carriers::Quic => (Some(self.by_quic()), None),
             Carriers::Tls => (None, Some(self.by_tls_after(Duration::ZERO))),
         };
-        let mut failure = LinkError::Here("no carrier may be used".into());
         loop {
             // Both arms only poll what stands in its own place: nothing is lost when the other one wins.
             let (kind, authenticated) = tokio::select! {
                 biased;
                 first = poll_of(&mut by_quic), if by_quic.is_some() => (CarrierKind::Quic, first),
                 first = poll_of(&mut by_tls), if by_tls.is_some() => (CarrierKind::Tls, first),
-                else => return Err(failure),
+                else => {
+                    return Err(failure.take().unwrap_or_else(|| LinkError::Here("no carrier may be used".into())));
+                }
             };
             match kind {
                 CarrierKind::Quic => by_quic = None,
@@ -139,7 +155,7 @@ impl Dialler {
                     if kind == CarrierKind::Quic && by_tls.is_some() {
                         by_tls = Some(self.by_tls_after(Duration::ZERO));
                     }
-                    failure = error;
+                    *failure = Some(error);
                 }
             }
         }
@@ -175,7 +191,7 @@ impl Dialler {
             }
             match timeout(PROBE_TIMEOUT, self.by_quic()).await {
                 Ok(Ok(authenticated)) => self.attach(link, authenticated).await,
-                _ => wait = (wait * 2).min(LONGEST_PROBE),
+                _ => wait = (wait * 2).min(LONGEST_PROBE.max(self.settings.quic_probe)),
             }
         }
     }
@@ -208,6 +224,7 @@ impl Dialler {
             epoch,
             attempt,
             program: self.settings.program.clone(),
+            purpose: self.purpose.number(),
         };
         let lost = |error: crate::control::ControlError| LinkError::Unreachable(error.to_string());
         authenticated.control.say(Said::Hello(hello)).await.map_err(lost)?;
@@ -274,7 +291,7 @@ impl Dialler {
         let quic = quic::dial(address, &self.key, self.join.pin, self.settings.streams);
         let quic = quic.await.map_err(|error| self.quic_told(&error))?;
         let tasks = TaskTracker::new();
-        let control = quic.open(&[], &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+        let control = quic.open(&[], None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
         Quic::favour(&control);
         let control = LinkStream::quic(control);
         Ok(over_quic(quic, control, self.join.pin, tasks, &self.settings, &self.runtime))

@@ -14,6 +14,7 @@ pub mod acceptor;
 pub mod backoff;
 pub mod carrier;
 mod control;
+mod credit;
 pub mod dialler;
 pub mod epoch;
 pub mod error;
@@ -39,7 +40,7 @@ pub use join::{BadJoin, GrantId, GrantSecret, JoinString};
 pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
-pub use wire::{Code, Refusal, ServiceKind};
+pub use wire::{Code, Purpose, Refusal, ServiceKind};
 
 #[cfg(test)]
 extern crate self as byway_link; // the kit of the tests speaks of us as others do

@@ -23,22 +23,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::credit::{Credits, StreamCredits};
 use crate::key::{Fingerprint, Key};
 use crate::tls;
-use crate::window::Budget;
+use crate::window::{INITIAL_BYTES, MOST_BYTES, SESSION_BYTES};
 
 /// A connection on which nothing at all comes back for this long is dead. The session's own pings find out sooner; this is
 /// for the handshake and for a session that cannot ask.
 const IDLE_TIMEOUT_MS: u32 = 15_000;
-
-/// Bytes that one stream may have on their way to us: 84 Mbit/s at 100 ms.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// The window of a whole connection, for as many stalled streams as that; beyond, it grows with the streams.
-const CONNECTION_STREAMS: u32 = 32;
-
-/// What the window of a connection may grow to: 1,024 streams that are all stalled at once.
-const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
 
 /// Bytes sent and not acknowledged, all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
@@ -120,12 +112,19 @@ fn transport(streams: u32) -> io::Result<TransportConfig> {
         .max_concurrent_bidi_streams(streams.into())
         .max_concurrent_uni_streams(0_u8.into())
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window((CONNECTION_STREAMS * STREAM_WINDOW).into())
+        // What a peer that keeps to its credit never reaches; for one that does not, this is the bound.
+        .stream_receive_window(MOST_BYTES.into())
+        .receive_window(connection_window(streams))
         .send_window(SEND_WINDOW)
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None);
     Ok(config)
+}
+
+/// What all windows of a connection can be together: every stream's first, and what they may grow by.
+fn connection_window(streams: u32) -> VarInt {
+    let most = u64::from(streams) * u64::from(INITIAL_BYTES) + SESSION_BYTES;
+    VarInt::try_from(most).unwrap_or(VarInt::MAX)
 }
 
 /// Why a QUIC carrier did not come about, or ended.
@@ -163,9 +162,18 @@ impl Quic {
         self.connection.remote_address()
     }
 
-    pub(crate) async fn open(&self, first: &[u8], tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
+    /// Opens a stream whose first bytes are `first`. Without `credits` it is the one for control, on which they are told.
+    pub(crate) async fn open(
+        &self,
+        first: &[u8],
+        credits: Option<&Credits>,
+        tasks: &TaskTracker,
+    ) -> Result<QuicStream, ConnectionError> {
         let halves = self.connection.open_bi().await?;
-        let mut stream = QuicStream::new(self.connection.clone(), halves, tasks);
+        let mut stream = QuicStream::new(self.connection.clone(), halves, credits, tasks);
+        if let Some(credits) = &stream.credits {
+            credits.spend(first.len());
+        }
         // The first bytes of a stream are far below its window: they are taken at once.
         let mut left = first;
         while !left.is_empty() {
@@ -178,30 +186,20 @@ impl Quic {
         Ok(stream)
     }
 
-    pub(crate) async fn accept(&self, tasks: &TaskTracker) -> Result<QuicStream, ConnectionError> {
+    /// The next stream of the peer's; without `credits` it is the one for control.
+    pub(crate) async fn accept(
+        &self,
+        credits: Option<&Credits>,
+        tasks: &TaskTracker,
+    ) -> Result<QuicStream, ConnectionError> {
         let halves = self.connection.accept_bi().await?;
-        Ok(QuicStream::new(self.connection.clone(), halves, tasks))
+        Ok(QuicStream::new(self.connection.clone(), halves, credits, tasks))
     }
 
     /// Puts the streams of control in front of all others.
     pub(crate) fn favour(stream: &QuicStream) {
         // A stream that is closed already needs no favour.
         let _ = stream.send.set_priority(i32::MAX);
-    }
-
-    /// Lets the window follow the number of streams, so that stalled ones leave room for the others. `held` is what the
-    /// connection has taken from `budget` so far.
-    pub(crate) fn grow(&self, streams: usize, budget: &Budget, held: &mut u64) {
-        let base = u64::from(CONNECTION_STREAMS * STREAM_WINDOW);
-        let wanted = (streams as u64 + 8) * u64::from(STREAM_WINDOW);
-        let wanted = wanted.clamp(base, CONNECTION_WINDOW.into());
-        let more = wanted.saturating_sub(base + *held);
-        if more > 0 && budget.take(more) {
-            *held += more;
-            if let Ok(window) = VarInt::try_from(base + *held) {
-                self.connection.set_receive_window(window);
-            }
-        }
     }
 
     /// Says goodbye with a reason for people.
@@ -221,6 +219,8 @@ pub(crate) struct QuicStream {
     /// Taken out when the stream is closed in order.
     recv: Option<RecvStream>,
     connection: Connection,
+    /// None on the stream for control.
+    credits: Option<StreamCredits>,
     /// Resolves when the peer stops our half; gone once everything of it is acknowledged.
     stopped: Option<Pin<Box<dyn Future<Output = Option<Broken>> + Send + Sync>>>,
     tick: Option<Pin<Box<Sleep>>>,
@@ -232,7 +232,13 @@ pub(crate) struct QuicStream {
 }
 
 impl QuicStream {
-    fn new(connection: Connection, (send, recv): (SendStream, RecvStream), tasks: &TaskTracker) -> Self {
+    fn new(
+        connection: Connection,
+        (send, recv): (SendStream, RecvStream),
+        credits: Option<&Credits>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let credits = credits.map(|credits| credits.stream(VarInt::from(send.id()).into_inner()));
         let stopped = send.stopped();
         let stopped: Pin<Box<dyn Future<Output = _> + Send + Sync>> = Box::pin(async move {
             match stopped.await {
@@ -247,6 +253,7 @@ impl QuicStream {
             send,
             recv: Some(recv),
             connection,
+            credits,
             stopped: Some(stopped),
             tick: None,
             broken: None,
@@ -268,7 +275,13 @@ impl QuicStream {
                 self.read_fin = true;
                 Poll::Ready(Ok(Read::Fin))
             }
-            Ok(n) => Poll::Ready(Ok(Read::Data(n))),
+            Ok(n) => {
+                if self.credits.as_mut().is_some_and(|credits| !credits.consume(n)) {
+                    self.connection.close(VarInt::from_u32(0), b"more bytes than a stream had credit for");
+                    return Poll::Ready(Err(Broken::SessionLost));
+                }
+                Poll::Ready(Ok(Read::Data(n)))
+            }
             Err(ReadError::Reset(code)) => Poll::Ready(Err(self.note(code))),
             Err(_) => Poll::Ready(Err(Broken::SessionLost)),
         }
@@ -280,8 +293,23 @@ impl QuicStream {
         }
         let mut written = 0;
         for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
-            match Pin::new(&mut self.send).poll_write(cx, buf) {
+            let left = match self.credits.as_ref().map(|credits| credits.poll_left(cx)) {
+                None => usize::MAX,
+                Some(Poll::Ready(left)) => left,
+                Some(Poll::Pending) => 0,
+            };
+            let Some(part) = buf.get(..buf.len().min(left)).filter(|part| !part.is_empty()) else {
+                if written > 0 {
+                    break;
+                }
+                // Without credit nothing is written, and so nobody says that the peer wants no more: a look tells.
+                return self.poll_stopped(cx).map(Err);
+            };
+            match Pin::new(&mut self.send).poll_write(cx, part) {
                 Poll::Ready(Ok(n)) => {
+                    if let Some(credits) = &self.credits {
+                        credits.spend(n);
+                    }
                     written += n;
                     if n < buf.len() {
                         break;
@@ -318,12 +346,8 @@ impl QuicStream {
             Ok(unread) => unread,
             Err(broken) => return Poll::Ready(broken),
         };
-        if let Some(stopped) = &mut self.stopped {
-            match ready!(stopped.as_mut().poll(cx)) {
-                Some(Broken::Reset(code)) => return Poll::Ready(Broken::Reset(*self.broken.get_or_insert(code))),
-                Some(broken) => return Poll::Ready(broken),
-                None => self.stopped = None,
-            }
+        if self.stopped.is_some() {
+            return self.poll_stopped(cx);
         }
         if !unread {
             return Poll::Pending;
@@ -336,6 +360,21 @@ impl QuicStream {
         match self.connection.close_reason() {
             Some(_) => Poll::Ready(Broken::SessionLost),
             None => Poll::Pending,
+        }
+    }
+
+    /// Whether the peer has stopped our half, or the connection is gone.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
+        match ready!(stopped.as_mut().poll(cx)) {
+            Some(Broken::Reset(code)) => Poll::Ready(Broken::Reset(*self.broken.get_or_insert(code))),
+            Some(broken) => Poll::Ready(broken),
+            None => {
+                self.stopped = None;
+                // Whoever watches looks in another way from now on.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         }
     }
 

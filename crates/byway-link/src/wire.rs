@@ -24,7 +24,7 @@ pub const VERSIONS: (u32, u32) = (1, 1);
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
     /// Empty if a newer version says something that this one does not know; it is passed over.
-    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub said: Option<Said>,
 }
 
@@ -64,6 +64,28 @@ pub enum Said {
     /// Dialler: I no longer have this service.
     #[prost(message, tag = "11")]
     Unregister(Unregister),
+    /// Either, on QUIC: so much more may be sent on these streams. (The mux has frames for it.)
+    #[prost(message, tag = "12")]
+    Credit(Credit),
+}
+
+/// See [`Said::Credit`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Credit {
+    /// Each stream once.
+    #[prost(message, repeated, tag = "1")]
+    pub grants: Vec<StreamCredit>,
+}
+
+/// One stream's part of a [`Credit`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct StreamCredit {
+    /// QUIC's own number of the stream (RFC 9000 section 2.1).
+    #[prost(uint64, tag = "1")]
+    pub stream: u64,
+    /// So many more bytes.
+    #[prost(uint32, tag = "2")]
+    pub bytes: u32,
 }
 
 /// See [`Said::Hello`].
@@ -93,6 +115,46 @@ pub struct Hello {
     /// What the dialler is, for people: program and version.
     #[prost(string, tag = "8")]
     pub program: String,
+    /// What it wants the session for: a [`Purpose`].
+    #[prost(uint32, tag = "9")]
+    pub purpose: u32,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The dialler exposes services: `byway serve` is at the other end.
+    Serve,
+    /// The dialler goes out: an exit is at the other end.
+    Exit,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Serve => "serve",
+            Self::Exit => "exit",
+        })
+    }
+}
+
+impl Purpose {
+    /// The number on the wire.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Serve => 1,
+            Self::Exit => 2,
+        }
+    }
+
+    /// From the wire.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Serve),
+            2 => Some(Self::Exit),
+            _ => None,
+        }
+    }
 }
 
 /// See [`Said::Welcome`].

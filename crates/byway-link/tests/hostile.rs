@@ -30,7 +30,8 @@ fn acceptor(settings: Settings) -> Acceptor {
 async fn arrival<T>(pipe_bytes: usize, peer: impl AsyncFnOnce(Stream) -> T) -> (Result<Arrival, LinkError>, T) {
     let (near, far) = pipe::pair_of(pipe_bytes);
     let acceptor = acceptor(Settings::default());
-    tokio::join!(acceptor.tcp(near.into_stream()), peer(far.into_stream()))
+    let here = Handle::current();
+    tokio::join!(acceptor.tcp(near.into_stream(), &here), peer(far.into_stream()))
 }
 
 /// A session whose other side is a test. It has a window of `INITIAL_BYTES` for our control messages.
@@ -38,7 +39,7 @@ async fn session(settings: Settings, pipe_bytes: usize) -> (Link, Inbox, RawPeer
     let (near, far) = pipe::pair_of(pipe_bytes);
     let (acceptor, key) = (acceptor(settings), RawKey::generate());
     let greeting = async {
-        match acceptor.tcp(near.into_stream()).await.unwrap() {
+        match acceptor.tcp(near.into_stream(), &Handle::current()).await.unwrap() {
             Arrival::Hello(pending) => pending.welcome().await.unwrap(),
             other => panic!("{other:?}"),
         }

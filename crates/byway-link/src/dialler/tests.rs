@@ -86,7 +86,7 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
     let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
     let pin = dialler.join.pin;
     let quic = quic::dial(listening.address, &dialler.key, pin, 10).await.unwrap();
-    let control = LinkStream::quic(quic.open(&[], &TaskTracker::new()).await.unwrap());
+    let control = LinkStream::quic(quic.open(&[], None, &TaskTracker::new()).await.unwrap());
     drop(over_quic(quic.clone(), control, pin, TaskTracker::new(), &dialler.settings, &Handle::current()));
     within(quic.closed()).await;
 }

@@ -11,7 +11,7 @@ use byway_dial::{Broken, Read, Resolver, Stream};
 use byway_link::wire::Open;
 use byway_link::{
     Acceptor, Arrival, Asked, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link, LinkError,
-    NotOpened, Opened, Pending, QuicListener, Settings,
+    NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -115,7 +115,7 @@ impl Drop for Listening {
 
 pub fn dialler(join: JoinString, carriers: Carriers, key: Key, settings: Settings) -> Dialler {
     let dial = byway_dial::Dialler::new(Resolver::system(Handle::current()), byway_dial::Options::default());
-    Dialler::new(key, join, carriers, dial, settings, Handle::current())
+    Dialler::new(key, join, Purpose::Serve, carriers, dial, settings, Handle::current())
 }
 
 /// One side of a link.

@@ -4,7 +4,6 @@
 //! Out:   the rights of a grant that is known and not revoked; the join string, the same after a restart.
 //! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner alone may read.
 
-use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,32 +13,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::Target;
+pub use byway_link::Purpose;
 use byway_link::{Conflict, Fingerprint, GrantId, GrantSecret, JoinString, store};
 use parking_lot::Mutex;
-
-/// What a grant is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Exposing services: `byway serve`.
-    Serve,
-    /// Going out: `byway proxy serve`.
-    Exit,
-}
-
-impl Purpose {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Serve => "serve",
-            Self::Exit => "exit",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
 
 /// What whoever holds a grant may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_link::backoff::DAEMON_WAITS;
 use byway_link::wire::{GoAway, Register, Registered, Said, Unregister, Withdrawn};
-use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Refusal};
+use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -357,5 +357,6 @@ fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetup
     let dial = byway_dial::Dialler::clone(&shared.dialler.load());
     let settings = shared.links.settings(&shared.plan.load().link);
     let runtime = shared.links.runtime().clone();
-    Ok((Dialler::new(key, plan.join.clone(), carriers, dial, settings, runtime), epoch))
+    let purpose = if plan.services.is_empty() { Purpose::Exit } else { Purpose::Serve };
+    Ok((Dialler::new(key, plan.join.clone(), purpose, carriers, dial, settings, runtime), epoch))
 }

@@ -58,13 +58,14 @@ pub async fn welcome(shared: &Shared, pending: Pending, plan: &LinkPlan) -> Resu
         Serves::Services { .. } => Purpose::Serve,
         Serves::Exit(_) => Purpose::Exit,
     };
-    if grant.purpose != wanted {
+    let asked = Purpose::from_number(pending.hello().purpose);
+    if grant.purpose != wanted || asked != Some(wanted) {
         shared.counters.link_refused.add(1);
         let detail = match wanted {
-            Purpose::Serve => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
-            Purpose::Exit => {
+            Purpose::Serve => {
                 "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
             }
+            Purpose::Exit => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
         };
         return Err(pending.refuse(Refusal::Denied, detail).await);
     }

@@ -1,0 +1,229 @@
+//! Credit: what may be sent on each stream of a QUIC carrier, by the windows that the mux has, told by control messages.
+//!
+//! In:    what streams send and consume; grants that the other side has told.
+//! Out:   when a stream may send; grants to tell.
+//! Never: lets a stream that nobody reads hold more than its [`Window`], or take from what another one may send.
+//!
+//! QUIC's own windows cannot do this: a stream's is fixed when the connection begins, so it is either too small for a long
+//! path or, a thousand times over, too much for a node; and the connection's, if it is less than all streams' together, lets
+//! paused readers stall the others. Here they only bound what a peer may do that breaks these rules.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::window::{Budget, INITIAL_BYTES, Window};
+use crate::wire::{Credit, StreamCredit};
+
+/// Before a round trip was measured.
+const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
+
+/// Grants told in one message.
+const GRANTS_A_MESSAGE: usize = 1024;
+
+/// The credits of one carrier. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Credits(Arc<Inner>);
+
+struct Inner {
+    sending: Mutex<HashMap<u64, Arc<Sending>>>,
+    /// By stream, what was granted and not told yet.
+    to_tell: Mutex<HashMap<u64, u32>>,
+    telling: Notify,
+    budget: Arc<Budget>,
+    round_trip_us: AtomicU64,
+}
+
+/// What one stream may send.
+#[derive(Default)]
+struct Sending {
+    left: AtomicU64,
+    writer: Mutex<Option<Waker>>,
+}
+
+/// More credit was granted than a stream can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+impl Credits {
+    /// No stream yet; windows grow from `budget`.
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self(Arc::new(Inner {
+            sending: Mutex::default(),
+            to_tell: Mutex::default(),
+            telling: Notify::new(),
+            budget,
+            round_trip_us: AtomicU64::new(u64::try_from(ROUND_TRIP_GUESS.as_micros()).unwrap_or(u64::MAX)),
+        }))
+    }
+
+    /// One stream's part of it.
+    pub(crate) fn stream(&self, id: u64) -> StreamCredits {
+        let sending = Arc::new(Sending { left: AtomicU64::new(INITIAL_BYTES.into()), ..Sending::default() });
+        self.0.sending.lock().insert(id, Arc::clone(&sending));
+        StreamCredits { credits: self.clone(), id, sending, window: Window::new(Arc::clone(&self.0.budget)) }
+    }
+
+    /// The round trip as it was last measured.
+    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.0.round_trip_us.store(us, Ordering::Relaxed);
+    }
+
+    /// The other side has granted. Streams that are over are passed over.
+    pub(crate) fn granted(&self, credit: &Credit) -> Result<(), Overflow> {
+        for grant in &credit.grants {
+            let sending = self.0.sending.lock().get(&grant.stream).cloned();
+            let Some(sending) = sending else { continue };
+            let before = sending.left.fetch_add(grant.bytes.into(), Ordering::AcqRel);
+            if before + u64::from(grant.bytes) > u64::from(u32::MAX) {
+                return Err(Overflow);
+            }
+            let writer = sending.writer.lock().take();
+            if let Some(writer) = writer {
+                writer.wake();
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves when there is something to tell. Cancel safe.
+    pub(crate) async fn to_tell(&self) -> Credit {
+        loop {
+            let grants = self.take_some();
+            if !grants.is_empty() {
+                return Credit { grants };
+            }
+            self.0.telling.notified().await;
+        }
+    }
+
+    fn take_some(&self) -> Vec<StreamCredit> {
+        let mut to_tell = self.0.to_tell.lock();
+        let some: Vec<u64> = to_tell.keys().copied().take(GRANTS_A_MESSAGE).collect();
+        let grants = some.into_iter().filter_map(|stream| {
+            let bytes = to_tell.remove(&stream)?;
+            Some(StreamCredit { stream, bytes })
+        });
+        let grants = grants.collect();
+        if !to_tell.is_empty() {
+            self.0.telling.notify_one();
+        }
+        grants
+    }
+
+    /// How many streams it knows.
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.0.sending.lock().len()
+    }
+}
+
+/// See [`Credits::stream`]. Dropping it forgets the stream.
+pub(crate) struct StreamCredits {
+    credits: Credits,
+    id: u64,
+    sending: Arc<Sending>,
+    window: Window,
+}
+
+impl StreamCredits {
+    /// How many bytes may be sent now, at least one.
+    pub(crate) fn poll_left(&self, cx: &Context<'_>) -> Poll<usize> {
+        if let Some(left) = self.left() {
+            return Poll::Ready(left);
+        }
+        *self.sending.writer.lock() = Some(cx.waker().clone());
+        // A grant that came in between has found no waker.
+        self.left().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn left(&self) -> Option<usize> {
+        let left = self.sending.left.load(Ordering::Acquire);
+        (left > 0).then(|| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// `bytes` of what was left were sent.
+    pub(crate) fn spend(&self, bytes: usize) {
+        // Only the stream itself takes away, and never more than there is.
+        self.sending.left.fetch_sub(bytes as u64, Ordering::AcqRel);
+    }
+
+    /// `bytes` have come and been consumed. `false`: the peer had no credit for them.
+    pub(crate) fn consume(&mut self, bytes: usize) -> bool {
+        if !self.window.receive(bytes) {
+            return false;
+        }
+        let round_trip = Duration::from_micros(self.credits.0.round_trip_us.load(Ordering::Relaxed));
+        if let Some(grant) = self.window.consume(bytes, Instant::now(), round_trip) {
+            let mut to_tell = self.credits.0.to_tell.lock();
+            let told = to_tell.entry(self.id).or_default();
+            *told = told.saturating_add(grant);
+            drop(to_tell);
+            self.credits.0.telling.notify_one();
+        }
+        true
+    }
+}
+
+impl Drop for StreamCredits {
+    fn drop(&mut self) {
+        self.credits.0.sending.lock().remove(&self.id);
+        self.credits.0.to_tell.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(stream: &StreamCredits) -> Option<usize> {
+        match stream.poll_left(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(left) => Some(left),
+            Poll::Pending => None,
+        }
+    }
+
+    fn grant(stream: u64, bytes: u32) -> Credit {
+        Credit { grants: vec![StreamCredit { stream, bytes }] }
+    }
+
+    #[test]
+    fn a_stream_sends_what_it_has_credit_for_and_waits_for_more() {
+        let credits = Credits::new(Budget::new(0));
+        let stream = credits.stream(4);
+        assert_eq!(left(&stream), Some(INITIAL_BYTES as usize));
+        stream.spend(INITIAL_BYTES as usize);
+        assert_eq!(left(&stream), None);
+        credits.granted(&grant(4, 100)).unwrap();
+        credits.granted(&grant(8, 100)).unwrap();
+        assert_eq!(left(&stream), Some(100));
+    }
+
+    #[tokio::test]
+    async fn what_was_consumed_is_granted_again_in_one_message_for_many_streams() {
+        let credits = Credits::new(Budget::new(0));
+        let mut streams: Vec<_> = (0..3).map(|id| credits.stream(id)).collect();
+        for stream in &mut streams {
+            assert!(stream.consume(INITIAL_BYTES as usize / 2));
+            assert!(stream.consume(INITIAL_BYTES as usize / 2));
+        }
+        let told = credits.to_tell().await;
+        assert_eq!(told.grants.iter().map(|grant| grant.bytes).collect::<Vec<_>>(), [INITIAL_BYTES; 3]);
+        drop(streams);
+        assert_eq!(credits.count(), 0);
+    }
+
+    #[test]
+    fn a_peer_that_sends_beyond_its_credit_or_grants_beyond_reason_is_found_out() {
+        let credits = Credits::new(Budget::new(0));
+        let mut stream = credits.stream(0);
+        assert!(!stream.consume(INITIAL_BYTES as usize + 1));
+        assert_eq!(credits.granted(&grant(0, u32::MAX)), Err(Overflow));
+    }
+}
