@@ -144,12 +144,12 @@ impl Acceptor {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
             tune(&stream);
-            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| not_tls(peer, &error))?;
+            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| stranger(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
-            let identity = identity.ok_or_else(|| no_byway(peer, "it showed no key"))?;
+            let identity = identity.ok_or_else(|| stranger(peer, "it showed no key"))?;
             if connection.alpn_protocol() != Some(tls::ALPN) {
-                return Err(no_byway(peer, "it did not ask for byway/1"));
+                return Err(stranger(peer, "it did not ask for byway/1"));
             }
             let tls = tokio_rustls::TlsStream::from(session);
             self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, runtime)).await
@@ -164,9 +164,9 @@ impl Acceptor {
     pub async fn quic(&self, incoming: QuicIncoming) -> Result<Arrival, LinkError> {
         let peer = Some(incoming.peer());
         let arrived = async {
-            let connection = incoming.0.await.map_err(|error| no_byway(peer, &error.to_string()))?;
+            let connection = incoming.0.await.map_err(|error| stranger(peer, error))?;
             let quic = Quic::accepted(connection);
-            let identity = quic.identity().ok_or_else(|| no_byway(peer, "it showed no key"))?;
+            let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
             let accepted =
                 quic.accept(None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
@@ -428,13 +428,9 @@ impl QuicIncoming {
     }
 }
 
-fn no_byway(peer: Option<SocketAddr>, detail: &str) -> LinkError {
-    let at = peer.map_or_else(|| "the other side".to_owned(), |peer| peer.to_string());
-    LinkError::NoByway { at, detail: detail.to_owned() }
-}
-
-fn not_tls(peer: Option<SocketAddr>, error: &io::Error) -> LinkError {
-    no_byway(peer, &error.to_string())
+fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
+    let peer = peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string());
+    LinkError::Stranger { peer, detail: detail.to_string() }
 }
 
 fn too_slow() -> LinkError {

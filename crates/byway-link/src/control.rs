@@ -34,7 +34,7 @@ pub(crate) struct ControlStream {
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
-    /// The other side said FIN, or the stream broke.
+    /// The stream broke.
     #[error("the link was lost: {0}")]
     Broken(#[from] Broken),
     /// The other side said FIN.

@@ -32,6 +32,14 @@ pub enum LinkError {
         /// What was seen.
         detail: String,
     },
+    /// Whoever dialled this node is no Byway, or left before its hello.
+    #[error("{peer} did not come as a link: {detail}")]
+    Stranger {
+        /// Where it came from.
+        peer: String,
+        /// What was seen.
+        detail: String,
+    },
     /// The other side said no.
     #[error("{detail}")]
     Refused {
@@ -49,7 +57,7 @@ impl LinkError {
     /// Whether trying again cannot help, as long as nobody changes anything.
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } => false,
+            Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } | Self::Stranger { .. } => false,
             Self::WrongPin { .. } | Self::Unproven { .. } => true,
             Self::Refused { why, .. } => why.is_final(),
         }

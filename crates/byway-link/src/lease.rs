@@ -4,8 +4,8 @@
 //! Out:   who holds a name; whom a claim has replaced; why it was refused.
 //! Never: waits for an old session before a new one may have its name, and never gives one tenant's name to another.
 //!
-//! A lease is per (identity, name). The higher (epoch, attempt) of one identity takes over at once: the old session is
-//! fenced by the generation, and told afterwards. A name that was ever held belongs to the tenant (the grant) that held it,
+//! A lease is per (identity, name). The higher (epoch, attempt) of one identity takes over at once, in one step under the
+//! table's lock: whatever the old session does afterwards is fenced by its age, and it is told. A name that was ever held belongs to the tenant (the grant) that held it,
 //! across restarts, until it was not held for [`RESERVED_S`].
 
 use std::collections::HashMap;
@@ -80,8 +80,6 @@ impl Claimant {
 /// A claim that was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Rises with every change of hands; whoever acts for an older one acts for nobody.
-    pub generation: u64,
     /// Sessions that have the name no more. A session of the same process (a reconnect) needs not be told.
     pub replaced: Vec<Replaced>,
 }
@@ -93,14 +91,16 @@ pub struct Replaced {
     pub session: SessionKey,
     /// Whether it is an older session of the very process that claimed.
     pub same_process: bool,
+    /// Whether it is the same identity, or another one that a grant lets take the name.
+    pub same_identity: bool,
 }
 
 /// Why a claim was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The name is another tenant's.
-    #[error("it belongs to another grant; choose another name, or join by the grant that has it")]
-    OtherTenant,
+    #[error("it belongs to the grant {0}; choose another name, join by that grant, or revoke it to free its names")]
+    OtherTenant(GrantId),
     /// Another identity has it.
     #[error("it is held by {by}, {}; choose another name, or stop the other one", since(*.held_s))]
     Held {
@@ -129,7 +129,6 @@ fn since(seconds: u64) -> String {
 #[derive(Debug, Default)]
 pub struct Leases {
     names: HashMap<Name, Entry>,
-    generation: u64,
 }
 
 #[derive(Debug)]
@@ -141,7 +140,6 @@ struct Entry {
     /// What the service is called within its identity, so that a port can stick to it.
     label: String,
     last_held_s: u64,
-    generation: u64,
     turn: usize,
     holders: Vec<Holder>,
 }
@@ -160,7 +158,7 @@ impl Leases {
     pub fn claim(&mut self, name: &Name, label: &str, who: Claimant, now_s: u64) -> Result<Claimed, Denied> {
         let Some(entry) = self.names.get_mut(name) else { return self.claim_new(name, label, who, now_s) };
         if entry.tenant != who.tenant {
-            return Err(Denied::OtherTenant);
+            return Err(Denied::OtherTenant(entry.tenant));
         }
         if entry.last == who.identity && who.age() < entry.fence {
             return Err(Denied::Superseded);
@@ -170,7 +168,7 @@ impl Leases {
             let theirs = &holder.who;
             let same_identity = theirs.identity == who.identity;
             if same_identity && theirs.session == who.session {
-                return Ok(Claimed { generation: entry.generation, replaced });
+                return Ok(Claimed { replaced });
             }
             if same_identity && theirs.age() >= who.age() {
                 return Err(Denied::Superseded);
@@ -182,34 +180,31 @@ impl Leases {
             }
             if goes {
                 let same_process = same_identity && theirs.epoch == who.epoch;
-                replaced.push(Replaced { session: theirs.session, same_process });
+                replaced.push(Replaced { session: theirs.session, same_process, same_identity });
             }
         }
-        self.generation += 1;
         entry.holders.retain(|holder| replaced.iter().all(|gone| gone.session != holder.who.session));
         entry.holders.push(Holder { who, since_s: now_s });
         (entry.last, entry.fence) = (who.identity, who.age());
-        (entry.label, entry.last_held_s, entry.generation) = (label.to_owned(), now_s, self.generation);
-        Ok(Claimed { generation: self.generation, replaced })
+        (entry.label, entry.last_held_s) = (label.to_owned(), now_s);
+        Ok(Claimed { replaced })
     }
 
     fn claim_new(&mut self, name: &Name, label: &str, who: Claimant, now_s: u64) -> Result<Claimed, Denied> {
         if self.names.values().filter(|entry| entry.tenant == who.tenant).count() >= NAMES_A_TENANT {
             return Err(Denied::TooMany);
         }
-        self.generation += 1;
         let entry = Entry {
             tenant: who.tenant,
             last: who.identity,
             fence: who.age(),
             label: label.to_owned(),
             last_held_s: now_s,
-            generation: self.generation,
             turn: 0,
             holders: vec![Holder { who, since_s: now_s }],
         };
         self.names.insert(name.clone(), entry);
-        Ok(Claimed { generation: self.generation, replaced: Vec::new() })
+        Ok(Claimed { replaced: Vec::new() })
     }
 
     /// `session` has `name` no more. Says whether it had.
@@ -234,13 +229,20 @@ impl Leases {
         names
     }
 
-    /// The session that the next visitor of `name` goes to, and the generation it is asked in.
-    pub fn next_holder(&mut self, name: &Name) -> Option<(SessionKey, u64)> {
+    /// The session that the next visitor of `name` goes to.
+    pub fn next_holder(&mut self, name: &Name) -> Option<SessionKey> {
         let entry = self.names.get_mut(name)?;
         let turn = entry.turn;
         entry.turn = turn.wrapping_add(1);
         let holder = entry.holders.get(turn.checked_rem(entry.holders.len())?)?;
-        Some((holder.who.session, entry.generation))
+        Some(holder.who.session)
+    }
+
+    /// The name is nobody's any more, unless somebody holds it: its tenant is gone.
+    pub fn forget(&mut self, name: &Name) {
+        if self.names.get(name).is_some_and(|entry| entry.holders.is_empty()) {
+            self.names.remove(name);
+        }
     }
 
     /// Whether the name is somebody's, held or not.
@@ -307,16 +309,7 @@ impl Entry {
         let mut number = || words.next()?.parse().ok();
         let (last_held_s, epoch, attempt) = (number()?, number()?, number()?);
         let label = words.next().unwrap_or_default().to_owned();
-        let entry = Self {
-            tenant,
-            last,
-            fence: (epoch, attempt),
-            label,
-            last_held_s,
-            generation: 0,
-            turn: 0,
-            holders: Vec::new(),
-        };
+        let entry = Self { tenant, last, fence: (epoch, attempt), label, last_held_s, turn: 0, holders: Vec::new() };
         Some((name, entry))
     }
 }
@@ -351,7 +344,7 @@ mod tests {
     }
 
     fn holder(leases: &mut Leases) -> Option<u64> {
-        leases.next_holder(&app()).map(|(session, _)| session.0)
+        leases.next_holder(&app()).map(|session| session.0)
     }
 
     #[test]
@@ -373,7 +366,7 @@ mod tests {
         let first = who(1, 10, 1, 1);
         claim(&mut leases, first).unwrap();
         let claimed = leases.claim(&app(), "app", who(1, 10, 2, 2), 100).unwrap();
-        assert_eq!(claimed.replaced, [Replaced { session: SessionKey(1), same_process: true }]);
+        assert_eq!(claimed.replaced, [Replaced { session: SessionKey(1), same_process: true, same_identity: true }]);
         // The end of the old session, noticed late, takes nothing away.
         assert!(leases.release_all(SessionKey(1), 100).is_empty());
         assert_eq!(holder(&mut leases), Some(2));
@@ -431,12 +424,24 @@ mod tests {
         assert_eq!(leases.port_of(GrantId::from_bytes([1; 6]), key(1), "127.0.0.1:22"), Some(20_022));
         assert_eq!(leases.port_of(GrantId::from_bytes([1; 6]), key(2), "127.0.0.1:22"), None);
         let stranger = Claimant { tenant: GrantId::from_bytes([2; 6]), ..who(9, 99, 1, 9) };
-        assert_eq!(claim(&mut leases, stranger), Err(Denied::OtherTenant));
+        assert_eq!(claim(&mut leases, stranger), Err(Denied::OtherTenant(GrantId::from_bytes([1; 6]))));
         assert_eq!(claim(&mut leases, who(1, 9, 1, 3)), Err(Denied::Superseded), "the fence survives, too");
         assert_eq!(claim(&mut leases, who(1, 11, 1, 3)), Ok(vec![]));
         leases.release_all(SessionKey(3), 200);
         leases.expire(199 + RESERVED_S);
         assert!(leases.is_known(&app()) && !leases.is_known(&ssh));
+    }
+
+    #[test]
+    fn the_names_of_a_tenant_that_is_gone_can_be_freed_unless_somebody_holds_them() {
+        let mut leases = Leases::default();
+        let stranger = Claimant { tenant: GrantId::from_bytes([2; 6]), ..who(9, 99, 1, 9) };
+        claim(&mut leases, who(1, 10, 1, 1)).unwrap();
+        leases.forget(&app());
+        assert!(claim(&mut leases, stranger).is_err());
+        leases.release_all(SessionKey(1), 100);
+        leases.forget(&app());
+        assert_eq!(claim(&mut leases, stranger), Ok(vec![]));
     }
 
     #[test]

@@ -275,6 +275,15 @@ impl Link {
         }
     }
 
+    /// Says something on the best carrier, as soon as its queue has room. `false`: the session is over. Cancel safe: what is
+    /// given up was not said.
+    pub async fn say_in_turn(&self, said: Said) -> bool {
+        match self.best() {
+            Some(attached) => attached.to_say.send(said).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// Says something on the best carrier. `false`: the session is over, or so slow that its queue is full.
     pub fn say(&self, said: Said) -> bool {
         self.best().is_some_and(|attached| attached.to_say.try_send(said).is_ok())

@@ -298,9 +298,6 @@ pub struct GoAway {
     /// A sentence for people.
     #[prost(string, tag = "1")]
     pub detail: String,
-    /// Milliseconds before it makes sense to come back; 0 for at once.
-    #[prost(uint32, tag = "2")]
-    pub retry_after_ms: u32,
 }
 
 /// What a service speaks.
@@ -404,7 +401,7 @@ pub struct Fault {
     pub detail: String,
 }
 
-/// Why a stream was reset or not opened (DESIGN: the `link` column of the fault table). 0 is a reset without a reason.
+/// Why a stream was reset or not opened. 0 is a reset without a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The stream was dropped.

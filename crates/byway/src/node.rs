@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::config::Diff;
 use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
-use crate::inbound::link::serve_quic;
+use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
 use crate::link::grants::Purpose;
@@ -208,8 +208,8 @@ impl Node {
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
                 };
-                if let Some(quic) = quic.take() {
-                    self.shared.links_scope.spawn("quic listener", serve_quic(quic, door.clone()));
+                if let (Role::Link(_), Bind::Tcp(udp), true) = (&plan.role, &*door.address, scopes.is_empty()) {
+                    self.shared.links_scope.spawn("quic listener", serve_udp(quic.take(), *udp, door.clone()));
                 }
                 scope.spawn("listener", listener::serve(socket, door));
                 scopes.push(scope);
@@ -371,6 +371,8 @@ fn bind_with_udp(
         match byway_link::quic::bind(address) {
             Ok(udp) => return Ok((bound, Some(udp))),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {}
+            // An earlier process of this node may still be leaving: `wait_for_udp` goes on.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Ok((bound, None)),
             Err(error) => return Err(BindError::udp(address, error)),
         }
     }

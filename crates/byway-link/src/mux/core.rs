@@ -4,7 +4,7 @@
 //! Out:   frames to send: control first, then one chunk of each stream that has any, in turn; and who is to be woken.
 //! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the bounds named here.
 //!
-//! The contract of a stream (DESIGN section 6): data precedes FIN; a reset may overtake it and voids what is under way;
+//! The contract of a stream: data precedes FIN; a reset may overtake it and voids what is under way;
 //! credit comes back when bytes were consumed; one stalled stream stalls no other.
 
 use std::collections::{HashMap, VecDeque};

@@ -40,9 +40,9 @@ struct AddArgs {
     /// What it is for: serve (exposing services) or exit (going out)
     #[arg(long, value_name = "PURPOSE", value_enum, default_value_t = ForWhat::Serve)]
     purpose: ForWhat,
-    /// How others reach this node, as in the join string that it prints by itself
+    /// How others reach this node. Default: as in the join string that it wrote down by itself
     #[arg(long, value_name = "HOST:PORT")]
-    advertise: Target,
+    advertise: Option<Target>,
     /// Public ports that it may ask for
     #[arg(long, value_name = "FROM-TO", default_value = "1024-65535", value_parser = ports)]
     ports: RangeInclusive<u16>,
@@ -104,15 +104,28 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let Some(address) = args.advertise.clone().or_else(|| own_address(state)) else {
+        eprintln!(
+            "error: how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
+            state.join("join").display()
+        );
+        return ExitCode::from(EXIT_CONFIG);
+    };
     let purpose = match args.purpose {
         ForWhat::Serve => Purpose::Serve,
         ForWhat::Exit => Purpose::Exit,
     };
     let made = grants.create(purpose, conflict(args.on_conflict), args.ports.clone());
     finish(made.map(|(id, secret)| {
-        let join = JoinString { pin: key.fingerprint(), id, secret, address: args.advertise.clone() };
+        let join = JoinString { pin: key.fingerprint(), id, secret, address };
         format!("join {}\n", join.expose())
     }))
+}
+
+/// The address in the join string that the node has written down.
+fn own_address(state: &Path) -> Option<Target> {
+    let text = std::fs::read_to_string(state.join("join")).ok()?;
+    Some(text.parse::<JoinString>().ok()?.address)
 }
 
 const fn conflict(on_conflict: OnConflict) -> Conflict {

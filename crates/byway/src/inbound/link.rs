@@ -43,8 +43,40 @@ pub async fn serve_tcp(accepted: Accepted, door: Door, plan: Arc<Plan>) {
     serve_arrival(arrival, peer, door).await;
 }
 
+/// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
+/// process of this node that is leaving or by somebody else: links come by TLS until it is free.
+pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: Door) {
+    let listener = match bound {
+        Some(listener) => listener,
+        None => {
+            tracing::warn!("{address} is in use over UDP: links come by TLS alone until it is free");
+            tokio::select! {
+                listener = wait_for_udp(address, &door) => listener,
+                () = door.scope.drained() => return,
+            }
+        }
+    };
+    serve_quic(listener, door).await;
+}
+
+async fn wait_for_udp(address: SocketAddr, door: &Door) -> QuicListener {
+    loop {
+        sleep(UDP_TICK).await;
+        let Some((plan, _)) = door.plan() else { return std::future::pending().await };
+        let Ok(udp) = byway_link::quic::bind(address) else { continue };
+        let listening = door.shared.links.acceptor(&plan.link).ok().and_then(|acceptor| acceptor.listen_quic(udp).ok());
+        if let Some(listener) = listening {
+            tracing::info!("{address} is free over UDP: links may come by QUIC");
+            return listener;
+        }
+    }
+}
+
+/// How often a UDP port that is in use is tried again.
+const UDP_TICK: Duration = Duration::from_secs(1);
+
 /// Accepts QUIC until the door's scope drains; then the sessions that are there finish.
-pub async fn serve_quic(listener: QuicListener, door: Door) {
+async fn serve_quic(listener: QuicListener, door: Door) {
     let accepting = async {
         while let Some(incoming) = listener.accept().await {
             let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
@@ -115,7 +147,7 @@ async fn serve_session(served: serving::Served, door: Door) {
     let reason = tokio::select! {
         reason = session.run(&door) => reason,
         () = door.scope.drained() => {
-            link.say(Said::GoAway(GoAway { detail: "the node is leaving".into(), retry_after_ms: 0 }));
+            link.say(Said::GoAway(GoAway { detail: "the node is leaving".into() }));
             while link.streams() > 0 && !link.is_over() {
                 sleep(LINGER_TICK).await;
             }

@@ -49,6 +49,36 @@ struct Services {
     public: HashMap<Arc<str>, String>,
 }
 
+impl Services {
+    /// What has to be said so that the other side has what is `wanted`.
+    fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
+        let mut to_say = Vec::new();
+        for (place, slot) in self.places.iter_mut().enumerate() {
+            if slot.as_ref().is_some_and(|service| !wanted.contains(service)) {
+                *slot = None;
+                to_say.push(Said::Unregister(Unregister { service: number(place) }));
+            }
+        }
+        for service in wanted {
+            if self.places.iter().flatten().any(|there| there == service) {
+                continue;
+            }
+            self.places.push(Some(service.clone()));
+            let kind = match service.kind {
+                ServiceKind::Http => byway_link::ServiceKind::Http,
+                ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
+            };
+            to_say.push(Said::Register(Register {
+                service: number(self.places.len() - 1),
+                kind: kind.number(),
+                name: service.name.to_string(),
+                port: service.port.unwrap_or(0).into(),
+            }));
+        }
+        to_say
+    }
+}
+
 /// What becomes of a session.
 enum Ended {
     /// Waiting may help.
@@ -135,11 +165,14 @@ impl Joined {
     }
 
     async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, person: bool) {
-        let (mut backoff, mut attempt) = (Backoff::default(), 0);
+        let (mut backoff, mut attempt, mut failures) = (Backoff::default(), 0, 0_u64);
         loop {
             attempt += 1;
             let ended = self.one_session(shared, attempt, &mut backoff, person).await;
-            self.session.send_replace(None);
+            let had_session = self.session.send_replace(None).is_some();
+            if had_session {
+                failures = 0;
+            }
             let address = self.plan().join.address.clone();
             let wait = match ended {
                 Ended::Leaving => return,
@@ -152,7 +185,12 @@ impl Joined {
                 }
                 Ended::Lost(detail) => {
                     let wait = backoff.lost(Instant::now().into_std(), fastrand::f64());
-                    tracing::warn!("link to {address}: {detail}; trying again in {} ms", wait.as_millis());
+                    failures += 1;
+                    // A long outage is told less and less often.
+                    if failures <= 3 || failures.is_power_of_two() {
+                        let wait_ms = wait.as_millis();
+                        tracing::warn!(failures, "link to {address}: {detail}; trying again in {wait_ms} ms");
+                    }
                     wait
                 }
             };
@@ -204,7 +242,8 @@ impl Joined {
         scope.spawn("link streams", serve_streams(streams));
         let mut plans = self.plan.subscribe();
         self.services.lock().places.clear();
-        self.register(&link, &plans.borrow_and_update().services);
+        let plan = Arc::clone(&plans.borrow_and_update());
+        self.register(&link, &plan.services).await;
         self.session.send_replace(Some(link.clone()));
         let mut again: Option<Instant> = None;
         loop {
@@ -215,7 +254,11 @@ impl Joined {
                     Said::Registered(registered) => self.tell_public(shared, &registered),
                     Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
                         Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
-                        Err(ended) => return ended,
+                        Err(ended) => {
+                            // What is open may finish, for as long as the node takes to leave.
+                            scope.spawn("leaving link", linger(guard.disarm()));
+                            return ended;
+                        }
                     },
                     Said::GoAway(away) => {
                         // What is open may finish; what is new goes by another session.
@@ -226,15 +269,15 @@ impl Joined {
                 },
                 Ok(()) = plans.changed() => {
                     let plan = Arc::clone(&plans.borrow_and_update());
-                    self.register(&link, &plan.services);
+                    self.register(&link, &plan.services).await;
                 }
                 () = at(again) => {
                     again = None;
                     let plan = self.plan();
-                    self.register(&link, &plan.services);
+                    self.register(&link, &plan.services).await;
                 }
                 () = scope.drained() => {
-                    link.say(Said::GoAway(GoAway { detail: "the node is stopping".into(), retry_after_ms: 0 }));
+                    link.say(Said::GoAway(GoAway { detail: "the node is stopping".into() }));
                     self.session.send_replace(None);
                     sleep(LINGER_TICK).await;
                     linger(guard.disarm()).await;
@@ -244,30 +287,11 @@ impl Joined {
         }
     }
 
-    /// Registers what is new and takes back what is gone.
-    fn register(&self, link: &Link, wanted: &[ServicePlan]) {
-        let mut services = self.services.lock();
-        for (place, slot) in services.places.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|service| !wanted.contains(service)) {
-                *slot = None;
-                link.say(Said::Unregister(Unregister { service: number(place) }));
-            }
-        }
-        for service in wanted {
-            if services.places.iter().flatten().any(|there| there == service) {
-                continue;
-            }
-            services.places.push(Some(service.clone()));
-            let kind = match service.kind {
-                ServiceKind::Http => byway_link::ServiceKind::Http,
-                ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
-            };
-            link.say(Said::Register(Register {
-                service: number(services.places.len() - 1),
-                kind: kind.number(),
-                name: service.name.to_string(),
-                port: service.port.unwrap_or(0).into(),
-            }));
+    /// Registers what is new and takes back what is gone. A session that is over meanwhile is noticed by whoever serves it.
+    async fn register(&self, link: &Link, wanted: &[ServicePlan]) {
+        let to_say = self.services.lock().follow(wanted);
+        for said in to_say {
+            link.say_in_turn(said).await;
         }
     }
 

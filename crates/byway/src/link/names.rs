@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::grants::now_s;
+use super::grants::{Grants, now_s};
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, Kind, Who};
 
@@ -56,7 +56,17 @@ struct Session {
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
     /// Tells the session's owner that a name of its was taken.
-    taken: mpsc::UnboundedSender<(Name, u32)>,
+    taken: mpsc::UnboundedSender<Taken>,
+}
+
+/// A name that another session has now.
+pub struct Taken {
+    /// Which.
+    pub name: Name,
+    /// What the session that had it calls the service.
+    pub number: u32,
+    /// Whether a newer process of the same identity has it; else another one, whose grant lets it take names.
+    pub by_itself: bool,
 }
 
 impl Names {
@@ -80,7 +90,7 @@ impl Names {
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
-    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<(Name, u32)>) {
+    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<Taken>) {
         // Bounded by the names of the session: each is taken once.
         let (taken, told) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
@@ -105,9 +115,24 @@ impl Names {
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
-    pub fn register(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<bool, Denied> {
+    pub fn register(
+        &self,
+        name: &Name,
+        label: &str,
+        number: u32,
+        who: Claimant,
+        grants: &Grants,
+    ) -> Result<bool, Denied> {
         let mut state = self.state.lock();
-        let claimed = state.leases.claim(name, label, who, now_s())?;
+        let mut claimed = state.leases.claim(name, label, who, now_s());
+        if let Err(Denied::OtherTenant(tenant)) = &claimed
+            && !grants.is_good(*tenant)
+        {
+            // A grant that was revoked keeps no names.
+            state.leases.forget(name);
+            claimed = state.leases.claim(name, label, who, now_s());
+        }
+        let claimed = claimed?;
         if let Some(session) = state.sessions.get_mut(&who.session) {
             session.numbers.insert(name.clone(), number);
         }
@@ -118,7 +143,8 @@ impl Names {
                 // Its own later session: whatever the old one still has open is lost with it.
                 old.link.end("the other side has made a new session");
             } else if let Some(number) = number {
-                let _ = old.taken.send((name.clone(), number));
+                let by_itself = replaced.same_identity;
+                let _ = old.taken.send(Taken { name: name.clone(), number, by_itself });
             }
         }
         drop(state);
@@ -165,6 +191,36 @@ impl Names {
         });
     }
 
+    /// Waits until somebody has `name`. For whoever would hold something scarce while it waits in [`Names::open`].
+    ///
+    /// # Errors
+    /// As [`Names::open`], but for what only the agent can tell.
+    ///
+    /// # Cancel safety
+    /// Safe: a visitor that leaves gives its place up.
+    pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<(), Fault> {
+        let deadline = Instant::now() + settings.park;
+        self.held(name, settings, deadline).await.map(drop)
+    }
+
+    /// Whom to ask, waited for until `deadline`.
+    async fn held(&self, name: &Name, settings: &LinkSettings, deadline: Instant) -> Result<(Link, u32), Fault> {
+        let mut changes = self.changes.subscribe();
+        let mut parked = None;
+        loop {
+            changes.mark_unchanged();
+            if let Some(holder) = self.holder(name)? {
+                return Ok(holder);
+            }
+            if parked.is_none() {
+                parked = Some(self.park(name, settings)?);
+            }
+            if timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(waited_too_long(name, settings));
+            }
+        }
+    }
+
     /// Opens a stream to the service behind `name` for a visitor.
     ///
     /// # Errors
@@ -179,42 +235,25 @@ impl Names {
         visitor: Option<SocketAddr>,
         settings: &LinkSettings,
     ) -> Result<Dialled, Fault> {
-        let arrived = Instant::now();
-        let deadline = arrived + settings.park;
-        let mut parked = None;
+        let deadline = Instant::now() + settings.park;
         loop {
             let mut changes = self.changes.subscribe();
-            let holder = self.holder(name)?;
-            if let Some((link, number)) = holder {
-                let open = Open {
-                    service: number,
-                    visitor: visitor.map(|peer| peer.to_string()).unwrap_or_default(),
-                    ..Open::default()
-                };
-                let answered = tokio::select! {
-                    answered = link.open(&open, OPEN_PATIENCE) => Some(answered),
-                    // Another session has the name now: what the old one has not answered is asked of the new one.
-                    () = self.until_changed(&mut changes, name, &link) => None,
-                };
-                match answered {
-                    Some(Ok(opened)) => {
-                        return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local });
-                    }
-                    // One of its carriers was lost, or all of them: the visitor goes back into the queue.
-                    Some(Err(NotOpened::Lost)) if Instant::now() < deadline => {
-                        let _ = timeout(CARRIER_CHANGE, link.ended()).await;
-                    }
-                    Some(Err(NotOpened::Lost)) => return Err(waited_too_long(name, settings)),
-                    Some(Err(error)) => return Err(Fault::from_link(error)),
-                    None => {}
+            let (link, number) = self.held(name, settings, deadline).await?;
+            let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
+            let open = Open { service: number, visitor, ..Open::default() };
+            let answered = tokio::select! {
+                answered = link.open(&open, OPEN_PATIENCE) => answered,
+                // Another session has the name now: what the old one has not answered is asked of the new one.
+                () = self.until_changed(&mut changes, name, &link) => continue,
+            };
+            match answered {
+                Ok(opened) => return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local }),
+                // One of its carriers was lost, or all of them: the visitor goes back into the queue.
+                Err(NotOpened::Lost) if Instant::now() < deadline => {
+                    let _ = timeout(CARRIER_CHANGE, link.ended()).await;
                 }
-                continue;
-            }
-            if parked.is_none() {
-                parked = Some(self.park(name, settings)?);
-            }
-            if timeout_at(deadline, changes.changed()).await.is_err() {
-                return Err(waited_too_long(name, settings));
+                Err(NotOpened::Lost) => return Err(waited_too_long(name, settings)),
+                Err(error) => return Err(Fault::from_link(error)),
             }
         }
     }
@@ -225,7 +264,7 @@ impl Names {
         if !state.leases.is_known(name) {
             return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("nobody exposes a service by the {name}")));
         }
-        let Some((session, _)) = state.leases.next_holder(name) else { return Ok(None) };
+        let Some(session) = state.leases.next_holder(name) else { return Ok(None) };
         let found = state.sessions.get(&session).filter(|session| !session.link.is_over());
         Ok(found.and_then(|session| Some((session.link.clone(), *session.numbers.get(name)?))))
     }

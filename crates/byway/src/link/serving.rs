@@ -5,6 +5,7 @@
 //! Never: welcomes without a grant, and never gives a name that the grant does not allow.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::grants::{Grant, Purpose};
+use super::names::Taken;
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
 use crate::outbound::pooled::Origin;
@@ -114,7 +116,7 @@ pub struct Session {
     shared: Arc<Shared>,
     link: Link,
     said: mpsc::Receiver<Said>,
-    taken: mpsc::UnboundedReceiver<(Name, u32)>,
+    taken: mpsc::UnboundedReceiver<Taken>,
     grant: Grant,
     /// The version of the grants in which ours was good.
     seen: u64,
@@ -132,7 +134,7 @@ impl Session {
             tokio::select! {
                 reason = self.link.ended() => return reason,
                 Some(said) = self.said.recv() => self.hear(said, door),
-                Some((name, number)) = self.taken.recv() => self.lost_to_newer(&name, number),
+                Some(taken) = self.taken.recv() => self.lost_to_another(&taken),
                 _ = tick.tick() => self.check_grant(),
             }
         }
@@ -231,13 +233,17 @@ impl Session {
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
         };
         let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
-        let port = match wanted {
-            // The one that it had, if nobody else on this machine has taken it meanwhile.
-            0 => {
-                let kept = names.port_of(self.grant.id, self.link.peer(), &asked.name);
-                kept.filter(|port| self.shared.links.public.can_open(ip, *port)).unwrap_or(0)
+        let opened = match wanted {
+            0 => self.open_free_port(ip, asked, limits)?,
+            port if self.grant.ports.contains(&port) => {
+                // The name first: whoever holds it also holds its port.
+                self.claim(&Name::Tcp(port), &asked.name, asked.service)?;
+                self.shared.links.public.open(&self.shared, ip, port, limits).map_err(|_| {
+                    names.unregister(self.who.session, asked.service);
+                    let detail = format!("port {port} is in use by another program on the server; ask for another one");
+                    (Refusal::Held, detail)
+                })?
             }
-            port if self.grant.ports.contains(&port) => port,
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
                 let detail =
@@ -245,21 +251,6 @@ impl Session {
                 return Err((Refusal::Denied, detail));
             }
         };
-        if port != 0 {
-            // The name first: whoever holds it also holds its port.
-            self.claim(&Name::Tcp(port), &asked.name, asked.service)?;
-        }
-        let opened = self.shared.links.public.open(&self.shared, ip, port, limits).map_err(|error| {
-            if port != 0 {
-                names.unregister(self.who.session, asked.service);
-            }
-            (Refusal::Busy, format!("its public port: {error}"))
-        })?;
-        if port == 0 {
-            self.claim(&Name::Tcp(opened), &asked.name, asked.service).inspect_err(|_| {
-                self.shared.links.public.close(&self.shared, &Name::Tcp(opened));
-            })?;
-        }
         // A wildcard is no address to go to; what others reach this node by is.
         match ip.is_unspecified() {
             true => Ok(format!("{}:{opened}", link.advertise.host)),
@@ -267,8 +258,30 @@ impl Session {
         }
     }
 
+    /// The port that the service had before, or else one that is free, within what the grant allows.
+    fn open_free_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+        let links = &self.shared.links;
+        let kept = links.names.port_of(self.grant.id, self.link.peer(), &asked.name);
+        let kept = kept.filter(|port| self.grant.ports.contains(port) && links.public.can_open(ip, *port));
+        for port in kept.into_iter().chain(candidates(&self.grant.ports)) {
+            let Ok(opened) = links.public.open(&self.shared, ip, port, limits) else { continue };
+            match self.claim(&Name::Tcp(opened), &asked.name, asked.service) {
+                Ok(()) => return Ok(opened),
+                // Somebody else's, who is away.
+                Err((Refusal::Held, _)) => links.public.away(&[Name::Tcp(opened)]),
+                Err(refused) => {
+                    links.public.away(&[Name::Tcp(opened)]);
+                    return Err(refused);
+                }
+            }
+        }
+        let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
+        Err((Refusal::Busy, format!("no port from {from} to {to} is free on the server")))
+    }
+
     fn claim(&self, name: &Name, label: &str, number: u32) -> Result<(), (Refusal, String)> {
-        match self.shared.links.names.register(name, label, number, self.who) {
+        let links = &self.shared.links;
+        match links.names.register(name, label, number, self.who, &links.grants) {
             Ok(changed_hands) => {
                 if changed_hands {
                     self.forget_connections(name);
@@ -277,7 +290,7 @@ impl Session {
             }
             Err(denied) => {
                 let why = match denied {
-                    Denied::OtherTenant | Denied::Held { .. } => Refusal::Held,
+                    Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
                     Denied::Superseded => Refusal::Superseded,
                     Denied::TooMany => Refusal::Denied,
                 };
@@ -291,10 +304,14 @@ impl Session {
         self.shared.pool.evict_key(&Origin::Service(name.clone()));
     }
 
-    /// Another session has the name now. The other side is told; what it has open may finish.
-    fn lost_to_newer(&self, name: &Name, number: u32) {
-        let detail = format!("the {name}: {}", Denied::Superseded);
-        self.say(Said::Withdrawn(Withdrawn { service: number, why: Refusal::Superseded.number(), detail }));
+    /// Another session has the name now, and the other side is told.
+    fn lost_to_another(&self, taken: &Taken) {
+        let detail = match taken.by_itself {
+            true => format!("the {}: {}", taken.name, Denied::Superseded),
+            false => format!("the {}: another node, whose grant lets it take names, has taken it over", taken.name),
+        };
+        let why = Refusal::Superseded.number();
+        self.say(Said::Withdrawn(Withdrawn { service: taken.number, why, detail }));
     }
 
     fn check_grant(&mut self) {
@@ -316,6 +333,24 @@ impl Session {
         self.who.session
     }
 }
+
+/// Ports to try, in order: the system's choice where the grant allows all that it may choose, else some of the grant's.
+fn candidates(ports: &RangeInclusive<u16>) -> Vec<u16> {
+    if ports.contains(&1024) && ports.contains(&u16::MAX) {
+        return vec![0; SYSTEM_TRIES];
+    }
+    let (from, to) = (u32::from(*ports.start()), u32::from(*ports.end()));
+    let count = to - from + 1;
+    let first = fastrand::u32(..count);
+    let some = (0..count.min(MOST_TRIES)).map(|step| from + (first + step) % count);
+    some.filter_map(|port| u16::try_from(port).ok()).collect()
+}
+
+/// How many of the system's choices are tried: one may be somebody's who is away.
+const SYSTEM_TRIES: usize = 16;
+
+/// How many of a grant's ports are tried.
+const MOST_TRIES: u32 = 256;
 
 impl Drop for Session {
     fn drop(&mut self) {

@@ -87,6 +87,10 @@ pub async fn lease_egress(
     allowed: &Allowed,
     fresh: Freshness,
 ) -> Result<Borrowed, Fault> {
+    if let Outbound::Service(name) = allowed.outbound() {
+        // Whoever waits for an agent shall not hold a place in the pool meanwhile.
+        Box::pin(shared.links.names.until_held(name, &shared.plan.load_full().link)).await?;
+    }
     let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
     let authority = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string().into(),
