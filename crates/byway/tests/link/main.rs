@@ -1,8 +1,9 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
-//! `expose` services made public by an agent.
+//! `expose` services made public by an agent · `egress` a desk that goes out through an exit.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod egress;
 mod expose;
 
 use std::net::SocketAddr;
