@@ -215,7 +215,11 @@ impl Joined {
                     Said::Registered(registered) => self.tell_public(shared, &registered),
                     Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
                         Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
-                        Err(ended) => return ended,
+                        Err(ended) => {
+                            // What is open may finish: whoever has the name now has none of it.
+                            scope.spawn("leaving link", linger(guard.disarm()));
+                            return ended;
+                        }
                     },
                     Said::GoAway(away) => {
                         // What is open may finish; what is new goes by another session.
