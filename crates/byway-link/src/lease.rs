@@ -112,6 +112,9 @@ pub enum Denied {
     /// A newer process of the same identity has it, or had it.
     #[error("a newer process with the same key has taken it over; stop one of the two, or give them different names")]
     Superseded,
+    /// Another identity has taken it, as its grant allows.
+    #[error("another node of the same grant has taken it over; give one of the two another name, or stop it")]
+    Taken,
     /// The tenant has its share of names.
     #[error("this grant has {NAMES_A_TENANT} names already, and no more are kept for one")]
     TooMany,

@@ -56,7 +56,17 @@ struct Session {
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
     /// Tells the session's owner that a name of its was taken.
-    taken: mpsc::UnboundedSender<(Name, u32)>,
+    taken: mpsc::UnboundedSender<Lost>,
+}
+
+/// A name that a session has no more.
+pub struct Lost {
+    /// The name.
+    pub name: Name,
+    /// What it is called in the session.
+    pub number: u32,
+    /// Who has it now, as a sentence.
+    pub why: Denied,
 }
 
 impl Names {
@@ -80,7 +90,7 @@ impl Names {
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
-    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<(Name, u32)>) {
+    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
         // Bounded by the names of the session: each is taken once.
         let (taken, told) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
@@ -118,7 +128,8 @@ impl Names {
                 // Its own later session: whatever the old one still has open is lost with it.
                 old.link.end("the other side has made a new session");
             } else if let Some(number) = number {
-                let _ = old.taken.send((name.clone(), number));
+                let why = if old.link.peer() == who.identity { Denied::Superseded } else { Denied::Taken };
+                let _ = old.taken.send(Lost { name: name.clone(), number, why });
             }
         }
         drop(state);

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::grants::{Grant, Purpose};
+use super::names::Lost;
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
 use crate::outbound::pooled::Origin;
@@ -114,7 +115,7 @@ pub struct Session {
     shared: Arc<Shared>,
     link: Link,
     said: mpsc::Receiver<Said>,
-    taken: mpsc::UnboundedReceiver<(Name, u32)>,
+    taken: mpsc::UnboundedReceiver<Lost>,
     grant: Grant,
     /// The version of the grants in which ours was good.
     seen: u64,
@@ -132,7 +133,7 @@ impl Session {
             tokio::select! {
                 reason = self.link.ended() => return reason,
                 Some(said) = self.said.recv() => self.hear(said, door),
-                Some((name, number)) = self.taken.recv() => self.lost_to_newer(&name, number),
+                Some(lost) = self.taken.recv() => self.tell_lost(&lost),
                 _ = tick.tick() => self.check_grant(),
             }
         }
@@ -278,7 +279,7 @@ impl Session {
             Err(denied) => {
                 let why = match denied {
                     Denied::OtherTenant | Denied::Held { .. } => Refusal::Held,
-                    Denied::Superseded => Refusal::Superseded,
+                    Denied::Superseded | Denied::Taken => Refusal::Superseded,
                     Denied::TooMany => Refusal::Denied,
                 };
                 Err((why, format!("the {name}: {denied}")))
@@ -292,9 +293,9 @@ impl Session {
     }
 
     /// Another session has the name now. The other side is told; what it has open may finish.
-    fn lost_to_newer(&self, name: &Name, number: u32) {
-        let detail = format!("the {name}: {}", Denied::Superseded);
-        self.say(Said::Withdrawn(Withdrawn { service: number, why: Refusal::Superseded.number(), detail }));
+    fn tell_lost(&self, lost: &Lost) {
+        let detail = format!("the {}: {}", lost.name, lost.why);
+        self.say(Said::Withdrawn(Withdrawn { service: lost.number, why: Refusal::Superseded.number(), detail }));
     }
 
     fn check_grant(&mut self) {
