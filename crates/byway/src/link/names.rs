@@ -42,6 +42,8 @@ pub struct Names {
     saving: Mutex<()>,
     /// A save is on its way and has not looked at the leases yet.
     to_save: AtomicBool,
+    /// The change that the file was last written after.
+    written: watch::Sender<u64>,
 }
 
 struct State {
@@ -85,6 +87,7 @@ impl Names {
             changes: watch::Sender::new(0),
             file,
             saving: Mutex::default(),
+            written: watch::Sender::new(0),
             to_save: AtomicBool::new(false),
         }
     }
@@ -169,11 +172,21 @@ impl Names {
             // One at a time, and each writes what is true when its turn comes.
             let _turn = names.saving.lock();
             names.to_save.store(false, Release);
+            let change = *names.changes.borrow();
             let text = names.state.lock().leases.save();
             if let Err(error) = store::replace(&names.file, text.as_bytes()) {
                 tracing::warn!("{}: {error}; after a restart names may be taken by others", names.file.display());
             }
+            names.written.send_replace(change);
         });
+    }
+
+    /// The same, and waits until what is true now was written down, or could not be.
+    pub async fn saved(self: &Arc<Self>, runtime: &Handle) {
+        let (change, mut written) = (*self.changes.borrow(), self.written.subscribe());
+        self.save(runtime);
+        // The sender lives as long as we do.
+        let _ = written.wait_for(|written| *written >= change).await;
     }
 
     /// Opens a stream to the service behind `name` for a visitor.

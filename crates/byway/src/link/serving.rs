@@ -132,19 +132,21 @@ impl Session {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
-                Some(said) = self.said.recv() => self.hear(said, door),
+                Some(said) = self.said.recv() => self.hear(said, door).await,
                 Some(lost) = self.taken.recv() => self.tell_lost(&lost),
                 _ = tick.tick() => self.check_grant(),
             }
         }
     }
 
-    fn hear(&self, said: Said, door: &Door) {
+    async fn hear(&self, said: Said, door: &Door) {
         match said {
             Said::Register(asked) => {
                 let number = asked.service;
                 let said = match self.register(&asked, door) {
                     Ok(public) => {
+                        // Before anybody is told: what was told holds after a crash, too.
+                        self.shared.links.names.saved(self.shared.links.runtime()).await;
                         tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
                             "`{}` is public at {public}", asked.name);
                         Said::Registered(Registered { service: number, public })
@@ -190,13 +192,11 @@ impl Session {
         if asked.service == 0 || asked.name.len() > MOST_LABEL_BYTES {
             return Err((Refusal::Protocol, "a service needs a number and a name of at most 255 bytes".into()));
         }
-        let public = match ServiceKind::from_number(asked.kind) {
+        match ServiceKind::from_number(asked.kind) {
             Some(ServiceKind::Http) => self.register_http(asked, &plan, domain.as_ref()),
             Some(ServiceKind::Tcp) => self.register_tcp(asked, link, &listener.limits),
             None => Err((Refusal::Denied, "this version of Byway serves HTTP and TCP services alone".into())),
-        }?;
-        self.shared.links.names.save(self.shared.links.runtime());
-        Ok(public)
+        }
     }
 
     fn register_http(
