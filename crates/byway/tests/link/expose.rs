@@ -212,11 +212,6 @@ fn a_tcp_service_is_public_at_the_port_that_was_asked_for() {
     assert_eq!(greeting(agent.address()), "here");
 }
 
-/// A port that nobody listens on now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
     let (one, other) = (Origin::named("one"), Origin::named("other"));

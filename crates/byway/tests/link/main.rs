@@ -1,10 +1,12 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
-//! `expose` services made public by an agent · `egress` a desk that goes out through an exit.
+//! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
+//! who dies, comes back, leaves, or wants what another has.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod egress;
 mod expose;
+mod outages;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -110,6 +112,11 @@ impl Agent {
 #[track_caller]
 fn greeting(address: SocketAddr) -> String {
     Visitor::connect(address).get("/").text()
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap().port()
 }
 
 /// A folder as an argument.
