@@ -91,8 +91,6 @@ pub struct Replaced {
     pub session: SessionKey,
     /// Whether it is an older session of the very process that claimed.
     pub same_process: bool,
-    /// Whether it is the same identity, or another one that a grant lets take the name.
-    pub same_identity: bool,
 }
 
 /// Why a claim was refused.
@@ -112,6 +110,9 @@ pub enum Denied {
     /// A newer process of the same identity has it, or had it.
     #[error("a newer process with the same key has taken it over; stop one of the two, or give them different names")]
     Superseded,
+    /// Another identity has taken it, as its grant allows.
+    #[error("another node of the same grant has taken it over; give one of the two another name, or stop it")]
+    Taken,
     /// The tenant has its share of names.
     #[error("this grant has {NAMES_A_TENANT} names already, and no more are kept for one")]
     TooMany,
@@ -180,7 +181,7 @@ impl Leases {
             }
             if goes {
                 let same_process = same_identity && theirs.epoch == who.epoch;
-                replaced.push(Replaced { session: theirs.session, same_process, same_identity });
+                replaced.push(Replaced { session: theirs.session, same_process });
             }
         }
         entry.holders.retain(|holder| replaced.iter().all(|gone| gone.session != holder.who.session));
@@ -366,7 +367,7 @@ mod tests {
         let first = who(1, 10, 1, 1);
         claim(&mut leases, first).unwrap();
         let claimed = leases.claim(&app(), "app", who(1, 10, 2, 2), 100).unwrap();
-        assert_eq!(claimed.replaced, [Replaced { session: SessionKey(1), same_process: true, same_identity: true }]);
+        assert_eq!(claimed.replaced, [Replaced { session: SessionKey(1), same_process: true }]);
         // The end of the old session, noticed late, takes nothing away.
         assert!(leases.release_all(SessionKey(1), 100).is_empty());
         assert_eq!(holder(&mut leases), Some(2));

@@ -6,6 +6,7 @@
 //! Never: published, never a part of the program, and never a sleep: every wait is for a signal, with a limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod asking;
 pub mod fetch;
 pub mod gate;
 pub mod message;

@@ -232,9 +232,18 @@ pub fn ok(text: &str) -> String {
 
 /// A backlog as deep as the system gives, so that a crowd that connects at once is not refused by the test itself.
 fn listen_deeply() -> TcpListener {
+    listen(4096)
+}
+
+/// The shortest queue that there is: a test can fill it, and whoever connects then waits.
+pub fn listen_shallowly() -> TcpListener {
+    listen(0)
+}
+
+fn listen(backlog: i32) -> TcpListener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(4096).unwrap();
+    socket.listen(backlog).unwrap();
     socket.into()
 }
 

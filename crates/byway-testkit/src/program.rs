@@ -4,7 +4,7 @@
 //! Out:   the addresses that its readiness line names, what it logs, how it ends, and what it costs.
 //! Never: starts before its line `ready: …` has come, and never leaves a process behind.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,7 +132,7 @@ impl Program {
     /// The address of the first listener.
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
-        self.addresses()[0]
+        *self.addresses().first().expect("the program listens nowhere")
     }
 
     /// The TCP addresses of all listeners, in their order.
@@ -173,6 +173,13 @@ impl Program {
     pub fn wait_for_log(&self, text: &str) -> String {
         let line = self.output.wait_for_stderr(|line| line.contains(text));
         line.unwrap_or_else(|| panic!("stderr never said {text:?}:\n{}", self.stderr()))
+    }
+
+    /// Waits until a whole line on stdout begins with `start`, and returns it.
+    #[track_caller]
+    pub fn wait_for_stdout(&self, start: &str) -> String {
+        let line = self.output.wait_for_stdout(start);
+        line.unwrap_or_else(|| panic!("no line on stdout began with {start:?}; stderr:\n{}", self.stderr()))
     }
 
     /// What stood on stderr so far.
@@ -224,17 +231,12 @@ impl Drop for Program {
     }
 }
 
-/// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses.
-#[track_caller]
+/// `ready: edge on 127.0.0.1:8080, proxy out on 127.0.0.1:1080` → labels and addresses. A node that only dials has none.
 fn addresses(ready: &str) -> Vec<(String, String)> {
     // In JSON the line ends with the message's quote.
     let line = ready.split_once("ready: ").and_then(|(_, line)| line.split('"').next()).unwrap_or_default();
-    let listening: Vec<_> = line
-        .split(", ")
-        .filter_map(|one| one.split_once(" on ").map(|(label, address)| (label.to_owned(), address.to_owned())))
-        .collect();
-    assert!(!listening.is_empty(), "no address in {ready:?}");
-    listening
+    let listening = line.split(", ").filter_map(|one| one.split_once(" on "));
+    listening.map(|(label, address)| (label.to_owned(), address.to_owned())).collect()
 }
 
 /// What a program writes, read by two threads so that it never blocks on a full pipe.
@@ -256,15 +258,16 @@ struct Lines {
 impl Output {
     fn of(child: &mut Child) -> Self {
         let streams = Arc::new(Streams::default());
-        let (mut stdout, stderr) = (child.stdout.take().unwrap(), BufReader::new(child.stderr.take().unwrap()));
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (mut stdout, stderr) = (BufReader::new(stdout), BufReader::new(stderr));
         let shared = Arc::clone(&streams);
         std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stdout.read_to_end(&mut text);
-            shared.change(|lines| {
-                lines.stdout = String::from_utf8_lossy(&text).into_owned();
-                lines.ended += 1;
-            });
+            let mut line = Vec::new();
+            while stdout.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                shared.change(|lines| lines.stdout += &String::from_utf8_lossy(&line));
+                line.clear();
+            }
+            shared.change(|lines| lines.ended += 1);
         });
         let shared = Arc::clone(&streams);
         std::thread::spawn(move || {
@@ -287,6 +290,15 @@ impl Output {
     /// The first line from `from` on that is wanted; none if stderr ended or the time is over.
     fn wait_for_stderr_from(&self, from: usize, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let find = |lines: &Lines| lines.stderr.iter().skip(from).find(|line| wanted(line)).cloned();
+        let lines = self.0.wait(|lines| find(lines).is_some() || lines.ended == 2);
+        find(&lines)
+    }
+
+    fn wait_for_stdout(&self, start: &str) -> Option<String> {
+        let find = |lines: &Lines| {
+            let mut whole = lines.stdout.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            whole.find(|line| line.starts_with(start)).map(ToOwned::to_owned)
+        };
         let lines = self.0.wait(|lines| find(lines).is_some() || lines.ended == 2);
         find(&lines)
     }

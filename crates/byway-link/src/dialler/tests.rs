@@ -23,7 +23,7 @@ async fn a_copied_public_key_is_unproven_and_final_on_every_carrier() {
         let error = within(dialler.connect(1, 1, PATIENCE)).await.map(|_| ()).unwrap_err();
         assert!(matches!(error, LinkError::Unproven { .. }) && error.is_final(), "{carriers:?}: {error:?}");
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
     }
 }
 
@@ -35,7 +35,7 @@ async fn nobody_is_welcomed_by_a_key_that_was_copied_from_another() {
         let dialler = dialler(listening.join(), carriers, thief, Settings::default());
         let (connected, arrived) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), listening.next());
         assert!(connected.is_err());
-        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
     }
 }
 

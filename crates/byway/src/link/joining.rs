@@ -255,7 +255,7 @@ impl Joined {
                     Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
                         Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
                         Err(ended) => {
-                            // What is open may finish, for as long as the node takes to leave.
+                            // What is open may finish: whoever has the name now has none of it.
                             scope.spawn("leaving link", linger(guard.disarm()));
                             return ended;
                         }

@@ -42,6 +42,8 @@ pub struct Names {
     saving: Mutex<()>,
     /// A save is on its way and has not looked at the leases yet.
     to_save: AtomicBool,
+    /// The change that the file was last written after.
+    written: watch::Sender<u64>,
 }
 
 struct State {
@@ -56,17 +58,17 @@ struct Session {
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
     /// Tells the session's owner that a name of its was taken.
-    taken: mpsc::UnboundedSender<Taken>,
+    taken: mpsc::UnboundedSender<Lost>,
 }
 
-/// A name that another session has now.
-pub struct Taken {
-    /// Which.
+/// A name that a session has no more.
+pub struct Lost {
+    /// The name.
     pub name: Name,
-    /// What the session that had it calls the service.
+    /// What it is called in the session.
     pub number: u32,
-    /// Whether a newer process of the same identity has it; else another one, whose grant lets it take names.
-    pub by_itself: bool,
+    /// Who has it now, as a sentence.
+    pub why: Denied,
 }
 
 impl Names {
@@ -85,12 +87,13 @@ impl Names {
             changes: watch::Sender::new(0),
             file,
             saving: Mutex::default(),
+            written: watch::Sender::new(0),
             to_save: AtomicBool::new(false),
         }
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
-    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<Taken>) {
+    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
         // Bounded by the names of the session: each is taken once.
         let (taken, told) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
@@ -143,8 +146,8 @@ impl Names {
                 // Its own later session: whatever the old one still has open is lost with it.
                 old.link.end("the other side has made a new session");
             } else if let Some(number) = number {
-                let by_itself = replaced.same_identity;
-                let _ = old.taken.send(Taken { name: name.clone(), number, by_itself });
+                let why = if old.link.peer() == who.identity { Denied::Superseded } else { Denied::Taken };
+                let _ = old.taken.send(Lost { name: name.clone(), number, why });
             }
         }
         drop(state);
@@ -184,10 +187,12 @@ impl Names {
             // One at a time, and each writes what is true when its turn comes.
             let _turn = names.saving.lock();
             names.to_save.store(false, Release);
+            let change = *names.changes.borrow();
             let text = names.state.lock().leases.save();
             if let Err(error) = store::replace(&names.file, text.as_bytes()) {
                 tracing::warn!("{}: {error}; after a restart names may be taken by others", names.file.display());
             }
+            names.written.send_replace(change);
         });
     }
 
@@ -219,6 +224,14 @@ impl Names {
                 return Err(waited_too_long(name, settings));
             }
         }
+    }
+
+    /// The same, and waits until what is true now was written down, or could not be.
+    pub async fn saved(self: &Arc<Self>, runtime: &Handle) {
+        let (change, mut written) = (*self.changes.borrow(), self.written.subscribe());
+        self.save(runtime);
+        // The sender lives as long as we do.
+        let _ = written.wait_for(|written| *written >= change).await;
     }
 
     /// Opens a stream to the service behind `name` for a visitor.

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::grants::{Grant, Purpose};
-use super::names::Taken;
+use super::names::Lost;
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
 use crate::outbound::pooled::Origin;
@@ -116,7 +116,7 @@ pub struct Session {
     shared: Arc<Shared>,
     link: Link,
     said: mpsc::Receiver<Said>,
-    taken: mpsc::UnboundedReceiver<Taken>,
+    taken: mpsc::UnboundedReceiver<Lost>,
     grant: Grant,
     /// The version of the grants in which ours was good.
     seen: u64,
@@ -133,19 +133,21 @@ impl Session {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
-                Some(said) = self.said.recv() => self.hear(said, door),
-                Some(taken) = self.taken.recv() => self.lost_to_another(&taken),
+                Some(said) = self.said.recv() => self.hear(said, door).await,
+                Some(lost) = self.taken.recv() => self.tell_lost(&lost),
                 _ = tick.tick() => self.check_grant(),
             }
         }
     }
 
-    fn hear(&self, said: Said, door: &Door) {
+    async fn hear(&self, said: Said, door: &Door) {
         match said {
             Said::Register(asked) => {
                 let number = asked.service;
                 let said = match self.register(&asked, door) {
                     Ok(public) => {
+                        // Before anybody is told: what was told holds after a crash, too.
+                        self.shared.links.names.saved(self.shared.links.runtime()).await;
                         tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
                             "`{}` is public at {public}", asked.name);
                         Said::Registered(Registered { service: number, public })
@@ -160,7 +162,10 @@ impl Session {
             }
             Said::Unregister(gone) => {
                 if let Some(name) = self.shared.links.names.unregister(self.who.session, gone.service) {
-                    self.shared.links.public.close(&self.shared, &name);
+                    // Others may have it, too, by a grant that shares.
+                    if !self.shared.links.names.is_held(&name) {
+                        self.shared.links.public.close(&self.shared, &name);
+                    }
                     self.shared.links.names.save(self.shared.links.runtime());
                 }
             }
@@ -191,13 +196,11 @@ impl Session {
         if asked.service == 0 || asked.name.len() > MOST_LABEL_BYTES {
             return Err((Refusal::Protocol, "a service needs a number and a name of at most 255 bytes".into()));
         }
-        let public = match ServiceKind::from_number(asked.kind) {
+        match ServiceKind::from_number(asked.kind) {
             Some(ServiceKind::Http) => self.register_http(asked, &plan, domain.as_ref()),
             Some(ServiceKind::Tcp) => self.register_tcp(asked, link, &listener.limits),
             None => Err((Refusal::Denied, "this version of Byway serves HTTP and TCP services alone".into())),
-        }?;
-        self.shared.links.names.save(self.shared.links.runtime());
-        Ok(public)
+        }
     }
 
     fn register_http(
@@ -291,7 +294,7 @@ impl Session {
             Err(denied) => {
                 let why = match denied {
                     Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
-                    Denied::Superseded => Refusal::Superseded,
+                    Denied::Superseded | Denied::Taken => Refusal::Superseded,
                     Denied::TooMany => Refusal::Denied,
                 };
                 Err((why, format!("the {name}: {denied}")))
@@ -304,14 +307,10 @@ impl Session {
         self.shared.pool.evict_key(&Origin::Service(name.clone()));
     }
 
-    /// Another session has the name now, and the other side is told.
-    fn lost_to_another(&self, taken: &Taken) {
-        let detail = match taken.by_itself {
-            true => format!("the {}: {}", taken.name, Denied::Superseded),
-            false => format!("the {}: another node, whose grant lets it take names, has taken it over", taken.name),
-        };
-        let why = Refusal::Superseded.number();
-        self.say(Said::Withdrawn(Withdrawn { service: taken.number, why, detail }));
+    /// Another session has the name now. The other side is told; what it has open may finish.
+    fn tell_lost(&self, lost: &Lost) {
+        let detail = format!("the {}: {}", lost.name, lost.why);
+        self.say(Said::Withdrawn(Withdrawn { service: lost.number, why: Refusal::Superseded.number(), detail }));
     }
 
     fn check_grant(&mut self) {

@@ -1,0 +1,370 @@
+//! Egress: a desk takes SOCKS and HTTP, an exit dials; between them a link.
+
+use std::time::{Duration, Instant};
+
+use byway_testkit::asking::*;
+use byway_testkit::pattern::{MIB, Pattern, Sum};
+use byway_testkit::{Ending, Gate, Launch, Origin, Program, Visitor, curl, eventually};
+
+use super::*;
+
+/// Opens loopback, where every test lives.
+const OPEN: [&str; 2] = ["--allow", "127.0.0.0/8"];
+
+/// One way through to an origin.
+type Way = (&'static str, fn(SocketAddr, SocketAddr) -> Visitor);
+
+const WAYS: [Way; 2] = [("SOCKS5", through_socks5), ("CONNECT", through_connect)];
+
+/// A desk and its exit.
+pub(super) struct TwoHop {
+    pub(super) exit: Program,
+    pub(super) desk: Program,
+}
+
+impl TwoHop {
+    #[track_caller]
+    pub(super) fn start(carrier: &str, exit: &[&str]) -> Self {
+        let exit = Program::start(BYWAY, &[&["proxy", "serve", "--listen", ANY], exit].concat());
+        let join = join_string(&exit);
+        let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]);
+        desk.wait_for_log(&format!("is up, by {carrier}"));
+        Self { exit, desk }
+    }
+
+    #[track_caller]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.desk.address()
+    }
+}
+
+/// Runs `check` for every way through on both carriers.
+#[track_caller]
+fn each_way(origin: &Origin, mut check: impl FnMut(&str, Visitor)) {
+    for carrier in CARRIERS {
+        let nodes = TwoHop::start(carrier, &OPEN);
+        for (name, through) in WAYS {
+            check(&format!("{name} over {carrier}"), through(nodes.address(), origin.address()));
+        }
+    }
+}
+
+/// Moves 256 MiB down and 64 MiB up by curl in every dialect.
+#[track_caller]
+fn moves_all(carrier: &str) {
+    const DOWN: u64 = 256 * MIB;
+    const UP: u64 = 64 * MIB;
+    let origin = Origin::useful();
+    let nodes = TwoHop::start(carrier, &OPEN);
+    let (port, desk) = (origin.address().port(), nodes.address());
+    let (down_sum, up_answer) = (Pattern::sha256(DOWN), format!("{UP} {}", Pattern::sha256(UP)));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), Pattern::whole(UP)).unwrap();
+    for (scheme, tunnel, host) in [
+        ("socks5", false, "127.0.0.1"),
+        ("socks5h", false, "localhost"),
+        ("socks4a", false, "localhost"),
+        ("http", true, "localhost"),
+        ("http", false, "localhost"),
+    ] {
+        let what = format!("{scheme} over {carrier}, tunnel: {tunnel}");
+        let proxy = format!("{scheme}://{desk}");
+        let begin: Vec<&str> = ["-x", &proxy].into_iter().chain(tunnel.then_some("-p")).collect();
+        let down = curl(&[&begin[..], &[&format!("http://{host}:{port}/bytes/{DOWN}")]].concat());
+        assert_eq!((down.exit, down.status, down.bytes), (0, 200, DOWN), "{what}: {}", down.said);
+        assert_eq!(down.sha256, down_sum, "{what}");
+        let url = format!("http://{host}:{port}/sum");
+        let up = curl(&[&begin[..], &["-X", "POST", "-T", &shown(file.path()), &url]].concat());
+        assert_eq!((up.exit, up.text()), (0, up_answer.clone()), "{what}: {}", up.said);
+    }
+}
+
+#[test]
+fn curl_moves_everything_in_every_dialect_over_quic() {
+    moves_all("quic");
+}
+
+#[test]
+fn curl_moves_everything_in_every_dialect_over_tls() {
+    moves_all("tls");
+}
+
+#[test]
+fn a_refused_target_is_said_on_every_wire() {
+    let (refusing, _socket) = Origin::refusing();
+    for carrier in CARRIERS {
+        let nodes = TwoHop::start(carrier, &OPEN);
+        assert_eq!(socks5_reply(nodes.address(), &socks5(refusing)), 5, "{carrier}");
+        Visitor::connect(nodes.address()).send(socks4(refusing)).expect([0, 91]);
+        let absolute = format!("GET http://{refusing}/ HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+        for request in [connect(refusing), absolute] {
+            let answer = Visitor::connect(nodes.address()).ask(&String::from_utf8(request).unwrap());
+            assert_eq!(answer.status(), 502, "{carrier}");
+            assert!(answer.field("Proxy-Status").unwrap().contains("error=connection_refused"), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn the_exit_says_no_with_its_reason_and_the_desk_passes_it_on() {
+    let origin = Origin::useful();
+    let nodes = TwoHop::start("quic", &[]);
+    let port = origin.address().port();
+    assert_eq!(socks5_reply(nodes.address(), &socks5(origin.address())), 2);
+    assert_eq!(socks5_reply(nodes.address(), &socks5_name("localhost", port)), 2);
+    Visitor::connect(nodes.address()).send(socks4a("localhost", port)).expect([0, 91]);
+    for (target, kind) in [
+        (format!("127.0.0.1:{port}"), "loopback"),
+        (format!("localhost:{port}"), "loopback"),
+        ("[::1]:80".to_owned(), "loopback"),
+        ("169.254.169.254:80".to_owned(), "metadata"),
+        ("10.0.0.1:80".to_owned(), "private"),
+    ] {
+        let absolute = format!("GET http://{target}/ HTTP/1.1\r\nHost: x\r\n\r\n");
+        for request in [String::from_utf8(connect(&target)).unwrap(), absolute] {
+            let answer = Visitor::connect(nodes.address()).ask(&request);
+            assert_eq!(answer.status(), 403, "{target}: {answer:?}");
+            let status = answer.field("Proxy-Status").expect("Proxy-Status");
+            assert!(status.contains(kind), "{target}: {status}");
+        }
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn names_travel_to_the_exit_and_its_rules_judge_them_as_names() {
+    let origin = Origin::named("by its name");
+    let nodes = TwoHop::start("tls", &["--deny", "localhost", OPEN[0], OPEN[1]]);
+    let (desk, port) = (nodes.address(), origin.address().port());
+    // The rule is about a name: an exit that were told an address would not know of it.
+    assert_eq!(socks5_reply(desk, &socks5_name("localhost", port)), 2);
+    assert_eq!(socks5_reply(desk, &socks5(origin.address())), 0);
+    assert_eq!(socks5_reply(desk, &socks5_name("nowhere.invalid", port)), 4);
+    let answer = Visitor::connect(desk).ask(&String::from_utf8(connect("nowhere.invalid:80")).unwrap());
+    assert_eq!(answer.status(), 502);
+    assert!(answer.field("Proxy-Status").unwrap().contains("error=dns_"), "{answer:?}");
+    assert!(nodes.exit.stderr().contains("nowhere.invalid"), "the exit looked it up:\n{}", nodes.exit.stderr());
+}
+
+#[test]
+fn success_is_said_only_once_the_far_side_has_connected() {
+    for carrier in CARRIERS {
+        let nodes = TwoHop::start(carrier, &OPEN);
+        let (full, _fillers) = full_listener();
+        let target = full.local_addr().unwrap();
+        let mut by_socks = Visitor::connect(nodes.address());
+        by_socks.send(GREETING).expect([5, 0]).send(socks5(target));
+        let mut by_connect = Visitor::connect(nodes.address());
+        by_connect.send(connect(target));
+        let begun = Instant::now();
+        eventually("a moment has passed", || begun.elapsed() > Duration::from_millis(300));
+        assert!(by_socks.is_silent() && by_connect.is_silent(), "{carrier}: nobody has connected yet");
+        std::thread::spawn(move || full.incoming().collect::<Vec<_>>());
+        by_socks.expect([5, 0, 0, 1]);
+        assert_eq!(by_connect.head().unwrap().status(), 200, "{carrier}");
+    }
+}
+
+#[test]
+fn the_address_in_a_socks_reply_is_the_one_that_the_exit_has_connected_from() {
+    let target = std::net::TcpListener::bind(ANY).unwrap();
+    for carrier in CARRIERS {
+        let nodes = TwoHop::start(carrier, &OPEN);
+        let mut visitor = Visitor::connect(nodes.address());
+        visitor.send(GREETING).expect([5, 0]).send(socks5(target.local_addr().unwrap()));
+        let (_connection, from) = target.accept().unwrap();
+        visitor.expect([5, 0, 0, 1, 127, 0, 0, 1]).expect(from.port().to_be_bytes());
+    }
+}
+
+/// A listener whose queue is full: whoever connects now waits. With what fills it.
+fn full_listener() -> (std::net::TcpListener, Vec<std::net::TcpStream>) {
+    let listener = byway_testkit::origin::listen_shallowly();
+    let address = listener.local_addr().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let fillers: Vec<_> = std::iter::from_fn(|| connect().ok()).take(16).collect();
+    assert!(fillers.len() < 16, "the queue of the system does not fill");
+    (listener, fillers)
+}
+
+#[test]
+fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
+    const ANSWER: u64 = 4 * MIB;
+    let origin = Origin::scripted(|visitor| {
+        let (bytes, ending) = visitor.to_end();
+        visitor.send(format!("{} bytes, then {ending:?}", bytes.len())).send(Pattern::whole(ANSWER));
+    });
+    each_way(&origin, |way, mut visitor| {
+        visitor.send(vec![7; 300_000]).finish();
+        visitor.expect("300000 bytes, then Fin");
+        assert!(visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin), "{way}");
+    });
+}
+
+#[test]
+fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
+    const UPLOAD: u64 = 4 * MIB;
+    let origin = Origin::scripted(|visitor| {
+        visitor.send("early goodbye").finish();
+        visitor.remember_to_end();
+    });
+    let mut before = 0;
+    each_way(&origin, |way, mut visitor| {
+        assert_eq!(visitor.to_end(), (b"early goodbye".to_vec(), Ending::Fin), "{way}");
+        visitor.send(Pattern::whole(UPLOAD)).finish();
+        let seen = origin.wait_for_requests(before + 1)[before].clone();
+        assert!(seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin", "{way}: {seen:?}");
+        before += 1;
+    });
+}
+
+#[test]
+fn a_reset_of_the_visitor_is_a_reset_for_the_origin() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.send("hello");
+        visitor.remember_to_end();
+    });
+    let mut before = 0;
+    each_way(&origin, |way, mut visitor| {
+        visitor.expect("hello");
+        visitor.reset();
+        assert_eq!(origin.wait_for_requests(before + 1)[before].head, "Reset", "{way}");
+        before += 1;
+    });
+}
+
+#[test]
+fn a_reset_of_the_origin_is_a_reset_for_the_visitor_and_never_looks_like_an_end() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.exactly(2);
+        visitor.reset_now();
+    });
+    each_way(&origin, |way, mut visitor| {
+        visitor.send("go");
+        assert_eq!(visitor.ended(), Ending::Reset, "{way}");
+    });
+}
+
+#[test]
+fn a_reset_of_a_paused_visitor_is_noticed_behind_all_that_waits_for_it() {
+    let origin = Origin::scripted(|visitor| {
+        let block = vec![1; 1024 * 1024];
+        let mut sent = 0;
+        while visitor.try_send(&block) {
+            sent += 1;
+        }
+        assert!(sent < 4096, "the reset was never noticed");
+    });
+    let mut before = 0;
+    each_way(&origin, |_, mut visitor| {
+        visitor.exactly(1000);
+        visitor.reset();
+        before += 1;
+        origin.wait_for_ended(before);
+    });
+}
+
+#[test]
+fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_end() {
+    for carrier in CARRIERS {
+        let read_on = Gate::new();
+        let go = read_on.clone();
+        let origin = Origin::scripted(move |visitor| {
+            go.wait();
+            visitor.remember_to_end();
+        });
+        let nodes = TwoHop::start(carrier, &OPEN);
+        let mut visitor = through_socks5(nodes.address(), origin.address());
+        let all = Pattern::whole(64 * MIB);
+        let taken = visitor.send_until_full(&all, Duration::from_millis(300));
+        assert!(taken < all.len() / 2, "{carrier}: {taken} bytes were taken and nobody reads them");
+        read_on.open();
+        visitor.send(&all[taken..]).finish();
+        assert!(origin.wait_for_requests(1)[0].body == all, "{carrier}");
+    }
+}
+
+const EACH: u64 = 64 * MIB;
+const READERS: usize = 10;
+
+/// A visitor that has asked for `bytes` bytes, has read the head of the answer, and pauses.
+#[track_caller]
+fn paused_reader(number: usize, desk: SocketAddr, origin: SocketAddr, bytes: u64) -> Visitor {
+    let request = format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let mut visitor =
+        if number.is_multiple_of(2) { through_socks5(desk, origin) } else { through_connect(desk, origin) };
+    visitor.send(request);
+    assert_eq!(visitor.head().expect("an answer").status(), 200);
+    visitor
+}
+
+/// Answers one request with a pattern and closes.
+fn one_pattern(bytes: u64) -> Origin {
+    Origin::scripted(move |visitor| {
+        visitor.request_head();
+        visitor.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"));
+        let mut pattern = Pattern::new(bytes);
+        while let Some(block) = pattern.next_block() {
+            visitor.send(block);
+        }
+    })
+}
+
+#[test]
+fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and_get_every_byte_in_the_end() {
+    let expected = Pattern::sha256(EACH);
+    for carrier in CARRIERS {
+        let origin = one_pattern(EACH);
+        let nodes = TwoHop::start(carrier, &OPEN);
+        let mut readers: Vec<_> =
+            (0..READERS).map(|number| paused_reader(number, nodes.address(), origin.address(), EACH)).collect();
+        origin.wait_for_ended(READERS);
+        for (name, node) in [("exit", &nodes.exit), ("desk", &nodes.desk)] {
+            let rss = node.rss_kib();
+            eprintln!("{READERS} paused readers of {} MiB over {carrier}: {name} {rss} KiB resident", EACH / MIB);
+            assert!(rss < 96 * 1024, "{name} over {carrier}: {rss} KiB for {READERS} paused readers");
+        }
+        for (number, reader) in readers.iter_mut().enumerate() {
+            let mut sum = Sum::new();
+            reader.exactly_each(EACH, |bytes| sum.add(bytes));
+            assert_eq!(sum.hex(), expected, "reader {number} over {carrier}");
+            reader.ended();
+        }
+        let spilled = nodes.desk.folder().join("state").join("spill");
+        assert!(!spilled.exists(), "the spill is the exit's: {spilled:?}");
+    }
+}
+
+#[test]
+fn a_stream_limit_of_the_exit_holds_each_reader_back_and_not_the_origin() {
+    const BYTES: u64 = 8 * MIB;
+    for carrier in CARRIERS {
+        let origin = one_pattern(BYTES);
+        let nodes = TwoHop::start(carrier, &["--stream-limit", "128KiB/s", OPEN[0], OPEN[1]]);
+        let begun = Instant::now();
+        let mut readers: Vec<_> =
+            (0..4).map(|number| paused_reader(number, nodes.address(), origin.address(), BYTES)).collect();
+        // At this rate the whole takes a minute; the origin has long gone by then.
+        origin.wait_for_ended(4);
+        for reader in &mut readers {
+            reader.exactly(384 * 1024);
+        }
+        // A bucket starts with 64 KiB, so that 384 KiB at 128 KiB/s cannot have left in less than 2.5 s.
+        assert!(begun.elapsed() > Duration::from_millis(2400), "{carrier}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_desk_that_others_can_reach_asks_for_a_password_and_then_for_the_right_one() {
+    let origin = Origin::named("inside");
+    let exit = Program::start(BYWAY, &["proxy", "serve", "--listen", ANY, OPEN[0], OPEN[1]]);
+    let join = join_string(&exit);
+    let open = Launch::new(BYWAY, &["proxy", "join", &join, "--listen", "0.0.0.0:0"]).run();
+    assert_eq!(open.code, Some(2), "{}", open.stderr);
+    let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--user", "alice:secret"]);
+    let fetch = |user: &str| {
+        curl(&["-x", &format!("http://{user}@{}", desk.address()), &format!("http://{}/", origin.address())])
+    };
+    assert_eq!(fetch("alice:wrong").status, 407);
+    assert_eq!(fetch("alice:secret").text(), "inside");
+}

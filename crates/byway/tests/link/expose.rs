@@ -1,0 +1,277 @@
+//! Expose: what visitors of an exposed service meet: bytes, endings, addresses, heads.
+
+use byway_testkit::pattern::{MIB, Pattern};
+use byway_testkit::{Ending, Origin, Program, Visitor, curl};
+
+use super::*;
+
+const DOWN: u64 = 256 * MIB;
+const UP: u64 = 64 * MIB;
+
+/// Moves 256 MiB down and 64 MiB up by curl, where `args` lead to the origin.
+#[track_caller]
+fn moves_all(base: &str, args: &[&str], what: &str) {
+    let down = curl(&[args, &[&format!("{base}/bytes/{DOWN}")]].concat());
+    assert_eq!((down.exit, down.status, down.bytes), (0, 200, DOWN), "{what}: {}", down.said);
+    assert_eq!(down.sha256, Pattern::sha256(DOWN), "{what}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), Pattern::whole(UP)).unwrap();
+    let up = curl(&[args, &["-X", "POST", "-T", &shown(file.path()), &format!("{base}/sum")]].concat());
+    assert_eq!((up.exit, up.text()), (0, format!("{UP} {}", Pattern::sha256(UP))), "{what}: {}", up.said);
+}
+
+#[test]
+fn curl_moves_everything_through_an_exposed_tcp_service() {
+    let origin = Origin::useful();
+    on_both_carriers(&origin, |carrier, _, agent| {
+        moves_all(&format!("http://{}", agent.public), &[], carrier);
+    });
+}
+
+#[test]
+fn curl_moves_everything_through_an_exposed_http_service() {
+    let origin = Origin::useful();
+    let server = Server::start();
+    // The name that is printed need not lead to loopback by IPv4 on the machine of the test.
+    let port = server.http().port();
+    for carrier in CARRIERS {
+        let agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
+        assert_eq!(agent.public, format!("http://{carrier}.t.localhost:{port}"));
+        let resolved = format!("{carrier}.t.localhost:{port}:127.0.0.1");
+        moves_all(&agent.public, &["--resolve", &resolved], carrier);
+    }
+}
+
+#[test]
+fn a_fin_of_the_visitor_travels_alone_and_the_answer_still_comes() {
+    const ANSWER: u64 = 4 * MIB;
+    let origin = Origin::scripted(|visitor| {
+        let (bytes, ending) = visitor.to_end();
+        visitor.send(format!("{} bytes, then {ending:?}", bytes.len())).send(Pattern::whole(ANSWER));
+    });
+    on_both_carriers(&origin, |carrier, _, agent| {
+        let mut visitor = Visitor::connect(agent.address());
+        visitor.send(vec![7; 300_000]).finish();
+        visitor.expect("300000 bytes, then Fin");
+        assert!(visitor.to_end() == (Pattern::whole(ANSWER), Ending::Fin), "{carrier}");
+    });
+}
+
+#[test]
+fn a_fin_of_the_service_travels_alone_and_the_upload_still_goes() {
+    const UPLOAD: u64 = 4 * MIB;
+    let origin = Origin::scripted(|visitor| {
+        visitor.send("early goodbye").finish();
+        visitor.remember_to_end();
+    });
+    let mut before = 0;
+    on_both_carriers(&origin, |carrier, _, agent| {
+        let mut visitor = Visitor::connect(agent.address());
+        assert_eq!(visitor.to_end(), (b"early goodbye".to_vec(), Ending::Fin), "{carrier}");
+        visitor.send(Pattern::whole(UPLOAD)).finish();
+        let seen = origin.wait_for_requests(before + 1)[before].clone();
+        assert!(seen.body == Pattern::whole(UPLOAD) && seen.head == "Fin", "{carrier}: {seen:?}");
+        before += 1;
+    });
+}
+
+#[test]
+fn a_reset_of_the_visitor_is_a_reset_for_the_service() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.send("hello");
+        visitor.remember_to_end();
+    });
+    let mut before = 0;
+    on_both_carriers(&origin, |carrier, _, agent| {
+        let mut visitor = Visitor::connect(agent.address());
+        visitor.expect("hello");
+        visitor.reset();
+        assert_eq!(origin.wait_for_requests(before + 1)[before].head, "Reset", "{carrier}");
+        before += 1;
+    });
+}
+
+#[test]
+fn a_reset_of_the_service_is_a_reset_for_the_visitor_and_never_looks_like_an_end() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.exactly(2);
+        visitor.reset_now();
+    });
+    on_both_carriers(&origin, |carrier, _, agent| {
+        let mut visitor = Visitor::connect(agent.address());
+        visitor.send("go");
+        assert_eq!(visitor.ended(), Ending::Reset, "{carrier}");
+    });
+}
+
+#[test]
+fn a_reset_of_the_visitor_is_noticed_while_the_service_is_held_back() {
+    let origin = Origin::scripted(|visitor| {
+        let block = vec![1; 1024 * 1024];
+        let mut sent = 0;
+        while visitor.try_send(&block) {
+            sent += 1;
+        }
+        assert!(sent < 4096, "the reset was never noticed");
+    });
+    let mut before = 0;
+    on_both_carriers(&origin, |_, _, agent| {
+        let mut visitor = Visitor::connect(agent.address());
+        visitor.exactly(1000);
+        visitor.reset();
+        before += 1;
+        origin.wait_for_ended(before);
+    });
+}
+
+#[test]
+fn a_local_service_that_refuses_is_a_reset_for_the_visitor_and_the_agent_says_for_whom() {
+    let (refusing, _socket) = Origin::refusing();
+    let server = Server::start();
+    for carrier in CARRIERS {
+        let agent = Agent::tcp(&server, refusing, &["--carrier", carrier]);
+        let mut visitor = Visitor::connect(agent.address());
+        assert_eq!(visitor.ended(), Ending::Reset, "{carrier}");
+        let said = agent.program.wait_for_log("refused");
+        assert!(said.contains(&visitor.local().to_string()), "{said}");
+    }
+}
+
+#[test]
+fn a_websocket_goes_through_an_exposed_http_service() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.request();
+        visitor.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        );
+        while visitor.fill() {
+            let bytes = visitor.taken();
+            visitor.send(bytes);
+        }
+        visitor.send("the last word");
+    });
+    let server = Server::start();
+    for carrier in CARRIERS {
+        let _agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
+        let mut visitor = Visitor::connect(server.http());
+        visitor.send(format!(
+            "GET /chat HTTP/1.1\r\nHost: {carrier}.t.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ));
+        let switch = visitor.head().unwrap();
+        assert_eq!((switch.status(), switch.field("Upgrade")), (101, Some("websocket")), "{carrier}");
+        for frame in [&b"\x81\x85\x01\x02\x03\x04hello"[..], &[7; 200_000]] {
+            visitor.send(frame).expect(frame);
+        }
+        visitor.finish();
+        assert_eq!(visitor.to_end(), (b"the last word".to_vec(), Ending::Fin), "{carrier}");
+    }
+}
+
+#[test]
+fn a_name_that_nobody_exposes_is_a_404_and_a_service_that_refuses_a_502() {
+    let origin = Origin::useful();
+    let (refusing, _socket) = Origin::refusing();
+    let server = Server::start();
+    let _agents = [Agent::http(&server, "app", origin.address(), &[]), Agent::http(&server, "broken", refusing, &[])];
+    assert_eq!(server.ask("app", "GET /").text(), "hello");
+    assert_eq!(server.ask("APP", "GET /").text(), "hello");
+    assert_eq!(server.ask("nobody", "GET /").status(), 404);
+    assert_eq!(server.ask("app.app", "GET /").status(), 404);
+    assert_eq!(server.ask("broken", "GET /").status(), 502);
+    let elsewhere = Visitor::connect(server.http()).ask("GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n");
+    assert_eq!(elsewhere.status(), 404);
+}
+
+#[test]
+fn an_exposed_http_service_hears_who_asks_for_what() {
+    let origin = Origin::useful();
+    let server = Server::start();
+    let _agent = Agent::http(&server, "app", origin.address(), &[]);
+    let answer = Visitor::connect(server.http()).ask(
+        "GET /head HTTP/1.1\r\nHost: app.t.localhost\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close, X-Hop\r\n\
+         X-Hop: 1\r\n\r\n",
+    );
+    assert_eq!(answer.status(), 200);
+    let heard = origin.requests()[0].clone();
+    assert_eq!(heard.field("Host"), Some("app.t.localhost"), "{heard:?}");
+    assert_eq!(heard.field("X-Forwarded-For"), Some("127.0.0.1"), "a visitor's own word counts for nothing: {heard:?}");
+    assert_eq!(heard.field("X-Forwarded-Proto"), Some("http"), "{heard:?}");
+    assert_eq!(heard.field("X-Forwarded-Host"), Some("app.t.localhost"), "{heard:?}");
+    assert_eq!(heard.field("X-Hop"), None, "{heard:?}");
+}
+
+#[test]
+fn a_tcp_service_is_public_at_the_port_that_was_asked_for() {
+    let origin = Origin::named("here");
+    let server = Server::start();
+    let free = free_port();
+    let agent = Agent::tcp(&server, origin.address(), &["--port", &free.to_string()]);
+    assert_eq!(agent.address().port(), free);
+    assert_eq!(greeting(agent.address()), "here");
+}
+
+#[test]
+fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let [at_server, at_agent] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (at_server, at_agent) = (shown(at_server.path()), shown(at_agent.path()));
+    let server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let expose = |server: &Server, origin: &Origin, name: &str| {
+        Agent::tcp(server, origin.address(), &["--state", &at_agent, "--name", name])
+    };
+    let [first, second] = [expose(&server, &one, "one"), expose(&server, &other, "other")];
+    let (first_at, second_at) = (first.address(), second.address());
+    assert_ne!(first_at, second_at);
+    first.kill();
+    assert_eq!(second.program.stop().code, Some(0));
+    let second = expose(&server, &other, "other");
+    let first = expose(&server, &one, "one");
+    assert_eq!((first.address(), second.address()), (first_at, second_at), "after a restart of the agents");
+    let (link, http, join) = (server.link().to_string(), server.http().to_string(), server.join.clone());
+    drop((first, second));
+    assert_eq!(server.program.stop().code, Some(0));
+    let server = Server::with(&link, &http, &["--state", &at_server]);
+    assert_eq!(server.join, join);
+    assert_eq!(expose(&server, &other, "other").address(), second_at, "after a restart of the server");
+    let first = expose(&server, &one, "one");
+    assert_eq!((first.address(), greeting(first.address()).as_str()), (first_at, "one"));
+}
+
+#[test]
+fn the_join_string_is_the_only_line_on_stdout_and_stands_in_a_private_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start();
+    let file = server.program.folder().join("state").join("join");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", server.join));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let origin = Origin::named("by file");
+    let target = origin.address().to_string();
+    let agent = Agent::start(&["tcp", &target, "--join-file", &shown(&file)]);
+    assert_eq!(greeting(agent.address()), "by file");
+    let (join, finished) = (server.join.clone(), agent.program.stop());
+    assert_eq!((finished.code, finished.stdout), (Some(0), format!("{}\n", agent.public)));
+    let finished = server.program.stop();
+    assert_eq!((finished.code, finished.stdout), (Some(0), format!("join {join}\n")));
+    assert!(!finished.stderr.contains(&join[4..50]), "the secret is in the log: {}", finished.stderr);
+}
+
+#[test]
+fn several_services_of_one_file_share_a_link() {
+    let (web, raw) = (Origin::useful(), Origin::named("raw"));
+    let server = Server::start();
+    let config = format!(
+        "[[expose]]\nname = \"web\"\nhttp = \"{}\"\njoin = \"{join}\"\n\
+         [[expose]]\nname = \"raw\"\ntcp = \"{}\"\njoin = \"{join}\"\n",
+        web.address(),
+        raw.address(),
+        join = server.join
+    );
+    let agent = Program::configured(BYWAY, &config);
+    let said = agent.wait_for_log("`raw` is public at ");
+    agent.wait_for_log("`web` is public at http://web.t.localhost:");
+    assert_eq!(server.ask("web", "GET /").text(), "hello");
+    assert_eq!(greeting(said.rsplit(' ').next().unwrap().parse().unwrap()), "raw");
+    assert_eq!(server.program.stderr().matches("link is up").count(), 1, "{}", server.program.stderr());
+}

@@ -1,0 +1,136 @@
+//! Link: two nodes from end to end: the built program twice, between real sockets and curl.
+//!
+//! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
+//! who dies, comes back, leaves, or wants what another has.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod egress;
+mod expose;
+mod outages;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use byway_testkit::{Origin, Program, Visitor};
+
+const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
+
+/// Whatever holds on one holds on the other.
+const CARRIERS: [&str; 2] = ["quic", "tls"];
+
+/// Any free port of loopback.
+const ANY: &str = "127.0.0.1:0";
+
+/// `byway serve`: the public end of services, HTTP services below `t.localhost`.
+struct Server {
+    program: Program,
+    join: String,
+}
+
+impl Server {
+    /// On free ports, with a state of its own.
+    #[track_caller]
+    fn start() -> Self {
+        Self::with(ANY, ANY, &[])
+    }
+
+    /// With its links and HTTP visitors at these addresses. A join string says 127.0.0.1, whatever `t.localhost` is.
+    #[track_caller]
+    fn with(listen: &str, http: &str, more: &[&str]) -> Self {
+        let args = ["serve", "--listen", listen, "--http", http, "--domain", "t.localhost", "--advertise", "127.0.0.1"];
+        let program = Program::start(BYWAY, &[&args, more].concat());
+        let join = join_string(&program);
+        Self { program, join }
+    }
+
+    /// Where links arrive.
+    #[track_caller]
+    fn link(&self) -> SocketAddr {
+        self.program.address_of("serve")
+    }
+
+    /// Where HTTP visitors arrive.
+    #[track_caller]
+    fn http(&self) -> SocketAddr {
+        self.program.address_of("edge")
+    }
+
+    /// A visitor's request to the HTTP service `name`.
+    #[track_caller]
+    fn ask(&self, name: &str, line: &str) -> byway_testkit::Message {
+        Visitor::connect(self.http()).ask(&format!("{line} HTTP/1.1\r\nHost: {name}.t.localhost\r\n\r\n"))
+    }
+}
+
+/// The join string that a program prints.
+#[track_caller]
+fn join_string(program: &Program) -> String {
+    program.wait_for_stdout("join by1.").split_off("join ".len())
+}
+
+/// `byway tcp` or `byway http`, once the service is public.
+struct Agent {
+    program: Program,
+    public: String,
+}
+
+impl Agent {
+    /// `args` after `byway`; waits for the public address.
+    #[track_caller]
+    fn start(args: &[&str]) -> Self {
+        let program = Program::start(BYWAY, args);
+        let public = program.wait_for_stdout("");
+        Self { program, public }
+    }
+
+    /// Exposes a TCP service.
+    #[track_caller]
+    fn tcp(server: &Server, target: SocketAddr, more: &[&str]) -> Self {
+        Self::start(&[&["tcp", &target.to_string(), "--join", &server.join], more].concat())
+    }
+
+    /// Exposes an HTTP service as `name`.
+    #[track_caller]
+    fn http(server: &Server, name: &str, target: SocketAddr, more: &[&str]) -> Self {
+        Self::start(&[&["http", &target.to_string(), "--name", name, "--join", &server.join], more].concat())
+    }
+
+    /// The public address of a TCP service.
+    #[track_caller]
+    fn address(&self) -> SocketAddr {
+        self.public.parse().unwrap_or_else(|_| panic!("{:?} is no address", self.public))
+    }
+
+    /// `kill -9`.
+    fn kill(self) {
+        self.program.signal(rustix::process::Signal::KILL);
+        self.program.wait();
+    }
+}
+
+/// What an origin answers through a public address.
+#[track_caller]
+fn greeting(address: SocketAddr) -> String {
+    Visitor::connect(address).get("/").text()
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(ANY).unwrap().local_addr().unwrap().port()
+}
+
+/// A folder as an argument.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The public address of an origin that is exposed over TCP, on one carrier after the other.
+#[track_caller]
+fn on_both_carriers(origin: &Origin, mut check: impl FnMut(&'static str, &Server, &Agent)) {
+    let server = Server::start();
+    for carrier in CARRIERS {
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        server.program.wait_for_log(&format!("link is up, by {carrier}"));
+        check(carrier, &server, &agent);
+    }
+}

@@ -1,0 +1,385 @@
+//! Outages: nodes that die, come back, leave, or meet another that wants the same name.
+
+use std::time::{Duration, Instant};
+
+use byway_testkit::asking::*;
+use byway_testkit::pattern::{MIB, Pattern, Sum};
+use byway_testkit::{Finished, Gate, Launch, Origin, Program, Visitor, eventually};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::*;
+
+/// Recovery takes a second or two; a slow machine may need longer, a broken build needs for ever.
+const SOON: Duration = Duration::from_secs(10);
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
+
+/// Says how long something took, for people, and that it was no outage.
+#[track_caller]
+fn recovered(what: &str, took: Duration) {
+    eprintln!("{what}: {} ms", took.as_millis());
+    assert!(took < SOON, "{what} took {took:?}");
+}
+
+/// A state folder and its argument.
+fn state() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = shown(folder.path());
+    (folder, path)
+}
+
+#[test]
+fn a_visitor_who_comes_while_the_agent_is_dead_is_parked_and_served_by_the_next_one() {
+    let origin = Origin::named("still here");
+    let server = Server::start();
+    for carrier in CARRIERS {
+        let (_folder, state) = state();
+        let more = ["--state", &state, "--carrier", carrier];
+        let start = || {
+            let tcp = Agent::tcp(&server, origin.address(), &more);
+            (Agent::http(&server, carrier, origin.address(), &more), tcp)
+        };
+        let (http, tcp) = start();
+        let (public, served) = (tcp.address(), origin.connections());
+        tcp.kill();
+        http.kill();
+        let mut waiting = [Visitor::connect(public), Visitor::connect(server.http())];
+        for visitor in &mut waiting {
+            visitor.send(format!("GET / HTTP/1.1\r\nHost: {carrier}.t.localhost\r\n\r\n"));
+        }
+        // Nobody can answer them now, whether the server knows it already (TCP) or not (QUIC).
+        let begun = Instant::now();
+        eventually("a moment has passed", || begun.elapsed() > Duration::from_millis(300));
+        for visitor in &mut waiting {
+            assert!(visitor.is_silent(), "{carrier}");
+        }
+        assert_eq!(origin.connections(), served, "{carrier}");
+        let begun = Instant::now();
+        let again = start();
+        let [by_tcp, by_http] = &mut waiting;
+        assert_eq!(by_http.response().text(), "still here", "{carrier}");
+        recovered(&format!("agents killed over {carrier}, both started again: parked HTTP visitor"), begun.elapsed());
+        assert_eq!(by_tcp.response().text(), "still here", "{carrier}");
+        recovered(&format!("agents killed over {carrier}, both started again: parked TCP visitor"), begun.elapsed());
+        assert_eq!(again.1.address(), public, "{carrier}");
+        assert_eq!(greeting(public), "still here", "{carrier}");
+    }
+}
+
+#[test]
+fn the_address_answers_again_once_a_killed_agent_is_started_again() {
+    let origin = Origin::named("back");
+    let server = Server::start();
+    for carrier in CARRIERS {
+        let (_folder, state) = state();
+        let more = ["--state", &state, "--carrier", carrier];
+        let agent = Agent::tcp(&server, origin.address(), &more);
+        let public = agent.address();
+        agent.kill();
+        let begun = Instant::now();
+        let _again = Agent::tcp(&server, origin.address(), &more);
+        assert_eq!(greeting(public), "back", "{carrier}");
+        recovered(&format!("agent killed over {carrier} and started again"), begun.elapsed());
+    }
+}
+
+#[test]
+fn agents_come_back_by_themselves_when_their_server_was_killed_and_started_again() {
+    let origin = Origin::named("back");
+    let (_folder, state) = state();
+    let mut server = Server::with(ANY, ANY, &["--state", &state]);
+    let agents: Vec<_> = CARRIERS
+        .iter()
+        .map(|carrier| Agent::tcp(&server, origin.address(), &["--name", carrier, "--carrier", carrier]))
+        .collect();
+    let (link, http) = (server.link().to_string(), server.http().to_string());
+    for round in 0..2 {
+        server.program.signal(Signal::KILL);
+        server.program.wait();
+        server = Server::with(&link, &http, &["--state", &state]);
+        let begun = Instant::now();
+        let mut left: Vec<_> = CARRIERS.iter().zip(&agents).collect();
+        eventually("both are public again, where they were", || {
+            left.retain(|(carrier, agent)| {
+                let there = std::net::TcpStream::connect(agent.address()).is_ok();
+                if there {
+                    assert_eq!(greeting(agent.address()), "back", "{carrier}");
+                    recovered(&format!("server killed and started again, {carrier}, round {round}"), begun.elapsed());
+                }
+                !there
+            });
+            left.is_empty()
+        });
+    }
+    for agent in agents {
+        let finished = agent.program.stop();
+        assert_eq!((finished.code, finished.stdout), (Some(0), format!("{}\n", agent.public)), "told once");
+    }
+}
+
+#[test]
+fn a_desk_comes_back_by_itself_when_its_exit_was_killed_and_an_inquiry_meanwhile_waits() {
+    let origin = Origin::named("beyond");
+    let (_folder, state) = state();
+    let exit = |listen: &str| {
+        Program::start(BYWAY, &["proxy", "serve", "--listen", listen, "--allow", "127.0.0.0/8", "--state", &state])
+    };
+    let mut running = exit(ANY);
+    let (join, link) = (join_string(&running), running.address().to_string());
+    let desks =
+        CARRIERS.map(|carrier| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]));
+    for desk in &desks {
+        through_socks5(desk.address(), origin.address());
+    }
+    running.signal(Signal::KILL);
+    running.wait();
+    let mut waiting: Vec<_> = desks.iter().map(|desk| Visitor::connect(desk.address())).collect();
+    for visitor in &mut waiting {
+        visitor.send(GREETING).expect([5, 0]).send(socks5(origin.address()));
+    }
+    running = exit(&link);
+    let begun = Instant::now();
+    for (visitor, carrier) in waiting.iter_mut().zip(CARRIERS) {
+        visitor.expect([5, 0, 0, 1]).exactly(6);
+        assert_eq!(visitor.get("/").text(), "beyond", "{carrier}");
+        recovered(&format!("exit killed and started again, an inquiry over {carrier}"), begun.elapsed());
+    }
+    drop(waiting);
+    assert_eq!(running.stop().code, Some(0));
+}
+
+#[test]
+fn two_processes_of_one_identity_with_different_names_live_side_by_side() {
+    let [one, other] = ["one", "other"].map(Origin::named);
+    let server = Server::start();
+    let (_folder, state) = state();
+    let _agents = [&one, &other].map(|origin| {
+        let name = if std::ptr::eq(origin, &one) { "one" } else { "other" };
+        Agent::http(&server, name, origin.address(), &["--state", &state])
+    });
+    for _ in 0..5 {
+        assert_eq!(server.ask("one", "GET /").text(), "one");
+        assert_eq!(server.ask("other", "GET /").text(), "other");
+    }
+}
+
+#[test]
+fn of_two_processes_of_one_identity_with_one_name_the_newer_wins_and_the_older_says_why_it_stops() {
+    let [old, new] = ["old", "new"].map(Origin::named);
+    let server = Server::start();
+    let (_folder, state) = state();
+    for carrier in CARRIERS {
+        let more = ["--state", &state, "--carrier", carrier];
+        let older = Agent::http(&server, "app", old.address(), &more);
+        assert_eq!(server.ask("app", "GET /").text(), "old", "{carrier}");
+        let newer = Agent::http(&server, "app", new.address(), &more);
+        let finished = older.program.wait();
+        assert_eq!(finished.code, Some(1), "{carrier}: {}", finished.stderr);
+        says(&finished, &["error: ", "app.t.localhost", "newer process with the same key"]);
+        assert_eq!(server.ask("app", "GET /").text(), "new", "{carrier}");
+        assert_eq!(newer.program.stop().code, Some(0), "{carrier}");
+    }
+}
+
+#[test]
+fn what_an_older_process_has_open_finishes_when_a_newer_one_takes_its_name() {
+    let go = Gate::new();
+    let wait = go.clone();
+    let origin = Origin::scripted(move |visitor| {
+        visitor.request();
+        visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf ");
+        wait.wait();
+        visitor.send("done");
+    });
+    let server = Server::start();
+    let (_folder, state) = state();
+    let older = Agent::tcp(&server, origin.address(), &["--state", &state]);
+    let mut visitor = Visitor::connect(older.address());
+    visitor.send(REQUEST);
+    visitor.until(b"half ");
+    let newer = Agent::tcp(&server, origin.address(), &["--state", &state]);
+    assert_eq!(older.address(), newer.address());
+    older.program.wait_for_log("newer process");
+    go.open();
+    visitor.expect("done");
+}
+
+#[test]
+fn another_identity_that_asks_for_a_held_name_is_told_who_holds_it_and_since_when() {
+    let origin = Origin::named("first");
+    let server = Server::start();
+    let target = origin.address().to_string();
+    for carrier in CARRIERS {
+        let agent = Agent::http(&server, "app", origin.address(), &["--carrier", carrier]);
+        let identity = identity_of(&server);
+        let args = ["http", &target, "--name", "app", "--join", &server.join, "--carrier", carrier];
+        let finished = Launch::new(BYWAY, &args).run();
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{carrier}: {}", finished.stderr);
+        says(&finished, &["app.t.localhost", "held by", &identity, "since "]);
+        assert_eq!(server.ask("app", "GET /").text(), "first", "{carrier}");
+        assert_eq!(agent.program.stop().code, Some(0));
+    }
+    let agent = Agent::tcp(&server, origin.address(), &[]);
+    let port = agent.address().port().to_string();
+    let finished = Launch::new(BYWAY, &["tcp", &target, "--port", &port, "--join", &server.join]).run();
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    says(&finished, &[&format!("port {port}"), "held by", "since "]);
+}
+
+/// The short key of the agent that came last, by the server's log.
+#[track_caller]
+fn identity_of(server: &Server) -> String {
+    let log = server.program.stderr();
+    let line = log.lines().rfind(|line| line.contains("link is up")).expect("an agent is there");
+    line.split("identity=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("its identity").to_owned()
+}
+
+#[track_caller]
+fn says(finished: &Finished, texts: &[&str]) {
+    for text in texts {
+        assert!(finished.stderr.contains(text), "{text:?} is not in:\n{}", finished.stderr);
+    }
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+}
+
+/// Another grant of the server with this state, by `byway token add`.
+#[track_caller]
+fn another_grant(state: &str, link: SocketAddr, more: &[&str]) -> String {
+    let advertise = link.to_string();
+    let args = [&["token", "add", "--state", state, "--advertise", &advertise], more].concat();
+    let finished = Launch::new(BYWAY, &args).run();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    finished.stdout.trim_end().strip_prefix("join ").expect("a join string").to_owned()
+}
+
+#[test]
+fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_restart_of_the_server() {
+    let origin = Origin::named("mine");
+    let (_folder, at_server) = state();
+    let (_agents, at_agent) = state();
+    let mut server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let (link, http) = (server.link(), server.http());
+    let other = another_grant(&at_server, link, &[]);
+    let mine = Agent::http(&server, "app", origin.address(), &["--state", &at_agent]);
+    mine.kill();
+    let target = origin.address().to_string();
+    for after in ["the agent has gone", "a restart of the server"] {
+        let finished = Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
+        assert_eq!(finished.code, Some(2), "after {after}: {}", finished.stderr);
+        says(&finished, &["app.t.localhost", "another grant"]);
+        if after == "the agent has gone" {
+            server.program.signal(Signal::KILL);
+            server.program.wait();
+            server = Server::with(&link.to_string(), &http.to_string(), &["--state", &at_server]);
+        }
+    }
+    let _theirs = Agent::start(&["http", &target, "--name", "other", "--join", &other]);
+    let _mine = Agent::http(&server, "app", origin.address(), &["--state", &at_agent]);
+    assert_eq!(server.ask("app", "GET /").text(), "mine");
+    assert_eq!(server.ask("other", "GET /").text(), "mine");
+}
+
+#[test]
+fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
+    let origins = ["one", "other"].map(Origin::named);
+    let (_folder, at_server) = state();
+    let server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let (join, port) = (another_grant(&at_server, server.link(), &["--on-conflict", "share"]), free_port().to_string());
+    let agents = origins.each_ref().map(|origin| {
+        Agent::start(&["tcp", &origin.address().to_string(), "--port", &port, "--join", &join, "--carrier", "tls"])
+    });
+    let public = agents[0].address();
+    assert_eq!(agents[1].address(), public);
+    let mut heard: Vec<_> = (0..8).map(|_| greeting(public)).collect();
+    heard.sort();
+    assert_eq!(heard, [["one"; 4], ["other"; 4]].concat());
+    let [one, other] = agents;
+    one.kill();
+    for _ in 0..4 {
+        assert_eq!(greeting(public), "other");
+    }
+    drop(other);
+}
+
+#[test]
+fn a_grant_that_takes_has_the_name_at_once_and_the_other_node_says_why_it_stops() {
+    let [old, new] = ["old", "new"].map(Origin::named);
+    let (_folder, at_server) = state();
+    let server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let join = another_grant(&at_server, server.link(), &["--on-conflict", "take"]);
+    let start =
+        |origin: &Origin| Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join]);
+    let older = start(&old);
+    let _newer = start(&new);
+    let finished = older.program.wait();
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    says(&finished, &["app.t.localhost", "another node of the same grant has taken it over"]);
+    assert_eq!(server.ask("app", "GET /").text(), "new");
+}
+
+#[test]
+fn a_visitor_who_has_waited_long_enough_is_told_so() {
+    let origin = Origin::named("gone");
+    let config = "[link]\npark = \"400ms\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
+                  domain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
+    let program = Program::configured(BYWAY, config);
+    let file = program.folder().join("state").join("join");
+    let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    let http = program.addresses()[1];
+    let agent =
+        Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join, "--carrier", "tls"]);
+    assert_eq!(Visitor::connect(http).ask(REQUEST).text(), "gone");
+    agent.kill();
+    let begun = Instant::now();
+    let answer = Visitor::connect(http).ask(REQUEST);
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+}
+
+/// Begins a download through `public`, runs `leave` in the middle of it, and reads the rest.
+#[track_caller]
+fn download_during(origin: &Origin, public: SocketAddr, leave: impl FnOnce()) {
+    const BYTES: u64 = 64 * MIB;
+    let mut visitor = Visitor::connect(public);
+    visitor.send(format!("GET /bytes/{BYTES} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    assert_eq!(visitor.head().expect("an answer").status(), 200);
+    let mut sum = Sum::new();
+    visitor.exactly_each(MIB, |bytes| sum.add(bytes));
+    leave();
+    visitor.exactly_each(BYTES - MIB, |bytes| sum.add(bytes));
+    assert_eq!(sum.hex(), Pattern::sha256(BYTES));
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_server_that_is_told_to_leave_lets_a_download_finish_first() {
+    for carrier in CARRIERS {
+        let origin = Origin::useful();
+        let server = Server::start();
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        download_during(&origin, agent.address(), || {
+            server.program.signal(Signal::TERM);
+            server.program.wait_for_log("draining");
+        });
+        let finished = server.program.wait();
+        assert_eq!(finished.code, Some(0), "{carrier}: {}", finished.stderr);
+        assert!(finished.stderr.contains("drained"), "{carrier}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn an_agent_that_is_told_to_leave_lets_a_download_finish_first() {
+    for carrier in CARRIERS {
+        let origin = Origin::useful();
+        let server = Server::start();
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        download_during(&origin, agent.address(), || {
+            agent.program.signal(Signal::TERM);
+            agent.program.wait_for_log("draining");
+        });
+        let finished = agent.program.wait();
+        assert_eq!(finished.code, Some(0), "{carrier}: {}", finished.stderr);
+        assert!(finished.stderr.contains("drained"), "{carrier}: {}", finished.stderr);
+    }
+}
