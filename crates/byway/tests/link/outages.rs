@@ -267,7 +267,7 @@ fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_r
     for after in ["the agent has gone", "a restart of the server"] {
         let finished = Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
         assert_eq!(finished.code, Some(2), "after {after}: {}", finished.stderr);
-        says(&finished, &["app.t.localhost", "another grant"]);
+        says(&finished, &["app.t.localhost", "belongs to the grant"]);
         if after == "the agent has gone" {
             server.program.signal(Signal::KILL);
             server.program.wait();
