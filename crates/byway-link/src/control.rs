@@ -5,6 +5,8 @@
 //! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
@@ -29,6 +31,34 @@ const READ_BYTES: usize = 4096;
 pub(crate) struct ControlStream {
     stream: Stream,
     unread: Vec<u8>,
+}
+
+/// Wakes whoever asks the other side whether it lives.
+#[derive(Default)]
+pub(crate) struct Urgency {
+    wake: Notify,
+    doubted: AtomicBool,
+}
+
+impl Urgency {
+    /// Somebody waits.
+    pub(crate) fn urge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// There is reason to think that the other side is gone.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Relaxed);
+        self.wake.notify_one();
+    }
+
+    fn tell(&self, liveness: &mut Liveness) {
+        let now = Instant::now().into_std();
+        match self.doubted.swap(false, Relaxed) {
+            true => liveness.doubt(now),
+            false => liveness.urge(now),
+        }
+    }
 }
 
 /// Why there is no next message.
@@ -94,7 +124,7 @@ pub(crate) async fn serve(
     carrier: Carrier,
     mut liveness: Liveness,
     mut to_say: mpsc::Receiver<Said>,
-    urgent: std::sync::Arc<Notify>,
+    urgency: Arc<Urgency>,
     heard: mpsc::Sender<Said>,
 ) {
     loop {
@@ -126,8 +156,8 @@ pub(crate) async fn serve(
             },
             Some(said) = to_say.recv() => stream.say(said).await,
             credit = carrier.credit_to_tell() => stream.say(Said::Credit(credit)).await,
-            () = urgent.notified() => {
-                liveness.urge(Instant::now().into_std());
+            () = urgency.wake.notified() => {
+                urgency.tell(&mut liveness);
                 Ok(())
             }
             () = sleep_until(wake_at.into()) => Ok(()),

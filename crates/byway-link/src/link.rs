@@ -12,13 +12,13 @@ use std::time::Duration;
 use byway_dial::{Broken, Read, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::carrier::{Carrier, CarrierKind};
-use crate::control::{self, ControlStream};
+use crate::control::{self, ControlStream, Urgency};
 use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::mux::core::Side;
@@ -87,7 +87,7 @@ struct Attached {
     number: u64,
     carrier: Carrier,
     to_say: mpsc::Sender<Said>,
-    urgent: Arc<Notify>,
+    urgency: Arc<Urgency>,
 }
 
 /// What comes from the other side of a session; there is one, for whoever serves it.
@@ -173,7 +173,7 @@ impl Link {
     /// Adds a carrier whose handshake is done. It is ended at once if the session is over.
     pub(crate) fn attach(&self, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
-        let urgent = Arc::new(Notify::new());
+        let urgency = Arc::new(Urgency::default());
         let number = {
             let mut carriers = self.0.carriers.lock();
             if carriers.end.is_some() {
@@ -181,7 +181,7 @@ impl Link {
             }
             carriers.next += 1;
             let number = carriers.next;
-            let attached = Attached { number, carrier: carrier.clone(), to_say, urgent: Arc::clone(&urgent) };
+            let attached = Attached { number, carrier: carrier.clone(), to_say, urgency: Arc::clone(&urgency) };
             carriers.attached.push(attached);
             number
         };
@@ -190,7 +190,7 @@ impl Link {
             Side::Acceptor => ACCEPTOR_ASKS,
         };
         let liveness = Liveness::new(every, Instant::now().into_std());
-        let served = control::serve(control, carrier.clone(), liveness, saying, urgent, self.0.heard.clone());
+        let served = control::serve(control, carrier.clone(), liveness, saying, urgency, self.0.heard.clone());
         self.spawn(served);
         self.spawn(accept(carrier.clone(), self.0.streams.clone()));
         let link = self.clone();
@@ -250,7 +250,7 @@ impl Link {
             Ok(answered) => answered?,
             Err(_) => {
                 // Somebody waits: is the other side there at all?
-                attached.urgent.notify_one();
+                attached.urgency.urge();
                 timeout_at(deadline, asked).await.map_err(|_| NotOpened::Timeout)??
             }
         };
@@ -291,7 +291,12 @@ impl Link {
 
     /// Asks at once whether the other side lives: the network has changed, or somebody waits.
     pub fn check(&self) {
-        self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgent.notify_one());
+        self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgency.urge());
+    }
+
+    /// The same, and with little patience: there is reason to think that the other side is gone.
+    pub fn doubt(&self) {
+        self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgency.doubt());
     }
 
     /// Ends the session: its streams are lost to both sides.

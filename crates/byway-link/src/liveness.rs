@@ -16,6 +16,9 @@ pub const ACCEPTOR_ASKS: Duration = Duration::from_secs(5);
 /// A reply may take this long, or three round trips if they are longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The same while there is reason to think that the other side is gone; and then one question is enough.
+const DOUBTING_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Whatever the round trip was: later than this is no answer.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,7 @@ pub struct Liveness {
     asked: Option<Asked>,
     number: u64,
     misses: u32,
+    doubted: bool,
     next: Instant,
     /// When the next call was agreed on.
     agreed: Instant,
@@ -59,7 +63,7 @@ struct Asked {
 impl Liveness {
     /// Begins by asking at once, which measures the round trip.
     pub const fn new(every: Duration, now: Instant) -> Self {
-        Self { every, asked: None, number: 0, misses: 0, next: now, agreed: now, round_trip: None }
+        Self { every, asked: None, number: 0, misses: 0, doubted: false, next: now, agreed: now, round_trip: None }
     }
 
     /// What to do at `now`.
@@ -74,7 +78,7 @@ impl Liveness {
             }
             self.asked = None;
             self.misses += 1;
-            if self.misses >= MISSES {
+            if self.misses >= MISSES || self.doubted {
                 return Do::GiveUp;
             }
             self.next = now;
@@ -92,7 +96,7 @@ impl Liveness {
     pub fn reply(&mut self, number: u64, now: Instant) -> Option<Duration> {
         let asked = self.asked.filter(|asked| asked.number == number)?;
         let round_trip = now.saturating_duration_since(asked.at);
-        (self.asked, self.misses) = (None, 0);
+        (self.asked, self.misses, self.doubted) = (None, 0, false);
         self.next = now + self.every;
         self.agreed = self.next;
         // A smoothed round trip, as TCP has it (RFC 6298 section 2).
@@ -107,8 +111,15 @@ impl Liveness {
         self.agreed = now;
     }
 
+    /// There is reason to think that the other side is gone: ask anew, and wait for this one answer alone.
+    pub fn doubt(&mut self, now: Instant) {
+        (self.asked, self.doubted) = (None, true);
+        self.urge(now);
+    }
+
     fn patience(&self) -> Duration {
-        self.round_trip.map_or(PATIENCE, |round_trip| (round_trip * 3).clamp(PATIENCE, MOST_PATIENCE))
+        let least = if self.doubted { DOUBTING_PATIENCE } else { PATIENCE };
+        self.round_trip.map_or(least, |round_trip| (round_trip * 3).clamp(least, MOST_PATIENCE))
     }
 
     fn wait(&mut self, until: Instant) -> Do {
@@ -188,6 +199,24 @@ mod tests {
         assert_eq!(liveness.poll(start), Do::WaitUntil(start + 5 * SECOND));
         liveness.urge(start + SECOND);
         ask(&mut liveness, start + SECOND);
+    }
+
+    #[test]
+    fn who_is_doubted_is_asked_anew_and_answers_soon_or_is_gone() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
+        let old = ask(&mut liveness, start);
+        liveness.doubt(start + SECOND);
+        let new = ask(&mut liveness, start + SECOND);
+        assert_eq!(liveness.reply(old, start + SECOND), None);
+        assert_eq!(liveness.poll(start + SECOND), Do::WaitUntil(start + SECOND + DOUBTING_PATIENCE));
+        // An answer takes the doubt away.
+        assert!(liveness.reply(new, start + SECOND).is_some());
+        ask(&mut liveness, start + 6 * SECOND);
+        assert_eq!(liveness.poll(start + 6 * SECOND), Do::WaitUntil(start + 9 * SECOND));
+        liveness.doubt(start + 7 * SECOND);
+        ask(&mut liveness, start + 7 * SECOND);
+        assert_eq!(liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE), Do::GiveUp);
     }
 
     #[test]

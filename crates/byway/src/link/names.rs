@@ -147,6 +147,10 @@ impl Names {
                 old.link.end("the other side has made a new session");
             } else if let Some(number) = number {
                 let why = if old.link.peer() == who.identity { Denied::Superseded } else { Denied::Taken };
+                if why == Denied::Superseded {
+                    // Started again, more often than not because it had died: whatever waits for it would wait long.
+                    old.link.doubt();
+                }
                 let _ = old.taken.send(Lost { name: name.clone(), number, why });
             }
         }
