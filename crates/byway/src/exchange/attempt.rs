@@ -183,10 +183,10 @@ impl<'a> Attempt<'a> {
     /// request may go once more if sending it twice does no harm, or if none of it can have been served.
     fn closed_early(&self, broken: Option<&Broken>) -> Failure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        let untouched = self.heard == 0 && self.upload.moved() == 0 && self.asked.request.framing() == Framed::None;
+        let untouched = self.heard == 0 && self.upload.moved() == 0;
         Failure {
             fault: Fault::new(Who::Upstream, Kind::ClosedEarly, format!("the upstream gave no whole answer: {how}")),
-            stale: self.reused && untouched && is_idempotent(self.asked.request.method()),
+            stale: self.reused && untouched && self.asked.may_go_again(),
         }
     }
 
@@ -429,11 +429,6 @@ fn framed_downstream(framed: Framed, version: Version) -> Framed {
         (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
         (framed, _) => framed,
     }
-}
-
-/// RFC 9110 section 9.2.2.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
 }
 
 fn no_answer(limit: Duration) -> Fault {

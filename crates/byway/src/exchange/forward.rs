@@ -87,7 +87,7 @@ pub struct Moved {
 /// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with it.
 pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Fault> {
     refuse_large_body(asked)?;
-    let mut fresh = Freshness::Any;
+    let mut fresh = asked.freshness();
     loop {
         let borrowed = asked.borrow(fresh).await?;
         match Attempt::new(asked, &borrowed.lease).run(borrowed, downstream, moved).await {
@@ -114,6 +114,20 @@ pub(super) fn body_too_large(most: u64) -> Fault {
 }
 
 impl Asked<'_> {
+    /// Whether the request may be sent a second time, without harm and whole.
+    pub(super) fn may_go_again(&self) -> bool {
+        self.request.framing() == Framed::None && is_idempotent(self.request.method())
+    }
+
+    /// An idle connection behind a link proves nothing: the other side may be gone without a word. What may not go again
+    /// gets a new one, which the far side has to answer before a byte travels: an outage is then a wait and no failure.
+    fn freshness(&self) -> Freshness {
+        match self.allowed.outbound() {
+            Outbound::Service(_) | Outbound::Exit(..) if !self.may_go_again() => Freshness::New,
+            _ => Freshness::Any,
+        }
+    }
+
     async fn borrow(&self, fresh: Freshness) -> Result<Borrowed, Fault> {
         match (self.allowed.outbound(), &self.origin) {
             (Outbound::Pooled(route), _) => pooled::lease(self.shared, route, self.allowed, fresh).await,
@@ -152,6 +166,11 @@ impl Asked<'_> {
         };
         head::forward_request(out, &self.request, &rules).map_err(|error| malformed(Who::Downstream, &error))
     }
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
 }
 
 /// The codec's limits out of the listener's.
