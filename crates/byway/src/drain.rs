@@ -31,17 +31,24 @@ pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
     }
 }
 
-/// Drains `node`; a second stop signal cuts it at once.
-pub async fn drain(node: &Node, why: &str) {
+/// Drains `nodes`, one behind the other; a second stop signal cuts them all at once.
+pub async fn drain(nodes: &[&Node], why: &str) {
     tracing::info!("{why}: draining; a second signal ends at once");
+    let draining = async {
+        let mut cut = 0;
+        for node in nodes {
+            cut += node.drain().await;
+        }
+        cut
+    };
     tokio::select! {
-        cut = node.drain() => match cut {
+        cut = draining => match cut {
             0 => tracing::info!("drained"),
             cut => tracing::warn!("the drain deadline passed: {cut} tasks were cut"),
         },
         again = wait_for_stop_signal() => {
             tracing::warn!("{again} again: ending at once");
-            node.cut();
+            nodes.iter().for_each(|node| node.cut());
         }
     }
 }

@@ -65,7 +65,7 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything on loopback in one go: an origin, an edge in front of it, an egress; prints what to try
+    /// Everything on loopback in one go: an origin, an edge, an egress, and nodes that are linked; prints what to try
     Demo(demo::DemoArgs),
     /// Serve what a config file says
     Run(run::RunArgs),

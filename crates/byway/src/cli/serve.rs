@@ -38,14 +38,14 @@ pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -
     let code = runtime.block_on(async {
         let stop = drain::wait_for_stop_signal();
         let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
-        say_ready(&node, common.log);
+        say_ready(&[&node], common.log);
         let news = node.shared().links.news();
         let (why, code) = tokio::select! {
             why = stop => (why, ExitCode::SUCCESS),
             () = reloads => ("end of signals", ExitCode::SUCCESS),
             code = tell(news, person) => ("the link has ended", code),
         };
-        drain::drain(&node, why).await;
+        drain::drain(&[&node], why).await;
         code
     });
     node.join();
@@ -79,15 +79,20 @@ fn say(line: &str) {
 }
 
 /// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`.
-pub(super) fn say_ready(node: &Node, format: LogFormat) {
-    let plan = node.shared().plan.load();
-    let mut parts: Vec<_> = node.listening().iter().map(|listening| described(&plan, listening)).collect();
-    parts.extend(plan.joins.iter().map(|join| format!("link to {}", join.join.address)));
+pub(super) fn say_ready(nodes: &[&Node], format: LogFormat) {
+    let parts: Vec<_> = nodes.iter().flat_map(|node| described_all(node)).collect();
     let line = parts.join(", ");
     match format {
         LogFormat::Human => eprintln!("ready: {line}"),
         LogFormat::Json => tracing::info!("ready: {line}"),
     }
+}
+
+fn described_all(node: &Node) -> Vec<String> {
+    let plan = node.shared().plan.load();
+    let mut parts: Vec<_> = node.listening().iter().map(|listening| described(&plan, listening)).collect();
+    parts.extend(plan.joins.iter().map(|join| format!("link to {}", join.join.address)));
+    parts
 }
 
 fn described(plan: &Plan, listening: &Listening) -> String {

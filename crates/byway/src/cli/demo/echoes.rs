@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use byway_dial::{Broken, Pipe, Read, Stream, Target};
+use byway_link::CarrierKind;
 
 use super::frame::{Frame, Opcode, Sender};
 use super::journeys::{Journey, compared};
@@ -25,13 +26,27 @@ const ECHO_BYTES: u64 = 8 * MIB;
 /// Every echo.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let mut all = Vec::new();
-    for way in [Way::Socks5, Way::Socks5Password, Way::Socks4a, Way::Connect] {
+    let desks = [CarrierKind::Quic, CarrierKind::Tls].map(Way::DeskSocks5);
+    for way in [Way::Socks5, Way::Socks5Password, Way::Socks4a, Way::Connect].into_iter().chain(desks) {
         all.push(Journey::new(format!("{way}: echo, FIN behind FIN"), through(scene, way)));
     }
     let (tcp, unix) = (Target::Addr(scene.at.echo), Target::Unix(scene.at.echo_unix.clone()));
     all.push(Journey::new("TCP forward: echo on a Unix socket", forwarded(scene, tcp)));
     all.push(Journey::new("Unix forward: echo on TCP", forwarded(scene, unix)));
-    for way in [Way::Edge, Way::Absolute, Way::Socks5, Way::Connect] {
+    for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
+        let at = Target::Addr(scene.at.over(carrier).echo);
+        all.push(Journey::new(format!("exposed TCP, {carrier}: echo, FIN behind FIN"), forwarded(scene, at)));
+    }
+    for way in [
+        Way::Edge,
+        Way::Absolute,
+        Way::Socks5,
+        Way::Connect,
+        Way::ExposedHttp(CarrierKind::Quic),
+        Way::ExposedHttp(CarrierKind::Tls),
+        Way::DeskAbsolute(CarrierKind::Quic),
+        Way::DeskConnect(CarrierKind::Tls),
+    ] {
         all.push(Journey::new(format!("{way}: WebSocket"), websocket(scene, way)));
     }
     all

@@ -11,7 +11,7 @@ use super::message::read_to_fin;
 use super::pattern::{MIB, Sum};
 use super::scene::{Scene, Way};
 use super::visitor::Visitor;
-use super::{echoes, paused, refusals};
+use super::{away, blocked, echoes, paused, refusals};
 
 /// One journey.
 pub(super) struct Journey<'a> {
@@ -29,8 +29,9 @@ impl<'a> Journey<'a> {
     }
 }
 
-/// What is moved each way.
-const BULK_BYTES: u64 = 64 * MIB;
+/// What is moved each way by one node, and over a link, which costs more: encryption, and a node more.
+const BULK_MIB: u64 = 64;
+const LINKED_BULK_MIB: u64 = 32;
 
 /// What is asked for before a FIN.
 const HALF_CLOSED_BYTES: u64 = 8 * MIB;
@@ -39,10 +40,11 @@ const HALF_CLOSED_BYTES: u64 = 8 * MIB;
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let mut all = Vec::new();
     for way in Way::ALL {
+        let mib = if way.carrier().is_some() { LINKED_BULK_MIB } else { BULK_MIB };
         all.extend([
             Journey::new(format!("{way}: two small requests"), small(scene, way)),
-            Journey::new(format!("{way}: 64 MiB down"), down(scene, way)),
-            Journey::new(format!("{way}: 64 MiB up"), up(scene, way)),
+            Journey::new(format!("{way}: {mib} MiB down"), down(scene, way, mib * MIB)),
+            Journey::new(format!("{way}: {mib} MiB up"), up(scene, way, mib * MIB)),
             Journey::new(format!("{way}: FIN behind the request"), half_closed(scene, way)),
         ]);
     }
@@ -51,6 +53,8 @@ pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     all.extend(echoes::all(scene));
     all.extend(refusals::all(scene));
     all.extend(paused::all(scene));
+    all.extend(away::all(scene));
+    all.extend(blocked::all(scene));
     all
 }
 
@@ -62,29 +66,29 @@ async fn small(scene: &Scene, way: Way) -> anyhow::Result<String> {
     visitor.leave();
     let (seen, told) = (head.contains("Via: 1.1 byway"), answer.field("Via").is_some());
     ensure!(seen == way.speaks_http() && told == way.speaks_http(), "the origin saw this head:\n{head}");
-    ensure!((way == Way::Edge) == head.contains("X-Forwarded-For: 127.0.0.1"), "the origin saw this head:\n{head}");
+    ensure!(way.tells_visitor() == head.contains("X-Forwarded-For: 127.0.0.1"), "the origin saw this head:\n{head}");
     Ok(format!("200 twice, {}", if seen { "with Via" } else { "bytes untouched" }))
 }
 
-async fn down(scene: &Scene, way: Way) -> anyhow::Result<String> {
+async fn down(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
-    visitor.ask("GET", &format!("/bytes/{BULK_BYTES}"), "").await?;
-    let saw = receive(scene, &mut visitor, BULK_BYTES).await?;
+    visitor.ask("GET", &format!("/bytes/{bytes}"), "").await?;
+    let saw = receive(scene, &mut visitor, bytes).await?;
     visitor.leave();
     Ok(saw)
 }
 
-async fn up(scene: &Scene, way: Way) -> anyhow::Result<String> {
+async fn up(scene: &Scene, way: Way, bytes: u64) -> anyhow::Result<String> {
     let mut visitor = Visitor::enter(scene, way).await?;
-    visitor.ask("PUT", "/sink", &format!("Content-Length: {BULK_BYTES}\r\n")).await?;
-    visitor.send_pattern(BULK_BYTES).await?;
+    visitor.ask("PUT", "/sink", &format!("Content-Length: {bytes}\r\n")).await?;
+    visitor.send_pattern(bytes).await?;
     let answer = visitor.answer("PUT").await?;
     let text = visitor.text(&answer).await?;
     visitor.leave();
-    let sum = scene.origin.common.pattern_sum(BULK_BYTES).await?;
-    let expected = format!("{BULK_BYTES} bytes, sha256 {sum}\n");
+    let sum = scene.origin.common.pattern_sum(bytes).await?;
+    let expected = format!("{bytes} bytes, sha256 {sum}\n");
     ensure!(answer.status == 200 && text == expected, "status {}: {}", answer.status, text.trim());
-    Ok(format!("200, {BULK_BYTES} bytes, sha256 {}", prefix(&sum)))
+    Ok(format!("200, {bytes} bytes, sha256 {}", prefix(&sum)))
 }
 
 /// The request is complete and so is what the visitor has to say: the whole answer comes all the same, then FIN.

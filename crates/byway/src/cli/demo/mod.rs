@@ -1,26 +1,34 @@
-//! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front of it, an egress.
+//! Demo: `byway demo [--check]`: everything on loopback in one process: an origin, an edge in front of it, an egress; a
+//! server with an agent that exposes the origin, and an exit with desks.
 //!
 //! In:    nothing but where to keep state.
 //! Out:   a table of addresses and lines to paste, until a signal; with `--check` one line a journey, and whether all held.
 //! Never: reachable from another machine, and never leaves anything behind.
 //!
-//! `origin` (with `http`, `websocket`, `frame`) stands behind; `plan` makes the node from `ports`; `table` is what a
-//! person reads. `check` runs `journeys`, each of which enters the `scene` by some way as a `visitor`.
+//! `origin` (with `http`, `websocket`, `frame`) stands behind; `nodes` are started on the `ground` with the configs of
+//! `plan` and `ports`; `table` is what a person reads. `check` runs `journeys`, each of which enters the `scene` by some
+//! way as a `visitor`; some (`away`, `blocked`) bring a node of their own.
 
+mod addresses;
+mod away;
+mod blocked;
 mod check;
 mod echoes;
 mod endings;
 mod folder;
 mod frame;
+mod ground;
 mod http;
 mod journeys;
 mod message;
+mod nodes;
 mod origin;
 mod pattern;
 mod paused;
 mod plan;
 mod ports;
 mod refusals;
+mod running;
 mod scene;
 mod table;
 mod visitor;
@@ -38,12 +46,13 @@ use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 
 use self::folder::Folder;
+use self::ground::Ground;
+use self::nodes::Nodes;
 use self::origin::Origin;
 use self::ports::Wanted;
 use self::scene::Scene;
 use super::{Common, serve};
 use crate::drain;
-use crate::node::Node;
 use crate::os::descriptors;
 use crate::scope::{Scope, Stop};
 
@@ -74,25 +83,24 @@ fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
     let stop = Stop::default();
     let scope = Scope::new(runtime.handle().clone(), &stop, Arc::default());
     let folder = Folder::make()?;
-    let started = runtime.block_on(async { Origin::start(&scope, folder.path()) });
-    let origin = started.context("the origin cannot listen")?;
+    let ground = Ground::new(folder.path(), &common.state());
     // A check disturbs nobody who has a demo running, and is not disturbed.
     let wanted = if args.check { Wanted::Any } else { Wanted::Friendly };
-    let (node, addresses) = plan::start(&origin, folder.path(), &common.state(), wanted)?;
     let held = runtime.block_on(async {
-        let scene = Scene::new(&node, origin, addresses);
+        let origin = Origin::start(&scope, folder.path()).context("the origin cannot listen")?;
+        let (nodes, addresses) = Nodes::start(&ground, &origin, wanted).await?;
+        let scene = Scene::new(&nodes, ground, origin, addresses)?;
         let held = match args.check {
-            true => walk(&node, &scene).await,
+            true => walk(&nodes, &scene).await,
             false => {
-                say(&table::text(&scene.at, &scene.origin));
-                stay(&node, common).await
+                say(&table::text(&scene));
+                stay(&nodes, common).await
             }
         };
         stop.cut.cancel();
         scope.ended().await;
-        held
-    });
-    node.join();
+        anyhow::Ok(held)
+    })?;
     runtime.shutdown_timeout(LEAVE_PATIENCE);
     Ok(held)
 }
@@ -106,21 +114,21 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Serves until a signal says stop.
-async fn stay(node: &Node, common: &Common) -> bool {
+async fn stay(nodes: &Nodes, common: &Common) -> bool {
     let mut stop = pin!(drain::wait_for_stop_signal());
     // The first poll registers it: a signal that comes right behind the ready line is not lost.
     let early = stop.as_mut().now_or_never();
-    serve::say_ready(node, common.log);
+    serve::say_ready(&nodes.leaving(), common.log);
     let why = match early {
         Some(why) => why,
         None => stop.await,
     };
-    drain::drain(node, why).await;
+    drain::drain(&nodes.leaving(), why).await;
     true
 }
 
 /// Walks every journey, unless a signal says stop.
-async fn walk(node: &Node, scene: &Scene) -> bool {
+async fn walk(nodes: &Nodes, scene: &Scene) -> bool {
     let held = tokio::select! {
         held = check::check(scene) => held,
         why = drain::wait_for_stop_signal() => {
@@ -128,7 +136,9 @@ async fn walk(node: &Node, scene: &Scene) -> bool {
             false
         }
     };
-    node.drain().await;
+    for node in nodes.leaving() {
+        node.drain().await;
+    }
     held
 }
 

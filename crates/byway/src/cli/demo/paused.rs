@@ -2,7 +2,8 @@
 //!
 //! In:    a scene.   Out: journeys.   Never: reads before the origin's connection has ended.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use byway_link::CarrierKind;
 
 use super::journeys::{Journey, receive};
 use super::pattern::MIB;
@@ -12,10 +13,11 @@ use super::visitor::Visitor;
 /// What is asked for: far more than sockets and rings hold together.
 const PAUSED_BYTES: u64 = 200 * MIB;
 
-/// Every way that parks bytes for a slow reader.
+/// Ways that park bytes for a slow reader; those of two hops do it at the exit.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
     let paused = |way| Journey::new(format!("{way}: a reader that pauses"), paused(scene, way));
-    [Way::Socks5, Way::Absolute].map(paused).into()
+    let ways = [Way::Socks5, Way::Absolute, Way::DeskSocks5(CarrierKind::Quic), Way::DeskConnect(CarrierKind::Tls)];
+    ways.map(paused).into()
 }
 
 async fn paused(scene: &Scene, way: Way) -> anyhow::Result<String> {
@@ -26,7 +28,8 @@ async fn paused(scene: &Scene, way: Way) -> anyhow::Result<String> {
     // FIN, so that the origin sees both sides end without a byte being read here.
     visitor.finish().await?;
     ended.await.context("the origin's connection broke before its answer had left")?;
-    let parked_mib = scene.counters.spilled_bytes() / MIB;
+    let parked_mib = scene.parked_bytes(way) / MIB;
+    ensure!(parked_mib > 0, "none of it waits on the disk of the node that dials");
     let saw = receive(scene, &mut visitor, PAUSED_BYTES).await?;
     visitor.leave();
     Ok(format!("origin done with {parked_mib} MiB of all readers on disk, then {saw}"))

@@ -1,99 +1,40 @@
-//! Plan: the demo's config, and the node that serves it.
+//! Plan: the configs of the demo's nodes.
 //!
-//! In:    a running origin, and a folder.
-//! Out:   a node with an edge, two egresses and three forwards; the config as a file, for `byway explain -c`.
-//! Never: takes a way that a config file could not: this one is read as any other.
+//! In:    ports, a running origin, and files with join strings.
+//! Out:   texts as a person would write them, for `byway run -c` and `byway explain -c`, too.
+//! Never: takes a way that a config file could not.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, anyhow};
-
+use super::ground::Ground;
 use super::origin::Origin;
-use super::ports::{Ports, Wanted};
-use crate::config;
-use crate::node::{Node, NodeError};
-use crate::os::inherit::Inherited;
+use super::ports::Ports;
+use super::running::Running;
 
 /// The user of the guarded egress.
 pub(super) const USER: &str = "alice";
 /// Her password.
 pub(super) const PASSWORD: &str = "secret";
 
-/// Where everything listens.
-#[derive(Clone, Debug)]
-pub(super) struct Addresses {
-    /// The edge.
-    pub(super) edge: SocketAddr,
-    /// The egress without a password.
-    pub(super) open: SocketAddr,
-    /// The egress with one.
-    pub(super) guarded: SocketAddr,
-    /// The forward to the origin's HTTP.
-    pub(super) http: SocketAddr,
-    /// The forward to the echo on a Unix socket.
-    pub(super) echo: SocketAddr,
-    /// The forward that listens on a Unix socket and leads to the echo on TCP.
-    pub(super) echo_unix: PathBuf,
-    /// The config itself.
-    pub(super) config: PathBuf,
-}
+/// Services that have a name are `NAME.DOMAIN`. Everything under `localhost` is this machine (RFC 6761 section 6.3).
+pub(super) const DOMAIN: &str = "demo.localhost";
 
-/// Starts the node. A port that somebody takes between choosing and binding is chosen anew.
-///
-/// # Errors
-/// When the node does not start.
-pub(super) fn start(origin: &Origin, folder: &Path, state: &Path, wanted: Wanted) -> anyhow::Result<(Node, Addresses)> {
-    let mut attempt = 1;
-    loop {
-        let wanted = if attempt == 1 { wanted } else { Wanted::Any };
-        let addresses = Addresses::new(Ports::choose(wanted)?, folder);
-        std::fs::write(&addresses.config, text(&addresses, origin))
-            .with_context(|| format!("cannot write {}", addresses.config.display()))?;
-        let plan =
-            config::load(&addresses.config, state).map_err(|errors| anyhow!("the demo's own config: {errors}"))?;
-        match Node::start(plan, &mut Inherited::default()) {
-            Ok(node) => return Ok((node, addresses)),
-            Err(NodeError::Bind(error)) if attempt < ATTEMPTS => {
-                tracing::debug!("{error}; trying other ports");
-                attempt += 1;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+/// How many services `inside` exposes.
+pub(super) const EXPOSED: usize = 7;
 
-const ATTEMPTS: usize = 5;
-
-impl Addresses {
-    fn new(ports: Ports, folder: &Path) -> Self {
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Self {
-            edge: at(ports.edge),
-            open: at(ports.open),
-            guarded: at(ports.guarded),
-            http: at(ports.http),
-            echo: at(ports.echo),
-            echo_unix: folder.join("echo.sock"),
-            config: folder.join("byway.toml"),
-        }
-    }
-}
-
-fn text(at: &Addresses, origin: &Origin) -> String {
-    let Addresses { edge, open, guarded, http, echo, .. } = at;
-    let (echo_unix, origin_http, origin_echo) = (at.echo_unix.display(), origin.http, origin.echo);
-    let (origin_http_unix, origin_echo_unix) = (origin.http_unix.display(), origin.echo_unix.display());
-    let refusing = origin.refusing;
+/// What one node does by itself: an edge, two egresses, three forwards.
+pub(super) fn alone(ports: &Ports, ground: &Ground, origin: &Origin) -> String {
+    let Ports { edge, open, guarded, http, echo, .. } = ports;
+    let (echo_unix, origin_http, origin_echo) = (ground.echo_unix(), origin.http, origin.echo);
+    let (echo_unix, origin_http_unix) = (echo_unix.display(), origin.http_unix.display());
+    let (origin_echo_unix, refusing) = (origin.echo_unix.display(), origin.refusing);
     format!(
-        r#"# What `byway demo` serves.
+        r#"# What `byway demo` serves with one node.
 
 [drain]
 deadline = "2s"
 
 [[edge]]
 name = "demo"
-listen = "{edge}"
+listen = "127.0.0.1:{edge}"
 
 [[edge.route]]
 name = "over a Unix socket"
@@ -116,7 +57,7 @@ to = "{origin_http}"
 
 [[proxy]]
 name = "open"
-listen = "{open}"
+listen = "127.0.0.1:{open}"
 
 [[proxy.rule]]
 action = "allow"
@@ -124,7 +65,7 @@ cidr = ["127.0.0.0/8", "::1"]
 
 [[proxy]]
 name = "guarded"
-listen = "{guarded}"
+listen = "127.0.0.1:{guarded}"
 users = [{{ name = "{USER}", password = "{PASSWORD}" }}]
 
 [[proxy.rule]]
@@ -133,12 +74,12 @@ cidr = ["127.0.0.0/8", "::1"]
 
 [[tcp]]
 name = "http"
-listen = "{http}"
+listen = "127.0.0.1:{http}"
 to = "{origin_http}"
 
 [[tcp]]
 name = "echo"
-listen = "{echo}"
+listen = "127.0.0.1:{echo}"
 to = "unix:{origin_echo_unix}"
 
 [[tcp]]
@@ -147,4 +88,82 @@ listen = "unix:{echo_unix}"
 to = "{origin_echo}"
 "#
     )
+}
+
+/// The public ends of links: a server of exposed services, and an exit.
+pub(super) fn public(ports: &Ports) -> String {
+    let Ports { server, visitors, exit, .. } = ports;
+    format!(
+        r#"# The public side of `byway demo`: what others join.
+
+[drain]
+deadline = "2s"
+
+[[serve]]
+name = "server"
+listen = "127.0.0.1:{server}"
+advertise = "127.0.0.1:{server}"
+domain = "{DOMAIN}"
+http = "127.0.0.1:{visitors}"
+
+[[exit]]
+name = "exit"
+listen = "127.0.0.1:{exit}"
+
+[[exit.rule]]
+action = "allow"
+cidr = ["127.0.0.0/8", "::1"]
+"#
+    )
+}
+
+/// The other ends: an agent that exposes the origin, and desks that go out through the exit, each over both carriers.
+///
+/// # Errors
+/// When `public` cannot be joined.
+pub(super) fn inside(ports: &Ports, public: &Running, origin: &Origin) -> anyhow::Result<String> {
+    let (server, exit) = (public.join_file("server")?.display(), public.join_file("exit")?.display());
+    let Origin { http, echo, refusing, .. } = origin;
+    let mut text = format!(
+        r#"# The inner side of `byway demo`: what has joined the public one.
+
+[drain]
+deadline = "2s"
+
+[[expose]]
+name = "refused"
+http = "{refusing}"
+join_file = "{server}"
+"#
+    );
+    for (carrier, desk) in [("quic", ports.desk_quic), ("tls", ports.desk_tls)] {
+        text += &format!(
+            r#"
+[[expose]]
+name = "app-{carrier}"
+http = "{http}"
+join_file = "{server}"
+carrier = "{carrier}"
+
+[[expose]]
+name = "tcp-{carrier}"
+tcp = "{http}"
+join_file = "{server}"
+carrier = "{carrier}"
+
+[[expose]]
+name = "echo-{carrier}"
+tcp = "{echo}"
+join_file = "{server}"
+carrier = "{carrier}"
+
+[[proxy]]
+name = "desk-{carrier}"
+listen = "127.0.0.1:{desk}"
+join_file = "{exit}"
+carrier = "{carrier}"
+"#
+        );
+    }
+    Ok(text)
 }

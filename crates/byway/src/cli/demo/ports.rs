@@ -1,6 +1,6 @@
 //! Ports: where the demo listens: on ports that are easy to remember, or on any that are free.
 //!
-//! In:    nothing.   Out: five different ports of 127.0.0.1.   Never: a port that is known to be in use.
+//! In:    nothing.   Out: ten different ports of 127.0.0.1.   Never: a port that is known to be in use.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,19 +18,29 @@ pub(super) struct Ports {
     pub(super) http: u16,
     /// The forward to the echo.
     pub(super) echo: u16,
+    /// Where agents join.
+    pub(super) server: u16,
+    /// Where visitors of services that have a name arrive.
+    pub(super) visitors: u16,
+    /// Where desks join.
+    pub(super) exit: u16,
+    /// The desk whose link is QUIC.
+    pub(super) desk_quic: u16,
+    /// The desk whose link is TLS.
+    pub(super) desk_tls: u16,
 }
 
 /// Which ports are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// 8080, 1080, 1081, 8081 and 7070; any other for those in use.
+    /// Those of [`Ports::FRIENDLY`]; any other for those in use.
     Friendly,
     /// Any.
     Any,
 }
 
 impl Ports {
-    const FRIENDLY: [u16; 5] = [8080, 1080, 1081, 8081, 7070];
+    const FRIENDLY: [u16; 10] = [8080, 1080, 1081, 8081, 7070, 7000, 8082, 7443, 1082, 1083];
 
     /// Chooses. Another program may still take one before it is bound.
     ///
@@ -39,19 +49,19 @@ impl Ports {
     pub(super) fn choose(wanted: Wanted) -> io::Result<Self> {
         let wanted = match wanted {
             Wanted::Friendly => Self::FRIENDLY,
-            Wanted::Any => [0; 5],
+            Wanted::Any => [0; 10],
         };
         // All are held until the last is found, so that they differ.
         let mut held = Vec::with_capacity(wanted.len());
         for port in wanted {
             held.push(probe(port).or_else(|_in_use| probe(0))?);
         }
-        let mut found = [0; 5];
+        let mut found = [0; 10];
         for (port, probe) in found.iter_mut().zip(&held) {
             *port = probe.local_addr()?.port();
         }
-        let [edge, open, guarded, http, echo] = found;
-        Ok(Self { edge, open, guarded, http, echo })
+        let [edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls] = found;
+        Ok(Self { edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls })
     }
 }
 
@@ -66,12 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_different_ports_are_found_even_if_the_friendly_ones_are_in_use() {
+    fn ten_different_ports_are_found_even_if_the_friendly_ones_are_in_use() {
         // Held as far as they are not in use anyway.
         let _held: Vec<_> = Ports::FRIENDLY.into_iter().map(probe).collect();
-        let Ports { edge, open, guarded, http, echo } = Ports::choose(Wanted::Friendly).unwrap();
-        let found = HashSet::from([edge, open, guarded, http, echo]);
-        assert_eq!(found.len(), 5);
+        let ports = Ports::choose(Wanted::Friendly).unwrap();
+        let Ports { edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls } = ports;
+        let found = HashSet::from([edge, open, guarded, http, echo, server, visitors, exit, desk_quic, desk_tls]);
+        assert_eq!(found.len(), 10);
         assert!(found.iter().all(|port| *port != 0 && !Ports::FRIENDLY.contains(port)));
     }
 }

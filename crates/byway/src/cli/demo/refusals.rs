@@ -1,4 +1,5 @@
-//! Refusals: journeys that must not arrive: a target that refuses, one that policy denies, a wrong password.
+//! Refusals: journeys that must not arrive: a target that refuses, one that policy denies, a wrong password, a name that
+//! nobody exposes.
 //!
 //! In:    a scene.   Out: journeys that hold if the answer on each wire is the one that its protocol has for the case.
 //! Never: content with any failure: the reason must be the right one.
@@ -9,9 +10,10 @@ use anyhow::{anyhow, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use byway_dial::{DialError, ParentError, Scheme, Stream, Target};
+use byway_link::CarrierKind;
 
 use super::journeys::Journey;
-use super::plan::USER;
+use super::plan::{DOMAIN, USER};
 use super::scene::{Scene, Way};
 use super::visitor::Visitor;
 
@@ -21,52 +23,65 @@ const METADATA: &str = "169.254.169.254:80";
 
 /// Every refusal.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
-    let (at, refusing) = (&scene.at, scene.origin.refusing);
-    let through_open = move |target: String| async move {
-        let target: Target = target.parse()?;
-        scene.through_parent(Scheme::Socks5, at.open, None, &target).await
-    };
-    let connect = |to: String| Ask { at: at.open, method: "CONNECT", target: to, fields: String::new() };
-    let absolute =
-        |to: &str| Ask { at: at.open, method: "GET", target: format!("http://{to}/"), fields: String::new() };
-    let edge = |method, target: &str| Ask { at: at.edge, method, target: target.into(), fields: String::new() };
-    let wrong = BASE64_STANDARD.encode(format!("{USER}:wrong"));
-    let origin = scene.origin.http.to_string();
-    let guarded = |ask: Ask, fields: String| Ask { at: at.guarded, fields, ..ask };
-    let basic = format!("Proxy-Authorization: Basic {wrong}\r\n");
+    let mut all = by_one_node(scene);
+    for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
+        all.extend(by_the_exit(scene, carrier));
+    }
+    all.extend(by_the_server(scene));
+    all
+}
 
-    let (refused, denied, unauthorized) = ("connection_refused", "destination_ip_prohibited", "http_request_denied");
+fn by_one_node(scene: &Scene) -> Vec<Journey<'_>> {
+    let (at, refusing) = (&scene.at, scene.origin.refusing);
+    let wrong = BASE64_STANDARD.encode(format!("{USER}:wrong"));
+    let basic = format!("Proxy-Authorization: Basic {wrong}\r\n");
+    let origin = scene.origin.http.to_string();
+    let connect = |to: &str| Ask::connect(at.open, to);
+    let absolute = |to: &str| Ask::get(at.open, &format!("http://{to}/"), to);
+    let guarded = |ask: Ask, fields: String| Ask { at: at.guarded, fields, ..ask };
+    let edge_connect = Ask::connect(at.edge, &origin);
     vec![
-        Journey::new("refused target: SOCKS5", async move {
-            told(through_open(refusing.to_string()).await, "reply 05, connection refused", |error| {
-                matches!(error, ParentError::Refused)
-            })
-        }),
+        Journey::new("refused target: SOCKS5", socks5(scene, at.open, refusing.to_string(), Reply::Refused)),
         Journey::new("refused target: SOCKS4a", socks4a(scene, refusing)),
-        Journey::new("refused target: CONNECT", answered(scene, connect(refusing.to_string()), 502, refused)),
-        Journey::new("refused target: absolute form", answered(scene, absolute(&refusing.to_string()), 502, refused)),
-        Journey::new("refused upstream: edge", answered(scene, edge("GET", "/refused/"), 502, refused)),
-        Journey::new("denied target: SOCKS5, private network", async move {
-            told(through_open(PRIVATE.into()).await, "reply 02, not allowed", |error| {
-                matches!(error, ParentError::Denied)
-            })
-        }),
-        Journey::new(
-            "denied target: CONNECT, metadata service",
-            answered(scene, connect(METADATA.into()), 403, denied),
-        ),
-        Journey::new("denied target: absolute form", answered(scene, absolute(PRIVATE), 403, denied)),
+        Journey::new("refused target: CONNECT", answered(scene, connect(&refusing.to_string()), 502, REFUSED)),
+        Journey::new("refused target: absolute form", answered(scene, absolute(&refusing.to_string()), 502, REFUSED)),
+        Journey::new("refused upstream: edge", answered(scene, Ask::get(at.edge, "/refused/", &origin), 502, REFUSED)),
+        Journey::new("denied target: SOCKS5, private network", socks5(scene, at.open, PRIVATE.into(), Reply::Denied)),
+        Journey::new("denied target: CONNECT, metadata service", answered(scene, connect(METADATA), 403, DENIED)),
+        Journey::new("denied target: absolute form", answered(scene, absolute(PRIVATE), 403, DENIED)),
         Journey::new("wrong password: SOCKS5", log_in(scene, Some("wrong"))),
         Journey::new("no password: SOCKS5", log_in(scene, None)),
-        Journey::new(
-            "wrong password: CONNECT",
-            answered(scene, guarded(connect(origin.clone()), basic), 407, unauthorized),
-        ),
+        Journey::new("wrong password: CONNECT", answered(scene, guarded(connect(&origin), basic), 407, UNAUTHORIZED)),
         Journey::new(
             "no password: absolute form",
-            answered(scene, guarded(absolute(&origin), String::new()), 407, unauthorized),
+            answered(scene, guarded(absolute(&origin), String::new()), 407, UNAUTHORIZED),
         ),
-        Journey::new("CONNECT to the edge", answered(scene, edge("CONNECT", &origin), 405, "http_request_error")),
+        Journey::new("CONNECT to the edge", answered(scene, edge_connect, 405, "http_request_error")),
+    ]
+}
+
+/// What an exit says comes out of the desk as if that had said it.
+fn by_the_exit(scene: &Scene, carrier: CarrierKind) -> Vec<Journey<'_>> {
+    let (desk, refusing) = (scene.at.over(carrier).desk, scene.origin.refusing.to_string());
+    let named = |what: &str| format!("{what}, {carrier}");
+    let absolute = Ask::get(desk, &format!("http://{refusing}/"), &refusing);
+    vec![
+        Journey::new(named("refused target: desk, SOCKS5"), socks5(scene, desk, refusing.clone(), Reply::Refused)),
+        Journey::new(
+            named("refused target: desk, CONNECT"),
+            answered(scene, Ask::connect(desk, &refusing), 502, REFUSED),
+        ),
+        Journey::new(named("refused target: desk, absolute form"), answered(scene, absolute, 502, REFUSED)),
+        Journey::new(named("denied by the exit: SOCKS5"), socks5(scene, desk, PRIVATE.into(), Reply::Denied)),
+        Journey::new(named("denied by the exit: CONNECT"), answered(scene, Ask::connect(desk, METADATA), 403, DENIED)),
+    ]
+}
+
+fn by_the_server(scene: &Scene) -> Vec<Journey<'_>> {
+    let ask = |label: &str| Ask::get(scene.at.visitors, "/", &format!("{label}.{DOMAIN}"));
+    vec![
+        Journey::new("exposed HTTP: the service refuses", answered(scene, ask("refused"), 502, REFUSED)),
+        Journey::new("exposed HTTP: a name nobody has", answered(scene, ask("nobody"), 404, "destination_not_found")),
     ]
 }
 
@@ -75,14 +90,36 @@ struct Ask {
     at: SocketAddr,
     method: &'static str,
     target: String,
+    host: String,
     fields: String,
 }
+
+impl Ask {
+    fn connect(at: SocketAddr, to: &str) -> Self {
+        Self { at, method: "CONNECT", target: to.into(), host: to.into(), fields: String::new() }
+    }
+
+    fn get(at: SocketAddr, target: &str, host: &str) -> Self {
+        Self { at, method: "GET", target: target.into(), host: host.into(), fields: String::new() }
+    }
+}
+
+/// A SOCKS5 reply that says no.
+#[derive(Clone, Copy)]
+enum Reply {
+    Refused,
+    Denied,
+}
+
+/// The words of Proxy-Status (RFC 9209).
+const REFUSED: &str = "connection_refused";
+const DENIED: &str = "destination_ip_prohibited";
+const UNAUTHORIZED: &str = "http_request_denied";
 
 /// The answer has that status, and its Proxy-Status (RFC 9209) says why in that word.
 async fn answered(scene: &Scene, ask: Ask, status: u16, error: &str) -> anyhow::Result<String> {
     let stream = scene.straight(&Target::Addr(ask.at)).await?;
-    let host = if ask.method == "CONNECT" { ask.target.clone() } else { scene.origin.http.to_string() };
-    let mut visitor = Visitor::on(stream, host);
+    let mut visitor = Visitor::on(stream, ask.host);
     visitor.ask(ask.method, &ask.target, &ask.fields).await?;
     let answer = visitor.answer(ask.method).await?;
     visitor.text(&answer).await?;
@@ -104,6 +141,14 @@ fn told(
     match error.downcast::<DialError>()? {
         DialError::Parent { source, .. } if is_right(&source) => Ok(answer.to_owned()),
         other => Err(anyhow!(other).context(format!("not answered with {answer}"))),
+    }
+}
+
+async fn socks5(scene: &Scene, at: SocketAddr, target: String, reply: Reply) -> anyhow::Result<String> {
+    let opened = scene.through_parent(Scheme::Socks5, at, None, &target.parse()?).await;
+    match reply {
+        Reply::Refused => told(opened, "reply 05, connection refused", |said| matches!(said, ParentError::Refused)),
+        Reply::Denied => told(opened, "reply 02, not allowed", |said| matches!(said, ParentError::Denied)),
     }
 }
 

@@ -1,28 +1,38 @@
-//! Scene: where the journeys take place: a running origin, a running node, and the ways through the one to the other.
+//! Scene: where the journeys take place: a running origin, running nodes, and the ways through these to that.
 //!
 //! In:    a way, and for ways that can name one, a target.   Out: an open stream.   Never: says a word of HTTP on it.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
 use byway_dial::socks::{Command, Reply4, ReplyCode4, Request4};
 use byway_dial::{AddressRules, Dialler, Options, Parent, Read, Resolver, Scheme, Stream, Target};
+use byway_link::CarrierKind;
 
+use super::addresses::Addresses;
+use super::ground::Ground;
+use super::nodes::Nodes;
 use super::origin::Origin;
-use super::plan::{Addresses, PASSWORD, USER};
-use crate::node::Node;
+use super::plan::{PASSWORD, USER};
 use crate::relay::RelayCounters;
 
 /// See the head of the file.
 pub(super) struct Scene {
     /// What stands behind.
     pub(super) origin: Origin,
-    /// Where the node listens.
+    /// Where the nodes listen.
     pub(super) at: Addresses,
-    /// What its relays count.
-    pub(super) counters: Arc<RelayCounters>,
+    /// Where a journey may start nodes of its own.
+    pub(super) ground: Ground,
+    /// How they join the server of exposed services.
+    pub(super) server_join: PathBuf,
+    /// How they join the exit.
+    pub(super) exit_join: PathBuf,
+    alone: Arc<RelayCounters>,
+    public: Arc<RelayCounters>,
     dialler: Dialler,
 }
 
@@ -43,22 +53,66 @@ pub(super) enum Way {
     Connect,
     /// A plain TCP forward.
     Forward,
+    /// A request for a name of the server's, whose agent has joined over that carrier.
+    ExposedHttp(CarrierKind),
+    /// A port of the server's, whose agent has joined over that carrier.
+    ExposedTcp(CarrierKind),
+    /// A request in absolute form to the desk that has joined the exit over that carrier.
+    DeskAbsolute(CarrierKind),
+    /// SOCKS5 to an address, at that desk.
+    DeskSocks5(CarrierKind),
+    /// HTTP CONNECT to a name, at that desk.
+    DeskConnect(CarrierKind),
 }
 
 impl Way {
     /// Every way.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Edge, Self::Absolute, Self::Socks5, Self::Socks5Password, Self::Socks4a, Self::Connect, Self::Forward];
+    pub(super) const ALL: [Self; 17] = [
+        Self::Edge,
+        Self::Absolute,
+        Self::Socks5,
+        Self::Socks5Password,
+        Self::Socks4a,
+        Self::Connect,
+        Self::Forward,
+        Self::ExposedHttp(CarrierKind::Quic),
+        Self::ExposedHttp(CarrierKind::Tls),
+        Self::ExposedTcp(CarrierKind::Quic),
+        Self::ExposedTcp(CarrierKind::Tls),
+        Self::DeskAbsolute(CarrierKind::Quic),
+        Self::DeskAbsolute(CarrierKind::Tls),
+        Self::DeskSocks5(CarrierKind::Quic),
+        Self::DeskSocks5(CarrierKind::Tls),
+        Self::DeskConnect(CarrierKind::Quic),
+        Self::DeskConnect(CarrierKind::Tls),
+    ];
 
-    /// Whether the node reads the requests, or only carries bytes.
+    /// Whether a node reads the requests, or all only carry bytes.
     pub(super) fn speaks_http(self) -> bool {
-        matches!(self, Self::Edge | Self::Absolute)
+        matches!(self, Self::Edge | Self::Absolute | Self::ExposedHttp(_) | Self::DeskAbsolute(_))
+    }
+
+    /// Whether the origin is told for whom it is asked.
+    pub(super) fn tells_visitor(self) -> bool {
+        matches!(self, Self::Edge | Self::ExposedHttp(_))
+    }
+
+    /// The carrier of the link that it crosses, if it crosses one.
+    pub(super) fn carrier(self) -> Option<CarrierKind> {
+        match self {
+            Self::ExposedHttp(carrier)
+            | Self::ExposedTcp(carrier)
+            | Self::DeskAbsolute(carrier)
+            | Self::DeskSocks5(carrier)
+            | Self::DeskConnect(carrier) => Some(carrier),
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.write_str(match self {
             Self::Edge => "edge",
             Self::Absolute => "absolute form",
             Self::Socks5 => "SOCKS5",
@@ -66,16 +120,39 @@ impl fmt::Display for Way {
             Self::Socks4a => "SOCKS4a",
             Self::Connect => "CONNECT",
             Self::Forward => "TCP forward",
-        })
+            Self::ExposedHttp(_) => "exposed HTTP",
+            Self::ExposedTcp(_) => "exposed TCP",
+            Self::DeskAbsolute(_) => "desk, absolute form",
+            Self::DeskSocks5(_) => "desk, SOCKS5",
+            Self::DeskConnect(_) => "desk, CONNECT",
+        })?;
+        self.carrier().map_or(Ok(()), |carrier| write!(f, ", {carrier}"))
     }
 }
 
 impl Scene {
     /// A scene on the runtime that this is called on.
-    pub(super) fn new(node: &Node, origin: Origin, at: Addresses) -> Self {
+    ///
+    /// # Errors
+    /// When the public node cannot be joined.
+    pub(super) fn new(nodes: &Nodes, ground: Ground, origin: Origin, at: Addresses) -> anyhow::Result<Self> {
         let resolver = Resolver::system(tokio::runtime::Handle::current());
-        let counters = Arc::clone(&node.shared().relay_counters);
-        Self { origin, at, counters, dialler: Dialler::new(resolver, Options::default()) }
+        Ok(Self {
+            origin,
+            at,
+            ground,
+            server_join: nodes.public.join_file("server")?.to_owned(),
+            exit_join: nodes.public.join_file("exit")?.to_owned(),
+            alone: nodes.alone.counters()?,
+            public: nodes.public.counters()?,
+            dialler: Dialler::new(resolver, Options::default()),
+        })
+    }
+
+    /// Bytes that wait for their readers on the disk of the node that dials the origin for those who come by `way`.
+    pub(super) fn parked_bytes(&self, way: Way) -> u64 {
+        let dials = if way.carrier().is_some() { &self.public } else { &self.alone };
+        dials.spilled_bytes()
     }
 
     /// Opens a stream to the origin's HTTP, or for ways that speak HTTP to the node itself.
@@ -84,21 +161,27 @@ impl Scene {
             Way::Edge => self.straight(&Target::Addr(self.at.edge)).await,
             Way::Absolute => self.straight(&Target::Addr(self.at.open)).await,
             Way::Forward => self.straight(&Target::Addr(self.at.http)).await,
+            Way::ExposedHttp(_) => self.straight(&Target::Addr(self.at.visitors)).await,
+            Way::ExposedTcp(carrier) => self.straight(&Target::Addr(self.at.over(carrier).tcp)).await,
+            Way::DeskAbsolute(carrier) => self.straight(&Target::Addr(self.at.over(carrier).desk)).await,
             _ => self.through(way, self.origin.http).await,
         }
     }
 
-    /// Opens a stream to an address of this machine through the egress; for ways that are there for names, by its name.
+    /// Opens a stream to an address of this machine through an egress; for ways that are there for names, by its name.
     pub(super) async fn through(&self, way: Way, to: SocketAddr) -> anyhow::Result<Stream> {
-        let by_name = Target::from_host("localhost", to.port())?;
+        let (by_address, by_name) = (Target::Addr(to), Target::from_host("localhost", to.port())?);
         let credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
-        match way {
-            Way::Socks5 => self.through_parent(Scheme::Socks5, self.at.open, None, &Target::Addr(to)).await,
-            Way::Socks5Password => self.through_parent(Scheme::Socks5, self.at.guarded, credentials, &by_name).await,
-            Way::Connect => self.through_parent(Scheme::HttpConnect, self.at.open, None, &Target::Addr(to)).await,
-            Way::Socks4a => self.through_socks4a(&by_name).await,
-            Way::Edge | Way::Absolute | Way::Forward => bail!("{way} leads to no target of the visitor's choice"),
-        }
+        let (scheme, at, credentials, target) = match way {
+            Way::Socks5 => (Scheme::Socks5, self.at.open, None, by_address),
+            Way::Socks5Password => (Scheme::Socks5, self.at.guarded, credentials, by_name),
+            Way::Connect => (Scheme::HttpConnect, self.at.open, None, by_address),
+            Way::DeskSocks5(carrier) => (Scheme::Socks5, self.at.over(carrier).desk, None, by_address),
+            Way::DeskConnect(carrier) => (Scheme::HttpConnect, self.at.over(carrier).desk, None, by_name),
+            Way::Socks4a => return self.through_socks4a(&by_name).await,
+            _ => bail!("{way} leads to no target of the visitor's choice"),
+        };
+        self.through_parent(scheme, at, credentials, &target).await
     }
 
     /// Opens a stream through the listener `at`, with whatever credentials.

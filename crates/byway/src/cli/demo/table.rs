@@ -2,44 +2,68 @@
 //!
 //! In:    the addresses.   Out: text for people.   Never: a line that does not run as it stands, given the program it names.
 
-use super::origin::Origin;
-use super::plan::{Addresses, PASSWORD, USER};
+use std::fmt::Display;
+
+use byway_link::CarrierKind;
+
+use super::addresses::{Addresses, Linked};
+use super::plan::{DOMAIN, PASSWORD, USER};
+use super::scene::Scene;
 
 /// The whole text.
-pub(super) fn text(at: &Addresses, origin: &Origin) -> String {
+pub(super) fn text(scene: &Scene) -> String {
     let mut text =
         String::from("byway demo: everything on this machine, for as long as this runs (Ctrl-C ends it)\n\n");
-    for (what, address, about) in addresses(at, origin) {
+    for (what, address, about) in addresses(scene) {
         text += &format!("  {what:<9} {address:<46} {about}\n");
     }
     text += "\nTo try, in another terminal:\n";
-    for (about, lines) in recipes(at, origin) {
+    for (about, lines) in one_node(scene).into_iter().chain(two_nodes(scene)) {
         text += &format!("\n  # {about}\n");
         lines.iter().for_each(|line| text += &format!("  {line}\n"));
     }
     text
 }
 
-fn addresses(at: &Addresses, origin: &Origin) -> Vec<(&'static str, String, String)> {
-    let url = |address| format!("http://{address}/");
+fn addresses(scene: &Scene) -> Vec<(&'static str, String, String)> {
+    let (at, origin) = (&scene.at, &scene.origin);
+    let url = |address: &dyn Display| format!("http://{address}/");
     let unix = |path: &std::path::Path| format!("unix:{}", path.display());
-    vec![
-        ("origin", url(origin.http), "what stands behind everything: HTTP, and WebSocket at /ws".into()),
+    let mut all = vec![
+        ("origin", url(&origin.http), "what stands behind everything: HTTP, and WebSocket at /ws".into()),
         ("origin", unix(&origin.http_unix), "the same on a Unix socket".into()),
-        ("edge", url(at.edge), "the origin behind a reverse proxy; /unix/ takes the Unix socket".into()),
+        ("edge", url(&at.edge), "the origin behind a reverse proxy; /unix/ takes the Unix socket".into()),
         ("egress", at.open.to_string(), "SOCKS5, SOCKS4a and HTTP on one port, to this machine and the public".into()),
         ("egress", at.guarded.to_string(), format!("the same for {USER}, whose password is {PASSWORD}")),
         ("forward", at.http.to_string(), "TCP, to the origin's HTTP".into()),
         ("forward", at.echo.to_string(), "TCP, to an echo on a Unix socket".into()),
         ("forward", unix(&at.echo_unix), "a Unix socket, to an echo on TCP".into()),
-        ("config", at.config.display().to_string(), "what all this was made of".into()),
-    ]
+        ("server", at.server.to_string(), "where agents join, over UDP and TCP, to expose their services".into()),
+        ("exit", at.exit.to_string(), "where desks join to go out by way of it".into()),
+    ];
+    for carrier in [CarrierKind::Quic, CarrierKind::Tls] {
+        let Linked { name, tcp, echo, desk } = at.over(carrier);
+        all.extend([
+            ("exposed", url(name), format!("the origin by a name of the server's, over {carrier}")),
+            ("exposed", tcp.to_string(), format!("the origin by a port of the server's, over {carrier}")),
+            ("exposed", echo.to_string(), format!("the echo by a port of the server's, over {carrier}")),
+            ("desk", desk.to_string(), format!("an egress that goes out by way of the exit, over {carrier}")),
+        ]);
+    }
+    let configs = ["alone", "public", "inside"].map(|node| ("config", scene.ground.config(node)));
+    let about = ["what all this was made of: one node alone", "the server and the exit", "what has joined them"];
+    all.extend(
+        configs.into_iter().zip(about).map(|((what, path), about)| (what, path.display().to_string(), about.into())),
+    );
+    all
 }
 
-fn recipes(at: &Addresses, origin: &Origin) -> Vec<(&'static str, Vec<String>)> {
-    let Addresses { edge, open, guarded, http, echo, .. } = at;
-    let (port, origin) = (origin.http.port(), origin.http);
-    let byway = this_program();
+type Recipe = (&'static str, Vec<String>);
+
+fn one_node(scene: &Scene) -> Vec<Recipe> {
+    let Addresses { edge, open, guarded, http, echo, echo_unix, .. } = &scene.at;
+    let (port, origin) = (scene.origin.http.port(), scene.origin.http);
+    let (byway, config) = (this_program(), scene.ground.config("alone"));
     vec![
         ("the edge: what the origin sees of a request", vec![format!("curl http://{edge}/headers")]),
         (
@@ -77,7 +101,7 @@ fn recipes(at: &Addresses, origin: &Origin) -> Vec<(&'static str, Vec<String>)> 
             vec![
                 format!("curl -i --noproxy '' -x http://{open} http://169.254.169.254/"),
                 format!("curl -i --noproxy '' -x http://{USER}:wrong@{guarded} http://{origin}/"),
-                format!("{byway} explain http://10.0.0.1/ -c {}", at.config.display()),
+                format!("{byway} explain http://10.0.0.1/ -c {}", config.display()),
             ],
         ),
         (
@@ -91,12 +115,60 @@ fn recipes(at: &Addresses, origin: &Origin) -> Vec<(&'static str, Vec<String>)> 
             vec![
                 format!("curl http://{http}/headers"),
                 format!("echo hello | nc -N {} {}", echo.ip(), echo.port()),
-                format!("echo hello | nc -NU {}", at.echo_unix.display()),
+                format!("echo hello | nc -NU {}", echo_unix.display()),
             ],
         ),
         (
             "a WebSocket through the edge (with websocat, wscat or the console of a browser)",
             vec![format!("websocat ws://{edge}/ws")],
+        ),
+    ]
+}
+
+fn two_nodes(scene: &Scene) -> Vec<Recipe> {
+    let Addresses { quic, tls, visitors, .. } = &scene.at;
+    let (port, origin) = (scene.origin.http.port(), scene.origin.http);
+    let (byway, state) = (this_program(), scene.ground.state("guest"));
+    let (server, exit, state) = (scene.server_join.display(), scene.exit_join.display(), state.display());
+    vec![
+        (
+            "an exposed service, by its name and by its port; curl and browsers find every name under localhost here",
+            vec![
+                format!("curl http://{}/headers", quic.name),
+                format!("curl http://{}/headers", tls.name),
+                format!("curl http://{}/headers", quic.tcp),
+                format!("echo hello | nc -N {} {}", tls.echo.ip(), tls.echo.port()),
+            ],
+        ),
+        ("one whose agent finds nobody at home", vec![format!("curl -i http://refused.{DOMAIN}:{}/", visitors.port())]),
+        (
+            "a desk, and over its link an exit, which resolves the names and dials",
+            vec![
+                format!("curl --noproxy '' -x socks5h://{} http://localhost:{port}/headers", quic.desk),
+                format!("curl --noproxy '' -p -x http://{} http://{origin}/headers", tls.desk),
+                format!("curl -i --noproxy '' -x http://{} http://169.254.169.254/", tls.desk),
+            ],
+        ),
+        (
+            "a slow reader two hops away: the rest waits on the disk of the exit",
+            vec![format!(
+                "curl --noproxy '' --limit-rate 20M -x socks5h://{} http://{origin}/bytes/209715200 | sha256sum",
+                quic.desk
+            )],
+        ),
+        (
+            "a service of your own, such as what listens on port 3000; leave it with Ctrl-C and come back: visitors wait",
+            vec![
+                format!("{byway} http 3000 --name mine --join-file {server} --state {state}"),
+                format!("curl http://mine.{DOMAIN}:{}/", visitors.port()),
+            ],
+        ),
+        (
+            "a desk of your own",
+            vec![
+                format!("{byway} proxy join --join-file {exit} --state {state} --listen 127.0.0.1:1090"),
+                format!("curl --noproxy '' -x socks5h://127.0.0.1:1090 http://localhost:{port}/headers"),
+            ],
         ),
         ("all of that and more, by itself", vec![format!("{byway} demo --check")]),
     ]

@@ -43,7 +43,10 @@ impl Visitor {
         let stream = scene.enter(way).await?;
         let (prefix, host) = match way {
             Way::Edge => (String::new(), scene.at.edge.to_string()),
-            Way::Absolute => (format!("http://{}", scene.origin.http), scene.origin.http.to_string()),
+            Way::ExposedHttp(carrier) => (String::new(), scene.at.over(carrier).name.clone()),
+            Way::Absolute | Way::DeskAbsolute(_) => {
+                (format!("http://{}", scene.origin.http), scene.origin.http.to_string())
+            }
             _ => (String::new(), scene.origin.http.to_string()),
         };
         Ok(Self { conn: Conn::new(stream), prefix, host })

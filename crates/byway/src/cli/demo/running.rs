@@ -1,0 +1,145 @@
+//! Running: one of the demo's nodes.
+//!
+//! In:    a config file.
+//! Out:   a node, how to join it, and where its services are public.
+//! Never: outlives this: dropping it cuts the node off.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+
+use crate::config::{self, Bind};
+use crate::link::News;
+use crate::node::Node;
+use crate::os::inherit::Inherited;
+use crate::relay::RelayCounters;
+
+/// See the head of the file.
+pub(super) struct Running {
+    /// None once it was cut off.
+    node: Option<Node>,
+    news: UnboundedReceiver<News>,
+    joins: HashMap<String, PathBuf>,
+    public: HashMap<String, String>,
+}
+
+/// On one machine a link is up and its services are public long before.
+const PUBLIC_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Running {
+    /// Starts a node with the config at `config`, its state in `state`, and what it spills in `spill`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(super) fn start(config: &Path, state: &Path, spill: &Path) -> anyhow::Result<Self> {
+        let mut plan = config::load(config, state).map_err(|errors| anyhow!("the demo's own config: {errors}"))?;
+        spill.clone_into(&mut plan.spill.directory);
+        let node = Node::start(plan, &mut Inherited::default())?;
+        let news = node.shared().links.news().context("somebody else hears the news of this node")?;
+        let mut running = Self { node: Some(node), news, joins: HashMap::new(), public: HashMap::new() };
+        // How to join it is known before it serves.
+        while let Ok(news) = running.news.try_recv() {
+            running.hear(news);
+        }
+        Ok(running)
+    }
+
+    /// The node.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// What its relays count.
+    ///
+    /// # Errors
+    /// When it was cut off.
+    pub(super) fn counters(&self) -> anyhow::Result<Arc<RelayCounters>> {
+        let node = self.node.as_ref().context("the node was cut off")?;
+        Ok(Arc::clone(&node.shared().relay_counters))
+    }
+
+    /// The file with the join string of that listener.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(super) fn join_file(&self, listener: &str) -> anyhow::Result<&Path> {
+        self.joins.get(listener).map(PathBuf::as_path).with_context(|| format!("{listener} cannot be joined"))
+    }
+
+    /// Waits until that many services are public.
+    ///
+    /// # Errors
+    /// When they are not after a while.
+    pub(super) async fn wait_for_public(&mut self, services: usize) -> anyhow::Result<()> {
+        let waiting = async {
+            while self.public.len() < services {
+                let news = self.news.recv().await.context("the node has ended")?;
+                self.hear(news);
+            }
+            anyhow::Ok(())
+        };
+        let waited = timeout(PUBLIC_PATIENCE, waiting).await;
+        waited.with_context(|| format!("not every service was public after {} s", PUBLIC_PATIENCE.as_secs()))?
+    }
+
+    /// `NAME.DOMAIN:PORT` of an exposed HTTP service.
+    ///
+    /// # Errors
+    /// When it is not public.
+    pub(super) fn public_name(&self, service: &str) -> anyhow::Result<String> {
+        let url = self.public(service)?;
+        Ok(url.strip_prefix("http://").with_context(|| format!("{url} is no HTTP URL"))?.to_owned())
+    }
+
+    /// The address of an exposed TCP service.
+    ///
+    /// # Errors
+    /// When it is not public.
+    pub(super) fn public_port(&self, service: &str) -> anyhow::Result<SocketAddr> {
+        let address = self.public(service)?;
+        address.parse().with_context(|| format!("{address} is no address with a port"))
+    }
+
+    fn public(&self, service: &str) -> anyhow::Result<&str> {
+        self.public.get(service).map(String::as_str).with_context(|| format!("{service} is not public"))
+    }
+
+    /// The address of the node's own listener of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn listener(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        let listening = self.node.iter().flat_map(Node::listening).find(|listening| &*listening.name == name);
+        match listening.map(|listening| listening.address) {
+            Some(Bind::Tcp(address)) => Ok(address),
+            _ => Err(anyhow!("no listener {name} on TCP")),
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Join { listener, file, .. } => {
+                self.joins.insert(listener.to_string(), file);
+            }
+            News::Public { service, address } => {
+                self.public.insert(service.to_string(), address);
+            }
+            News::Ended { detail, .. } => tracing::warn!("{detail}"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.cut();
+            node.join();
+        }
+    }
+}
