@@ -7,8 +7,14 @@ use anyhow::bail;
 use crate::step;
 
 /// Programs, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 5] =
-    [("curl", "curl"), ("nginx", "nginx-light"), ("python3", "python3"), ("node", "nodejs"), ("bash", "bash")];
+const TOOLS: [(&str, &str); 6] = [
+    ("curl", "curl"),
+    ("nginx", "nginx-light"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("bash", "bash"),
+    ("ip", "iproute2"),
+];
 
 /// Installs what is missing.
 pub(crate) fn install() -> anyhow::Result<()> {

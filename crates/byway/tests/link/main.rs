@@ -1,9 +1,10 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
-//! who dies, comes back, leaves, or wants what another has.
+//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod blocked;
 mod egress;
 mod expose;
 mod outages;

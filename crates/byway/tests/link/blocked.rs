@@ -1,0 +1,159 @@
+//! Blocked: networks that lose UDP, or everything for a while. Each has namespaces of its own; without root, or without
+//! `ip`, these tests say that they are skipped.
+
+use std::time::{Duration, Instant};
+
+use byway_testkit::asking::through_socks5;
+use byway_testkit::{Block, Network, Origin, Program, eventually};
+
+use super::*;
+
+/// Longer than it takes to notice that nobody answers (about 7 s).
+const BLACK_HOLE: Duration = Duration::from_secs(12);
+
+/// A server in the far place.
+#[track_caller]
+fn server_in(network: &Network) -> Server {
+    let listen = format!("{}:0", Network::FAR);
+    network.far(|| {
+        let program = Program::start(BYWAY, &["serve", "--listen", &listen]);
+        let join = join_string(&program);
+        Server { program, join }
+    })
+}
+
+/// `byway run` in the near place: exposes an origin there, and looks for QUIC every second.
+#[track_caller]
+fn agent_in(network: &Network, server: &Server, origin: &Origin) -> Program {
+    let config = format!(
+        "[link]\nquic_probe = \"1s\"\n[[expose]]\nname = \"it\"\ntcp = \"{}\"\njoin = \"{}\"\n",
+        origin.address(),
+        server.join
+    );
+    network.near(|| Program::configured(BYWAY, &config))
+}
+
+/// Where the log of `byway run` says that its service is public.
+#[track_caller]
+fn public(agent: &Program) -> SocketAddr {
+    agent.wait_for_log("`it` is public at ").rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// What a visitor in the far place is told.
+#[track_caller]
+fn greeting_in(network: &Network, address: SocketAddr) -> String {
+    network.far(|| greeting(address))
+}
+
+fn took(what: &str, begun: Instant) {
+    eprintln!("{what}: {} ms", begun.elapsed().as_millis());
+}
+
+/// Blocks UDP, starts an agent, heals, and waits for QUIC.
+#[track_caller]
+fn tls_serves_and_quic_comes_back(how: Block) {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(|| Origin::named("near"));
+    network.block("udp", how);
+    let begun = Instant::now();
+    let agent = agent_in(&network, &server, &origin);
+    agent.wait_for_log("is up, by tls");
+    assert_eq!(greeting_in(&network, public(&agent)), "near");
+    took(&format!("UDP blocked ({how:?}): the first visitor was served over TLS"), begun);
+
+    network.heal();
+    let begun = Instant::now();
+    agent.wait_for_log("quic is in use");
+    took(&format!("UDP healed ({how:?}): QUIC was in use again"), begun);
+    // What is new goes by QUIC: without TCP there is nothing else.
+    network.block("tcp", Block::Drop);
+    assert_eq!(greeting_in(&network, public(&agent)), "near");
+}
+
+#[test]
+fn where_udp_is_dropped_silently_tls_serves_and_quic_comes_back() {
+    tls_serves_and_quic_comes_back(Block::Drop);
+}
+
+#[test]
+fn where_udp_is_filtered_and_icmp_says_so_tls_serves_and_quic_comes_back() {
+    tls_serves_and_quic_comes_back(Block::Prohibit);
+}
+
+#[test]
+fn where_udp_has_no_way_and_icmp_says_so_tls_serves_and_quic_comes_back() {
+    tls_serves_and_quic_comes_back(Block::Unreachable);
+}
+
+#[test]
+fn a_server_without_udp_is_joined_over_tls() {
+    let origin = Origin::named("by tls");
+    let port = free_port();
+    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", &format!("127.0.0.1:{port}")]);
+    // The advertised port forwards TCP alone: over UDP nobody is there.
+    let forward = format!("[[tcp]]\nlisten = \"127.0.0.1:{port}\"\nto = \"{}\"\n", server.address());
+    let _forward = Program::configured(BYWAY, &forward);
+    let begun = Instant::now();
+    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server)]);
+    assert_eq!(greeting(agent.address()), "by tls");
+    took("no UDP at the server: the first visitor was served over TLS", begun);
+    agent.program.wait_for_log("is up, by tls");
+}
+
+#[test]
+fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_parked_meanwhile() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(|| Origin::named("near"));
+    let agent = agent_in(&network, &server, &origin);
+    agent.wait_for_log("is up, by quic");
+    let public = public(&agent);
+    assert_eq!(greeting_in(&network, public), "near");
+    network.block("udp", Block::Drop);
+    let begun = Instant::now();
+    assert_eq!(greeting_in(&network, public), "near");
+    took("UDP lost under a session: a visitor who came at once was served over TLS", begun);
+    agent.wait_for_log("is up, by tls");
+}
+
+#[test]
+fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let (near, beyond) = (network.near(|| Origin::named("near")), network.far(|| Origin::named("beyond")));
+    let exit = network.far(|| {
+        Program::start(BYWAY, &["proxy", "serve", "--listen", &format!("{}:0", Network::FAR), "--allow", "127.0.0.0/8"])
+    });
+    let join = join_string(&exit);
+    let agents = CARRIERS.map(|carrier| network.near(|| Agent::tcp(&server, near.address(), &["--carrier", carrier])));
+    let desks = CARRIERS.map(|carrier| {
+        let desk =
+            network.near(|| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", carrier]));
+        desk.wait_for_log("is up");
+        desk
+    });
+    let through = |desk: &Program| network.near(|| through_socks5(desk.address(), beyond.address()).get("/").text());
+    for (agent, desk) in agents.iter().zip(&desks) {
+        assert_eq!((greeting_in(&network, agent.address()).as_str(), through(desk).as_str()), ("near", "beyond"));
+    }
+
+    network.black_hole();
+    let begun = Instant::now();
+    eventually("the black hole is over", || begun.elapsed() > BLACK_HOLE);
+    network.heal();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for (place, carrier) in CARRIERS.into_iter().enumerate() {
+            let (network, agents, desks, through) = (&network, &agents, &desks, &through);
+            scope.spawn(move || {
+                assert_eq!(greeting_in(network, agents[place].address()), "near", "{carrier}");
+                took(&format!("black hole of {BLACK_HOLE:?} over: a visitor of the agent over {carrier}"), begun);
+            });
+            scope.spawn(move || {
+                assert_eq!(through(&desks[place]), "beyond", "{carrier}");
+                took(&format!("black hole of {BLACK_HOLE:?} over: an inquiry of the desk over {carrier}"), begun);
+            });
+        }
+    });
+}
