@@ -43,6 +43,9 @@ const MOST_CARRIERS: usize = 4;
 /// How long a peer that was refused may take to read why.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
 
+/// How long the end of a carrier over TLS may take to be said.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// Bytes that the kernel may hold of a carrier unsent: what a control message may have to wait for.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
@@ -233,10 +236,12 @@ pub(crate) fn over_tls(
     let (mux, control, driver) = MuxCarrier::new(tls, side, settings.streams, Arc::clone(&budget));
     let carrier = Carrier::mux(mux, peer, &tasks);
     let driven = carrier.clone();
+    let mut driver = driver;
     let driving = async move {
         tokio::select! {
-            error = driver => driven.end(error.to_string()),
-            () = driven.ended() => {}
+            error = &mut driver => driven.end(error.to_string()),
+            // The other side shall see an end, and not a failure of the network.
+            () = driven.ended() => drop(timeout(GOODBYE, driver.close()).await),
         }
     };
     tasks.spawn_on(driving, runtime);

@@ -35,7 +35,7 @@ async fn another_key_than_the_pinned_one_is_final_on_every_carrier() {
         assert!(error.to_string().starts_with(&listening.address.to_string()));
         // Who dialled has said nothing, its secret least of all.
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{carriers:?}: {arrived:?}");
+        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{carriers:?}: {arrived:?}");
     }
 }
 
@@ -138,7 +138,7 @@ async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{bytes:?}: {arrived:?}");
+        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{bytes:?}: {arrived:?}");
         // It is told (an alert of TLS) or not, and then it is over.
         let _ = within(socket.read_to_end(&mut Vec::new())).await;
     }
@@ -162,7 +162,7 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
             assert!(matches!(read, Err(_) | Ok(0)), "{what}: {read:?}");
         }
         let arrived = listening.next().await;
-        assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{what}: {arrived:?}");
+        assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{what}: {arrived:?}");
     }
 }
 

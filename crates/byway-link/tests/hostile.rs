@@ -154,7 +154,7 @@ async fn whoever_leaves_within_the_handshake_is_an_error() {
         let _ = timeout(Duration::ZERO, connect(far, dialling_without_a_key())).await;
     })
     .await;
-    assert!(matches!(arrived, Err(LinkError::NoByway { .. })), "{arrived:?}");
+    assert!(matches!(arrived, Err(LinkError::Stranger { .. })), "{arrived:?}");
 }
 
 // ---- in a session ----

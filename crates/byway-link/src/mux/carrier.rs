@@ -197,6 +197,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// Says the end of the TLS session and of the connection beneath, behind what was sent.
+    pub(crate) async fn close(&mut self) {
+        // A connection that is gone needs no end.
+        let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await;
+    }
+
     /// Sends what there is; ready when nothing is left.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MuxError>> {
         let mut turn = 0;
