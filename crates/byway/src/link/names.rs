@@ -200,6 +200,14 @@ impl Names {
         });
     }
 
+    /// The same, and waits until what is true now was written down, or could not be.
+    pub async fn saved(self: &Arc<Self>, runtime: &Handle) {
+        let (change, mut written) = (*self.changes.borrow(), self.written.subscribe());
+        self.save(runtime);
+        // The sender lives as long as we do.
+        let _ = written.wait_for(|written| *written >= change).await;
+    }
+
     /// Waits until somebody has `name`. For whoever would hold something scarce while it waits in [`Names::open`].
     ///
     /// # Errors
@@ -228,14 +236,6 @@ impl Names {
                 return Err(waited_too_long(name, settings));
             }
         }
-    }
-
-    /// The same, and waits until what is true now was written down, or could not be.
-    pub async fn saved(self: &Arc<Self>, runtime: &Handle) {
-        let (change, mut written) = (*self.changes.borrow(), self.written.subscribe());
-        self.save(runtime);
-        // The sender lives as long as we do.
-        let _ = written.wait_for(|written| *written >= change).await;
     }
 
     /// Opens a stream to the service behind `name` for a visitor.
@@ -303,12 +303,15 @@ impl Names {
 
     fn park(&self, name: &Name, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
         let mut state = self.state.lock();
-        let waiting = state.parked.entry(name.clone()).or_default();
-        if settings.park.is_zero() || *waiting >= settings.parked {
+        let waiting = state.parked.get(name).copied().unwrap_or_default();
+        if settings.park.is_zero() {
+            return Err(Fault::new(Who::Link, Kind::Lost, format!("the agent of the {name} is away")));
+        }
+        if waiting >= settings.parked {
             let detail = format!("the agent of the {name} is away, and {waiting} visitors wait for it already");
             return Err(Fault::new(Who::Link, Kind::Overloaded("parked-full"), detail));
         }
-        *waiting += 1;
+        state.parked.insert(name.clone(), waiting + 1);
         Ok(Parked { names: self, name: name.clone() })
     }
 
