@@ -141,6 +141,8 @@ struct Entry {
     /// What the service is called within its identity, so that a port can stick to it.
     label: String,
     last_held_s: u64,
+    /// Given up in words by whoever had it last: it stays its tenant's, and nobody waits for it.
+    given_up: bool,
     turn: usize,
     holders: Vec<Holder>,
 }
@@ -187,7 +189,7 @@ impl Leases {
         entry.holders.retain(|holder| replaced.iter().all(|gone| gone.session != holder.who.session));
         entry.holders.push(Holder { who, since_s: now_s });
         (entry.last, entry.fence) = (who.identity, who.age());
-        (entry.label, entry.last_held_s) = (label.to_owned(), now_s);
+        (entry.label, entry.last_held_s, entry.given_up) = (label.to_owned(), now_s, false);
         Ok(Claimed { replaced })
     }
 
@@ -201,6 +203,7 @@ impl Leases {
             fence: who.age(),
             label: label.to_owned(),
             last_held_s: now_s,
+            given_up: false,
             turn: 0,
             holders: vec![Holder { who, since_s: now_s }],
         };
@@ -218,6 +221,14 @@ impl Leases {
             entry.last_held_s = now_s;
         }
         released
+    }
+
+    /// `session` gives `name` up in words: unless somebody else has it, too, nobody shall wait for it.
+    pub fn give_up(&mut self, name: &Name, session: SessionKey, now_s: u64) {
+        let released = self.release(name, session, now_s);
+        if let Some(entry) = self.names.get_mut(name).filter(|entry| released && entry.holders.is_empty()) {
+            entry.given_up = true;
+        }
     }
 
     /// `session` is gone. The names that it had.
@@ -249,6 +260,11 @@ impl Leases {
     /// Whether the name is somebody's, held or not.
     pub fn is_known(&self, name: &Name) -> bool {
         self.names.contains_key(name)
+    }
+
+    /// Whether somebody has the name, or may be back with it.
+    pub fn is_expected(&self, name: &Name) -> bool {
+        self.names.get(name).is_some_and(|entry| !entry.given_up)
     }
 
     /// The port that belongs to the service `label` of that identity.
@@ -310,7 +326,16 @@ impl Entry {
         let mut number = || words.next()?.parse().ok();
         let (last_held_s, epoch, attempt) = (number()?, number()?, number()?);
         let label = words.next().unwrap_or_default().to_owned();
-        let entry = Self { tenant, last, fence: (epoch, attempt), label, last_held_s, turn: 0, holders: Vec::new() };
+        let entry = Self {
+            tenant,
+            last,
+            fence: (epoch, attempt),
+            label,
+            last_held_s,
+            given_up: false,
+            turn: 0,
+            holders: Vec::new(),
+        };
         Some((name, entry))
     }
 }
@@ -443,6 +468,21 @@ mod tests {
         leases.release_all(SessionKey(1), 100);
         leases.forget(&app());
         assert_eq!(claim(&mut leases, stranger), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_name_that_was_given_up_is_not_waited_for_and_stays_its_tenants() {
+        let mut leases = Leases::default();
+        claim(&mut leases, who(1, 10, 1, 1)).unwrap();
+        leases.release_all(SessionKey(1), 100);
+        assert!(leases.is_expected(&app()), "its agent was lost and may be back");
+        claim(&mut leases, who(1, 10, 2, 2)).unwrap();
+        leases.give_up(&app(), SessionKey(2), 100);
+        assert!(!leases.is_expected(&app()));
+        let stranger = Claimant { tenant: GrantId::from_bytes([2; 6]), ..who(9, 99, 1, 9) };
+        assert!(claim(&mut leases, stranger).is_err());
+        claim(&mut leases, who(1, 11, 1, 3)).unwrap();
+        assert!(leases.is_expected(&app()));
     }
 
     #[test]

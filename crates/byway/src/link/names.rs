@@ -165,7 +165,7 @@ impl Names {
         let numbers = &mut state.sessions.get_mut(&session)?.numbers;
         let name = numbers.iter().find(|(_, known)| **known == number).map(|(name, _)| name.clone())?;
         numbers.remove(&name);
-        state.leases.release(&name, session, now_s());
+        state.leases.give_up(&name, session, now_s());
         drop(state);
         self.changed();
         Some(name)
@@ -278,7 +278,7 @@ impl Names {
     /// Whom to ask; none while nobody has the name.
     fn holder(&self, name: &Name) -> Result<Option<(Link, u32)>, Fault> {
         let mut state = self.state.lock();
-        if !state.leases.is_known(name) {
+        if !state.leases.is_expected(name) {
             return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("nobody exposes a service by the {name}")));
         }
         let Some(session) = state.leases.next_holder(name) else { return Ok(None) };

@@ -1,13 +1,14 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
-//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets.
+//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets · `reload` a new config.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
 mod egress;
 mod expose;
 mod outages;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::Path;
