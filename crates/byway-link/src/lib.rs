@@ -42,6 +42,12 @@ pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 
+/// What fuzz targets drive that is nobody else's to use.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::mux::carrier::fuzzing::mux;
+}
+
 #[cfg(test)]
 extern crate self as byway_link; // the kit of the tests speaks of us as others do
 

@@ -339,5 +339,6 @@ fn poll_read(io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, room: &mut
     Poll::Ready(Ok(buf.filled().len()))
 }
 
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

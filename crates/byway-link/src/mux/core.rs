@@ -709,6 +709,12 @@ impl Incoming {
         }
     }
 
+    /// Bytes that have come and were not read.
+    fn unread(&self) -> usize {
+        let held: usize = self.chunks.iter().map(Vec::len).sum();
+        if held == 0 { 0 } else { held - self.read }
+    }
+
     fn copy_out(&mut self, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while let Some(chunk) = self.chunks.front().filter(|_| filled < buf.len()) {
@@ -735,5 +741,6 @@ fn wake(waker: &mut Option<Waker>) {
     }
 }
 
+mod invariants;
 #[cfg(test)]
 mod tests;

@@ -163,8 +163,14 @@ async fn a_frame_that_is_too_long_is_refused_before_it_is_waited_for() {
     let end = within(driver).await;
     assert!(matches!(end, MuxError::Violation(Violation::Length { length: 0xff_ffff, .. })), "{end}");
     // Within the bounds of a frame, beyond those of a stream.
-    let end = end_of(&frame(Kind::Open, 1, &[0; MOST_PAYLOAD_BYTES])).await;
-    assert!(matches!(end, MuxError::Violation(Violation::Credit)), "{end}");
+    for kind in [Kind::Open, Kind::Data] {
+        let (_carrier, _control, driver, mut peer) = against_a_test(Side::Acceptor, 10, pipe::CAPACITY_BYTES);
+        let stream = if kind == Kind::Open { 1 } else { CONTROL };
+        let header = Header { kind, stream, length: MOST_PAYLOAD_BYTES }.encode();
+        within(peer.write_all(&header)).await.unwrap();
+        let end = within(driver).await;
+        assert!(matches!(end, MuxError::Violation(Violation::Credit)), "{end}");
+    }
 }
 
 #[tokio::test]

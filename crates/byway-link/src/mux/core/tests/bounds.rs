@@ -61,6 +61,7 @@ fn all_streams_together_queue_no_more_than_the_session_may() {
     while wire.cores[NEAR].queued_bytes >= SESSION_QUEUE_BYTES {
         wire.frames(NEAR, 1);
     }
+    wire.check();
     let told = bells.iter().filter(|bell| bell.rung() > 0).count();
     assert!(told > STREAMS / 2 && wire.cores[NEAR].starved.is_empty(), "{told} were told");
     wire.frames(NEAR, usize::MAX);
@@ -84,8 +85,10 @@ fn writers_that_starve_are_told_when_a_reset_makes_room() {
     let cx = Context::from_waker(&waker);
     assert!(wire.cores[NEAR].poll_write(starved, &cx, &[IoSlice::new(b"x")]).is_pending());
     full.iter().for_each(|stream| wire.cores[NEAR].reset(*stream, 0));
+    wire.check();
     wire.take(NEAR, 1);
     assert_eq!(bell.rung(), 1);
+    wire.check();
 }
 
 #[test]
