@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 
 use crate::step;
 
-const TARGETS: [&str; 5] = ["h1_request_head", "h1_response_head", "h1_chunked", "socks", "config"];
+const TARGETS: [&str; 8] =
+    ["h1_request_head", "h1_response_head", "h1_chunked", "socks", "config", "link_mux", "link_messages", "link_join"];
 
 /// One target, or each, for so many seconds.
 pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {

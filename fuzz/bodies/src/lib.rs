@@ -3,4 +3,5 @@
 
 pub mod config;
 pub mod h1;
+pub mod link;
 pub mod socks;

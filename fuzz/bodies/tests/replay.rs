@@ -39,3 +39,18 @@ fn the_corpus_of_socks_messages_holds() {
 fn the_corpus_of_configs_holds() {
     replay("config", byway_fuzz_bodies::config::config);
 }
+
+#[test]
+fn the_corpus_of_scripts_for_a_mux_holds() {
+    replay("link_mux", byway_fuzz_bodies::link::mux);
+}
+
+#[test]
+fn the_corpus_of_link_messages_holds() {
+    replay("link_messages", byway_fuzz_bodies::link::messages);
+}
+
+#[test]
+fn the_corpus_of_join_strings_holds() {
+    replay("link_join", byway_fuzz_bodies::link::join);
+}
