@@ -1,11 +1,71 @@
-//! Source 002: the reverse tunnel, with a forward in the place of the tunnel.
+//! Source 002: the reverse tunnel, and its two open questions: close the other side quickly, and retry well.
+
+use std::path::Path;
 
 use byway_testkit::wire::Ending;
+use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::*;
 
-fn public(service: SocketAddr) -> Program {
-    Program::configured(BYWAY, &example("002-natrp", &[("127.0.0.1:8000", service.to_string())]))
+/// Where the two ends keep their keys and names; a restart finds them again.
+struct Tunnel {
+    states: TempDir,
+    carrier: &'static str,
+    service: SocketAddr,
+}
+
+impl Tunnel {
+    fn to(service: SocketAddr, carrier: &'static str) -> Self {
+        Self { states: tempfile::tempdir().unwrap(), carrier, service }
+    }
+
+    /// The public server; at `listen`, if it has been there before.
+    fn server(&self, listen: Option<SocketAddr>) -> Program {
+        let text = example("002-natrp-server", &[]);
+        let text = match listen {
+            Some(address) => text.replace("127.0.0.1:0", &address.to_string()),
+            None => text,
+        };
+        started(&text, &self.states.path().join("server"))
+    }
+
+    /// The client behind NAT, and the public address.
+    fn agent(&self) -> (Program, SocketAddr) {
+        let join = self.states.path().join("server/join").display().to_string();
+        let given = [
+            ("127.0.0.1:8000", self.service.to_string()),
+            ("/tmp/byway-natrp/server/join", join),
+            ("auto", self.carrier.to_owned()),
+        ];
+        let agent = started(&example("002-natrp-agent", &given), &self.states.path().join("agent"));
+        let said = agent.wait_for_log("is public at ");
+        let public = said.rsplit(' ').next().unwrap().parse().unwrap();
+        (agent, public)
+    }
+}
+
+/// `byway run -c … --state …`, as the example says.
+fn started(config: &str, state: &Path) -> Program {
+    let config_file = state.with_extension("toml");
+    std::fs::write(&config_file, config).unwrap();
+    let (config_file, state) = (config_file.display().to_string(), state.display().to_string());
+    Program::start(BYWAY, &["run", "-c", &config_file, "--state", &state])
+}
+
+/// Both ends, over each carrier in turn.
+fn through_each(service: SocketAddr, check: impl Fn(SocketAddr)) {
+    for carrier in CARRIERS {
+        let tunnel = Tunnel::to(service, carrier);
+        let _server = tunnel.server(None);
+        let (_agent, public) = tunnel.agent();
+        check(public);
+    }
+}
+
+fn killed(program: Program) {
+    program.signal(Signal::KILL);
+    program.wait();
 }
 
 #[test]
@@ -15,10 +75,11 @@ fn a_visitor_that_has_finished_still_gets_its_answer() {
         assert_eq!((asked.as_slice(), ending), (b"question".as_slice(), Ending::Fin));
         stream.send("answer");
     });
-    let public = public(service.address());
-    let mut visitor = Visitor::connect(public.address());
-    visitor.send("question").finish();
-    assert_eq!(visitor.to_end(), (b"answer".to_vec(), Ending::Fin));
+    through_each(service.address(), |public| {
+        let mut visitor = Visitor::connect(public);
+        visitor.send("question").finish();
+        assert_eq!(visitor.to_end(), (b"answer".to_vec(), Ending::Fin));
+    });
 }
 
 #[test]
@@ -28,11 +89,12 @@ fn a_visitor_that_resets_is_a_reset_for_the_service_at_once() {
         stream.send("hello");
         heard.send(stream.to_end()).unwrap();
     });
-    let public = public(service.address());
-    let mut visitor = Visitor::connect(public.address());
-    visitor.expect("hello");
-    visitor.reset();
-    assert_eq!(hears.recv().unwrap(), (Vec::new(), Ending::Reset));
+    through_each(service.address(), |public| {
+        let mut visitor = Visitor::connect(public);
+        visitor.expect("hello");
+        visitor.reset();
+        assert_eq!(hears.recv().unwrap(), (Vec::new(), Ending::Reset));
+    });
 }
 
 #[test]
@@ -41,38 +103,80 @@ fn a_service_that_resets_is_a_reset_for_the_visitor_and_one_that_closes_is_a_clo
         stream.fill();
         stream.reset_now();
     });
+    through_each(resets.address(), |public| {
+        let mut visitor = Visitor::connect(public);
+        visitor.send("x");
+        assert_eq!(visitor.to_end().1, Ending::Reset);
+    });
     let closes = Origin::scripted(|stream| {
         stream.send("last words");
     });
-    let (before_resets, before_closes) = (public(resets.address()), public(closes.address()));
-    let mut visitor = Visitor::connect(before_resets.address());
-    visitor.send("x");
-    assert_eq!(visitor.to_end().1, Ending::Reset);
-    let mut visitor = Visitor::connect(before_closes.address());
-    visitor.finish();
-    assert_eq!(visitor.to_end(), (b"last words".to_vec(), Ending::Fin));
+    through_each(closes.address(), |public| {
+        let mut visitor = Visitor::connect(public);
+        visitor.finish();
+        assert_eq!(visitor.to_end(), (b"last words".to_vec(), Ending::Fin));
+    });
 }
 
 #[test]
 fn many_visitors_are_served_at_once_where_the_source_serves_one() {
-    let service = Origin::echo();
-    let public = public(service.address());
-    let mut visitors: Vec<_> = (0..20).map(|_| Visitor::connect(public.address())).collect();
-    for (number, visitor) in visitors.iter_mut().enumerate() {
-        visitor.send(format!("visitor {number:02}"));
-    }
-    service.wait_for_connections(20);
-    for (number, visitor) in visitors.iter_mut().enumerate().rev() {
-        visitor.expect(format!("visitor {number:02}"));
+    for carrier in CARRIERS {
+        let service = Origin::echo();
+        let tunnel = Tunnel::to(service.address(), carrier);
+        let _server = tunnel.server(None);
+        let (_agent, public) = tunnel.agent();
+        let mut visitors: Vec<_> = (0..20).map(|_| Visitor::connect(public)).collect();
+        for (number, visitor) in visitors.iter_mut().enumerate() {
+            visitor.send(format!("visitor {number:02}"));
+        }
+        service.wait_for_connections(20);
+        for (number, visitor) in visitors.iter_mut().enumerate().rev() {
+            visitor.expect(format!("visitor {number:02}"));
+        }
     }
 }
 
 #[test]
 fn a_visitor_of_a_service_that_is_not_there_is_turned_away_and_the_port_stays() {
     let (refusing, _socket) = Origin::refusing();
-    let public = public(refusing);
-    for _ in 0..2 {
-        let mut visitor = Visitor::connect(public.address());
-        assert_eq!(visitor.ended(), Ending::Reset);
+    through_each(refusing, |public| {
+        for _ in 0..2 {
+            let mut visitor = Visitor::connect(public);
+            assert_eq!(visitor.ended(), Ending::Reset);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_was_killed_finds_its_port_again_and_the_visitor_who_came_meanwhile() {
+    for carrier in CARRIERS {
+        let service = Origin::named("at home");
+        let tunnel = Tunnel::to(service.address(), carrier);
+        let _server = tunnel.server(None);
+        let (agent, public) = tunnel.agent();
+        killed(agent);
+        // The source has closed its listener by now.
+        let mut early = Visitor::connect(public);
+        early.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (_agent, again) = tunnel.agent();
+        assert_eq!(again, public, "{carrier}");
+        assert_eq!(early.response().text(), "at home", "{carrier}");
+    }
+}
+
+#[test]
+fn a_client_comes_back_by_itself_when_its_server_was_killed_and_started_again() {
+    for carrier in CARRIERS {
+        let service = Origin::named("at home");
+        let tunnel = Tunnel::to(service.address(), carrier);
+        let server = tunnel.server(None);
+        let (agent, public) = tunnel.agent();
+        let listen = server.address();
+        killed(server);
+        agent.wait_for_log("trying again in ");
+        let server = tunnel.server(Some(listen));
+        // The port was opened again by the name that the server has written down.
+        server.wait_for_log("is public at ");
+        assert_eq!(Visitor::connect(public).get("/").text(), "at home", "{carrier}");
     }
 }

@@ -1,4 +1,4 @@
-//! Source 000: the proxy server that spills to files and caps each stream.
+//! Source 000: the proxy server that spills to files and caps each stream, two hops away from its readers.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,24 @@ use byway_testkit::wire::Ending;
 
 use super::*;
 
-fn server() -> Program {
-    Program::configured(BYWAY, &example("000-udpack", &[]))
+/// The server of the source, and the client that the browser talks to.
+struct Hops {
+    server: Program,
+    desk: Program,
+}
+
+impl Hops {
+    fn over(carrier: &str) -> Self {
+        let server = Program::configured(BYWAY, &example("000-udpack-exit", &[]));
+        let given = [("/tmp/byway-udpack/exit/join", join_file(&server)), ("auto", carrier.into())];
+        let desk = Program::configured(BYWAY, &example("000-udpack-desk", &given));
+        Self { server, desk }
+    }
+}
+
+/// Over UDP, as in the source.
+fn hops() -> Hops {
+    Hops::over("quic")
 }
 
 /// Sends `bytes` bytes to whoever connects and speaks first, and closes.
@@ -24,8 +40,8 @@ fn authority_with(bytes: u64) -> Origin {
 }
 
 /// The packet `connect` of the source, as SOCKS5 says it; the answer is read.
-fn open(server: &Program, authority: SocketAddr) -> (Visitor, Vec<u8>) {
-    let mut browser = Visitor::connect(server.address());
+fn open(hops: &Hops, authority: SocketAddr) -> (Visitor, Vec<u8>) {
+    let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
     let SocketAddr::V4(authority) = authority else { panic!("IPv4 is asked for") };
     let mut request = vec![5, 1, 0, 1];
@@ -45,33 +61,38 @@ fn read_all(browser: &mut Visitor, bytes: u64) {
 
 #[test]
 fn a_reader_who_pauses_lets_the_authority_finish_and_still_gets_every_byte() {
-    let (server, authority) = (server(), authority_with(32 * MIB));
-    let (mut browser, _) = open(&server, authority.address());
-    browser.send("go");
-    // Not one byte has been read when the authority has sent everything and is gone.
-    authority.wait_for_ended(1);
-    let spill = server.folder().join("state/spill");
-    assert_eq!(std::fs::read_dir(spill).unwrap().count(), 0, "a spill file has a name");
-    // The source sends `terminate` here and loses what is still in the file; the end has to queue behind it.
-    read_all(&mut browser, 32 * MIB);
+    for carrier in CARRIERS {
+        let (hops, authority) = (Hops::over(carrier), authority_with(32 * MIB));
+        let (mut browser, _) = open(&hops, authority.address());
+        browser.send("go");
+        // Not one byte has been read when the authority has sent everything and is gone.
+        authority.wait_for_ended(1);
+        let spill = hops.server.folder().join("state/spill");
+        assert_eq!(std::fs::read_dir(spill).unwrap().count(), 0, "a spill file has a name");
+        assert!(!hops.desk.folder().join("state/spill").exists(), "it is the server that parks");
+        // The source sends `terminate` here and loses what is still in the file; the end has to queue behind it.
+        read_all(&mut browser, 32 * MIB);
+    }
 }
 
 #[test]
 fn a_stream_gets_25_mib_a_second_and_no_more() {
-    let (server, authority) = (server(), authority_with(16 * MIB));
-    let (mut browser, _) = open(&server, authority.address());
-    let began = Instant::now();
-    browser.send("go");
-    read_all(&mut browser, 16 * MIB);
-    // A twentieth of a second's worth may leave at once. A slow machine only takes longer.
-    let least = Duration::from_secs(1).mul_f64((16.0 - 25.0 / 20.0) / 25.0);
-    assert!(began.elapsed() >= least, "16 MiB in {:?}", began.elapsed());
+    for carrier in CARRIERS {
+        let (hops, authority) = (Hops::over(carrier), authority_with(16 * MIB));
+        let (mut browser, _) = open(&hops, authority.address());
+        let began = Instant::now();
+        browser.send("go");
+        read_all(&mut browser, 16 * MIB);
+        // A twentieth of a second's worth may leave at once. A slow machine only takes longer.
+        let least = Duration::from_secs(1).mul_f64((16.0 - 25.0 / 20.0) / 25.0);
+        assert!(began.elapsed() >= least, "16 MiB in {:?}", began.elapsed());
+    }
 }
 
 #[test]
 fn success_is_answered_with_our_own_address_and_bytes_go_both_ways() {
-    let (server, authority) = (server(), Origin::echo());
-    let (mut browser, answer) = open(&server, authority.address());
+    let (hops, authority) = (hops(), Origin::echo());
+    let (mut browser, answer) = open(&hops, authority.address());
     // ConnectRes { succeeded, localAddress, localPort }
     assert_eq!(answer[..8], [5, 0, 0, 1, 127, 0, 0, 1]);
     assert_ne!(answer[8..], [0, 0]);
@@ -80,11 +101,11 @@ fn success_is_answered_with_our_own_address_and_bytes_go_both_ways() {
 
 #[test]
 fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
-    let (server, (refusing, _socket)) = (server(), Origin::refusing());
-    let (mut browser, answer) = open(&server, refusing);
+    let (hops, (refusing, _socket)) = (hops(), Origin::refusing());
+    let (mut browser, answer) = open(&hops, refusing);
     assert_eq!(answer[..2], [5, 5]);
     assert_eq!(browser.ended(), Ending::Fin);
-    let mut browser = Visitor::connect(server.address());
+    let mut browser = Visitor::connect(hops.desk.address());
     browser.send([5, 1, 0]).expect([5, 0]);
     // `.invalid` never exists (RFC 6761); a machine without any resolver may say that it is unreachable.
     browser.send(b"\x05\x01\x00\x03\x0cname.invalid\x00\x50");
@@ -94,8 +115,8 @@ fn a_refusal_and_an_unknown_name_are_answered_instead_of_left_open() {
 
 #[test]
 fn a_browser_that_goes_takes_its_connection_to_the_authority_along() {
-    let (server, authority) = (server(), Origin::scripted(|stream| stream.hold()));
-    let (browser, _) = open(&server, authority.address());
+    let (hops, authority) = (hops(), Origin::scripted(|stream| stream.hold()));
+    let (browser, _) = open(&hops, authority.address());
     authority.wait_for_connections(1);
     browser.reset();
     authority.wait_for_ended(1);
@@ -103,8 +124,8 @@ fn a_browser_that_goes_takes_its_connection_to_the_authority_along() {
 
 #[test]
 fn a_name_is_looked_up_at_the_server() {
-    let (server, authority) = (server(), Origin::named("www.google.com, as it were"));
-    let proxy = format!("socks5h://{}", server.address());
+    let (hops, authority) = (hops(), Origin::named("www.google.com, as it were"));
+    let proxy = format!("socks5h://{}", hops.desk.address());
     let fetched = curl(&["--proxy", &proxy, &format!("http://localhost:{}/", authority.address().port())]);
     assert_eq!((fetched.exit, fetched.text().as_str()), (0, "www.google.com, as it were"));
 }

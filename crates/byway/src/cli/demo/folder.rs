@@ -6,16 +6,14 @@ use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 
 /// See the head of the file. Dropping it removes the folder with all that is in it.
 pub(super) struct Folder(PathBuf);
 
-/// How often, and after how long, a folder that has just got another file is removed again.
+/// How often a folder that has just got another file is emptied again.
 const RETRIES: usize = 10;
-const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Paths of sockets must stay below 104 bytes, and the folder's own name and theirs take up to 40 of them.
 const MOST_BASE_BYTES: usize = 60;
@@ -43,13 +41,13 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let mut removed = std::fs::remove_dir_all(&self.0);
         for _ in 0..RETRIES {
-            // A node that was cut off may be about to put a last file into its state folder.
-            let Err(error) = &removed else { return };
-            if error.kind() != ErrorKind::DirectoryNotEmpty {
-                break;
+            // A node that was cut off may put a last file into its state folder while that is being emptied.
+            match &removed {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                    removed = std::fs::remove_dir_all(&self.0)
+                }
+                _ => break,
             }
-            std::thread::sleep(RETRY_AFTER);
-            removed = std::fs::remove_dir_all(&self.0);
         }
         if let Err(error) = removed {
             tracing::warn!("cannot remove {}: {error}", self.0.display());

@@ -11,7 +11,7 @@ use super::scene::{Scene, Way};
 use super::visitor::Visitor;
 
 /// What is asked for: far more than sockets and rings hold together.
-const PAUSED_BYTES: u64 = 200 * MIB;
+const PAUSED_BYTES: u64 = 100 * MIB;
 
 /// Ways that park bytes for a slow reader; those of two hops do it at the exit.
 pub(super) fn all(scene: &Scene) -> Vec<Journey<'_>> {
