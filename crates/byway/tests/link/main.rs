@@ -1,13 +1,16 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
-//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets.
+//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
+//! `refusals` what is wrong and who is told · `load` crowds, and streams that stall.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
 mod egress;
 mod expose;
+mod load;
 mod outages;
+mod refusals;
 
 use std::net::SocketAddr;
 use std::path::Path;
