@@ -241,6 +241,11 @@ impl Leases {
         names
     }
 
+    /// The sessions that have `name` now.
+    pub fn holders(&self, name: &Name) -> impl Iterator<Item = SessionKey> {
+        self.names.get(name).into_iter().flat_map(|entry| &entry.holders).map(|holder| holder.who.session)
+    }
+
     /// The session that the next visitor of `name` goes to.
     pub fn next_holder(&mut self, name: &Name) -> Option<SessionKey> {
         let entry = self.names.get_mut(name)?;

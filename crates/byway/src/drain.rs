@@ -33,6 +33,8 @@ pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
 
 /// Drains `nodes`, one behind the other; a second stop signal cuts them all at once.
 pub async fn drain(nodes: &[&Node], why: &str) {
+    // Before anybody is told to send it.
+    let again = wait_for_stop_signal();
     tracing::info!("{why}: draining; a second signal ends at once");
     let draining = async {
         let mut cut = 0;
@@ -46,7 +48,7 @@ pub async fn drain(nodes: &[&Node], why: &str) {
             0 => tracing::info!("drained"),
             cut => tracing::warn!("the drain deadline passed: {cut} tasks were cut"),
         },
-        again = wait_for_stop_signal() => {
+        again = again => {
             tracing::warn!("{again} again: ending at once");
             nodes.iter().for_each(|node| node.cut());
         }

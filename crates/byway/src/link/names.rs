@@ -208,26 +208,38 @@ impl Names {
         let _ = written.wait_for(|written| *written >= change).await;
     }
 
-    /// Waits until somebody has `name`. For whoever would hold something scarce while it waits in [`Names::open`].
+    /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
+    /// [`Names::open`].
     ///
     /// # Errors
     /// As [`Names::open`], but for what only the agent can tell.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives its place up.
-    pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<(), Fault> {
+    pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<usize, Fault> {
         let deadline = Instant::now() + settings.park;
-        self.held(name, settings, deadline).await.map(drop)
+        // It is nobody's turn yet.
+        self.parked_until(name, settings, deadline, || Some(self.holders(name)).filter(|holders| *holders > 0)).await
     }
 
-    /// Whom to ask, waited for until `deadline`.
-    async fn held(&self, name: &Name, settings: &LinkSettings, deadline: Instant) -> Result<(Link, u32), Fault> {
+    /// What `find` finds, waited for until `deadline`.
+    async fn parked_until<T>(
+        &self,
+        name: &Name,
+        settings: &LinkSettings,
+        deadline: Instant,
+        find: impl Fn() -> Option<T>,
+    ) -> Result<T, Fault> {
         let mut changes = self.changes.subscribe();
         let mut parked = None;
         loop {
             changes.mark_unchanged();
-            if let Some(holder) = self.holder(name)? {
-                return Ok(holder);
+            if let Some(found) = find() {
+                return Ok(found);
+            }
+            if !self.state.lock().leases.is_expected(name) {
+                let detail = format!("nobody exposes a service by the {name}");
+                return Err(Fault::new(Who::Downstream, Kind::NoRoute, detail));
             }
             if parked.is_none() {
                 parked = Some(self.park(name, settings)?);
@@ -255,7 +267,7 @@ impl Names {
         let deadline = Instant::now() + settings.park;
         loop {
             let mut changes = self.changes.subscribe();
-            let (link, number) = self.held(name, settings, deadline).await?;
+            let (link, number) = self.parked_until(name, settings, deadline, || self.holder(name)).await?;
             let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
             let open = Open { service: number, visitor, ..Open::default() };
             let answered = tokio::select! {
@@ -275,15 +287,19 @@ impl Names {
         }
     }
 
-    /// Whom to ask; none while nobody has the name.
-    fn holder(&self, name: &Name) -> Result<Option<(Link, u32)>, Fault> {
+    /// Whom to ask, each in turn; none while nobody has the name.
+    fn holder(&self, name: &Name) -> Option<(Link, u32)> {
         let mut state = self.state.lock();
-        if !state.leases.is_expected(name) {
-            return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("nobody exposes a service by the {name}")));
-        }
-        let Some(session) = state.leases.next_holder(name) else { return Ok(None) };
-        let found = state.sessions.get(&session).filter(|session| !session.link.is_over());
-        Ok(found.and_then(|session| Some((session.link.clone(), *session.numbers.get(name)?))))
+        let session = state.leases.next_holder(name)?;
+        let session = state.sessions.get(&session).filter(|session| !session.link.is_over())?;
+        Some((session.link.clone(), *session.numbers.get(name)?))
+    }
+
+    /// How many have the name.
+    fn holders(&self, name: &Name) -> usize {
+        let state = self.state.lock();
+        let lives = |key: &SessionKey| state.sessions.get(key).is_some_and(|session| !session.link.is_over());
+        state.leases.holders(name).filter(lives).count()
     }
 
     fn holds(&self, name: &Name, link: &Link) -> bool {

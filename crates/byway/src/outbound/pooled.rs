@@ -85,11 +85,15 @@ pub async fn lease_egress(
     shared: &Shared,
     origin: &Origin,
     allowed: &Allowed,
-    fresh: Freshness,
+    mut fresh: Freshness,
 ) -> Result<Borrowed, Fault> {
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
-        Box::pin(shared.links.names.until_held(name, &shared.plan.load_full().link)).await?;
+        let holders = Box::pin(shared.links.names.until_held(name, &shared.plan.load_full().link)).await?;
+        if holders > 1 {
+            // A kept connection leads to one of them: visitors go to all in turn.
+            fresh = Freshness::New;
+        }
     }
     let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
     let authority = match allowed.outbound() {

@@ -1,13 +1,16 @@
 //! Link: two nodes from end to end: the built program twice, between real sockets and curl.
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
-//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets · `reload` a new config.
+//! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
+//! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
 mod egress;
 mod expose;
+mod load;
 mod outages;
+mod refusals;
 mod reload;
 
 use std::net::SocketAddr;

@@ -291,9 +291,15 @@ fn a_grant_that_shares_gives_visitors_to_its_nodes_in_turn() {
     });
     let public = agents[0].address();
     assert_eq!(agents[1].address(), public);
-    let mut heard: Vec<_> = (0..8).map(|_| greeting(public)).collect();
-    heard.sort();
-    assert_eq!(heard, [["one"; 4], ["other"; 4]].concat());
+    let _web = origins
+        .each_ref()
+        .map(|origin| Agent::start(&["http", &origin.address().to_string(), "--name", "app", "--join", &join]));
+    let ways: [&dyn Fn() -> String; 2] = [&|| greeting(public), &|| server.ask("app", "GET /").text()];
+    for (visit, kind) in ways.into_iter().zip(["TCP", "HTTP"]) {
+        let mut heard: Vec<_> = (0..8).map(|_| visit()).collect();
+        heard.sort();
+        assert_eq!(heard, [["one"; 4], ["other"; 4]].concat(), "{kind}");
+    }
     let [one, other] = agents;
     one.kill();
     for _ in 0..4 {

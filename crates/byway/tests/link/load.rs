@@ -1,0 +1,181 @@
+//! Load: crowds of visitors on one service, and streams that stall beside one that does not.
+
+use byway_testkit::asking::{through_connect, through_socks5};
+use byway_testkit::pattern::{MIB, Pattern, Sum};
+use byway_testkit::{Gate, Origin, Program, Visitor};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::egress::TwoHop;
+use super::*;
+
+const CROWD: usize = 500;
+
+const IDLE: usize = 2000;
+
+/// One at a time is enough: each of these tests fills the machine.
+static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+/// The tests hold both ends of every connection.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let enough = 2 * IDLE as u64 + 1500;
+    assert!(maximum.is_none_or(|most| most >= enough), "this test needs {enough} descriptors (ulimit -Hn)");
+}
+
+/// Everybody says something, then everybody hears it.
+#[track_caller]
+fn all_echo(visitors: &mut [Visitor], round: &str) {
+    for (number, visitor) in visitors.iter_mut().enumerate() {
+        visitor.send(format!("{round} of {number:05}"));
+    }
+    for (number, visitor) in visitors.iter_mut().enumerate() {
+        visitor.expect(format!("{round} of {number:05}"));
+    }
+}
+
+#[test]
+fn five_hundred_visitors_are_on_one_tcp_service_at_once() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    for carrier in CARRIERS {
+        let origin = Origin::echo();
+        let server = Server::start();
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(agent.address())).collect();
+        for round in ["first", "second"] {
+            all_echo(&mut visitors, round);
+        }
+        assert_eq!(origin.connections(), CROWD, "{carrier}");
+        drop(visitors);
+        origin.wait_for_ended(CROWD);
+    }
+}
+
+#[test]
+fn five_hundred_visitors_are_on_one_http_service_at_once() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    for carrier in CARRIERS {
+        let origin = Origin::useful();
+        let server = Server::start();
+        let _agent = Agent::http(&server, "app", origin.address(), &["--carrier", carrier]);
+        let mut visitors: Vec<_> = (0..CROWD).map(|_| Visitor::connect(server.http())).collect();
+        for _ in 0..2 {
+            for visitor in &mut visitors {
+                visitor.send("GET /bytes/20000 HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
+            }
+            for visitor in &mut visitors {
+                let answer = visitor.response();
+                assert_eq!((answer.status(), answer.body.len()), (200, 20_000), "{carrier}");
+            }
+        }
+    }
+}
+
+/// A tunnel by SOCKS5 or by CONNECT, in turn.
+#[track_caller]
+fn tunnel(number: usize, desk: SocketAddr, to: SocketAddr) -> Visitor {
+    if number.is_multiple_of(2) { through_socks5(desk, to) } else { through_connect(desk, to) }
+}
+
+#[test]
+fn connections_through_a_desk_work_by_the_hundred_and_cost_little_while_they_are_idle() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    for carrier in CARRIERS {
+        let origin = Origin::echo();
+        let nodes = TwoHop::start(carrier, &["--allow", "127.0.0.0/8"]);
+        let rss = || [("desk", &nodes.desk), ("exit", &nodes.exit)].map(|(name, node)| (name, node.rss_kib()));
+        let before = rss();
+        let mut visitors: Vec<_> = (0..CROWD).map(|n| tunnel(n, nodes.address(), origin.address())).collect();
+        all_echo(&mut visitors, "five hundred");
+        visitors.extend((CROWD..IDLE).map(|n| tunnel(n, nodes.address(), origin.address())));
+        origin.wait_for_connections(IDLE);
+        report(&format!("{IDLE} idle streams over {carrier}"), before, rss());
+        all_echo(&mut visitors, "everybody");
+        report(&format!("{IDLE} streams over {carrier} that have moved bytes"), before, rss());
+        drop(visitors);
+        origin.wait_for_ended(IDLE);
+    }
+}
+
+#[track_caller]
+fn report(what: &str, before: [(&str, u64); 2], now: [(&str, u64); 2]) {
+    for ((name, before), (_, now)) in before.into_iter().zip(now) {
+        let each = now.saturating_sub(before) / IDLE as u64;
+        eprintln!("{what}: {name} {now} KiB resident, {before} KiB before, {each} KiB each");
+        // A debug build; the numbers that count are measured in the lab.
+        assert!(each < 64, "{what}: {name} needs {each} KiB for each");
+    }
+}
+
+/// A visitor that asks for `bytes` bytes, reads the head of the answer, and pauses.
+#[track_caller]
+fn asks_and_pauses(address: SocketAddr, bytes: u64) -> Visitor {
+    let mut visitor = Visitor::connect(address);
+    visitor.send(format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(visitor.head().expect("an answer").status(), 200);
+    visitor
+}
+
+#[test]
+fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
+    const PAUSED: usize = 30;
+    const ACTIVE: u64 = 64 * MIB;
+    let _alone = ALONE.lock();
+    let expected = Pattern::sha256(ACTIVE);
+    for carrier in CARRIERS {
+        let origin = Origin::useful();
+        let server = Server::start();
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        let mut paused: Vec<_> = (0..PAUSED).map(|_| asks_and_pauses(agent.address(), ACTIVE)).collect();
+        let mut active = asks_and_pauses(agent.address(), ACTIVE);
+        let mut sum = Sum::new();
+        active.exactly_each(ACTIVE, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), expected, "{carrier}");
+        for (name, node) in [("server", &server.program), ("agent", &agent.program)] {
+            let rss = node.rss_kib();
+            eprintln!("{PAUSED} paused visitors and 1 active over {carrier}: {name} {rss} KiB resident");
+            assert!(rss < 256 * 1024, "{carrier}: {name} has {rss} KiB");
+        }
+        // And a paused one gets every byte once it reads on.
+        let mut sum = Sum::new();
+        paused[PAUSED / 2].exactly_each(ACTIVE, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), expected, "{carrier}: a paused one");
+    }
+}
+
+#[test]
+fn an_upload_that_nobody_takes_does_not_hold_up_another_visitor() {
+    let _alone = ALONE.lock();
+    for carrier in CARRIERS {
+        let over = Gate::new();
+        let until = over.clone();
+        let stuck = Origin::scripted(move |_| until.wait());
+        let useful = Origin::useful();
+        let server = Server::start();
+        let config = [("stuck", &stuck), ("useful", &useful)].map(|(name, origin)| {
+            format!(
+                "[[expose]]\nname = \"{name}\"\ntcp = \"{}\"\njoin = \"{}\"\ncarrier = \"{carrier}\"\n",
+                origin.address(),
+                server.join
+            )
+        });
+        let agent = Program::configured(BYWAY, &config.concat());
+        let public = |name: &str| -> SocketAddr {
+            let said = agent.wait_for_log(&format!("`{name}` is public at "));
+            said.rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let block = vec![3; 32 * MIB as usize];
+        let mut pushing: Vec<_> = (0..5).map(|_| Visitor::connect(public("stuck"))).collect();
+        for visitor in &mut pushing {
+            let taken = visitor.send_until_full(&block, std::time::Duration::from_millis(200));
+            assert!(taken < block.len(), "{carrier}: {taken} bytes were taken and nobody reads them");
+        }
+        let mut sum = Sum::new();
+        asks_and_pauses(public("useful"), 16 * MIB).exactly_each(16 * MIB, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), Pattern::sha256(16 * MIB), "{carrier}");
+        over.open();
+    }
+}

@@ -1,0 +1,229 @@
+//! Refusals: what is wrong is said once, on the side that can act on it, with exit code 2 where a person has to act; and
+//! whoever served before serves on.
+
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use std::time::Instant;
+
+use byway_dial::Target;
+use byway_link::{GrantSecret, JoinString};
+use byway_testkit::{Finished, Launch, Origin, Program, Visitor, eventually};
+
+use super::*;
+
+/// Refused as config or credentials, with one message that says each of these; nothing on stdout.
+#[track_caller]
+fn refused(args: &[&str], says: &[&str]) {
+    let begun = Instant::now();
+    let finished = Launch::new(BYWAY, args).run();
+    final_word(&finished, says);
+    assert_eq!(finished.stdout, "");
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+/// Ended with exit code 2 and one message.
+#[track_caller]
+fn final_word(finished: &Finished, says: &[&str]) {
+    let said = &finished.stderr;
+    assert_eq!(finished.code, Some(2), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "one message:\n{said}");
+    for text in says {
+        assert!(said.contains(text), "{text:?} is not in:\n{said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The same join string, but for what `change` does to it; its checksum is right.
+#[track_caller]
+fn changed(join: &str, change: impl FnOnce(&mut JoinString)) -> String {
+    let mut join: JoinString = join.parse().unwrap();
+    change(&mut join);
+    join.expose()
+}
+
+/// The server takes an agent as if nothing had happened.
+#[track_caller]
+fn still_serves(server: &Server) {
+    let origin = Origin::named("as ever");
+    for carrier in CARRIERS {
+        let agent = Agent::tcp(server, origin.address(), &["--carrier", carrier]);
+        assert_eq!(greeting(agent.address()), "as ever", "{carrier}");
+    }
+    assert!(!server.program.stderr().contains("panicked"), "{}", server.program.stderr());
+}
+
+#[test]
+fn a_wrong_token_or_pin_is_refused_on_every_carrier_and_the_server_lives_on() {
+    let server = Server::start();
+    let other = Server::start();
+    let pin = other.join.parse::<JoinString>().unwrap().pin;
+    let wrong_secret = changed(&server.join, |join| join.secret = GrantSecret::from_bytes([7; 24]));
+    let wrong_grant = changed(&server.join, |join| join.id = other.join.parse::<JoinString>().unwrap().id);
+    let wrong_pin = changed(&server.join, |join| join.pin = pin);
+    let at = server.link().to_string();
+    for carrier in ["auto", "quic", "tls"] {
+        for join in [&wrong_secret, &wrong_grant] {
+            let says =
+                [&at[..], "the grant in the join string is not known here, or was revoked", "current join string"];
+            refused(&["tcp", "22", "--join", join, "--carrier", carrier], &says);
+        }
+        let says = [&at[..], "not who the join string pins", "its new join string"];
+        refused(&["tcp", "22", "--join", &wrong_pin, "--carrier", carrier], &says);
+    }
+    let log = server.program.stderr();
+    assert!(log.contains("no link: "), "the server says it, too:\n{log}");
+    still_serves(&server);
+}
+
+#[test]
+fn a_join_string_of_the_wrong_purpose_names_the_right_command() {
+    let server = Server::start();
+    let exit = Program::start(BYWAY, &["proxy", "serve", "--listen", ANY]);
+    let to_exit = join_string(&exit);
+    for carrier in CARRIERS {
+        let more = ["--carrier", carrier];
+        refused(
+            &[&["proxy", "join", &server.join, "--listen", ANY][..], &more].concat(),
+            &["`byway http` or `byway tcp`"],
+        );
+        refused(&[&["tcp", "22", "--join", &to_exit][..], &more].concat(), &["`byway proxy join`"]);
+        refused(&[&["http", "80", "--name", "a", "--join", &to_exit][..], &more].concat(), &["`byway proxy join`"]);
+    }
+    still_serves(&server);
+}
+
+#[test]
+fn a_port_outside_of_the_grant_and_a_name_without_a_domain_are_refused() {
+    let server = Server::start();
+    refused(&["tcp", "22", "--port", "80", "--join", &server.join], &["port 80", "1024 to 65535"]);
+    let bare = Program::start(BYWAY, &["serve", "--listen", ANY]);
+    let join = join_string(&bare);
+    refused(&["http", "80", "--name", "app", "--join", &join], &["no domain", "--domain"]);
+    let state = shown(&server.program.folder().join("state"));
+    let advertise = server.link().to_string();
+    let narrow = ["token", "add", "--state", &state, "--advertise", &advertise, "--ports", "20000-20001"];
+    let added = Launch::new(BYWAY, &narrow).run();
+    assert_eq!(added.code, Some(0), "{}", added.stderr);
+    let join = added.stdout.trim().trim_start_matches("join ");
+    refused(&["tcp", "22", "--port", "20002", "--join", join], &["port 20002", "20000 to 20001"]);
+    still_serves(&server);
+}
+
+#[test]
+fn a_port_that_another_program_has_ends_a_persons_command_and_a_daemon_tries_again_later() {
+    let server = Server::start();
+    let taken = std::net::TcpListener::bind(ANY).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let in_use = format!("port {port} is in use by another program on the server");
+    refused(&["tcp", "22", "--port", &port.to_string(), "--join", &server.join], &[&in_use]);
+    let config =
+        format!("[[expose]]\nname = \"it\"\ntcp = \"127.0.0.1:22\"\nport = {port}\njoin = \"{}\"\n", server.join);
+    let daemon = Program::configured(BYWAY, &config);
+    let said = daemon.wait_for_log(&in_use);
+    assert!(said.contains("trying again in "), "{said}");
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() {
+    let server = Server::start();
+    let origin = Origin::echo();
+    let state = shown(&server.program.folder().join("state"));
+    let id = server.join.parse::<JoinString>().unwrap().id.to_string();
+    let agents =
+        CARRIERS.map(|carrier| Agent::tcp(&server, origin.address(), &["--name", carrier, "--carrier", carrier]));
+    let mut visitors = agents.each_ref().map(|agent| Visitor::connect(agent.address()));
+    for visitor in &mut visitors {
+        visitor.send("open").expect("open");
+    }
+    let list = || Launch::new(BYWAY, &["token", "list", "--state", &state]).run().stdout;
+    assert!(list().lines().any(|line| line.starts_with(&id) && line.ends_with("good")), "{}", list());
+    let begun = Instant::now();
+    let revoked = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
+    assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
+    for visitor in &mut visitors {
+        visitor.to_end();
+    }
+    eprintln!("a grant was revoked: its streams had ended after {} ms", begun.elapsed().as_millis());
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    for agent in agents {
+        final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+    }
+    assert!(list().lines().any(|line| line.starts_with(&id) && line.ends_with("revoked")), "{}", list());
+    refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
+    let again = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
+    final_word(&again, &[&id, "revoked already"]);
+    let unknown = Launch::new(BYWAY, &["token", "revoke", "00112233aabb", "--state", &state]).run();
+    final_word(&unknown, &["00112233aabb", "byway token list"]);
+}
+
+#[test]
+fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
+    let server = Server::start();
+    let udp = UdpSocket::bind(ANY).unwrap();
+    for rubbish in [
+        &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+        b"\x05\x01\x00",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        // A TLS record that says that it is 16 KiB long; and a header of a QUIC packet with nothing behind it.
+        b"\x16\x03\x01\x40\x00\x01",
+        b"\xc3\x00\x00\x00\x01\x08",
+        &[0xff; 1200],
+        &[0; 70_000],
+    ] {
+        let mut stream = TcpStream::connect(server.link()).unwrap();
+        // It may be closed while this is sent.
+        let _ = stream.write_all(rubbish);
+        let mut visitor = byway_testkit::Wire::new(stream);
+        visitor.finish();
+        visitor.to_end();
+        let _ = udp.send_to(&rubbish[..rubbish.len().min(1400)], server.link());
+    }
+    still_serves(&server);
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let server = Server::start();
+    let mut silent: Vec<_> = (0..200).map(|_| TcpStream::connect(server.link()).unwrap()).collect();
+    for stream in &mut silent {
+        stream.write_all(b"\x16\x03\x01").unwrap();
+    }
+    still_serves(&server);
+}
+
+#[test]
+fn what_answers_and_is_no_byway_is_named_and_waited_for() {
+    let server = Server::start();
+    let web = Origin::scripted(|visitor| {
+        visitor.fill();
+        visitor.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        visitor.hold();
+    });
+    let wrong = changed(&server.join, |join| join.address = Target::Addr(web.address()));
+    let agent = Program::start(BYWAY, &["tcp", "22", "--join", &wrong, "--carrier", "tls"]);
+    let said = agent.wait_for_log("does not speak Byway's link protocol");
+    assert!(said.contains(&web.address().to_string()) && said.contains("trying again"), "{said}");
+    let (refusing, _socket) = Origin::refusing();
+    let nobody = changed(&server.join, |join| join.address = Target::Addr(refusing));
+    let agent = Program::start(BYWAY, &["tcp", "22", "--join", &nobody]);
+    let said = agent.wait_for_log("nothing listens there");
+    assert!(said.contains(&refusing.to_string()), "{said}");
+    assert_eq!(agent.stop().code, Some(0), "it can be stopped while it waits");
+}
+
+#[test]
+fn a_daemon_goes_on_with_its_other_services_and_says_which_is_not_public() {
+    let server = Server::start();
+    let origins = ["first", "second"].map(Origin::named);
+    let _holder = Agent::http(&server, "held", origins[0].address(), &[]);
+    let expose = |name: &str| {
+        format!("[[expose]]\nname = \"{name}\"\nhttp = \"{}\"\njoin = \"{}\"\n", origins[1].address(), server.join)
+    };
+    let daemon = Program::configured(BYWAY, &(expose("held") + &expose("free")));
+    daemon.wait_for_log("`held` is not public: ");
+    daemon.wait_for_log("`free` is public at ");
+    assert_eq!(server.ask("held", "GET /").text(), "first");
+    assert_eq!(server.ask("free", "GET /").text(), "second");
+    eventually("its log holds no secret", || !daemon.stderr().contains(&server.join[4..50]));
+}
