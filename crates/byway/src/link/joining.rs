@@ -6,20 +6,20 @@
 //!
 //! First retry at once, then full jitter: see `byway_link::backoff`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use byway_link::backoff::DAEMON_WAITS;
-use byway_link::wire::{GoAway, Register, Registered, Said, Unregister, Withdrawn};
+use byway_link::wire::{GoAway, Registered, Said, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::services::Services;
 use super::{LinkSetupError, News};
-use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
+use crate::config::{CarrierChoice, JoinPlan, ServicePlan};
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::inbound::link::{Streams, serve_streams};
 use crate::shared::Shared;
@@ -39,44 +39,6 @@ pub struct Joined {
     session: watch::Sender<Option<Link>>,
     stopped: CancellationToken,
     services: Mutex<Services>,
-}
-
-/// What the session of the moment has registered. A service's number is its place and one more; places are kept.
-#[derive(Default)]
-struct Services {
-    places: Vec<Option<ServicePlan>>,
-    /// Where each is public, kept from session to session, so that a person is told of changes alone.
-    public: HashMap<Arc<str>, String>,
-}
-
-impl Services {
-    /// What has to be said so that the other side has what is `wanted`.
-    fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
-        let mut to_say = Vec::new();
-        for (place, slot) in self.places.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|service| !wanted.contains(service)) {
-                *slot = None;
-                to_say.push(Said::Unregister(Unregister { service: number(place) }));
-            }
-        }
-        for service in wanted {
-            if self.places.iter().flatten().any(|there| there == service) {
-                continue;
-            }
-            self.places.push(Some(service.clone()));
-            let kind = match service.kind {
-                ServiceKind::Http => byway_link::ServiceKind::Http,
-                ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
-            };
-            to_say.push(Said::Register(Register {
-                service: number(self.places.len() - 1),
-                kind: kind.number(),
-                name: service.name.to_string(),
-                port: service.port.unwrap_or(0).into(),
-            }));
-        }
-        to_say
-    }
 }
 
 /// What becomes of a session.
@@ -121,8 +83,7 @@ impl Joined {
 
     /// The service that the other side calls by this number.
     pub fn service(&self, number: u32) -> Option<ServicePlan> {
-        let place = (number as usize).checked_sub(1)?;
-        self.services.lock().places.get(place).cloned().flatten()
+        self.services.lock().get(number).cloned()
     }
 
     /// The session of the moment, if there is one.
@@ -241,7 +202,7 @@ impl Joined {
         let streams = Streams::joined(Arc::clone(shared), Arc::clone(self), streams, link.clone());
         scope.spawn("link streams", serve_streams(streams));
         let mut plans = self.plan.subscribe();
-        self.services.lock().places.clear();
+        self.services.lock().start_over();
         let plan = Arc::clone(&plans.borrow_and_update());
         self.register(&link, &plan.services).await;
         self.session.send_replace(Some(link.clone()));
@@ -251,7 +212,7 @@ impl Joined {
             tokio::select! {
                 reason = link.ended() => return Ended::Lost(format!("the link was lost: {reason}")),
                 Some(said) = said.recv() => match said {
-                    Said::Registered(registered) => self.tell_public(shared, &registered),
+                    Said::Registered(registered) => self.tell_public(shared, registered),
                     Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
                         Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
                         Err(ended) => {
@@ -299,21 +260,18 @@ impl Joined {
     /// other services, and says when to ask for this one again.
     fn withdrawn(&self, withdrawn: Withdrawn, person: bool) -> Result<Option<Duration>, Ended> {
         let why = Refusal::from_number(withdrawn.why);
-        let mut services = self.services.lock();
-        let slot = (withdrawn.service as usize).checked_sub(1).and_then(|place| services.places.get_mut(place));
-        let name = slot.as_ref().and_then(|slot| slot.as_ref()).map(|service| Arc::clone(&service.name));
-        let name = name.unwrap_or_default();
+        let name = self.service(withdrawn.service).map(|service| service.name).unwrap_or_default();
         if person && why.is_final() {
             return Err(Ended::Final(withdrawn.detail, why != Refusal::Superseded));
         }
         let wait = match why {
-            // Final: the newer process has it for good. The place stays taken, so that it is not asked for again.
+            // Final: the newer process has it for good. It counts as asked for, so that it is not asked for again.
             Refusal::Superseded => None,
             Refusal::Busy => Some(BUSY_WAITS),
             _ => Some(DAEMON_WAITS),
         };
-        if let (Some(slot), Some(_)) = (slot, wait) {
-            *slot = None;
+        if wait.is_some() {
+            self.services.lock().ask_again(withdrawn.service);
         }
         let then =
             wait.map_or_else(|| "it is not asked for again".to_owned(), |wait| format!("trying again in {wait:?}"));
@@ -321,12 +279,10 @@ impl Joined {
         Ok(wait)
     }
 
-    fn tell_public(&self, shared: &Shared, registered: &Registered) {
-        let Some(service) = self.service(registered.service) else { return };
-        let (name, address) = (service.name, registered.public.clone());
-        let before = self.services.lock().public.insert(Arc::clone(&name), address.clone());
-        if before.as_ref() != Some(&address) {
-            shared.links.tell(News::Public { service: name, address });
+    fn tell_public(&self, shared: &Shared, registered: Registered) {
+        let news = self.services.lock().is_public(registered.service, &registered.public);
+        if let Some(service) = news {
+            shared.links.tell(News::Public { service, address: registered.public });
         }
     }
 }
@@ -364,10 +320,6 @@ async fn at(when: Option<Instant>) {
         Some(when) => sleep_until(when).await,
         None => std::future::pending().await,
     }
-}
-
-fn number(place: usize) -> u32 {
-    u32::try_from(place + 1).unwrap_or(u32::MAX)
 }
 
 /// A dialler for the link, and the epoch to dial with.

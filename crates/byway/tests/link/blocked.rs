@@ -9,7 +9,7 @@ use byway_testkit::{Block, Network, Origin, Program, eventually};
 use super::*;
 
 /// Longer than it takes to notice that nobody answers (about 7 s).
-const BLACK_HOLE: Duration = Duration::from_secs(12);
+const BLACK_HOLE: Duration = Duration::from_secs(20);
 
 /// A server in the far place.
 #[track_caller]

@@ -322,7 +322,7 @@ fn paused_readers_leave_the_origin_done_and_the_memory_of_both_nodes_bounded_and
         for (name, node) in [("exit", &nodes.exit), ("desk", &nodes.desk)] {
             let rss = node.rss_kib();
             eprintln!("{READERS} paused readers of {} MiB over {carrier}: {name} {rss} KiB resident", EACH / MIB);
-            assert!(rss < 160 * 1024, "{name} over {carrier}: {rss} KiB for {READERS} paused readers");
+            assert!(rss < 128 * 1024, "{name} over {carrier}: {rss} KiB for {READERS} paused readers");
         }
         for (number, reader) in readers.iter_mut().enumerate() {
             let mut sum = Sum::new();

@@ -137,7 +137,7 @@ fn thirty_paused_visitors_of_a_service_do_not_hold_up_another() {
         for (name, node) in [("server", &server.program), ("agent", &agent.program)] {
             let rss = node.rss_kib();
             eprintln!("{PAUSED} paused visitors and 1 active over {carrier}: {name} {rss} KiB resident");
-            assert!(rss < 256 * 1024, "{carrier}: {name} has {rss} KiB");
+            assert!(rss < 128 * 1024, "{carrier}: {name} has {rss} KiB");
         }
         // And a paused one gets every byte once it reads on.
         let mut sum = Sum::new();

@@ -1,0 +1,157 @@
+//! Services: what a node wants to have exposed, and what it has asked the session of the moment for.
+//!
+//! In:    the wanted services of the Plan; refusals and public addresses that the other side says.
+//! Out:   the messages that bring the other side up to date; which service a number stands for.
+//! Never: says anything itself.
+//!
+//! A service's number is its place and one more. A place keeps its service until the Plan drops it, and is not given to
+//! another one in the same session: what the other side says late cannot be taken for somebody else's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use byway_link::wire::{Register, Said, Unregister};
+
+use crate::config::{ServiceKind, ServicePlan};
+
+/// See the head of the file.
+#[derive(Default)]
+pub struct Services {
+    places: Vec<Option<Place>>,
+    /// Where each is public, kept from session to session, so that a person is told of changes alone.
+    public: HashMap<(ServiceKind, Arc<str>), String>,
+}
+
+struct Place {
+    service: ServicePlan,
+    /// The other side has been asked for it, and a refusal did not make it worth asking again.
+    asked: bool,
+}
+
+impl Services {
+    /// A new session knows of nothing yet.
+    pub fn start_over(&mut self) {
+        self.places.clear();
+    }
+
+    /// What has to be said so that the other side has what is `wanted`.
+    pub fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
+        let mut to_say = Vec::new();
+        for (place, slot) in self.places.iter_mut().enumerate() {
+            if slot.take_if(|there| !wanted.contains(&there.service)).is_some_and(|gone| gone.asked) {
+                to_say.push(Said::Unregister(Unregister { service: number(place) }));
+            }
+        }
+        self.public.retain(|(kind, name), _| wanted.iter().any(|it| it.kind == *kind && it.name == *name));
+        for service in wanted {
+            let place = self.place_of(service);
+            match self.places[place].as_mut() {
+                Some(there) if !there.asked => there.asked = true,
+                _ => continue,
+            }
+            let kind = match service.kind {
+                ServiceKind::Http => byway_link::ServiceKind::Http,
+                ServiceKind::Tcp => byway_link::ServiceKind::Tcp,
+            };
+            to_say.push(Said::Register(Register {
+                service: number(place),
+                kind: kind.number(),
+                name: service.name.to_string(),
+                port: service.port.unwrap_or(0).into(),
+            }));
+        }
+        to_say
+    }
+
+    fn place_of(&mut self, service: &ServicePlan) -> usize {
+        let there = self.places.iter().position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
+        there.unwrap_or_else(|| {
+            self.places.push(Some(Place { service: service.clone(), asked: false }));
+            self.places.len() - 1
+        })
+    }
+
+    /// The service that a number stands for.
+    pub fn get(&self, number: u32) -> Option<&ServicePlan> {
+        let place = (number as usize).checked_sub(1)?;
+        Some(&self.places.get(place)?.as_ref()?.service)
+    }
+
+    /// The other side has refused it for now: [`Services::follow`] asks for it again.
+    pub fn ask_again(&mut self, number: u32) {
+        let slot = (number as usize).checked_sub(1).and_then(|place| self.places.get_mut(place));
+        if let Some(Some(there)) = slot {
+            there.asked = false;
+        }
+    }
+
+    /// The other side has made it public at `address`. The service, if that is news.
+    pub fn is_public(&mut self, number: u32, address: &str) -> Option<Arc<str>> {
+        let service = self.get(number)?;
+        let (kind, name) = (service.kind, Arc::clone(&service.name));
+        let before = self.public.insert((kind, Arc::clone(&name)), address.to_owned());
+        (before.as_deref() != Some(address)).then_some(name)
+    }
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place + 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(kind: ServiceKind, name: &str) -> ServicePlan {
+        ServicePlan { kind, name: name.into(), port: None, to: "127.0.0.1:3000".parse().expect("a target") }
+    }
+
+    /// `+` registers a number, `-` takes it back.
+    fn said(services: &mut Services, wanted: &[ServicePlan]) -> Vec<(char, u32)> {
+        let as_said = |said| match said {
+            Said::Register(asked) => ('+', asked.service),
+            Said::Unregister(gone) => ('-', gone.service),
+            other => panic!("nobody asked for {other:?}"),
+        };
+        services.follow(wanted).into_iter().map(as_said).collect()
+    }
+
+    #[test]
+    fn what_is_wanted_is_asked_for_once_and_what_is_not_any_more_is_taken_back() {
+        let (app, ssh) = (service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "ssh"));
+        let mut services = Services::default();
+        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), [('+', 1), ('+', 2)]);
+        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), []);
+        assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('-', 1)]);
+        assert_eq!(services.get(1), None);
+        assert_eq!(said(&mut services, &[ssh, app]), [('+', 3)], "the number of a service that went is not used again");
+    }
+
+    #[test]
+    fn a_refused_service_is_asked_for_again_by_its_old_number() {
+        let ssh = service(ServiceKind::Tcp, "ssh");
+        let mut services = Services::default();
+        assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
+        for _ in 0..100 {
+            services.ask_again(1);
+            assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
+        }
+        services.ask_again(1);
+        assert_eq!(said(&mut services, &[]), [], "what the other side has refused is not taken back");
+        services.ask_again(7);
+    }
+
+    #[test]
+    fn an_address_is_news_once_per_service_and_of_two_services_of_one_name_each() {
+        let both = [service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "app")];
+        let mut services = Services::default();
+        for session in 0..2 {
+            services.start_over();
+            services.follow(&both);
+            assert_eq!(services.is_public(1, "http://app.t.localhost:8081").is_some(), session == 0);
+            assert_eq!(services.is_public(2, "127.0.0.1:20022").is_some(), session == 0);
+        }
+        assert_eq!(services.is_public(2, "127.0.0.1:20023").as_deref(), Some("app"));
+        assert_eq!(services.is_public(3, "127.0.0.1:1"), None);
+    }
+}
