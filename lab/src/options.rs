@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::case::Case;
 
-/// Measures byway beside nginx, haproxy, microsocks and tinyproxy. Everything runs on 127.0.0.1.
+/// Measures byway beside nginx, haproxy, microsocks, tinyproxy, rathole and frp. Everything runs on 127.0.0.1.
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo xtask bench", version)]
 pub(crate) struct Options {
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// A byway that is built already. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
-    /// Installs the missing peers first, by apt-get; needs root
+    /// Installs the missing peers first: by apt-get, which needs root, by cargo and by go
     #[arg(long)]
     pub(crate) install: bool,
     /// Names the file in lab/results. Default: the time in UTC, or `quick`

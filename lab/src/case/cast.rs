@@ -77,7 +77,7 @@ impl Cast {
         start: impl Future<Output = Result<Running>>,
     ) {
         if program.path().is_none() {
-            self.leave_out(format!("{name} is not installed: `apt-get install {}` or --install", program.package()));
+            self.leave_out(format!("{name} is not installed: {}", program.remedy()));
             return;
         }
         match start.await {

@@ -18,9 +18,10 @@ use crate::setting::Setting;
 use crate::two_nodes::{Road, TwoNodes};
 
 const CARRIERS: [&str; 2] = ["quic", "tls"];
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For one transfer, or all openings.
+pub(super) const ENDS_PATIENCE: Duration = Duration::from_secs(60);
 const IDLE_STREAMS: usize = 5000;
-const OPENED_STREAMS: usize = 3000;
+pub(super) const OPENED_STREAMS: usize = 3000;
 const RESTARTS: usize = 5;
 
 /// How long programs are left alone before their memory is looked at.
@@ -76,7 +77,7 @@ async fn one_transfer(setting: &Setting, nodes: &TwoNodes, way: Way) -> Result<[
     let mut stream = nodes.reach.open(setting.origin()).await?;
     let (before, begun) = (ends(nodes)?, Instant::now());
     let moving = transfer(&mut stream, way, setting.bulk_bytes, setting.origin());
-    timeout(PATIENCE, moving).await.context("the transfer took longer than a minute")??;
+    timeout(ENDS_PATIENCE, moving).await.context("the transfer took longer than a minute")??;
     let [near, far] = spent(before, ends(nodes)?);
     Ok([near, far, begun.elapsed().as_secs_f64()])
 }
@@ -90,7 +91,7 @@ async fn opening(setting: &Setting) -> Result<Section> {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
             let (before, begun) = (ends(&nodes)?, Instant::now());
-            drop(timeout(PATIENCE, hold::open(nodes.reach, OPENED_STREAMS, setting.origin())).await??);
+            drop(timeout(ENDS_PATIENCE, hold::open(nodes.reach, OPENED_STREAMS, setting.origin())).await??);
             let took = begun.elapsed().as_secs_f64();
             let each =
                 spent(before, ends(&nodes)?).map(|seconds| format!("{:.0}", seconds * 1e6 / OPENED_STREAMS as f64));
@@ -171,7 +172,7 @@ fn rss_kib(pid: Pid) -> Result<u64> {
     Ok(memory(pid)?.rss_kib)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Case: the questions that a run asks, one a file.
 //!
 //! `cast` says who takes part, `rounds` gives each its turns, `figures` turns samples into a table and an answer; `edge`,
-//! `egress`, `memory` and `link` are the questions.
+//! `egress`, `memory`, `link` and `tunnels` are the questions.
 
 mod cast;
 mod edge;
@@ -10,6 +10,7 @@ mod figures;
 mod link;
 mod memory;
 mod rounds;
+mod tunnels;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -33,12 +34,14 @@ pub(crate) enum Case {
     Memory,
     /// Two nodes with a link between them, on each carrier
     Link,
+    /// An exposed service through Byway, rathole and frp
+    Tunnels,
 }
 
 impl Case {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::EdgeSmall, Self::EdgeLarge, Self::Download, Self::Upload, Self::Memory, Self::Link];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::EdgeSmall, Self::EdgeLarge, Self::Download, Self::Upload, Self::Memory, Self::Link, Self::Tunnels];
 
     /// Asks the question.
     pub(crate) async fn run(self, setting: &Setting) -> Result<Vec<Section>> {
@@ -50,6 +53,7 @@ impl Case {
             Self::Upload => Ok(vec![egress::run(setting, Way::Up).await?]),
             Self::Memory => memory::run(setting).await,
             Self::Link => link::run(setting).await,
+            Self::Tunnels => Ok(vec![tunnels::run(setting).await?]),
         }
     }
 }

@@ -1,30 +1,67 @@
 //! Install: puts the missing peers on a Debian machine.
 //!
-//! In:    what is missing.   Out: installed packages.   Never: runs unless asked by `--install`, and as root.
+//! In:    what is missing.   Out: installed packages and programs.   Never: runs unless asked by `--install`.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Program;
+use super::{Program, Source};
 
-/// Installs the peers that are missing, by apt-get.
+/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo, Go's by go.
 pub(crate) fn missing() -> Result<()> {
-    let missing: Vec<_> = Program::ALL.into_iter().filter(|program| program.path().is_none()).collect();
-    let packages: Vec<_> = missing.iter().map(|program| program.package()).collect();
-    if packages.is_empty() {
-        return Ok(());
+    let (mut packages, mut crates, mut modules) = (Vec::new(), Vec::new(), Vec::new());
+    for program in Program::ALL.into_iter().filter(|program| program.path().is_none()) {
+        match program.source() {
+            Source::Debian(package) => packages.push(package),
+            Source::Cargo(name) => crates.push(name),
+            Source::Go(module) => modules.push(module),
+        }
     }
+    // Frp's two programs are one module.
+    modules.dedup();
+    if !packages.is_empty() {
+        debian(&packages)?;
+    }
+    crates.into_iter().try_for_each(cargo)?;
+    modules.into_iter().try_for_each(go)
+}
+
+fn debian(packages: &[&str]) -> Result<()> {
     ensure!(rustix::process::getuid().is_root(), "--install needs root: sudo apt-get install {}", packages.join(" "));
-    let status = Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(&packages)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        // Run level 1 keeps invoke-rc.d from starting the services, which would only disturb the measurement.
-        .env("RUNLEVEL", "1")
-        .stdout(std::io::stderr())
-        .status()
-        .context("running apt-get")?;
-    ensure!(status.success(), "apt-get install {} failed ({status}); run apt-get update first", packages.join(" "));
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    // Run level 1 keeps invoke-rc.d from starting the services, which would only disturb the measurement.
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    run(&mut apt).context("run apt-get update first")
+}
+
+fn cargo(name: &str) -> Result<()> {
+    run(Command::new("cargo").args(["install", name]))
+}
+
+/// Builds every program of the module next to cargo's, where the shell finds them.
+fn go(module: &str) -> Result<()> {
+    let downloaded = Command::new("go").args(["mod", "download", "-json", module]).output().context("running go")?;
+    ensure!(downloaded.status.success(), "go mod download {module}: {}", String::from_utf8_lossy(&downloaded.stdout));
+    let text = String::from_utf8_lossy(&downloaded.stdout);
+    let dir = text.lines().find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next());
+    let dir = dir.with_context(|| format!("go mod download {module} does not say where it put it"))?;
+    let to = format!("{}/", cargo_bin()?.display());
+    run(Command::new("go").args(["build", "-C", dir, "-o", &to, "./cmd/..."]))
+}
+
+fn cargo_bin() -> Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("there is no home folder")?;
+    Ok(home.join("bin"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().display().to_string();
+    let status = command.stdout(std::io::stderr()).status().with_context(|| format!("running {program}"))?;
+    ensure!(status.success(), "{program} failed ({status})");
     Ok(())
 }

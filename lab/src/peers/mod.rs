@@ -4,10 +4,12 @@
 //! Out:   a running program and its address; or that it is not installed, and which package to install.
 //! Never: touches a running service of the machine: every peer runs in the foreground on a config of the lab's own.
 
+pub(crate) mod frp;
 pub(crate) mod haproxy;
 pub(crate) mod install;
 pub(crate) mod microsocks;
 pub(crate) mod nginx;
+pub(crate) mod rathole;
 pub(crate) mod tinyproxy;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -32,11 +34,29 @@ pub(crate) enum Program {
     Microsocks,
     /// A small HTTP forward proxy: a thread a connection.
     Tinyproxy,
+    /// A reverse tunnel; both ends are one program.
+    Rathole,
+    /// A reverse tunnel's server.
+    Frps,
+    /// And its client.
+    Frpc,
+}
+
+/// Where a program comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A Debian package.
+    Debian(&'static str),
+    /// A crate, built by cargo.
+    Cargo(&'static str),
+    /// A Go module whose go.mod replaces others, so that `go install` does not take it.
+    Go(&'static str),
 }
 
 impl Program {
     /// Every peer.
-    pub(crate) const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Microsocks, Self::Tinyproxy];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Nginx, Self::Haproxy, Self::Microsocks, Self::Tinyproxy, Self::Rathole, Self::Frps, Self::Frpc];
 
     /// The name of the program file.
     pub(crate) const fn name(self) -> &'static str {
@@ -45,14 +65,28 @@ impl Program {
             Self::Haproxy => "haproxy",
             Self::Microsocks => "microsocks",
             Self::Tinyproxy => "tinyproxy",
+            Self::Rathole => "rathole",
+            Self::Frps => "frps",
+            Self::Frpc => "frpc",
         }
     }
 
-    /// The Debian package that holds it.
-    pub(crate) const fn package(self) -> &'static str {
+    /// Where it comes from.
+    pub(crate) const fn source(self) -> Source {
         match self {
-            Self::Nginx => "nginx-light",
-            other => other.name(),
+            Self::Nginx => Source::Debian("nginx-light"),
+            Self::Haproxy | Self::Microsocks | Self::Tinyproxy => Source::Debian(self.name()),
+            Self::Rathole => Source::Cargo("rathole@0.5.0"),
+            Self::Frps | Self::Frpc => Source::Go("github.com/fatedier/frp@v0.61.1"),
+        }
+    }
+
+    /// What to do when it is not there.
+    pub(crate) fn remedy(self) -> String {
+        match self.source() {
+            Source::Debian(package) => format!("`apt-get install {package}` or --install"),
+            Source::Cargo(package) => format!("`cargo install {package}` or --install"),
+            Source::Go(_) => "--install builds it, by go".into(),
         }
     }
 
@@ -69,9 +103,17 @@ impl Program {
         match self {
             Self::Nginx | Self::Haproxy | Self::Tinyproxy => version_line(&path, &["-v"]),
             Self::Microsocks => {
-                let version = version_line("dpkg-query", &["-W", "-f", "${Package} ${Version}\n", self.package()]);
+                let version = version_line("dpkg-query", &["-W", "-f", "${Package} ${Version}\n", self.name()]);
                 Some(version.unwrap_or_else(|| "version unknown".into()))
             }
+            Self::Rathole => {
+                let said = Command::new(path).arg("--version").output().ok()?;
+                let said = String::from_utf8_lossy(&said.stdout).into_owned();
+                let version = said.lines().find_map(|line| line.strip_prefix("Build Version:"))?;
+                Some(format!("rathole {}", version.trim()))
+            }
+            Self::Frps => Some(format!("frp {}", version_line(&path, &["--version"])?)),
+            Self::Frpc => None,
         }
     }
 }
@@ -82,6 +124,16 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     /// Its only listener.
     pub(crate) address: SocketAddr,
+}
+
+/// Both ends of a tunnel that exposes the origin.
+pub(crate) struct BothEnds {
+    /// Where visitors come.
+    pub(crate) near: Process,
+    /// Where the origin is dialled.
+    pub(crate) far: Process,
+    /// The public address, once both have found each other.
+    pub(crate) entry: SocketAddr,
 }
 
 /// Starts a peer and waits until it accepts connections. `log` names its log file.

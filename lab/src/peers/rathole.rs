@@ -1,0 +1,72 @@
+//! Rathole: a server and a client with TLS between them, a connection a visitor.
+//!
+//! In:    the setting, where the origin is.
+//! Out:   both ends, running.
+//! Never: keeps its certificate longer than the run, or listens on anything but 127.0.0.1.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{BothEnds, Program, command, free_address, write};
+use crate::process::Process;
+use crate::setting::Setting;
+
+/// The name in the certificate, and the password of the file that holds it: the format wants one.
+const NAME: &str = "lab.localhost";
+const PASSWORD: &str = "lab";
+
+/// Starts both.
+pub(crate) async fn expose(setting: &Setting) -> Result<BothEnds> {
+    let (link, entry) = (free_address()?, free_address()?);
+    let dir = setting.dir();
+    certificate(dir)?;
+    let start = |end: &str, config: &str| {
+        let file = write(&dir.join(format!("rathole-{end}.toml")), config)?;
+        let mut command = command(Program::Rathole)?;
+        command.args([&format!("--{end}"), &file]).current_dir(dir).env("RUST_LOG", "error");
+        Process::spawn(command, &format!("rathole-{end}"), setting.cores, dir)
+    };
+    let near = start("server", &server(link, entry))?;
+    let far = start("client", &client(link, setting.origin()))?;
+    Ok(BothEnds { near, far, entry })
+}
+
+fn server(link: SocketAddr, entry: SocketAddr) -> String {
+    format!(
+        "[server]\nbind_addr = \"{link}\"\ndefault_token = \"lab\"\n\n\
+         [server.transport]\ntype = \"tls\"\n\n\
+         [server.transport.tls]\npkcs12 = \"rathole.pfx\"\npkcs12_password = \"{PASSWORD}\"\n\n\
+         [server.services.bulk]\nbind_addr = \"{entry}\"\n"
+    )
+}
+
+fn client(link: SocketAddr, origin: SocketAddr) -> String {
+    format!(
+        "[client]\nremote_addr = \"{link}\"\ndefault_token = \"lab\"\nretry_interval = 1\n\n\
+         [client.transport]\ntype = \"tls\"\n\n\
+         [client.transport.tls]\ntrusted_root = \"rathole.crt\"\nhostname = \"{NAME}\"\n\n\
+         [client.services.bulk]\nlocal_addr = \"{origin}\"\n"
+    )
+}
+
+/// `rathole.crt`, and `rathole.pfx` with its key: P-256, as most servers have it.
+fn certificate(dir: &Path) -> Result<()> {
+    let subject = format!("/CN={NAME}");
+    let names = format!("subjectAltName=DNS:{NAME}");
+    let request = ["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let output = ["-subj", &subject, "-addext", &names, "-keyout", "rathole.key", "-out", "rathole.crt"];
+    openssl(dir, &[&request[..], &output[..]].concat())?;
+    let password = format!("pass:{PASSWORD}");
+    let files = ["-inkey", "rathole.key", "-in", "rathole.crt", "-out", "rathole.pfx"];
+    openssl(dir, &[&["pkcs12", "-export", "-passout", &password][..], &files[..]].concat())
+}
+
+fn openssl(dir: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new("openssl").args(arguments).current_dir(dir).output();
+    let output = output.context("rathole needs a certificate, and openssl to make it: `apt-get install openssl`")?;
+    ensure!(output.status.success(), "openssl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
