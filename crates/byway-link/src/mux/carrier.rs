@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::BufMut;
 use byway_dial::{Broken, Read};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 use super::core::{Core, NotOpened, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
@@ -144,9 +146,18 @@ impl Drop for MuxStream {
 
 /// Where in the incoming bytes the driver stands.
 enum Reading {
-    Header { bytes: [u8; HEADER_BYTES], have: usize },
-    Payload { header: Header, payload: Vec<u8>, have: usize },
-    Skipping { left: usize },
+    Header {
+        bytes: [u8; HEADER_BYTES],
+        have: usize,
+    },
+    /// The payload has room for all of it.
+    Payload {
+        header: Header,
+        payload: Vec<u8>,
+    },
+    Skipping {
+        left: usize,
+    },
 }
 
 impl Reading {
@@ -290,20 +301,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 // What this calls for is sent at the end of the turn: nobody has to be woken.
                 let judged = self.carrier.0.lock().judge(&header)?;
                 self.reading = match judged {
-                    Payload::Keep => Reading::Payload { header, payload: vec![0; header.length], have: 0 },
+                    Payload::Keep => Reading::Payload { header, payload: Vec::with_capacity(header.length) },
                     Payload::Skip => Reading::Skipping { left: header.length },
                 };
                 Poll::Ready(Ok(0))
             }
-            Reading::Payload { header, payload, have } if *have < header.length => {
-                let n = ready!(poll_read(&mut self.io, cx, payload.get_mut(*have..).unwrap_or_default()))?;
+            Reading::Payload { header, payload } if payload.len() < header.length => {
+                let mut room = payload.limit(header.length - payload.len());
+                let n = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut room))?;
                 if n == 0 {
                     return Poll::Ready(Err(MuxError::Io(io::ErrorKind::UnexpectedEof.into())));
                 }
-                *have += n;
                 Poll::Ready(Ok(n))
             }
-            Reading::Payload { header, payload, .. } => {
+            Reading::Payload { header, payload } => {
                 let (header, payload) = (*header, std::mem::take(payload));
                 self.reading = Reading::start();
                 self.carrier.0.lock().receive(&header, payload)?;
