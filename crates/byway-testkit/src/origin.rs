@@ -58,6 +58,35 @@ impl Origin {
         origin
     }
 
+    /// Says hello to every visitor, and remembers how it ends.
+    pub fn greeting() -> Self {
+        Self::scripted(|visitor| {
+            visitor.send("hello");
+            visitor.remember_to_end();
+        })
+    }
+
+    /// Resets every connection on which `bytes` bytes have come.
+    pub fn resetting_after(bytes: usize) -> Self {
+        Self::scripted(move |visitor| {
+            visitor.exactly(bytes);
+            visitor.reset_now();
+        })
+    }
+
+    /// Sends to every visitor until it resets: more than any spill and every buffer takes, so that the origin is in the
+    /// middle of sending when the reset comes.
+    pub fn sending_until_reset() -> Self {
+        Self::scripted(|visitor| {
+            let block = vec![1; 1024 * 1024];
+            let mut sent = 0;
+            while visitor.try_send(&block) {
+                sent += 1;
+            }
+            assert!(sent < 4096, "the reset was never noticed");
+        })
+    }
+
     /// Gives the same bytes to every request, one after the other on a connection.
     pub fn answering(response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();

@@ -220,10 +220,7 @@ fn a_fin_of_the_origin_travels_alone_and_the_upload_still_goes() {
 
 #[test]
 fn a_reset_of_the_visitor_is_a_reset_for_the_origin() {
-    let origin = Origin::scripted(|visitor| {
-        visitor.send("hello");
-        visitor.remember_to_end();
-    });
+    let origin = Origin::greeting();
     let mut before = 0;
     each_way(&origin, |way, mut visitor| {
         visitor.expect("hello");
@@ -235,10 +232,7 @@ fn a_reset_of_the_visitor_is_a_reset_for_the_origin() {
 
 #[test]
 fn a_reset_of_the_origin_is_a_reset_for_the_visitor_and_never_looks_like_an_end() {
-    let origin = Origin::scripted(|visitor| {
-        visitor.exactly(2);
-        visitor.reset_now();
-    });
+    let origin = Origin::resetting_after(2);
     each_way(&origin, |way, mut visitor| {
         visitor.send("go");
         assert_eq!(visitor.ended(), Ending::Reset, "{way}");
@@ -247,14 +241,7 @@ fn a_reset_of_the_origin_is_a_reset_for_the_visitor_and_never_looks_like_an_end(
 
 #[test]
 fn a_reset_of_a_paused_visitor_is_noticed_behind_all_that_waits_for_it() {
-    let origin = Origin::scripted(|visitor| {
-        let block = vec![1; 1024 * 1024];
-        let mut sent = 0;
-        while visitor.try_send(&block) {
-            sent += 1;
-        }
-        assert!(sent < 4096, "the reset was never noticed");
-    });
+    let origin = Origin::sending_until_reset();
     let mut before = 0;
     each_way(&origin, |_, mut visitor| {
         visitor.exactly(1000);

@@ -77,10 +77,7 @@ fn a_fin_of_the_service_travels_alone_and_the_upload_still_goes() {
 
 #[test]
 fn a_reset_of_the_visitor_is_a_reset_for_the_service() {
-    let origin = Origin::scripted(|visitor| {
-        visitor.send("hello");
-        visitor.remember_to_end();
-    });
+    let origin = Origin::greeting();
     let mut before = 0;
     on_both_carriers(&origin, |carrier, _, agent| {
         let mut visitor = Visitor::connect(agent.address());
@@ -93,10 +90,7 @@ fn a_reset_of_the_visitor_is_a_reset_for_the_service() {
 
 #[test]
 fn a_reset_of_the_service_is_a_reset_for_the_visitor_and_never_looks_like_an_end() {
-    let origin = Origin::scripted(|visitor| {
-        visitor.exactly(2);
-        visitor.reset_now();
-    });
+    let origin = Origin::resetting_after(2);
     on_both_carriers(&origin, |carrier, _, agent| {
         let mut visitor = Visitor::connect(agent.address());
         visitor.send("go");
@@ -106,14 +100,7 @@ fn a_reset_of_the_service_is_a_reset_for_the_visitor_and_never_looks_like_an_end
 
 #[test]
 fn a_reset_of_the_visitor_is_noticed_while_the_service_is_held_back() {
-    let origin = Origin::scripted(|visitor| {
-        let block = vec![1; 1024 * 1024];
-        let mut sent = 0;
-        while visitor.try_send(&block) {
-            sent += 1;
-        }
-        assert!(sent < 4096, "the reset was never noticed");
-    });
+    let origin = Origin::sending_until_reset();
     let mut before = 0;
     on_both_carriers(&origin, |_, _, agent| {
         let mut visitor = Visitor::connect(agent.address());
