@@ -53,23 +53,7 @@
 //! Idle connections grow old: whoever owns the pool calls [`Pool::expire`] at [`Pool::next_expiry`]. Nothing unsafe
 //! happens without it, since age is also checked when a connection is lent; idle sockets merely stay open longer.
 
-mod conn;
-mod error;
-mod expiry;
-mod lease;
-mod limits;
-mod list;
 mod pool;
-mod slab;
-mod slots;
-mod stats;
-#[cfg(test)]
-mod tests;
-mod wait;
 
-pub use conn::{Conn, Key, Probe};
-pub use error::AcquireError;
-pub use lease::{Detached, Lease, OpenPermit, Release};
-pub use limits::{InvalidLimits, Limits, Scheduling};
-pub use pool::{Acquired, Pool};
-pub use stats::{OriginStats, Stats};
+pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};
+pub use pool::{Pool, Probe, Release, Scheduling, Stats};

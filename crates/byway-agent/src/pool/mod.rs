@@ -3,14 +3,28 @@
 //! In:    keys and connections.   Out:   leases and permits to open.   Never: dials, spawns, or holds the lock while
 //! foreign code runs (but the predicate of [`Pool::evict`]).
 
-use crate::conn::{Conn, Key, Probe};
-use crate::error::AcquireError;
-use crate::lease::{Lease, OpenPermit};
-use crate::limits::{InvalidLimits, Limits};
-use crate::slab::Id;
-use crate::slots::{Admit, Grant, Held, Loan, Settled, Slot, Slots, Want};
-use crate::stats::Stats;
-use crate::wait::Wait;
+mod conn;
+mod error;
+mod expiry;
+mod lease;
+mod limits;
+mod list;
+mod slab;
+mod slots;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+pub use conn::{Conn, Key, Probe};
+pub use error::AcquireError;
+pub use lease::{Detached, Lease, OpenPermit, Release};
+pub use limits::{InvalidLimits, Limits, Scheduling};
+pub use stats::{OriginStats, Stats};
+
+use self::slab::Id;
+use self::slots::{Admit, Grant, Held, Loan, Settled, Slot, Slots, Want};
+use self::wait::Wait;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;

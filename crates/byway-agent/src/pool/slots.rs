@@ -27,12 +27,12 @@
 mod ledger;
 mod upkeep;
 
-use crate::error::AcquireError;
-use crate::expiry::Expiry;
-use crate::limits::{Limits, Scheduling};
-use crate::list::{Linked, Links, List};
-use crate::slab::{Id, Slab};
-use crate::stats::{Phase, Tally, Totals};
+use crate::pool::error::AcquireError;
+use crate::pool::expiry::Expiry;
+use crate::pool::limits::{Limits, Scheduling};
+use crate::pool::list::{Linked, Links, List};
+use crate::pool::slab::{Id, Slab};
+use crate::pool::stats::{Phase, Tally, Totals};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::task::Waker;

@@ -2,7 +2,7 @@
 //!
 //! In:    ids.   Out:   first and last in O(1), removal anywhere in O(1).   Never: owns or allocates.
 
-use crate::slab::{Id, Slab};
+use crate::pool::slab::{Id, Slab};
 
 /// A value that can be in list number `N` of those it takes part in.
 pub(crate) trait Linked<const N: usize>: Sized {

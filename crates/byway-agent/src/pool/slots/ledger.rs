@@ -3,8 +3,8 @@
 //! In:    one change.   Out:   every number and link that follows from it.   Never: decides who is served.
 
 use super::{Id, Idle, Loan, Origin, Slot, Slots};
-use crate::list::{Links, List};
-use crate::stats::{Phase, Tally};
+use crate::pool::list::{Links, List};
+use crate::pool::stats::{Phase, Tally};
 use std::hash::Hash;
 
 impl<K: Clone + Eq + Hash, C> Slots<K, C> {

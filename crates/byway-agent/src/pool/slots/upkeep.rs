@@ -4,7 +4,7 @@
 //! closes what comes out of here frees the slots, and that does.
 
 use super::{Id, Idle, Loan, Origin, Slot, Slots, Turn};
-use crate::stats::{OriginStats, Stats};
+use crate::pool::stats::{OriginStats, Stats};
 use std::hash::Hash;
 use std::task::Waker;
 use std::time::Instant;
@@ -150,7 +150,7 @@ impl<K, C> Slot<K, C> {
 impl<K: Clone + Eq + Hash, C> Slots<K, C> {
     /// Checks every invariant from scratch, in O(everything).
     pub(crate) fn audit(&self) {
-        use crate::stats::Tally;
+        use crate::pool::stats::Tally;
         let mut total = Tally::default();
         let (mut queued, mut ring) = (0, 0);
         for (id, origin) in self.origins.iter() {

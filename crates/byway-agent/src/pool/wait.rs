@@ -3,11 +3,11 @@
 //! In:    a waiter.   Out:   its grant, or why there is none.   Never: loses a grant: one that was not picked up when the
 //! future is dropped goes to the next waiter.
 
-use crate::conn::{Conn, Key};
-use crate::error::AcquireError;
+use crate::pool::conn::{Conn, Key};
+use crate::pool::error::AcquireError;
+use crate::pool::slab::Id;
+use crate::pool::slots::{Grant, Turn, Waiter};
 use crate::pool::{Shared, now};
-use crate::slab::Id;
-use crate::slots::{Grant, Turn, Waiter};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! slot keeps its alarm while it is lent: an alarm that comes too early is looked at, found early and set again, once
 //! per idle timeout instead of once per request.
 
-use crate::slab::Id;
+use crate::pool::slab::Id;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Instant;

@@ -3,10 +3,10 @@
 //! In:    a permit.   Out:   the same permit, exactly once, after the connection it was for is gone.
 //! Never: keeps a connection that nobody said could be kept.
 
-use crate::conn::{Conn, Key};
+use crate::pool::conn::{Conn, Key};
+use crate::pool::slab::Id;
+use crate::pool::slots::{Held, Loan, Slot};
 use crate::pool::{Shared, now};
-use crate::slab::Id;
-use crate::slots::{Held, Loan, Slot};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
