@@ -68,6 +68,42 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malform
     Ok(())
 }
 
+/// `name ": " element ", " element … CRLF`. Nothing at all if there is no element.
+///
+/// # Errors
+/// As [`field`], for the first element that cannot be written.
+pub fn list<'a>(out: &mut Vec<u8>, name: &[u8], elements: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Malformed> {
+    let start = out.len();
+    for element in elements {
+        if out.len() == start {
+            field(out, name, element)?;
+            continue;
+        }
+        if let Some(at) = first_non_value(element) {
+            out.truncate(start);
+            return Err(Malformed::ValueByte { at, byte: element[at] });
+        }
+        out.truncate(out.len() - CRLF.len());
+        append(out, &[b", ", element, CRLF]);
+    }
+    Ok(())
+}
+
+/// `Content-Length: length CRLF`.
+pub fn content_length(out: &mut Vec<u8>, length: u64) {
+    let mut digits = [0; 20];
+    let (mut rest, mut first) = (length, digits.len());
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    append(out, &[b"Content-Length: ", &digits[first..], CRLF]);
+}
+
 /// The empty line.
 pub fn end_of_head(out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);

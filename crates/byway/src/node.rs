@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::config::Diff;
 use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
+use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
@@ -195,26 +196,25 @@ impl Node {
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
-            let mut scopes = Vec::new();
             let mut quic = quic;
-            for (socket, worker) in bound.sockets.into_iter().zip(self.workers.scopes()) {
-                let scope = worker.child();
-                let door = Door {
+            let doors = self.workers.scopes().enumerate().map(|(worker, scope)| {
+                Arc::new(Door {
                     shared: Arc::clone(&self.shared),
                     key: Arc::clone(&key),
                     fixed: None,
                     address: Arc::clone(&address),
-                    scope: scope.clone(),
+                    scope: scope.child(),
+                    worker,
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
-                };
-                if let (Role::Link(_), Bind::Tcp(udp), true) = (&plan.role, &*door.address, scopes.is_empty()) {
-                    self.shared.links_scope.spawn("quic listener", serve_udp(quic.take(), *udp, door.clone()));
-                }
-                scope.spawn("listener", listener::serve(socket, door));
-                scopes.push(scope);
+                })
+            });
+            let doors: Vec<_> = doors.collect();
+            if let (Role::Link(_), Bind::Tcp(udp), Some(door)) = (&plan.role, &*address, doors.first()) {
+                self.shared.links_scope.spawn("quic listener", serve_udp(quic.take(), *udp, Arc::clone(door)));
             }
-            serving.push(Serving { key, address, name: plan.name, scopes, _file: bound.file });
+            let scopes = listener::open(bound.sockets, doors);
+            serving.push(Serving { key, address, name: Arc::clone(&plan.name), scopes, _file: bound.file });
         }
         self.shared.note_own();
     }
@@ -335,7 +335,7 @@ const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// A listener that is bound and not served yet.
 struct ToServe {
     key: ListenerKey,
-    plan: ListenerPlan,
+    plan: Arc<ListenerPlan>,
     bound: Bound,
     /// The same port over UDP, for links; and what then accepts on it.
     udp: Option<UdpSocket>,
@@ -343,7 +343,7 @@ struct ToServe {
 }
 
 fn bind_all<'p>(
-    listeners: impl Iterator<Item = (ListenerKey, &'p ListenerPlan)>,
+    listeners: impl Iterator<Item = (ListenerKey, &'p Arc<ListenerPlan>)>,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<ToServe>, BindError> {
@@ -352,7 +352,7 @@ fn bind_all<'p>(
             Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
             _ => (bind::bind(&plan.bind, workers, inherited)?, None),
         };
-        Ok(ToServe { key, plan: plan.clone(), bound, udp, quic: None })
+        Ok(ToServe { key, plan: Arc::clone(plan), bound, udp, quic: None })
     });
     bound.collect()
 }
@@ -393,6 +393,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
         scopes: workers.scopes().cloned().collect(),
+        loads: Loads::new(workers.count()),
         listening: Mutex::default(),
         plan: ArcSwap::from_pointee(plan),
         counters,

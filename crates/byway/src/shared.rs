@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::config::{Bind, ListenerKey, Plan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
+use crate::inbound::crew::Loads;
 use crate::link::Links;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
@@ -48,6 +49,8 @@ pub struct Shared {
     pub links_scope: Scope,
     /// One a worker: where a stream that came over a link is relayed.
     pub scopes: Vec<Scope>,
+    /// How many connections each worker has open.
+    pub loads: Loads,
     /// Where each listener of the Plan really listens.
     pub listening: Mutex<HashMap<ListenerKey, Arc<Bind>>>,
 }

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::conn::Conn;
+use crate::inbound::crew::Loads;
 use crate::inbound::listener::{Accepted, Door};
 use crate::inbound::peers::Peers;
 use crate::inbound::{http1, mixed};
@@ -39,7 +40,7 @@ pub(crate) fn plan(text: &str) -> Plan {
 
 /// One listener of a node, without its socket.
 pub(crate) struct Bench {
-    pub(crate) door: Door,
+    pub(crate) door: Arc<Door>,
     pub(crate) stop: Stop,
 }
 
@@ -66,11 +67,12 @@ impl Bench {
         let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
         let address = Arc::new(plan.listeners[0].bind.clone());
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
-        let door = Door {
+        let door = Arc::new(Door {
             key,
             fixed: None,
             address,
             scope: scope.clone(),
+            worker: 0,
             permits: Arc::new(Semaphore::new(100)),
             peers: Peers::default(),
             shared: Arc::new(Shared {
@@ -86,9 +88,10 @@ impl Bench {
                 links: Links::new(Path::new("/state"), Handle::current()),
                 links_scope: scope.clone(),
                 scopes: vec![scope],
+                loads: Loads::new(1),
                 listening: parking_lot::Mutex::default(),
             }),
-        };
+        });
         Self { door, stop }
     }
 

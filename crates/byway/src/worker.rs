@@ -65,8 +65,14 @@ impl Workers {
 
     /// Waits until every task on every worker has ended.
     pub async fn ended(&self) {
-        for scope in self.scopes() {
-            scope.ended().await;
+        // A worker may have handed a connection to one whose tasks had just ended.
+        loop {
+            for scope in self.scopes() {
+                scope.ended().await;
+            }
+            if self.running() == 0 {
+                break;
+            }
         }
         self.shared_scope.ended().await;
     }

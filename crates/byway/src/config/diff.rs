@@ -114,7 +114,7 @@ impl<K> Changes<K> {
 }
 
 fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
-    plan.keyed_listeners().collect()
+    plan.keyed_listeners().map(|(key, listener)| (key, &**listener)).collect()
 }
 
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {

@@ -40,7 +40,7 @@ impl Display for Effective<'_> {
 }
 
 impl Effective<'_> {
-    fn section(&self, f: &mut fmt::Formatter<'_>, listeners: &[ListenerPlan]) -> fmt::Result {
+    fn section(&self, f: &mut fmt::Formatter<'_>, listeners: &[Arc<ListenerPlan>]) -> fmt::Result {
         let Some(first) = listeners.first() else { return Ok(()) };
         let kind = match &first.role {
             Role::Edge(_) => "edge",
@@ -54,7 +54,7 @@ impl Effective<'_> {
         if listeners.iter().any(|listener| *listener.name != *listener.bind.to_string()) {
             writeln!(f, "name = {}", quoted(&first.name))?;
         }
-        let alike = |listener: &&ListenerPlan| discriminant(&listener.role) == discriminant(&first.role);
+        let alike = |listener: &&Arc<ListenerPlan>| discriminant(&listener.role) == discriminant(&first.role);
         writeln!(f, "listen = {}", list(listeners.iter().filter(alike).map(|listener| &listener.bind)))?;
         match &first.role {
             Role::Edge(plan) => edge(f, plan),
@@ -70,7 +70,7 @@ impl Effective<'_> {
 }
 
 /// Listeners that share a role stand side by side, as one section wrote them.
-fn sections(plan: &Plan) -> impl Iterator<Item = &[ListenerPlan]> {
+fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
     plan.listeners.chunk_by(|a, b| match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => Arc::ptr_eq(a, b),
         (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
@@ -164,7 +164,7 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
     writeln!(f, "max_body = {}", ceiling(plan.max_body))
 }
 
-fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[ListenerPlan], whole: &Plan) -> fmt::Result {
+fn egress(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, listeners: &[Arc<ListenerPlan>], whole: &Plan) -> fmt::Result {
     match plan.exit.as_ref().and_then(|id| whole.join(id)) {
         Some(through) => join(f, through)?,
         None => writeln!(f, "# join: goes out from here")?,

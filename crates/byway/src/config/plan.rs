@@ -45,7 +45,7 @@ pub struct Plan {
     pub link: LinkSettings,
     /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links, exits of links. May be
     /// empty if there are joins.
-    pub listeners: Vec<ListenerPlan>,
+    pub listeners: Vec<Arc<ListenerPlan>>,
     /// The links that this node dials, one for each join string and carrier: those of proxies, then those of exposed
     /// services, each in the order of the file.
     pub joins: Vec<Arc<JoinPlan>>,
@@ -73,7 +73,7 @@ impl ListenerKey {
 
 impl Plan {
     /// The listeners with their keys, in the order of the file.
-    pub fn keyed_listeners(&self) -> impl Iterator<Item = (ListenerKey, &ListenerPlan)> {
+    pub fn keyed_listeners(&self) -> impl Iterator<Item = (ListenerKey, &Arc<ListenerPlan>)> {
         self.listeners.iter().enumerate().map(|(index, listener)| {
             let before = self.listeners.iter().take(index).filter(|earlier| earlier.bind == listener.bind).count();
             (ListenerKey { bind: listener.bind.clone(), before }, listener)
@@ -81,7 +81,7 @@ impl Plan {
     }
 
     /// The listener that `key` stands for, if this Plan has it.
-    pub fn listener(&self, key: &ListenerKey) -> Option<&ListenerPlan> {
+    pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<ListenerPlan>> {
         self.listeners.iter().filter(|listener| listener.bind == key.bind).nth(key.before)
     }
 

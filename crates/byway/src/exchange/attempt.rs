@@ -20,6 +20,7 @@ use super::conn::Conn;
 use super::deadline::while_moving;
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
+use super::recycled::Recycled;
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{Borrowed, Origin};
@@ -45,7 +46,7 @@ pub(super) struct Attempt<'a> {
     /// The upstream stopped taking the request's body; its answer may still be read.
     upload_broken: bool,
     uploaded: bool,
-    response: ResponseHead,
+    response: Recycled<ResponseHead>,
     reused: bool,
     heard: u64,
 }
@@ -59,7 +60,7 @@ impl<'a> Attempt<'a> {
             upload: Passage::new(framed, framed, &codec, asked.max_body),
             upload_broken: false,
             uploaded: false,
-            response: ResponseHead::default(),
+            response: Recycled::take(),
             reused: lease.reused(),
             heard: 0,
             codec,

@@ -13,6 +13,7 @@ use byway_agent::Probe;
 use byway_dial::{Broken, Pipe, Read, Stream};
 use tokio::time::timeout;
 
+use super::recycled::{Bytes, Recycled};
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
 
@@ -21,21 +22,22 @@ pub struct Conn {
     stream: Stream,
     unread: Option<Buffer>,
     growth: Growth,
-    out: Vec<u8>,
+    /// There only while something waits to leave.
+    out: Option<Recycled<Bytes>>,
     out_sent: usize,
     /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
-    outflow: Option<Outflow>,
+    outflow: Option<Box<Outflow>>,
 }
 
 impl Conn {
     /// A connection that nothing was read from yet.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, unread: None, growth: Growth::new(), out: Vec::new(), out_sent: 0, outflow: None }
+        Self { stream, unread: None, growth: Growth::new(), out: None, out_sent: 0, outflow: None }
     }
 
     /// From now on whatever leaves goes through `outflow` (spilled and shaped).
     pub fn leave_through(&mut self, outflow: Outflow) {
-        self.outflow = Some(outflow);
+        self.outflow = Some(Box::new(outflow));
     }
 
     /// Whether an outflow stands in the way out already.
@@ -60,7 +62,12 @@ impl Conn {
 
     /// The queue of bytes to leave before anything else: append to it.
     pub fn queue(&mut self) -> &mut Vec<u8> {
-        &mut self.out
+        &mut self.out.get_or_insert_with(Recycled::take).0
+    }
+
+    /// What waits to leave.
+    fn queued(&self) -> &[u8] {
+        self.out.as_ref().and_then(|out| out.0.get(self.out_sent..)).unwrap_or_default()
     }
 
     /// Appends what `write` writes to the queue, or nothing of it if it fails.
@@ -68,17 +75,18 @@ impl Conn {
     /// # Errors
     /// Those of `write`.
     pub fn try_queue<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let before = self.out.len();
-        let written = write(&mut self.out);
+        let queue = self.queue();
+        let before = queue.len();
+        let written = write(queue);
         if written.is_err() {
-            self.out.truncate(before);
+            queue.truncate(before);
         }
         written
     }
 
     /// Whether queued bytes wait to leave.
     pub fn has_queued(&self) -> bool {
-        self.out_sent < self.out.len()
+        !self.queued().is_empty()
     }
 
     /// The stream itself.
@@ -123,7 +131,7 @@ impl Conn {
             if !self.has_queued() && tail.is_empty() {
                 return Poll::Ready(Ok(0));
             }
-            let queued = self.out.get(self.out_sent..).unwrap_or_default();
+            let queued = self.out.as_ref().and_then(|out| out.0.get(self.out_sent..)).unwrap_or_default();
             let taken = match &mut self.outflow {
                 None => ready!(self.stream.poll_write(cx, &[IoSlice::new(queued), IoSlice::new(tail)]))?,
                 Some(outflow) => ready!(poll_push(outflow, &mut self.stream, cx, queued, tail))?,
@@ -141,10 +149,8 @@ impl Conn {
 
     fn mark_sent(&mut self, n: usize) {
         self.out_sent += n;
-        if self.out_sent >= self.out.len() {
-            self.out.clear();
-            self.out_sent = 0;
-            self.out.shrink_to(KEPT_QUEUE_BYTES);
+        if self.queued().is_empty() {
+            (self.out, self.out_sent) = (None, 0);
         }
     }
 
@@ -185,7 +191,7 @@ impl Conn {
 
     /// Bytes that have left through the outflow, for a watch on progress.
     pub fn left_bytes(&self) -> u64 {
-        self.outflow.as_ref().map_or(self.out_sent as u64, Outflow::delivered_bytes)
+        self.outflow.as_ref().map_or(self.out_sent as u64, |outflow| outflow.delivered_bytes())
     }
 
     /// Makes the coming drop an orderly close: what was written leaves, then FIN.
@@ -228,9 +234,6 @@ impl Conn {
 /// How long, and for how many bytes, a closing connection is read on.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
-
-/// A queue that a large head or an answer has grown is not kept for the life of the connection.
-const KEPT_QUEUE_BYTES: usize = 4 * 1024;
 
 /// Pushes as much as the outflow has room for and drains on the way. Pending only when nothing could be taken.
 fn poll_push(

@@ -5,6 +5,7 @@
 //! Never: lets a hop-by-hop field through, believes an untrusted forwarding field, or lets a client remove ours: what the
 //!        client lists in Connection is dropped *before* ours are added (CVE-2024-45410).
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, write};
@@ -12,10 +13,45 @@ use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, wri
 /// Who we are in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
 
+/// An address as text, written once a connection.
+#[derive(Clone, Copy)]
+pub struct IpText {
+    text: [u8; Self::MOST_BYTES],
+    len: u8,
+}
+
+impl IpText {
+    /// The longest: IPv6 with an IPv4 tail.
+    const MOST_BYTES: usize = 45;
+
+    /// The canonical form of `ip`: an IPv4 address that came mapped into IPv6 is written as IPv4.
+    pub fn of(ip: IpAddr) -> Self {
+        let mut text = Self { text: [0; Self::MOST_BYTES], len: 0 };
+        // No address is longer than the room for it.
+        let _ = write!(text, "{}", ip.to_canonical());
+        text
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.text.get(..usize::from(self.len)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for IpText {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        let end = usize::from(self.len) + part.len();
+        let room = self.text.get_mut(usize::from(self.len)..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(part.as_bytes());
+        self.len = end as u8;
+        Ok(())
+    }
+}
+
 /// What an edge tells its upstream about the downstream.
 pub struct Forwarded<'a> {
     /// The address that connected; `None` on a Unix socket.
-    pub peer: Option<IpAddr>,
+    pub peer: Option<&'a str>,
     /// Whether the peer's own forwarding fields are believed.
     pub trusted: bool,
     /// `http` or `https`.
@@ -72,15 +108,11 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
 /// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id: a trusted peer's chain is extended, anybody else's was
 /// dropped.
 fn forwarding_fields(out: &mut Vec<u8>, request: &Request<'_>, about: &Forwarded<'_>) -> Result<(), Malformed> {
-    let mut chain = Vec::new();
-    if about.trusted {
-        for earlier in request.fields_named("X-Forwarded-For") {
-            append_listed(&mut chain, earlier);
-        }
+    let peer = about.peer.unwrap_or("unknown").as_bytes();
+    match about.trusted {
+        true => write::list(out, b"X-Forwarded-For", request.fields_named("X-Forwarded-For").chain([peer]))?,
+        false => write::field(out, b"X-Forwarded-For", peer)?,
     }
-    let peer = about.peer.map(|ip| ip.to_canonical().to_string());
-    append_listed(&mut chain, peer.as_deref().unwrap_or("unknown").as_bytes());
-    write::field(out, b"X-Forwarded-For", &chain)?;
     let given = |name: &str| request.field(name).filter(|_| about.trusted);
     if given("X-Forwarded-Proto").is_none() {
         write::field(out, b"X-Forwarded-Proto", about.proto.as_bytes())?;
@@ -88,20 +120,13 @@ fn forwarding_fields(out: &mut Vec<u8>, request: &Request<'_>, about: &Forwarded
     if let (None, Some(host)) = (given("X-Forwarded-Host"), request.host()) {
         write::field(out, b"X-Forwarded-Host", host)?;
     }
-    if let (None, Some(peer)) = (given("X-Real-IP"), &peer) {
+    if let (None, Some(peer)) = (given("X-Real-IP"), about.peer) {
         write::field(out, b"X-Real-IP", peer.as_bytes())?;
     }
     if given("X-Request-Id").is_none() {
         write::field(out, b"X-Request-Id", about.request_id.as_bytes())?;
     }
     Ok(())
-}
-
-fn append_listed(list: &mut Vec<u8>, value: &[u8]) {
-    if !list.is_empty() {
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(value);
 }
 
 /// How a response is sent on.
@@ -176,7 +201,10 @@ fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), M
 
 fn write_framing(out: &mut Vec<u8>, framed: Framed) -> Result<(), Malformed> {
     match framed {
-        Framed::Length(length) => write::field(out, b"Content-Length", length.to_string().as_bytes()),
+        Framed::Length(length) => {
+            write::content_length(out, length);
+            Ok(())
+        }
         Framed::Chunked => write::field(out, b"Transfer-Encoding", b"chunked"),
         Framed::None | Framed::UntilClose => Ok(()),
     }

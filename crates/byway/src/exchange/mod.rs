@@ -11,6 +11,8 @@ pub mod deadline;
 pub mod forward;
 pub mod head;
 pub mod path;
+pub mod recycled;
+pub mod request_id;
 
 #[cfg(test)]
 mod tests;

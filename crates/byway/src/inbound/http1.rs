@@ -18,39 +18,46 @@ use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::answer::{self, Manner};
 use crate::exchange::conn::Conn;
 use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
-use crate::exchange::head::{Forwarded, PSEUDONYM};
+use crate::exchange::head::{Forwarded, IpText, PSEUDONYM};
 use crate::exchange::path;
+use crate::exchange::recycled::{Bytes, Recycled};
+use crate::exchange::request_id::RequestId;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
 use crate::outbound::pooled::Origin;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// Serves a connection of an edge.
-pub async fn serve_edge(accepted: Accepted, door: Door) {
-    Session::new(Conn::new(accepted.stream), accepted.peer, door).run().await;
+pub fn serve_edge(accepted: Accepted, door: Arc<Door>) -> impl Future<Output = ()> + Send {
+    Session::new(Conn::new(accepted.stream), accepted.peer, door).serve()
 }
 
 /// Serves a connection of an egress whose first bytes look like HTTP.
-pub async fn serve_egress(downstream: Conn, peer: Option<SocketAddr>, door: Door) {
-    Session::new(downstream, peer, door).run().await;
+pub fn serve_egress(downstream: Conn, peer: Option<SocketAddr>, door: Arc<Door>) -> impl Future<Output = ()> + Send {
+    Session::new(downstream, peer, door).serve()
 }
 
-/// One downstream connection.
+/// One downstream connection. While it is idle it owns nothing beside its socket.
 struct Session {
     downstream: Conn,
     peer: Option<SocketAddr>,
-    door: Door,
+    /// The same for X-Forwarded-For.
+    peer_text: Option<IpText>,
+    door: Arc<Door>,
     /// The Plan of the last request and the listener's place in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
-    index: RequestHead,
-    /// The head of the current request: its own copy, so that the connection's buffer is free for the body.
-    head: Vec<u8>,
     served: u64,
+}
+
+/// The head of a request: its own copy, so that the connection's buffer is free for the body, and the index over it.
+struct Text {
+    index: Recycled<RequestHead>,
+    bytes: Recycled<Bytes>,
 }
 
 /// What came instead of a request, or a request.
 enum Next {
-    Request,
+    Request(Text),
     /// The client finished, was idle for too long, or we are leaving: nothing is owed.
     Ended,
 }
@@ -63,30 +70,59 @@ enum Then {
     Relay(Box<Tunnel>),
 }
 
+/// How a connection ends that carries no more requests.
+enum Last {
+    /// Nothing is owed to the client.
+    Leave,
+    /// What was answered last shall arrive.
+    Close,
+    Reset,
+    /// It has become a tunnel.
+    Relay(Box<Tunnel>, Arc<ListenerPlan>),
+}
+
 impl Session {
-    fn new(downstream: Conn, peer: Option<SocketAddr>, door: Door) -> Self {
-        Self { downstream, peer, door, view: None, index: RequestHead::default(), head: Vec::new(), served: 0 }
+    fn new(downstream: Conn, peer: Option<SocketAddr>, door: Arc<Door>) -> Self {
+        let peer_text = peer.map(|peer| IpText::of(peer.ip()));
+        Self { downstream, peer, peer_text, door, view: None, served: 0 }
     }
 
-    async fn run(mut self) {
+    // Not an `async fn`: that would hold the session twice.
+    #[allow(clippy::manual_async_fn)]
+    fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let last = self.run().await;
+            // Boxed: what comes now is short, or has all the room of a tunnel.
+            match last {
+                Last::Leave => Box::pin(self.downstream.leave()).await,
+                Last::Close => Box::pin(self.downstream.close()).await,
+                Last::Reset => drop(self.downstream),
+                Last::Relay(tunnel, listener) => {
+                    Box::pin(connect::relay(self.downstream, *tunnel, &self.door, &listener)).await;
+                }
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Last {
         while let Some((_, listener)) = self.view() {
             let next = self.next_request(&listener.limits).await;
             // A reload may have come while the connection waited. What a listener that is gone would have said is no
             // longer true: the connection ends, and its client asks again.
             let Some((plan, listener)) = self.view() else { break };
             let then = match next {
-                Ok(Next::Request) => self.answer_request(&plan, &listener).await,
-                Ok(Next::Ended) => return self.downstream.leave().await,
+                Ok(Next::Request(text)) => self.answer_request(text, &plan, &listener).await,
+                Ok(Next::Ended) => return Last::Leave,
                 Err(fault) => self.refuse_head(&fault, &listener),
             };
             match then {
                 Then::Continue => {}
                 Then::Close => break,
-                Then::Reset => return,
-                Then::Relay(tunnel) => return connect::relay(self.downstream, *tunnel, &self.door, &listener).await,
+                Then::Reset => return Last::Reset,
+                Then::Relay(tunnel) => return Last::Relay(tunnel, listener),
             }
         }
-        self.downstream.close().await;
+        Last::Close
     }
 
     /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
@@ -94,27 +130,23 @@ impl Session {
         let current = self.door.shared.plan.load();
         let is_current = self.view.as_ref().is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
-            self.view = self.door.plan().map(|(plan, listener)| (plan, Arc::new(listener)));
+            self.view = self.door.plan();
         }
         self.view.clone()
     }
 
     /// Reads up to the end of the next head.
     async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Next, Fault> {
-        self.index.clear();
         if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
             return Ok(Next::Ended);
         }
+        let mut index = Recycled::<RequestHead>::take();
         let codec = codec_limits(limits);
+        if let Some(text) = self.take_head(&mut index, &codec)? {
+            return Ok(Next::Request(Text { index, bytes: text }));
+        }
         let deadline = Instant::now() + limits.head_timeout;
         loop {
-            match self.index.parse(self.downstream.unread(), &codec).map_err(|error| self.note_malformed(&error))? {
-                Parsed::Complete(n) => {
-                    self.take_head(n);
-                    return Ok(Next::Request);
-                }
-                Parsed::Partial => {}
-            }
             match timeout_at(deadline, self.downstream.fill()).await {
                 Ok(Ok(Read::Data(_))) => {}
                 // Half a head and then the end: there is nobody to answer.
@@ -124,6 +156,9 @@ impl Session {
                     return Ok(Next::Ended);
                 }
                 Err(_elapsed) => return Err(slow_head(limits.head_timeout)),
+            }
+            if let Some(text) = self.take_head(&mut index, &codec)? {
+                return Ok(Next::Request(Text { index, bytes: text }));
             }
         }
     }
@@ -139,11 +174,18 @@ impl Session {
         }
     }
 
-    fn take_head(&mut self, n: usize) {
-        self.head.clear();
-        self.head.shrink_to(KEPT_HEAD_BYTES);
-        self.head.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
+    /// A copy of the head, once all of it is there.
+    fn take_head(
+        &mut self,
+        index: &mut RequestHead,
+        codec: &byway_h1::Limits,
+    ) -> Result<Option<Recycled<Bytes>>, Fault> {
+        let parsed = index.parse(self.downstream.unread(), codec).map_err(|error| self.note_malformed(&error))?;
+        let Parsed::Complete(n) = parsed else { return Ok(None) };
+        let mut bytes = Recycled::<Bytes>::take();
+        bytes.0.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
         self.downstream.consume(n);
+        Ok(Some(bytes))
     }
 
     fn note_malformed(&self, error: &byway_h1::Malformed) -> Fault {
@@ -161,25 +203,23 @@ impl Session {
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
         self.door.shared.counters.faults.add(1);
         let in_detail = matches!(listener.role, Role::Egress(_));
-        let manner = Manner { request_id: &request_id(), in_detail, close: true, head_only: false };
+        let id = RequestId::random();
+        let manner = Manner { request_id: id.as_str(), in_detail, close: true, head_only: false };
         answer::fault(self.downstream.queue(), fault, &manner);
         Then::Close
     }
 
-    async fn answer_request(&mut self, plan: &Arc<Plan>, listener: &ListenerPlan) -> Then {
+    async fn answer_request(&mut self, text: Text, plan: &Arc<Plan>, listener: &ListenerPlan) -> Then {
         self.served += 1;
-        let index = std::mem::take(&mut self.index);
-        let head = std::mem::take(&mut self.head);
-        let request = Head { request: index.view(&head), id: request_id(), begun: Instant::now() };
-        let then = match &listener.role {
-            Role::Edge(edge) => self.answer_at_edge(&request, plan, listener, edge).await,
-            Role::Egress(egress) => self.answer_at_egress(&request, plan, listener, egress).await,
+        let request = text.index.view(&text.bytes.0);
+        let head = Head { request, id: RequestId::random(), begun: Instant::now() };
+        match &listener.role {
+            Role::Edge(edge) => self.answer_at_edge(&head, plan, listener, edge).await,
+            Role::Egress(egress) => self.answer_at_egress(&head, plan, listener, egress).await,
             // The address has become a TCP forward by a reload: these are not its bytes.
             Role::Forward(_) => Then::Close,
             Role::Link(_) | Role::Exposed(_) | Role::Joined(_) => Then::Close,
-        };
-        (self.index, self.head) = (index, head);
-        then
+        }
     }
 
     async fn answer_at_edge(
@@ -212,9 +252,9 @@ impl Session {
                 ask: Ask::Request { host: without_port(authority), path },
             };
             let allowed = policy::decide(&inquiry)?;
-            let peer = self.peer.map(|peer| peer.ip());
-            let trusted =
-                peer.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical())));
+            let ip = self.peer.map(|peer| peer.ip().to_canonical());
+            let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
+            let peer = self.peer_text.as_ref().map(IpText::as_str);
             let asked = Asked {
                 shared: &shared,
                 request: *request,
@@ -223,7 +263,7 @@ impl Session {
                 limits: &listener.limits,
                 max_body: allowed.max_body(),
                 target: request.path_and_query(),
-                forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: &head.id }),
+                forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: head.id.as_str() }),
                 scope: &self.door.scope,
                 is_last,
             };
@@ -332,7 +372,7 @@ impl Session {
         let close =
             unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
-        let manner = Manner { request_id: &head.id, in_detail, close, head_only: request.method() == b"HEAD" };
+        let manner = Manner { request_id: head.id.as_str(), in_detail, close, head_only: request.method() == b"HEAD" };
         answer::fault(self.downstream.queue(), &fault, &manner);
         let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
         let then = match (sent, close) {
@@ -353,21 +393,21 @@ impl Session {
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
-                peer = ?self.peer, listener = %self.door.address, request = head.id, status = moved.status,
+                peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
             // What a client does wrong is counted; told one by one it would let any client fill the log.
             Some(fault) if fault.who == Who::Downstream => {
                 self.door.shared.counters.faults.add(1);
                 tracing::debug!(
-                    peer = ?self.peer, listener = %self.door.address, request = head.id, status = fault.status(),
+                    peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
             Some(fault) => {
                 self.door.shared.counters.faults.add(1);
                 tracing::info!(
-                    peer = ?self.peer, listener = %self.door.address, request = head.id, status = fault.status(),
+                    peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
                     "{method} {target}: {fault}"
                 );
@@ -388,7 +428,7 @@ fn exposed_origin(allowed: &Allowed) -> Option<Origin> {
 /// A request, with what the log wants to know of it.
 struct Head<'a> {
     request: Request<'a>,
-    id: String,
+    id: RequestId,
     begun: Instant,
 }
 
@@ -397,9 +437,6 @@ enum Out {
     After(After),
     Tunnel(Box<Tunnel>),
 }
-
-/// A long head's memory is not kept for the life of the connection.
-const KEPT_HEAD_BYTES: usize = 4 * 1024;
 
 /// An exit that leads to itself, or two that lead to each other, would fill every connection there is.
 const MOST_HOPS: usize = 16;
@@ -433,9 +470,4 @@ pub fn without_port(authority: &str) -> &str {
         }
         _ => authority,
     }
-}
-
-/// Sixteen hex digits that are in the answer and in the log.
-fn request_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
 }

@@ -32,7 +32,7 @@ use crate::scope::Scope;
 use crate::shared::Shared;
 
 /// One TCP connection that may become a carrier. The task lasts as long as its session, if it begins one.
-pub async fn serve_tcp(accepted: Accepted, door: Door, plan: Arc<Plan>) {
+pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
     let acceptor = match door.shared.links.acceptor(&plan.link) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("{}: {error}", door.address),
@@ -45,7 +45,7 @@ pub async fn serve_tcp(accepted: Accepted, door: Door, plan: Arc<Plan>) {
 
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
 /// process of this node that is leaving or by somebody else: links come by TLS until it is free.
-pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: Door) {
+pub async fn serve_udp(bound: Option<QuicListener>, address: SocketAddr, door: Arc<Door>) {
     let listener = match bound {
         Some(listener) => listener,
         None => {
@@ -76,7 +76,7 @@ async fn wait_for_udp(address: SocketAddr, door: &Door) -> QuicListener {
 const UDP_TICK: Duration = Duration::from_secs(1);
 
 /// Accepts QUIC until the door's scope drains; then the sessions that are there finish.
-async fn serve_quic(listener: QuicListener, door: Door) {
+async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     let accepting = async {
         while let Some(incoming) = listener.accept().await {
             let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
@@ -111,7 +111,7 @@ async fn serve_quic(listener: QuicListener, door: Door) {
     listener.close("the node is leaving");
 }
 
-async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketAddr>, door: Door) {
+async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketAddr>, door: Arc<Door>) {
     let pending = match arrival {
         Ok(Arrival::Hello(pending)) => *pending,
         Ok(Arrival::Attached(kind)) => return tracing::debug!(?peer, "{kind} carries an old session, too"),
@@ -133,7 +133,7 @@ fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     }
 }
 
-async fn serve_session(served: serving::Served, door: Door) {
+async fn serve_session(served: serving::Served, door: Arc<Door>) {
     let shared = Arc::clone(&door.shared);
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
@@ -141,8 +141,13 @@ async fn serve_session(served: serving::Served, door: Door) {
     tracing::info!(?peer, identity, grant = %grant, listener = %door.address, "link is up, by {by}");
     shared.counters.links.add(1);
     let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
-    let from =
-        Streams { door: door.clone(), joined: None, streams, link: link.clone(), user: Some(grant.to_string().into()) };
+    let from = Streams {
+        door: Arc::clone(&door),
+        joined: None,
+        streams,
+        link: link.clone(),
+        user: Some(grant.to_string().into()),
+    };
     shared.links_scope.spawn("link streams", serve_streams(from));
     let reason = tokio::select! {
         reason = session.run(&door) => reason,
@@ -168,7 +173,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 
 /// The streams that the other side of a session opens, and whose session it is.
 pub struct Streams {
-    door: Door,
+    door: Arc<Door>,
     joined: Option<Arc<Joined>>,
     streams: mpsc::Receiver<Arrived>,
     link: Link,
@@ -186,15 +191,16 @@ impl Streams {
             role: Role::Joined(plan),
             limits: shared.plan.load().limits.clone(),
         };
-        let door = Door {
+        let door = Arc::new(Door {
             key: Arc::new(ListenerKey::of_public(address.clone())),
             fixed: Some(Arc::new(listener)),
             address: Arc::new(address),
             scope: shared.links_scope.clone(),
+            worker: usize::MAX,
             permits: Arc::new(Semaphore::new(0)),
             peers: Peers::default(),
             shared,
-        };
+        });
         Self { door, joined: Some(joined), streams, link, user: None }
     }
 }
@@ -211,13 +217,13 @@ pub async fn serve_streams(mut from: Streams) {
         let scopes = &from.door.shared.scopes;
         let turn = TURN.fetch_add(1, Relaxed).checked_rem(scopes.len()).unwrap_or_default();
         let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
-        let door = Door { scope: scope.clone(), ..from.door.clone() };
+        let door = Arc::new(Door { scope: scope.clone(), worker: turn, ..Door::clone(&from.door) });
         let (joined, user) = (from.joined.clone(), from.user.clone());
         scope.spawn("link stream", async move { serve_stream(arrived, door, joined, user).await });
     }
 }
 
-async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
+async fn serve_stream(arrived: Arrived, door: Arc<Door>, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
     let Some((plan, listener)) = door.plan() else { return };
     let (peer, patience) = (arrived.peer(), listener.limits.handshake_timeout);
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {

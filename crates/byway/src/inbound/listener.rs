@@ -1,7 +1,8 @@
 //! Listener: permit → accept → spawn → back off.
 //!
 //! In:    one bound socket of one worker.
-//! Out:   a task on that worker for each connection, which holds a permit and a seat for as long as it lives.
+//! Out:   a task for each connection, which holds a permit and a seat for as long as it lives; on that worker, or on a far
+//!        less busy one.
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
 use std::io;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::bind::Socket;
+use super::crew::{Busy, Crew};
 use super::peers::{Peers, Seat};
 use super::{http1, link, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
@@ -34,6 +36,8 @@ pub struct Door {
     pub address: Arc<Bind>,
     /// Connections are spawned here, and drain with it.
     pub scope: Scope,
+    /// The number of the worker that `scope` belongs to.
+    pub worker: usize,
     /// Overload waits in the kernel's queue: no permit, no accept.
     pub permits: Arc<Semaphore>,
     /// No peer may hold all permits.
@@ -42,12 +46,9 @@ pub struct Door {
 
 impl Door {
     /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener.
-    pub fn plan(&self) -> Option<(Arc<Plan>, ListenerPlan)> {
+    pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let plan = self.shared.plan.load_full();
-        let listener = match &self.fixed {
-            Some(fixed) => ListenerPlan::clone(fixed),
-            None => plan.listener(&self.key)?.clone(),
-        };
+        let listener = Arc::clone(self.fixed.as_ref().or_else(|| plan.listener(&self.key))?);
         Some((plan, listener))
     }
 }
@@ -60,35 +61,47 @@ pub struct Accepted {
     pub peer: Option<SocketAddr>,
 }
 
-/// Accepts until the door's scope drains.
-pub async fn serve(socket: Socket, door: Door) {
+/// Serves a group of sockets, one on each worker, and returns the scopes that they drain with.
+pub fn open(sockets: Vec<Socket>, doors: Vec<Arc<Door>>) -> Vec<Scope> {
+    let crew = Crew::new(doors.clone());
+    let opened = sockets.into_iter().zip(doors).map(|(socket, door)| {
+        let scope = door.scope.clone();
+        scope.spawn("listener", serve(socket, door, Arc::clone(&crew)));
+        scope
+    });
+    opened.collect()
+}
+
+/// Accepts until the door's scope drains. `crew` has the doors of all workers, this one among them.
+async fn serve(socket: Socket, door: Arc<Door>, crew: Arc<Crew>) {
     let acceptor = match Acceptor::new(socket) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!(%error, "listener {} cannot be registered with its worker", door.address),
     };
     tokio::select! {
-        () = accept_all(&acceptor, &door) => {}
+        () = accept_all(&acceptor, &door, &crew) => {}
         () = door.scope.drained() => {}
     }
 }
 
-async fn accept_all(acceptor: &Acceptor, door: &Door) {
+async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
     let mut back_off = BackOff::default();
     // While nobody comes, the permit only has to be there: held, the last one would keep another worker's visitors out.
     // A worker that loses it to another has accepted one connection at most, which waits for the next.
     // The semaphore is never closed, so the only way out is the drain in `serve`.
     while door.permits.acquire().await.is_ok() {
         match acceptor.accept().await {
-            Ok(accepted) => {
+            Ok(arrived) => {
                 back_off = BackOff::default();
-                let Some(seat) = seat(door, &accepted) else { continue };
+                let Some(seat) = seat(door, &arrived) else { continue };
                 let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
                 door.shared.counters.accepted.add(1);
-                let connection = door.clone();
-                door.scope.spawn("connection", async move {
-                    let _held = (permit, seat);
-                    connect(accepted, connection).await;
-                });
+                let taker = crew.place(door);
+                let held = (Busy::new(&taker), permit, seat);
+                match Arc::ptr_eq(&taker, door) {
+                    true => spawn(arrived.stay(), taker, held),
+                    false => hand_over(arrived, taker, held),
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => back_off.wait(&error, door).await,
@@ -96,8 +109,34 @@ async fn accept_all(acceptor: &Acceptor, door: &Door) {
     }
 }
 
+/// Serves a connection on the worker whose reactor it is registered with.
+fn spawn(accepted: Accepted, door: Arc<Door>, held: impl Send + 'static) {
+    let scope = door.scope.clone();
+    scope.spawn("connection", async move {
+        let _held = held;
+        connect(accepted, door).await;
+    });
+}
+
+/// Gives a connection to another worker, which registers it with its own reactor.
+fn hand_over(arrived: Arrived, door: Arc<Door>, held: impl Send + 'static) {
+    let leaving = match arrived.leave() {
+        Ok(leaving) => leaving,
+        Err(error) => return tracing::debug!(%error, "a connection could not be handed to another worker"),
+    };
+    door.shared.counters.handed_over.add(1);
+    let scope = door.scope.clone();
+    scope.spawn("connection", async move {
+        let _held = held;
+        match leaving.arrive() {
+            Ok(arrived) => connect(arrived.stay(), door).await,
+            Err(error) => tracing::debug!(%error, "a connection could not be registered with another worker"),
+        }
+    });
+}
+
 /// One connection, by the role that the Plan gives its listener now. Boxed, so that it has the room of its own role only.
-pub(super) async fn connect(accepted: Accepted, door: Door) {
+pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
     let shared = Arc::clone(&door.shared);
     let _open = Held::new(&shared.counters.connections);
     let Some((plan, listener)) = door.plan() else { return };
@@ -114,9 +153,9 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
 
 /// A seat for the peer. Whoever is on this machine, or is a trusted proxy with many people behind it, is not counted. A
 /// peer over its share is reset at once.
-fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
+fn seat(door: &Door, arrived: &Arrived) -> Option<Option<Seat>> {
     let (_, listener) = door.plan()?;
-    let Some(peer) = accepted.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+    let Some(peer) = arrived.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
         return Some(None);
     };
     let most = listener.limits.connections_per_peer;
@@ -150,18 +189,74 @@ impl Acceptor {
         })
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&self) -> io::Result<Arrived> {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Accepted { stream: Stream::tcp(socket), peer: Some(peer) })
+                Ok(Arrived { socket: Registered::Tcp(socket), peer: Some(peer) })
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Accepted { stream: Stream::unix(socket), peer: None })
+                Ok(Arrived { socket: Registered::Unix(socket), peer: None })
             }
         }
+    }
+}
+
+/// A connection that a worker has accepted and nobody serves yet.
+struct Arrived {
+    socket: Registered,
+    peer: Option<SocketAddr>,
+}
+
+enum Registered {
+    Tcp(tokio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+/// The same between two workers, known to no reactor.
+struct Leaving {
+    socket: Unregistered,
+    peer: Option<SocketAddr>,
+}
+
+enum Unregistered {
+    Tcp(std::net::TcpStream),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Arrived {
+    fn stay(self) -> Accepted {
+        let stream = match self.socket {
+            Registered::Tcp(socket) => Stream::tcp(socket),
+            #[cfg(unix)]
+            Registered::Unix(socket) => Stream::unix(socket),
+        };
+        Accepted { stream, peer: self.peer }
+    }
+
+    fn leave(self) -> io::Result<Leaving> {
+        let socket = match self.socket {
+            Registered::Tcp(socket) => Unregistered::Tcp(socket.into_std()?),
+            #[cfg(unix)]
+            Registered::Unix(socket) => Unregistered::Unix(socket.into_std()?),
+        };
+        Ok(Leaving { socket, peer: self.peer })
+    }
+}
+
+impl Leaving {
+    /// To be called on the worker that it has come to.
+    fn arrive(self) -> io::Result<Arrived> {
+        let socket = match self.socket {
+            Unregistered::Tcp(socket) => Registered::Tcp(tokio::net::TcpStream::from_std(socket)?),
+            #[cfg(unix)]
+            Unregistered::Unix(socket) => Registered::Unix(tokio::net::UnixStream::from_std(socket)?),
+        };
+        Ok(Arrived { socket, peer: self.peer })
     }
 }
 

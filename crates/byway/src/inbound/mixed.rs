@@ -16,7 +16,7 @@ use crate::exchange::conn::Conn;
 use crate::observe::counters::is_told;
 
 /// Serves one connection of an egress.
-pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
     let Accepted { stream, peer } = accepted;
     let mut downstream = Conn::new(stream);
     let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;

@@ -5,6 +5,7 @@
 
 pub mod bind;
 pub mod connect;
+pub mod crew;
 pub mod http1;
 pub mod link;
 pub mod listener;

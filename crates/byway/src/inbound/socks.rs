@@ -24,7 +24,13 @@ use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// Serves one SOCKS connection.
-pub async fn serve(downstream: Conn, peer: Option<SocketAddr>, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+pub async fn serve(
+    downstream: Conn,
+    peer: Option<SocketAddr>,
+    door: Arc<Door>,
+    plan: Arc<Plan>,
+    listener: Arc<ListenerPlan>,
+) {
     let Role::Egress(egress) = &listener.role else { return };
     let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress };
     // Boxed: the handshake's room goes before the relay begins.

@@ -13,7 +13,7 @@ use crate::relay::Early;
 use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.
-pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
     let Accepted { stream, peer } = accepted;
     let opened = async {
         let own = door.shared.own.load();

@@ -69,21 +69,19 @@ impl Public {
         let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
         let (address_told, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
         let peers = Peers::default();
-        let mut scopes = Vec::new();
-        for (socket, worker) in bound.sockets.into_iter().zip(&shared.scopes) {
-            let scope = worker.child();
-            let door = Door {
+        let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
+            Arc::new(Door {
                 shared: Arc::clone(shared),
                 key: Arc::clone(&key),
                 fixed: Some(Arc::clone(&plan)),
                 address: Arc::clone(&address_told),
-                scope: scope.clone(),
+                scope: scope.child(),
+                worker,
                 permits: Arc::clone(&permits),
                 peers: peers.clone(),
-            };
-            scope.spawn("public listener", listener::serve(socket, door));
-            scopes.push(scope);
-        }
+            })
+        });
+        let scopes = listener::open(bound.sockets, doors.collect());
         open.insert(name, Open { address, scopes, away: None });
         drop(open);
         shared.note_own();

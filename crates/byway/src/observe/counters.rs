@@ -71,6 +71,8 @@ counters! {
     accepted,
     /// Connections open now.
     connections,
+    /// Connections that the worker which accepted them gave to a less busy one.
+    handed_over,
     /// Connections refused because their peer holds too many.
     refused_per_peer,
     /// Failed accepts (descriptors exhausted, and the like).

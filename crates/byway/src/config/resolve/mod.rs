@@ -108,7 +108,7 @@ impl<'s> Resolver<'s> {
             pool: self.pool(&file.pool),
             spill,
             link: self.link(&file.link),
-            listeners,
+            listeners: listeners.into_iter().map(Arc::new).collect(),
             joins: std::mem::take(&mut self.joins).into_plans(),
         }
     }

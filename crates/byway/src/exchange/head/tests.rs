@@ -16,7 +16,7 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
 }
 
 fn at_edge(trusted: bool) -> Option<Forwarded<'static>> {
-    Some(Forwarded { peer: Some("192.0.2.7".parse().unwrap()), trusted, proto: "http", request_id: "ours" })
+    Some(Forwarded { peer: Some("192.0.2.7"), trusted, proto: "http", request_id: "ours" })
 }
 
 fn response_through(text: &str, rules: &ResponseRules) -> String {

@@ -1,0 +1,101 @@
+//! Allocations: what a request costs the allocator once the worker is warm. Nothing.
+//!
+//! The node, its origin and its visitor live in this process; the last two read and write within fixed memory, so that
+//! every allocation that is counted is the node's.
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use byway::config::{Bind, parse};
+use byway::node::Node;
+use byway::os::inherit::Inherited;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WARM_UP: usize = 1_000;
+const REQUESTS: usize = 100_000;
+
+const REQUEST: &[u8] = b"GET /some/path?with=query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: visitor/1.0\r\n\
+    Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\nCookie: session=0123456789\r\n\r\n";
+
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\nCache-Control: no-store\r\n\
+    X-Something: else\r\n\r\nHello, world!\n";
+
+#[test]
+fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing() {
+    let origin = answer_for_ever();
+    let text = format!(
+        "workers = 1\nlimits.requests_per_connection = 1_000_000\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n"
+    );
+    let node =
+        Node::start(parse(&text, "byway.toml", Path::new("/nowhere")).unwrap(), &mut Inherited::default()).unwrap();
+    let Bind::Tcp(edge) = node.listening()[0].address else { panic!("a TCP listener") };
+
+    make_parking_lot_ready();
+    let mut visitor = Visitor::new(edge);
+    (0..WARM_UP).for_each(|_| visitor.ask());
+    let region = Region::new(ALLOCATOR);
+    (0..REQUESTS).for_each(|_| visitor.ask());
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0), "{change:?}");
+    node.cut();
+    node.join();
+}
+
+/// The first wait for a contended lock makes a table for the whole process, whenever that happens: let it be now.
+fn make_parking_lot_ready() {
+    let lock = parking_lot::Mutex::new(());
+    parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+}
+
+/// A visitor that keeps its connection, as long as it may.
+struct Visitor {
+    connection: TcpStream,
+    buffer: [u8; 4096],
+}
+
+impl Visitor {
+    fn new(edge: SocketAddr) -> Self {
+        Self { connection: TcpStream::connect(edge).unwrap(), buffer: [0; 4096] }
+    }
+
+    fn ask(&mut self) {
+        self.connection.write_all(REQUEST).unwrap();
+        let mut len = 0;
+        while !self.buffer[..len].ends_with(b"Hello, world!\n") {
+            let n = self.connection.read(&mut self.buffer[len..]).unwrap();
+            assert!(n > 0, "closed: {}", String::from_utf8_lossy(&self.buffer[..len]));
+            len += n;
+        }
+        assert!(self.buffer.starts_with(b"HTTP/1.1 200 "));
+    }
+}
+
+/// An origin that gives the same answer to every request, on one connection after the other.
+fn answer_for_ever() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((mut connection, _)) = listener.accept() {
+            let mut len = 0;
+            while let Ok(n @ 1..) = connection.read(&mut buffer[len..]) {
+                len += n;
+                if buffer[..len].ends_with(b"\r\n\r\n") {
+                    len = 0;
+                    if connection.write_all(ANSWER).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    address
+}
