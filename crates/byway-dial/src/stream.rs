@@ -172,6 +172,18 @@ impl Stream {
         }
     }
 
+    /// The plain TCP socket beneath, for a caller that reads it by other means ([`Stream::as_tcp`] otherwise): it then
+    /// hears of a reset by reading, as [`Pipe::poll_read`] does. `None` also once the stream is broken.
+    pub fn tcp_to_read(&mut self) -> Option<&TcpStream> {
+        match &mut self.0 {
+            Kind::Tcp(tcp) if !tcp.broken => {
+                tcp.watch = None;
+                Some(&tcp.io)
+            }
+            _ => None,
+        }
+    }
+
     /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS and one was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.0 {

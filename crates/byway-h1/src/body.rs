@@ -110,6 +110,11 @@ impl BodyDecoder {
         }
     }
 
+    /// Whether the body ends with the connection, and has not ended yet.
+    pub fn is_until_close(&self) -> bool {
+        matches!(self.kind, Kind::UntilClose)
+    }
+
     /// Whether the message has ended.
     pub fn is_done(&self) -> bool {
         match &self.kind {

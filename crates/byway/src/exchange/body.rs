@@ -10,6 +10,7 @@ use byway_dial::{Broken, Read};
 use byway_h1::{BodyDecoder, Framed, Malformed, Step, write};
 
 use super::conn::Conn;
+use crate::relay::Splice;
 
 /// One body on its way.
 pub struct Passage {
@@ -21,6 +22,8 @@ pub struct Passage {
     held_back: bool,
     moved: u64,
     most: Option<u64>,
+    /// Bytes of the body in a kernel pipe, between two plain sockets.
+    splice: Option<Splice>,
 }
 
 /// Why a passage stopped before its end.
@@ -42,7 +45,16 @@ impl Passage {
     /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
-        Self { decoder, chunked: to == Framed::Chunked, owed: 0, ended: false, held_back: false, moved: 0, most }
+        Self {
+            decoder,
+            chunked: to == Framed::Chunked,
+            owed: 0,
+            ended: false,
+            held_back: false,
+            moved: 0,
+            most,
+            splice: None,
+        }
     }
 
     /// Whether the whole body has been read from its sender (it may still be queued for its receiver).
@@ -72,6 +84,9 @@ impl Passage {
             if budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if self.splice.is_some() {
+                budget = budget.saturating_sub(ready!(self.poll_drain(cx, to))?);
             }
             match self.decoder.step(from.unread()).map_err(Stop::Malformed)? {
                 Step::Data(n) => budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?),
@@ -126,10 +141,53 @@ impl Passage {
     /// Nothing of the body is at hand: what is queued leaves first, so that it never waits for bytes that may take long.
     fn poll_more(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
         self.held_back = to.poll_push_out(cx).map_err(Stop::To)?.is_pending();
-        match ready!(from.poll_fill(cx)).map_err(Stop::From)? {
+        let read = match self.spliceable_bytes(from, to) {
+            Some(most) => self.poll_splice(cx, from, most),
+            None => from.poll_fill(cx),
+        };
+        match ready!(read).map_err(Stop::From)? {
             Read::Data(_) => Poll::Ready(Ok(())),
             Read::Fin => self.eof(from, to),
         }
+    }
+
+    /// How much of the body may go by a kernel pipe now: nothing unless both sides are plain sockets, all that was read or
+    /// queued has left, the body needs no new framing and no counting against a limit, and is, or has proven to be, large.
+    fn spliceable_bytes(&self, from: &Conn, to: &Conn) -> Option<usize> {
+        let left = match (self.decoder.remaining(), self.decoder.is_until_close()) {
+            (Some(left), _) if left >= SPLICE_FROM_BYTES => left,
+            (None, true) if self.moved >= SPLICE_FROM_BYTES => u64::MAX,
+            _ => return None,
+        };
+        let counted = self.most.is_some_and(|most| self.moved.saturating_add(left) > most);
+        let clear = !self.chunked && !counted && !to.has_queued() && from.unread().is_empty();
+        (clear && from.is_plain() && to.is_plain()).then(|| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// Takes bytes of the body into a pipe; without one, into the buffer as ever.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut Conn, most: usize) -> Poll<Result<Read, Broken>> {
+        let Some(mut splice) = Splice::take() else { return from.poll_fill(cx) };
+        let read = ready!(splice.poll_fill(cx, from.stream(), most))?;
+        if let Read::Data(n) = read {
+            self.decoder.taken(n);
+            self.splice = Some(splice);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Moves what is in the pipe on, and gives the empty pipe back.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Conn) -> Poll<Result<usize, Stop>> {
+        let Some(splice) = &mut self.splice else { return Poll::Ready(Ok(0)) };
+        let mut drained = 0;
+        while !splice.is_empty() {
+            self.held_back = true;
+            let n = ready!(splice.poll_drain(cx, to.stream())).map_err(Stop::To)?;
+            self.moved += n as u64;
+            drained += n;
+        }
+        self.held_back = false;
+        self.splice = None;
+        Poll::Ready(Ok(drained))
     }
 
     fn eof(&mut self, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), Stop>> {
@@ -139,6 +197,9 @@ impl Passage {
         })
     }
 }
+
+/// A body, or what is left of one, from which a kernel pipe pays: below it two more system calls cost more than the copy.
+const SPLICE_FROM_BYTES: u64 = 32 * 1024;
 
 /// Bytes one poll may move before other tasks of the worker get their turn.
 const BUDGET_BYTES: usize = 1024 * 1024;

@@ -50,6 +50,11 @@ impl Conn {
         self.unread.as_ref().map_or(&[], Buffer::filled)
     }
 
+    /// Whether this is a plain TCP socket and nothing of ours stands before it: bytes may pass by a kernel pipe.
+    pub fn is_plain(&self) -> bool {
+        self.outflow.is_none() && self.stream.as_tcp().is_some()
+    }
+
     /// Marks the first `n` unread bytes as used. An emptied buffer goes back to its free list.
     pub fn consume(&mut self, n: usize) {
         if let Some(buffer) = &mut self.unread {

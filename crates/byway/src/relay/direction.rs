@@ -99,7 +99,8 @@ impl Direction {
     ) -> Result<Rest, Fault> {
         let mut left = share;
         loop {
-            let filled = self.fill(cx, source.as_deref_mut())?;
+            let is_plain = sink.as_deref().is_some_and(|sink| sink.as_tcp().is_some());
+            let filled = self.fill(cx, source.as_deref_mut(), is_plain)?;
             let drained = self.drain(cx, sink.as_deref_mut())?;
             if drained == Poll::Ready(Drained::Finished) {
                 return Ok(Rest::Finished);
@@ -115,7 +116,12 @@ impl Direction {
         }
     }
 
-    fn fill(&mut self, cx: &mut Context<'_>, source: Option<&mut Stream>) -> Result<Filled, Fault> {
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: Option<&mut Stream>,
+        is_plain_sink: bool,
+    ) -> Result<Filled, Fault> {
         if self.source_ended {
             return Ok(Filled::Ended);
         }
@@ -126,7 +132,7 @@ impl Direction {
             return Ok(Filled::Bytes(self.fill_early()));
         }
         match source {
-            Some(source) => self.fill_from(cx, source).map_err(Fault::Source),
+            Some(source) => self.fill_from(cx, source, is_plain_sink).map_err(Fault::Source),
             None => Ok(self.end()),
         }
     }
@@ -141,7 +147,21 @@ impl Direction {
         n
     }
 
-    fn fill_from(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Result<Filled, Broken> {
+    fn fill_from(&mut self, cx: &mut Context<'_>, source: &mut Stream, is_plain_sink: bool) -> Result<Filled, Broken> {
+        let spliced = if is_plain_sink { self.outflow.poll_splice(cx, source) } else { None };
+        match spliced {
+            None => self.read_from(cx, source),
+            Some(Poll::Pending) => Ok(Filled::NothingYet),
+            Some(Poll::Ready(Err(broken))) => Err(broken),
+            Some(Poll::Ready(Ok(Read::Fin))) => Ok(self.end()),
+            Some(Poll::Ready(Ok(Read::Data(n)))) => {
+                self.read_bytes += n as u64;
+                Ok(Filled::Bytes(n))
+            }
+        }
+    }
+
+    fn read_from(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Result<Filled, Broken> {
         let read = source.poll_read(cx, self.outflow.space());
         let Poll::Ready(Ok(Read::Data(n))) = read else {
             self.outflow.release();

@@ -15,6 +15,7 @@ mod relay;
 mod ring;
 pub mod shape;
 pub mod spill;
+pub mod splice;
 
 pub use buffer::{Buffer, Size};
 pub use counters::RelayCounters;
@@ -24,3 +25,4 @@ pub use outflow::{DrainError, Drained, Outflow};
 pub use relay::{Relay, relay};
 pub use shape::{Rate, StreamShaper, Take, TokenBucket};
 pub use spill::{SpillBudget, SpillError, SpillOptions, SpillPool};
+pub use splice::Splice;

@@ -6,19 +6,21 @@
 //! Never: reads the source, spawns a task, or forwards an end before the bytes in front of it.
 //!
 //! Two kinds, one behaviour: a *direct* outflow holds one buffer and then says that it is full; a *spilling* one holds
-//! a ring in memory and then a file on disk. Relay and exchange use the same object.
+//! a ring in memory and then a file on disk. Relay and exchange use the same object. A direct one between two plain TCP
+//! streams may hold a kernel pipe instead of its buffer ([`Outflow::poll_splice`]).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use byway_dial::{Broken, Pipe, Stream};
+use byway_dial::{Broken, Pipe, Read, Stream};
 
-use super::buffer::Growth;
+use super::buffer::{Growth, Size};
 use super::counters::RelayCounters;
 use super::ring::{PIECES_A_WRITE, Ring, WORTH_A_READ_BYTES};
 use super::shape::StreamShaper;
 use super::spill::{Spill, SpillError, SpillOptions};
+use super::splice::Splice;
 
 /// What one call of [`Outflow::poll_drain`] moves at most, so that one flow never holds a worker for long.
 const WORK_BYTES: u64 = 1024 * 1024;
@@ -46,6 +48,8 @@ pub enum DrainError {
 /// See the head of the file.
 pub struct Outflow {
     kind: Kind,
+    /// In place of the buffer, while a flow proves large.
+    splice: Option<Splice>,
     growth: Growth,
     shaper: Option<Box<StreamShaper>>,
     counters: Option<Arc<RelayCounters>>,
@@ -84,6 +88,7 @@ impl Outflow {
     fn new(kind: Kind, counters: Option<Arc<RelayCounters>>) -> Self {
         Self {
             kind,
+            splice: None,
             growth: Growth::new(),
             shaper: None,
             counters,
@@ -110,6 +115,7 @@ impl Outflow {
     /// Whether there is room for more bytes.
     pub fn has_room(&self) -> bool {
         match &self.kind {
+            Kind::Direct(_) if self.spliced_bytes() > 0 => false,
             Kind::Direct(ring) => ring.is_empty() || ring.tail_room() >= WORTH_A_READ_BYTES,
             Kind::Spilling(spill) => spill.room() > 0,
         }
@@ -143,6 +149,31 @@ impl Outflow {
             Kind::Direct(ring) => ring.release_unused(),
             Kind::Spilling(spill) => spill.release_unused(),
         }
+    }
+
+    /// Reads from `source` into a kernel pipe, whose bytes leave next; for a sink that is plain TCP, too. `None` when the
+    /// flow is too small for that, something else is queued, or there is no pipe: read into [`Outflow::space`] then.
+    pub fn poll_splice(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Option<Poll<Result<Read, Broken>>> {
+        let fits = matches!(self.kind, Kind::Direct(_)) && self.shaper.is_none() && self.is_empty();
+        if !fits || self.growth.size() == Size::Small || source.as_tcp().is_none() {
+            self.splice = self.splice.take().filter(|splice| !splice.is_empty());
+            return None;
+        }
+        let splice = match &mut self.splice {
+            Some(splice) => splice,
+            none => none.insert(Splice::take()?),
+        };
+        let read = splice.poll_fill(cx, source, usize::MAX);
+        match &read {
+            Poll::Ready(Ok(Read::Data(n))) => self.growth.record(*n, Size::Medium.bytes()),
+            // An idle flow sits on no pipe.
+            _ => self.splice = None,
+        }
+        Some(read)
+    }
+
+    fn spliced_bytes(&self) -> usize {
+        self.splice.as_ref().map_or(0, Splice::held)
     }
 
     /// Copies as many of `bytes` in as there is room for, and says how many.
@@ -188,7 +219,7 @@ impl Outflow {
     /// Whether nothing waits to be written. Bytes may still wait to be flushed.
     pub fn is_empty(&self) -> bool {
         match &self.kind {
-            Kind::Direct(ring) => ring.is_empty(),
+            Kind::Direct(ring) => ring.is_empty() && self.spliced_bytes() == 0,
             Kind::Spilling(spill) => spill.is_empty(),
         }
     }
@@ -201,7 +232,7 @@ impl Outflow {
     /// Bytes that wait, in memory and on disk.
     pub fn queued_bytes(&self) -> u64 {
         match &self.kind {
-            Kind::Direct(ring) => ring.bytes() as u64,
+            Kind::Direct(ring) => (ring.bytes() + self.spliced_bytes()) as u64,
             Kind::Spilling(spill) => spill.queued_bytes(),
         }
     }
@@ -238,6 +269,14 @@ impl Outflow {
             if self.delivered >= enough {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if let Some(splice) = self.splice.as_mut().filter(|splice| !splice.is_empty()) {
+                let drained = splice.poll_drain(cx, sink);
+                if drained.is_pending() {
+                    self.growth.held_back();
+                }
+                self.delivered += ready!(drained)? as u64;
+                continue;
             }
             let Poll::Ready(n) = self.poll_allowance(cx) else {
                 // The disk or the shaper holds the rest back; what has been written shall not wait with it.

@@ -3,4 +3,5 @@
 mod bodies;
 mod failures;
 mod messages;
+mod splicing;
 mod upgrades;

@@ -1,0 +1,163 @@
+//! Splice: bulk bytes of plain TCP on their way through a kernel pipe, which costs no copy and no buffer of ours.
+//!
+//! In:    bytes from one TCP stream, while the pipe is empty.
+//! Out:   the same bytes to another one.
+//! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning), gives a pipe back that does
+//!        (its bytes would reach somebody else), or makes more pipes than [`PIPES`] a worker.
+//!
+//! Whoever moves bytes decides when this is worth it: a pipe costs two system calls a turn where copying costs two too,
+//! so it pays for bodies of some 32 KiB and more. Without a pipe (descriptors ran out, all are in use) one copies.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, ready};
+
+use byway_dial::{Broken, Read, Stream};
+use tokio::io::Interest;
+
+use crate::os::splice::{Duct, moved_in, moved_out};
+
+/// Pipes that one worker has at most, in use and waiting.
+pub const PIPES: usize = 256;
+
+/// What one pipe may hold, where the system allows it.
+pub const PIPE_BYTES: usize = 256 * 1024;
+
+/// Waiting pipes that one worker keeps.
+const KEPT: usize = 32;
+
+/// A pipe on loan from its worker, and what it holds.
+#[derive(Debug)]
+pub struct Splice {
+    /// Taken out only by the drop.
+    duct: Option<Duct>,
+    held: usize,
+}
+
+impl Splice {
+    /// An empty pipe; none if there is none to be had.
+    pub fn take() -> Option<Self> {
+        let duct = FREE.try_with(|free| free.borrow_mut().take()).ok().flatten()?;
+        Some(Self { duct: Some(duct), held: 0 })
+    }
+
+    /// Bytes inside.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether nothing is inside.
+    pub const fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
+    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As [`Stream::poll_read`]: cancel safe, `Fin` is
+    /// the peer's. A stream that is no plain TCP any more reads as broken.
+    ///
+    /// # Errors
+    /// What broke the source.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut Stream, most: usize) -> Poll<Result<Read, Broken>> {
+        debug_assert!(self.is_empty());
+        let (Some(duct), Some(socket)) = (&self.duct, source.tcp_to_read()) else {
+            return Poll::Ready(Err(not_plain()));
+        };
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            match socket.try_io(Interest::READABLE, || moved_in(socket, duct, most.min(PIPE_BYTES))) {
+                Ok(0) => return Poll::Ready(Ok(Read::Fin)),
+                Ok(n) => {
+                    self.held = n;
+                    return Poll::Ready(Ok(Read::Data(n)));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Moves some of what is inside out to `sink`, and says how much. Cancel safe.
+    ///
+    /// # Errors
+    /// What broke the sink.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<Result<usize, Broken>> {
+        let (Some(duct), Some(socket)) = (&self.duct, sink.as_tcp()) else {
+            return Poll::Ready(Err(not_plain()));
+        };
+        loop {
+            ready!(socket.poll_write_ready(cx))?;
+            match socket.try_io(Interest::WRITABLE, || moved_out(duct, socket, self.held)) {
+                Ok(0) => return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::WriteZero.into()))),
+                Ok(n) => {
+                    self.held -= n.min(self.held);
+                    return Poll::Ready(Ok(n));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        let Some(duct) = self.duct.take() else { return };
+        let clean = self.is_empty();
+        let _ = FREE.try_with(|free| free.borrow_mut().give(duct, clean));
+    }
+}
+
+fn not_plain() -> Broken {
+    Broken::Io(std::io::Error::other("a stream that is spliced is no plain TCP any more"))
+}
+
+thread_local! {
+    static FREE: RefCell<FreePipes> = const { RefCell::new(FreePipes { waiting: Vec::new(), lent: 0 }) };
+}
+
+/// What the calling thread has lent and keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounting {
+    /// Pipes on loan.
+    pub lent: usize,
+    /// Pipes kept for reuse.
+    pub waiting: usize,
+}
+
+/// The accounts of the calling thread's pipes.
+pub fn accounting() -> Accounting {
+    let now = FREE.try_with(|free| {
+        let free = free.borrow();
+        Accounting { lent: free.lent, waiting: free.waiting.len() }
+    });
+    now.unwrap_or(Accounting { lent: 0, waiting: 0 })
+}
+
+/// The pipes of one worker.
+struct FreePipes {
+    waiting: Vec<Duct>,
+    lent: usize,
+}
+
+impl FreePipes {
+    fn take(&mut self) -> Option<Duct> {
+        if self.lent >= PIPES {
+            return None;
+        }
+        let duct = match self.waiting.pop() {
+            Some(duct) => duct,
+            None => Duct::new(PIPE_BYTES).ok()?,
+        };
+        self.lent += 1;
+        Some(duct)
+    }
+
+    fn give(&mut self, duct: Duct, clean: bool) {
+        self.lent = self.lent.saturating_sub(1);
+        if clean && self.waiting.len() < KEPT {
+            self.waiting.push(duct);
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
