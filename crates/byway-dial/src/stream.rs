@@ -18,6 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
+mod raw;
+
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -205,6 +207,16 @@ impl Stream {
         }
     }
 
+    /// As [`Stream::has_news`], but asks the kernel about a TCP socket only if the reactor has announced something on it.
+    /// Enough where the reactor has turned since the stream was last read to its end: everything that came before is
+    /// announced by then.
+    pub fn has_announced_news(&mut self) -> bool {
+        match &mut self.0 {
+            Kind::Tcp(tcp) => raw::is_announced(&tcp.io) && peek_has_news(SockRef::from(&*tcp.io)),
+            _ => self.has_news(),
+        }
+    }
+
     fn pipe(&mut self) -> &mut dyn Pipe {
         match &mut self.0 {
             Kind::Tcp(tcp) => tcp,
@@ -307,26 +319,11 @@ impl Pipe for Tcp {
         }
         // A reader hears of a reset by reading: no watch is needed, and without it the socket is ours alone.
         self.watch = None;
-        match Arc::get_mut(&mut self.io) {
-            // This path notes a short read as "drained", which saves the read that would only say so.
-            Some(io) => poll_async_read(io, cx, buf),
-            None => Poll::Ready(Err(Broken::Reset(0))),
-        }
+        raw::poll_read(&self.io, cx, buf)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        loop {
-            ready!(self.io.poll_write_ready(cx))?;
-            let written = match bufs {
-                [first, rest] if rest.is_empty() => self.io.try_write(first),
-                [first, rest] if first.is_empty() => self.io.try_write(rest),
-                _ => self.io.try_write_vectored(bufs),
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written.map_err(Broken::from)),
-            }
-        }
+        raw::poll_write(&self.io, cx, bufs)
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {

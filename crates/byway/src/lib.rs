@@ -21,6 +21,7 @@ pub mod relay;
 pub mod route;
 pub mod scope;
 pub mod shared;
+pub mod signal;
 #[cfg(test)]
 mod testing;
 pub mod worker;

@@ -289,7 +289,7 @@ impl Node {
     /// Stops accepting, lets what is under way finish for as long as the Plan allows, then cuts. Returns how many
     /// connections were cut.
     pub async fn drain(&self) -> usize {
-        self.stop.draining.cancel();
+        self.stop.draining.raise();
         let patience = self.shared.plan.load().drain;
         let ended = timeout(patience, self.workers.ended()).await;
         let left = if ended.is_err() { self.workers.running() } else { 0 };
@@ -301,8 +301,8 @@ impl Node {
 
     /// Ends everything at once: open streams reset.
     pub fn cut(&self) {
-        self.stop.draining.cancel();
-        self.stop.cut.cancel();
+        self.stop.draining.raise();
+        self.stop.cut.raise();
     }
 
     /// Ends the threads. Call after [`Node::drain`].

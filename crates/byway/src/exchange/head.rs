@@ -113,7 +113,7 @@ fn forwarding_fields(out: &mut Vec<u8>, request: &Request<'_>, about: &Forwarded
         true => write::list(out, b"X-Forwarded-For", request.fields_named("X-Forwarded-For").chain([peer]))?,
         false => write::field(out, b"X-Forwarded-For", peer)?,
     }
-    let given = |name: &str| request.field(name).filter(|_| about.trusted);
+    let given = |name: &str| if about.trusted { request.field(name) } else { None };
     if given("X-Forwarded-Proto").is_none() {
         write::field(out, b"X-Forwarded-Proto", about.proto.as_bytes())?;
     }

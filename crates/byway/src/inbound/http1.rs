@@ -4,8 +4,10 @@
 //! Out:   an `Inquiry` for each request; its exchange; CONNECT and upgrades handed over to a relay.
 //! Never: reads the next request before the answer to the last has left, and never answers half a request.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::Read;
@@ -166,12 +168,13 @@ impl Session {
     /// Waits for the first byte of a request. `false`: none will come.
     async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
         let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
-        tokio::select! {
-            // A request that is there already is served, also while we leave.
-            biased;
-            read = timeout(patience, self.downstream.fill()) => matches!(read, Ok(Ok(Read::Data(_)))),
-            () = self.door.scope.drained() => false,
-        }
+        let (downstream, scope) = (&mut self.downstream, &self.door.scope);
+        // A request that is there already is served, also while we leave.
+        let first = poll_fn(|cx| match downstream.poll_fill(cx) {
+            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
+            Poll::Pending => scope.poll_drained(cx).map(|()| false),
+        });
+        timeout(patience, first).await.unwrap_or(false)
     }
 
     /// A copy of the head, once all of it is there.

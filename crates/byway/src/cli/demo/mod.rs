@@ -97,7 +97,7 @@ fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
                 stay(&nodes, common).await
             }
         };
-        stop.cut.cancel();
+        stop.cut.raise();
         scope.ended().await;
         anyhow::Ok(held)
     })?;

@@ -140,7 +140,7 @@ async fn an_answer_that_leaves_while_we_drain_says_that_it_is_the_last() {
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
     visitor.say(get("/")).await;
     upstream.hear_head().await;
-    bench.stop.draining.cancel();
+    bench.stop.draining.raise();
     upstream.say(OK).await;
     assert!(visitor.hear_head().await.contains("Connection: close\r\n"));
     visitor.hear("hi").await;
@@ -153,7 +153,7 @@ async fn a_request_that_is_there_when_the_drain_begins_is_served() {
         let bench = Bench::edge("");
         let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
         visitor.say(get("/")).await;
-        bench.stop.draining.cancel();
+        bench.stop.draining.raise();
         upstream.hear_head().await;
         upstream.say(OK).await;
         assert!(visitor.hear_head().await.contains("Connection: close\r\n"));
