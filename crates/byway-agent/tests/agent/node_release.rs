@@ -16,7 +16,7 @@ fn counts(agent: &Agent) -> (usize, usize) {
 #[tokio::test(start_paused = true)]
 async fn row_11_a_connection_is_free_when_the_response_is_read_and_the_request_written_and_not_before() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (body, mut source) = streaming::channel();
+    let (body, source) = streaming::channel();
     let request = Request::post("http://a.example/").body(body).unwrap();
     let (response, mut server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;

@@ -71,7 +71,7 @@ async fn its_body_goes_out_once_more_from_its_first_byte() {
     assert_eq!(on_stale(&told, Retry::Stale, request).await.unwrap(), ("fresh".to_owned(), b"all of it".to_vec()));
 
     // The same in pieces of unknown number: what was pulled from the caller is given again.
-    let (body, mut source) = streaming::channel();
+    let (body, source) = streaming::channel();
     source.send(Bytes::from_static(b"one ")).await;
     source.send(Bytes::from_static(b"two")).await;
     drop(source);

@@ -25,11 +25,11 @@ pub fn channel() -> (Fed, Source) {
 }
 
 impl Source {
-    pub async fn send(&mut self, data: Bytes) {
+    pub async fn send(&self, data: Bytes) {
         self.0.send(Frame::data(data)).await.ok();
     }
 
-    pub async fn send_trailers(&mut self, trailers: http::HeaderMap) {
+    pub async fn send_trailers(&self, trailers: http::HeaderMap) {
         self.0.send(Frame::trailers(trailers)).await.ok();
     }
 }
@@ -53,7 +53,7 @@ fn fed(method: &str) -> (Request<Fed>, Source) {
 #[tokio::test(start_paused = true)]
 async fn a_conversation_streams_both_ways_at_the_same_time() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (request, mut source) = fed("POST");
+    let (request, source) = fed("POST");
     let (response, mut server) = join!(agent.request(request), async {
         let mut server = origins.accept().await;
         server.head().await;
@@ -99,7 +99,7 @@ async fn large_bodies_pass_through_small_pipes_in_both_directions() {
 #[tokio::test(start_paused = true)]
 async fn trailers_pass_in_both_directions() {
     let (agent, mut origins) = agent(|builder| builder);
-    let (request, mut source) = fed("PUT");
+    let (request, source) = fed("PUT");
     source.send(Bytes::from_static(b"x")).await;
     source.send_trailers([("content-digest", "d")].into_iter().map(header).collect()).await;
     let (response, came) = join!(agent.request(request), async {
@@ -127,7 +127,7 @@ fn header((name, value): (&'static str, &'static str)) -> (http::HeaderName, htt
 /// What a request fails with whose head announces `length` and whose body is `given`.
 async fn fails_with(length: usize, given: &'static str) -> String {
     let (agent, mut origins) = agent(|builder| builder);
-    let (body, mut source) = channel();
+    let (body, source) = channel();
     source.send(Bytes::from_static(given.as_bytes())).await;
     drop(source);
     let request = Request::put(URL).header("content-length", length).body(body).unwrap();
@@ -162,7 +162,7 @@ async fn an_origin_that_takes_nothing_is_given_up_and_a_caller_who_gives_nothing
     assert!(matches!(error, Error::Timeout { which: Which::RequestBody, .. }), "{error}");
     assert_eq!(begun.elapsed(), Duration::from_secs(8));
 
-    let (request, mut source) = fed("POST");
+    let (request, source) = fed("POST");
     let (answer, ()) = join!(async { text(agent.request(request).await).await }, async {
         let mut server = origins.accept().await;
         tokio::time::sleep(limit * 10).await;
