@@ -12,6 +12,7 @@ mod node_release;
 mod retry;
 mod shutdown;
 mod sockets;
+mod storm;
 mod streaming;
 mod upgrade;
 mod watching;
