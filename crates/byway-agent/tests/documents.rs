@@ -64,3 +64,27 @@ fn every_option_that_the_migration_table_names_exists() {
         }
     }
 }
+
+#[test]
+fn the_names_that_people_search_for_lead_to_our_options() {
+    let builder = read("src/agent/builder.rs");
+    for name in [
+        "maxSockets",
+        "maxTotalSockets",
+        "maxFreeSockets",
+        "MaxConnsPerHost",
+        "MaxIdleConnsPerHost",
+        "IdleConnTimeout",
+        "pool_max_idle_per_host",
+        "pool_idle_timeout",
+        "keepAlive",
+        "keepAliveTimeout",
+        "connections",
+        "clientTtl",
+        "getName",
+        "createConnection",
+        "socketPath",
+    ] {
+        assert!(builder.contains(&format!("#[doc(alias = \"{name}\")]")), "{name} leads nowhere");
+    }
+}

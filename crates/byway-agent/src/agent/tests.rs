@@ -1,3 +1,5 @@
+//! What holds of an agent without a single connection.
+
 use super::*;
 
 #[test]

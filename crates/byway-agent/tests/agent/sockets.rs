@@ -79,6 +79,34 @@ async fn bytes_and_ends_on_an_idle_socket_are_seen_before_it_is_lent() {
     assert_eq!((counters.opened, counters.reused), (6, 0));
 }
 
+/// Whether the look before lending finds the end or the second try meets it, a GET never does.
+#[tokio::test]
+async fn an_origin_that_closes_after_each_response_without_a_word_costs_no_get() {
+    let origin = Origin::scripted(|visitor| {
+        if visitor.request().is_some() {
+            visitor.send(ok("once"));
+        }
+    });
+    let agent = Agent::new();
+    for _ in 0..200 {
+        assert_eq!(text(&agent, &format!("http://{}/", origin.address())).await, "once");
+    }
+    assert_eq!(origin.connections(), 200);
+}
+
+#[tokio::test]
+async fn the_body_of_a_response_can_be_the_body_of_a_request() {
+    let origin = Origin::useful();
+    let agent = Agent::builder().max_per_origin(2).build().unwrap();
+    for kind in ["bytes", "chunked"] {
+        let response = agent.get(format!("http://{}/{kind}/3000000", origin.address())).await.unwrap();
+        let onward = Request::post(format!("http://{}/sum", origin.address())).body(response.into_body()).unwrap();
+        let sum = agent.request(onward).await.unwrap().into_body().text().await.unwrap();
+        assert!(sum.starts_with("3000000 "), "{sum}");
+    }
+    assert_eq!((origin.connections(), agent.stats().totals().idle()), (2, 2));
+}
+
 #[tokio::test]
 async fn row_44_ten_requests_over_a_unix_socket_share_one_connection() {
     let dir = tempfile::tempdir().unwrap();
