@@ -358,8 +358,8 @@ impl AgentBuilder {
 
 /// # What is told
 impl AgentBuilder {
-    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock; it must be quick, and must
-    /// not panic.
+    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock, so it may use the agent; it
+    /// must be quick, and must not panic.
     pub fn on_event(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Observer(Some(Arc::new(observer)));
         self

@@ -1,10 +1,10 @@
 //! What an agent shows of itself: events, numbers, interim responses; and that it is a `tower` service.
 
 use crate::memory::{Told, agent, begin, get, get_error, ok, text};
-use byway_agent::{Agent, Body, CloseReason, Error};
+use byway_agent::{Agent, Body, CloseReason, Error, Event};
 use http::{Request, Response};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::join;
 use tokio::time::advance;
@@ -50,6 +50,35 @@ async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
         "{:?}",
         told.lines()
     );
+}
+
+/// It is told under no lock.
+#[tokio::test(start_paused = true)]
+async fn an_observer_may_ask_the_agent_at_every_event() {
+    let (slot, seen): (Arc<OnceLock<Agent>>, Arc<Mutex<Vec<usize>>>) = Default::default();
+    let (ask, note) = (Arc::clone(&slot), Arc::clone(&seen));
+    let observe = move |_: &Event<'_>| {
+        let open = ask.get().map_or(0, |agent| agent.stats().totals().open() + agent.evict(|_| false));
+        note.lock().push(open);
+    };
+    let (agent, mut origins) = agent(|builder| builder.max_total(1).on_event(observe));
+    slot.set(agent.clone()).unwrap();
+    join!(
+        async {
+            get(&agent, "http://a.example/").await;
+            get(&agent, "http://a.example/").await;
+            get(&agent, "http://b.example/").await; // closes the other's connection to make room
+        },
+        async {
+            let mut server = origins.accept().await;
+            server.serve("one").await;
+            server.serve("two").await;
+            origins.accept().await.serve("three").await;
+        }
+    );
+    agent.shutdown(Duration::from_secs(1)).await;
+    let seen = seen.lock();
+    assert!(seen.len() >= 8 && seen.iter().all(|open| *open <= 1), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
