@@ -279,7 +279,7 @@ async fn row_45_sessions_are_resumed_within_an_agent_and_never_across_two() {
     assert_eq!(text(&origin.agent(|builder| builder), "https://a.example/").await, "a.example full http/1.1");
 }
 
-/// The real `http.createServer`, whose own idle timeout is shorter than ours would be without its hint.
+/// The real `http.createServer`. It says `Keep-Alive: timeout=60`, which is believed.
 #[tokio::test]
 async fn the_http_server_of_node_is_an_origin_like_any_other() {
     const PROGRAM: &str = r"
@@ -288,6 +288,7 @@ async fn the_http_server_of_node_is_an_origin_like_any_other() {
             req.on('data', data => body += data.length);
             req.on('end', () => { res.setHeader('x-socket', req.socket.remotePort); res.end(`${req.method} ${req.url} ${body}`); });
         });
+        server.keepAliveTimeout = 60000;
         server.on('upgrade', (req, socket) => {
             socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello');
             socket.pipe(socket);
