@@ -12,7 +12,10 @@
 //!   a dropped acquire leaves the queue at once, and what had just been handed to it goes to the next one.
 //!
 //! The pool opens nothing itself: it hands out an idle connection or the permission to open one. It is generic over
-//! the key of an origin ([`Key`]) and the connection ([`Conn`]), knows no sockets, starts no tasks and has one lock.
+//! the key of an origin ([`Key`]) and the connection ([`Conn`]), knows no sockets and starts no tasks.
+//!
+//! Lending and keeping a connection takes one lock, that of its shard, for a few dozen instructions; [`Pool::sharded`] makes
+//! a pool with a shard for each worker, whose limits are those of all shards together. See [`Pool`].
 //!
 //! ```
 //! use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
@@ -55,5 +58,7 @@
 
 mod pool;
 
-pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};
-pub use pool::{Pool, Probe, Release, Scheduling, Stats};
+pub use pool::{
+    AcquireError, Acquired, Conn, Detached, Event, InvalidLimits, Key, Lease, Limits, Observer, OpenPermit,
+};
+pub use pool::{OriginStats, Pool, Probe, QueueOrder, Reason, Release, Scheduling, Stats};
