@@ -125,6 +125,10 @@
 //! open one. It is generic over the key of an origin ([`Key`]) and the connection ([`Conn`]), knows no sockets and starts
 //! no tasks.
 //!
+//! Lending and keeping a connection takes one lock, that of its shard, for a few dozen instructions; [`Pool::sharded`] makes
+//! a pool with a shard for each worker, whose limits are those of all shards together. See [`Pool`]; who watches a pool is
+//! a [`pool::Observer`].
+//!
 //! ```
 //! use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
 //!
@@ -171,7 +175,7 @@ pub mod coming_from {}
 pub mod node {}
 
 mod agent;
-mod pool;
+pub mod pool;
 
 pub use agent::{
     Agent, AgentBuilder, AgentStats, BadAnswer, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
@@ -181,4 +185,4 @@ pub use agent::{
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
 pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};
-pub use pool::{Pool, Probe, Release, Scheduling, Stats};
+pub use pool::{Pool, Probe, QueueOrder, Release, Scheduling, Stats};

@@ -31,6 +31,12 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Values, and room that was used for one.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> Id<T> {
         self.len += 1;
         let Some(place) = self.vacant else {

@@ -4,7 +4,7 @@
 //! served in its turn; the pool's numbers are the model's. At the end every permit has come back.
 
 use super::*;
-use crate::pool::slots::PASS_OVER;
+use crate::pool::bank::PASS_OVER;
 use crate::{Detached, OpenPermit, Scheduling};
 use proptest::prelude::*;
 use std::collections::HashSet;
