@@ -53,7 +53,15 @@
 //! Idle connections grow old: whoever owns the pool calls [`Pool::expire`] at [`Pool::next_expiry`]. Nothing unsafe
 //! happens without it, since age is also checked when a connection is lent; idle sockets merely stay open longer.
 
+mod agent;
 mod pool;
 
+pub use agent::{
+    Agent, AgentBuilder, AgentStats, BadAnswer, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
+};
+pub use agent::{
+    ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, ResponseFuture, Retry,
+};
+pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
 pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};
 pub use pool::{Pool, Probe, Release, Scheduling, Stats};

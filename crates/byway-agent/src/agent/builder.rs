@@ -1,0 +1,483 @@
+//! Builder: the options of an agent, each with its unit, default and range.
+//!
+//! In:    what the caller wants.   Out:   an agent, or what is wrong.
+//! Never: takes 0 for "no limit" or for "the default"; accepts an option that would do nothing.
+
+use super::connector::{self, Connect, Connected, Direct};
+use super::error::BoxError;
+use super::event::{Event, Observer};
+use super::exchange::Times;
+use super::interim::OnInterim;
+use super::keep_alive::Hint;
+use super::retry::Retry;
+use super::target::Target;
+use super::{Agent, Config};
+use crate::pool::{InvalidLimits, Limits, Pool, Scheduling};
+use byway_dial::{BadTarget, Family, Options, Roots};
+use http::Response;
+use http::request::Parts;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+/// Makes an [`Agent`]. Every option has a default; nothing is checked before [`AgentBuilder::build`].
+#[derive(Clone)]
+#[must_use = "call `build`"]
+pub struct AgentBuilder {
+    max_total: Option<usize>,
+    max_per_origin: Option<usize>,
+    max_idle_per_origin: Option<usize>,
+    idle_timeout: Option<Duration>,
+    max_lifetime: Option<Duration>,
+    limits: Limits,
+    connect_timeout: Duration,
+    times: Times,
+    hint: Hint,
+    retry: Retry,
+    keep_alive: bool,
+    count_upgraded: bool,
+    way: Way,
+    one_address: Option<String>,
+    unix_socket: Option<PathBuf>,
+    local_address: Option<IpAddr>,
+    family: Family,
+    roots: Roots,
+    group_by: Option<super::asked::GroupBy>,
+    observer: Observer,
+    on_interim: Option<OnInterim>,
+}
+
+/// How connections are opened.
+#[derive(Clone)]
+enum Way {
+    Direct,
+    Foreign(Arc<dyn Connect>),
+}
+
+/// Why an agent cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A limit is 0, or another one makes it unreachable.
+    #[error("{0}")]
+    Limits(#[from] InvalidLimits),
+    /// A time of 0.
+    #[error("{option} is 0: leave it out for the default, or set it above 0 s")]
+    Zero {
+        /// The option.
+        option: &'static str,
+    },
+    /// Two options that exclude each other.
+    #[error("{option} does nothing together with {other}: leave one of them out")]
+    Conflict {
+        /// The option.
+        option: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
+    /// The address of `one_address` cannot be read.
+    #[error("one_address: {0}")]
+    Address(#[from] BadTarget),
+}
+
+impl Default for AgentBuilder {
+    fn default() -> Self {
+        Self {
+            max_total: None,
+            max_per_origin: None,
+            max_idle_per_origin: None,
+            idle_timeout: None,
+            max_lifetime: None,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            times: Times {
+                first_byte: Some(Duration::from_secs(60)),
+                body_idle: Some(Duration::from_secs(60)),
+                expect_continue: Duration::from_secs(1),
+            },
+            hint: Hint::default(),
+            retry: Retry::default(),
+            keep_alive: true,
+            count_upgraded: true,
+            way: Way::Direct,
+            one_address: None,
+            unix_socket: None,
+            local_address: None,
+            family: Family::Any,
+            roots: Roots::Platform,
+            group_by: None,
+            observer: Observer::default(),
+            on_interim: None,
+        }
+    }
+}
+
+/// # How many connections
+impl AgentBuilder {
+    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default 1024. At the limit an
+    /// idle connection of any origin is closed for a newcomer, so that idle ones never keep a request waiting.
+    #[doc(alias = "maxTotalSockets")]
+    #[doc(alias = "max_connections")]
+    pub fn max_total(mut self, connections: usize) -> Self {
+        self.max_total = Some(connections);
+        self
+    }
+
+    /// Connections of one origin (of one [`Group`](crate::Group)), counted in the same way. From 1 to `max_total`;
+    /// default 128, or `max_total` if that is less.
+    #[doc(alias = "maxSockets")]
+    #[doc(alias = "MaxConnsPerHost")]
+    #[doc(alias = "connections")]
+    #[doc(alias = "max_connections_per_host")]
+    pub fn max_per_origin(mut self, connections: usize) -> Self {
+        self.max_per_origin = Some(connections);
+        self
+    }
+
+    /// Idle connections of one origin; one more closes the oldest. From 1 to `max_per_origin`; default the same as
+    /// `max_per_origin`. For none at all there is [`AgentBuilder::keep_alive`].
+    #[doc(alias = "maxFreeSockets")]
+    #[doc(alias = "MaxIdleConnsPerHost")]
+    #[doc(alias = "pool_max_idle_per_host")]
+    pub fn max_idle_per_origin(mut self, connections: usize) -> Self {
+        self.max_idle_per_origin = Some(connections);
+        self
+    }
+
+    /// Requests that may wait for a connection at the same time, of all origins together; one more fails with
+    /// [`Error::QueueFull`](crate::Error::QueueFull). From 1; default 1024.
+    #[doc(alias = "max_pending_requests")]
+    pub fn queue_len(mut self, requests: usize) -> Self {
+        self.limits.queue_len = requests;
+        self
+    }
+
+    /// How long a request waits for a connection before it fails with
+    /// [`Error::QueueTimeout`](crate::Error::QueueTimeout). Above 0 s; default 5 s.
+    #[doc(alias = "wait_timeout")]
+    #[doc(alias = "pool_timeout")]
+    pub fn queue_wait(mut self, wait: Duration) -> Self {
+        self.limits.queue_wait = wait;
+        self
+    }
+
+    /// Which idle connection is lent first. Default [`Scheduling::Lifo`], the one used last.
+    #[doc(alias = "lifo")]
+    #[doc(alias = "fifo")]
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.limits.scheduling = scheduling;
+        self
+    }
+}
+
+/// # How long they are kept
+impl AgentBuilder {
+    /// Whether connections are kept for another request. Default true. False sends `Connection: close` with each request
+    /// and opens a connection for each; the limits and the queue still hold.
+    #[doc(alias = "keepAlive")]
+    #[doc(alias = "DisableKeepAlives")]
+    pub fn keep_alive(mut self, keep: bool) -> Self {
+        self.keep_alive = keep;
+        self
+    }
+
+    /// How long a connection stays idle where the origin gives no hint. Above 0 s, at most `max_lifetime`; default 4 s,
+    /// which is less than the 5 s of a Node server: the request that meets the origin's close should not be ours.
+    #[doc(alias = "keepAliveTimeout")]
+    #[doc(alias = "IdleConnTimeout")]
+    #[doc(alias = "pool_idle_timeout")]
+    #[doc(alias = "freeSocketTimeout")]
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle_timeout = Some(idle);
+        self
+    }
+
+    /// Age from which a connection is not used for another request. Above 0 s; default none. Set it where names change
+    /// their addresses: a connection in steady use never looks the name up again.
+    #[doc(alias = "clientTtl")]
+    #[doc(alias = "max_connection_duration")]
+    pub fn max_lifetime(mut self, age: Duration) -> Self {
+        self.max_lifetime = Some(age);
+        self
+    }
+
+    /// Requests on one connection before it is closed. From 1; default none.
+    #[doc(alias = "maxRequestsPerClient")]
+    #[doc(alias = "max_requests_per_connection")]
+    pub fn max_requests_per_conn(mut self, requests: u64) -> Self {
+        self.limits.max_requests = Some(requests);
+        self
+    }
+
+    /// What to make of an origin's `Keep-Alive` field. Default [`Hint::Honour`] with a margin of 1 s.
+    #[doc(alias = "keepAliveTimeoutThreshold")]
+    #[doc(alias = "agentKeepAliveTimeoutBuffer")]
+    #[doc(alias = "keepAliveMaxTimeout")]
+    pub fn server_keep_alive(mut self, hint: Hint) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    /// Whether connections that were upgraded still count against the limits. Default true, since each is a socket of
+    /// this process and of the origin. False frees the place at 101, as Node does.
+    pub fn count_upgraded(mut self, count: bool) -> Self {
+        self.count_upgraded = count;
+        self
+    }
+}
+
+/// # How long a peer may take
+impl AgentBuilder {
+    /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default 10 s.
+    #[doc(alias = "connectTimeout")]
+    #[doc(alias = "DialTimeout")]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// From the last byte of the request to the end of the response's head; each interim response starts it anew.
+    /// Above 0 s, or `None` for no limit; default 60 s.
+    #[doc(alias = "headersTimeout")]
+    #[doc(alias = "ResponseHeaderTimeout")]
+    pub fn first_byte_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.times.first_byte = limit.into();
+        self
+    }
+
+    /// The longest pause of the origin in a body: without sending a byte of the response while somebody reads it, or
+    /// without taking a byte of the request while there are some. Never a limit on the whole. Above 0 s, or `None` for
+    /// no limit; default 60 s.
+    #[doc(alias = "bodyTimeout")]
+    #[doc(alias = "read_timeout")]
+    pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.times.body_idle = limit.into();
+        self
+    }
+
+    /// How long a request with `Expect: 100-continue` holds its body back for the 100. Above 0 s; default 1 s.
+    #[doc(alias = "ExpectContinueTimeout")]
+    pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
+        self.times.expect_continue = limit;
+        self
+    }
+
+    /// When the agent itself sends a request a second time. Default [`Retry::Stale`].
+    #[doc(alias = "retry_canceled_requests")]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+/// # Where connections lead
+impl AgentBuilder {
+    /// Opens connections with a `tower` service from [`Target`] to anything that reads and writes; for a function there
+    /// is [`connector_fn`](crate::connector_fn). It is called with a permit of the pool in hand, so the limits hold for
+    /// its connections too. For `https` targets the agent speaks TLS over what it returns.
+    #[doc(alias = "createConnection")]
+    #[doc(alias = "connect")]
+    #[doc(alias = "DialContext")]
+    pub fn connector<S>(mut self, service: S) -> Self
+    where
+        S: Service<Target> + Clone + Send + Sync + 'static,
+        S::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        self.way = Way::Foreign(connector::of_io(service));
+        self
+    }
+
+    /// As [`AgentBuilder::connector`], for a service whose connections are [`byway_dial::Stream`]s, or [`Connected`]:
+    /// a stream with more to say (TLS is done already; it leads to a forward proxy).
+    pub fn stream_connector<S>(mut self, service: S) -> Self
+    where
+        S: Service<Target> + Clone + Send + Sync + 'static,
+        S::Response: Into<Connected> + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        self.way = Way::Foreign(connector::of_streams(service));
+        self
+    }
+
+    /// Dials this Unix socket for every request, whatever its URL says.
+    #[doc(alias = "socketPath")]
+    pub fn unix_socket(mut self, path: impl AsRef<Path>) -> Self {
+        self.unix_socket = Some(path.as_ref().into());
+        self
+    }
+
+    /// Dials this address for every request, whatever its URL says: `host:port`, `[IPv6]:port` or `unix:/path`.
+    /// Requests still say the URL's host, and are still grouped by it.
+    #[doc(alias = "createConnection")]
+    pub fn one_address(mut self, address: impl Into<String>) -> Self {
+        self.one_address = Some(address.into());
+        self
+    }
+
+    /// The address to connect from. Default: the system chooses.
+    #[doc(alias = "localAddress")]
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local_address = Some(address);
+        self
+    }
+
+    /// Which address families are used. Default both, IPv6 first.
+    #[doc(alias = "autoSelectFamily")]
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// Whom to trust on `https`. Default: whom the system trusts. There is no way not to verify.
+    #[doc(alias = "ca")]
+    #[doc(alias = "add_root_certificate")]
+    pub fn tls_roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// Which requests share connections. The rule sees the whole head of a request; `None` means: by its origin, as
+    /// usual. Hosts with the same name share connections and limits; paths with names of their own have limits of their
+    /// own. Plain and TLS connections, and ones verified for different names, are never shared, whatever the rule says.
+    ///
+    /// Whoever shares a connection between hosts promises that one server stands behind all of them.
+    #[doc(alias = "getName")]
+    pub fn group_by<N: Into<Arc<str>>>(mut self, rule: impl Fn(&Parts) -> Option<N> + Send + Sync + 'static) -> Self {
+        self.group_by = Some(Arc::new(move |parts| rule(parts).map(Into::into)));
+        self
+    }
+}
+
+/// # What is told
+impl AgentBuilder {
+    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock; it must be quick, and must
+    /// not panic.
+    pub fn on_event(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer(Some(Arc::new(observer)));
+        self
+    }
+
+    /// Calls `call` with each interim response (100, 103) of every request that has no [`OnInterim`] of its own.
+    #[doc(alias = "information")]
+    #[doc(alias = "continue")]
+    pub fn on_informational(mut self, call: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
+        self.on_interim = Some(OnInterim::new(call));
+        self
+    }
+}
+
+impl AgentBuilder {
+    /// The agent. Opens nothing and needs no runtime yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] for a 0, for a limit that another one makes unreachable, and for options that exclude each other.
+    pub fn build(self) -> Result<Agent, BuildError> {
+        self.refuse_zeros()?;
+        self.refuse_conflicts()?;
+        let limits = self.limits();
+        limits.validate()?;
+        let fixed = match (&self.unix_socket, &self.one_address) {
+            (Some(path), _) => Some(byway_dial::Target::Unix(path.clone())),
+            (None, Some(address)) => Some(address.parse()?),
+            (None, None) => None,
+        };
+        let options = Options {
+            family: self.family,
+            local_address: self.local_address,
+            connect_timeout: self.connect_timeout,
+            ..Options::default()
+        };
+        let connector = match self.way {
+            Way::Direct => Arc::new(Direct::new(options)),
+            Way::Foreign(connector) => connector,
+        };
+        let config = Config {
+            max_total: limits.max_total,
+            max_per_origin: limits.max_per_origin,
+            idle_timeout: limits.idle_timeout,
+            connect_timeout: self.connect_timeout,
+            times: self.times,
+            hint: self.hint,
+            retry: self.retry,
+            keep_alive: self.keep_alive,
+            count_upgraded: self.count_upgraded,
+            fixed,
+            roots: self.roots,
+            group_by: self.group_by,
+            on_interim: self.on_interim,
+        };
+        Ok(Agent::from_parts(Pool::new(limits)?, config, connector, self.observer))
+    }
+
+    /// The limits, with defaults that follow from what was set.
+    fn limits(&self) -> Limits {
+        let default = Limits::default();
+        let max_total = self.max_total.unwrap_or(default.max_total);
+        let max_per_origin = self.max_per_origin.unwrap_or_else(|| default.max_per_origin.min(max_total));
+        let longest = self.max_lifetime.unwrap_or(Duration::MAX);
+        Limits {
+            max_total,
+            max_per_origin,
+            max_idle_per_origin: self.max_idle_per_origin.unwrap_or(max_per_origin),
+            idle_timeout: self.idle_timeout.unwrap_or_else(|| default.idle_timeout.min(longest)),
+            max_lifetime: self.max_lifetime,
+            ..self.limits.clone()
+        }
+    }
+
+    fn refuse_zeros(&self) -> Result<(), BuildError> {
+        let longest_hint = match self.hint {
+            Hint::Honour { longest, .. } => Some(longest),
+            Hint::Ignore => None,
+        };
+        let times = [
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("first_byte_timeout", self.times.first_byte),
+            ("body_idle_timeout", self.times.body_idle),
+            ("expect_continue_timeout", Some(self.times.expect_continue)),
+            ("server_keep_alive: longest", longest_hint),
+        ];
+        match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+            Some((option, _)) => Err(BuildError::Zero { option }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_conflicts(&self) -> Result<(), BuildError> {
+        let fixed = ("one_address", self.one_address.is_some());
+        let unix = ("unix_socket", self.unix_socket.is_some());
+        let local = ("local_address", self.local_address.is_some());
+        let family = ("family", self.family != Family::Any);
+        let connector = ("connector", matches!(self.way, Way::Foreign(_)));
+        let unpooled = ("keep_alive(false)", !self.keep_alive);
+        let idle = ("idle_timeout", self.idle_timeout.is_some());
+        let most_idle = ("max_idle_per_origin", self.max_idle_per_origin.is_some());
+        let excluding = [
+            (fixed, unix),
+            (local, unix),
+            (family, unix),
+            (local, connector),
+            (family, connector),
+            (idle, unpooled),
+            (most_idle, unpooled),
+        ];
+        match excluding.into_iter().find(|((_, one), (_, other))| *one && *other) {
+            Some(((option, _), (other, _))) => Err(BuildError::Conflict { option, other }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for AgentBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentBuilder").field("limits", &self.limits()).finish_non_exhaustive()
+    }
+}
