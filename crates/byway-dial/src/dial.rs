@@ -20,7 +20,7 @@ use crate::resolve::{ResolveError, Resolver};
 use crate::rules::{AddressRules, CheckedAddr, Denied};
 use crate::stream::Stream;
 use crate::target::{HostName, Target};
-use crate::tls::{Roots, TlsClient, TlsError};
+use crate::tls::{TlsClient, TlsError, TlsOptions};
 
 /// The shortest and the longest delay before a silent connection is probed that the kernel takes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
@@ -89,8 +89,13 @@ impl Default for Options {
 pub struct Dialler {
     resolver: Resolver,
     options: Options,
-    /// For `https` parents; made when the first is dialled, unless it was given.
-    parent_tls: Arc<OnceLock<TlsClient>>,
+    parent_tls: Arc<ParentTls>,
+}
+
+/// The TLS client for `https` parents, made when the first of them is dialled.
+struct ParentTls {
+    options: TlsOptions,
+    client: OnceLock<TlsClient>,
 }
 
 /// A stream that was opened.
@@ -107,13 +112,15 @@ pub struct Dialled {
 impl Dialler {
     /// A dialler that resolves names with `resolver`.
     pub fn new(resolver: Resolver, options: Options) -> Self {
-        Self { resolver, options, parent_tls: Arc::default() }
+        Self { resolver, options, parent_tls: ParentTls::lazy(TlsOptions::default()) }
     }
 
-    /// The same dialler, with `tls` towards `https` parents. Default: one that trusts whom the system trusts, made when
-    /// it is needed first.
-    pub fn with_parent_tls(self, tls: TlsClient) -> Self {
-        Self { parent_tls: Arc::new(OnceLock::from(tls)), ..self }
+    /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its application protocols are
+    /// not looked at, since `http/1.1` is what a parent is asked for. Default: whom the system trusts.
+    ///
+    /// The system's roots are read from disk when the first such parent is dialled, and not if there is none.
+    pub fn with_parent_tls(self, tls: TlsOptions) -> Self {
+        Self { parent_tls: ParentTls::lazy(tls), ..self }
     }
 
     /// How this dialler dials.
@@ -178,11 +185,12 @@ impl Dialler {
     }
 
     pub(crate) fn parent_tls(&self) -> Result<&TlsClient, TlsError> {
-        match self.parent_tls.get() {
+        let ParentTls { options, client } = &*self.parent_tls;
+        match client.get() {
             Some(tls) => Ok(tls),
             None => {
-                let made = TlsClient::new(Roots::Platform, &[b"http/1.1"])?;
-                Ok(self.parent_tls.get_or_init(|| made))
+                let made = TlsClient::with_options(options.clone())?;
+                Ok(client.get_or_init(|| made))
             }
         }
     }
@@ -209,6 +217,13 @@ impl Dialler {
             _ => Telling::of(&source),
         };
         Err(telling.error(Target::Unix(path.into()), source, 1, after))
+    }
+}
+
+impl ParentTls {
+    fn lazy(tls: TlsOptions) -> Arc<Self> {
+        let options = TlsOptions { alpn: vec![b"http/1.1".to_vec()], ..tls };
+        Arc::new(Self { options, client: OnceLock::new() })
     }
 }
 

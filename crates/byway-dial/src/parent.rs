@@ -97,6 +97,20 @@ pub struct Parent {
 }
 
 impl Parent {
+    /// Whether what is told about us fits the protocol, so that it is known before the first stream: SOCKS carries 255
+    /// bytes of user and of password, SOCKS 4 no NUL, Basic credentials no user with a colon, and the name of an `https`
+    /// parent must be one that a certificate can prove.
+    ///
+    /// # Errors
+    /// [`ParentError::Request`].
+    pub fn check(&self) -> Result<(), ParentError> {
+        if self.scheme == Scheme::Https && matches!(self.at, Target::Unix(_)) {
+            return Err(tunnel::no_name());
+        }
+        let anywhere = Target::Addr(([192, 0, 2, 1], 443).into());
+        dialogue::Dialogue::new(self, &anywhere).map(drop)
+    }
+
     /// What an HTTP proxy is told in the field `Proxy-Authorization`: Basic credentials, if there are any. Tunnels say
     /// it by themselves; it is for whoever writes requests in absolute form. None for SOCKS.
     ///

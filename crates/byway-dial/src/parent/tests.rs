@@ -317,6 +317,22 @@ fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
     assert!(plan(Scheme::Http, "[::1]:1", Some(("a", "b:c"))).is_none());
 }
 
+#[test]
+fn a_parent_that_could_never_be_told_is_known_before_the_first_stream() {
+    let check = |scheme, at: &str, user: &str| {
+        let credentials = Some((user.to_owned(), String::new()));
+        Parent { scheme, at: at.parse().unwrap(), credentials }.check()
+    };
+    let long = "x".repeat(256);
+    for scheme in [Scheme::Socks4, Scheme::Socks4a, Scheme::Socks5, Scheme::Socks5h, Scheme::Http, Scheme::Https] {
+        assert!(check(scheme, "a:1", "bob").is_ok());
+        let bad = if scheme.is_http() { "a:b" } else { &long };
+        assert!(matches!(check(scheme, "a:1", bad), Err(ParentError::Request(_))), "{scheme:?}");
+    }
+    assert!(check(Scheme::Http, "unix:/run/proxy", "bob").is_ok());
+    assert!(check(Scheme::Https, "unix:/run/proxy", "bob").is_err());
+}
+
 #[tokio::test]
 async fn a_parent_never_shows_its_password() {
     let (parent, _listener) = parent(Scheme::Socks5h, Some(("bob", "hunter2"))).await;

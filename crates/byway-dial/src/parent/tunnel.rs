@@ -64,9 +64,7 @@ impl Dialler {
         let dial = |error| ParentError::Dial(Box::new(error));
         let mut dialled = self.open(&parent.at, &AddressRules::open()).await.map_err(dial)?;
         if parent.scheme == Scheme::Https {
-            let name = ServerName::of(&parent.at).ok_or_else(|| {
-                ParentError::Request("a Unix socket has no name that a certificate could prove".into())
-            })?;
+            let name = ServerName::of(&parent.at).ok_or_else(no_name)?;
             let tls = self.parent_tls().map_err(|error| dial(error.into()))?;
             dialled.stream = tls.connect(dialled.stream, &name).await.map_err(dial)?;
         }
@@ -109,6 +107,10 @@ impl Dialler {
         let checked = check_all(&found, rules)?;
         Ok(checked.iter().take(ADDRESSES_MAX).map(CheckedAddr::addr).map(Target::Addr).collect())
     }
+}
+
+pub(super) fn no_name() -> ParentError {
+    ParentError::Request("a Unix socket has no name that a certificate could prove".into())
 }
 
 fn failed(parent: &Parent, source: ParentError) -> DialError {

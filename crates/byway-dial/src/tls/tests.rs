@@ -18,6 +18,7 @@ pub(crate) struct Peer {
     acceptor: TlsAcceptor,
     client: TlsClient,
     name: ServerName,
+    trusted: CertificateDer<'static>,
 }
 
 /// What may be wrong with a peer.
@@ -39,6 +40,11 @@ impl Peer {
         &self.client
     }
 
+    /// Options of a client that trusts this peer.
+    pub(crate) fn trusting(&self) -> TlsOptions {
+        TlsOptions { roots: Roots::Only(vec![self.trusted.clone()]), ..TlsOptions::default() }
+    }
+
     pub(crate) fn name(&self) -> &ServerName {
         &self.name
     }
@@ -53,8 +59,8 @@ impl Peer {
         let mut config = site.config(rustls::DEFAULT_VERSIONS, None);
         config.alpn_protocols = faults.server_alpn;
         let trusted = if faults.unknown_issuer { other_root } else { site.root };
-        let client = TlsClient::new(Roots::Only(vec![trusted]), &faults.client_alpn).unwrap();
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example") }
+        let client = TlsClient::new(Roots::Only(vec![trusted.clone()]), &faults.client_alpn).unwrap();
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example"), trusted }
     }
 
     fn named(self, name: ServerName) -> Self {

@@ -9,7 +9,7 @@ async fn https_parent() -> (Parent, TcpListener, Peer, Dialler) {
     let peer = Peer::good();
     let (parent, listener) = parent(Scheme::Https, Some(("bob", "key"))).await;
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
-    let dialler = dialler.with_parent_tls(peer.client().clone());
+    let dialler = dialler.with_parent_tls(peer.trusting());
     (parent, listener, peer, dialler)
 }
 
@@ -66,7 +66,7 @@ async fn tls_to_a_target_runs_inside_tls_to_the_proxy() {
 async fn an_https_proxy_that_cannot_prove_its_name_is_told_nothing() {
     let (parent, listener, peer, _) = https_parent().await;
     let strict = Dialler::new(Resolver::system(Handle::current()), Options::default());
-    let strict = strict.with_parent_tls(Peer::good().client().clone());
+    let strict = strict.with_parent_tls(Peer::good().trusting());
     let play = async {
         let (socket, _) = listener.accept().await.unwrap();
         peer.accept(Stream::tcp(socket)).await.is_err()
