@@ -56,11 +56,14 @@
 mod agent;
 mod pool;
 
+/// The dialler's types that options are made of: TLS, local addresses, proxies and their routes.
+pub use byway_dial as dial;
+
 pub use agent::{
-    Agent, AgentBuilder, AgentStats, BadAnswer, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
+    Agent, AgentBuilder, AgentStats, BadAnswer, BadProxy, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
 };
 pub use agent::{
-    ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, ResponseFuture, Retry,
+    ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, Proxy, ResponseFuture, Retry,
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
 pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};

@@ -359,5 +359,7 @@ async fn a_request_in_absolute_form_finds_the_parent_untouched_and_knows_what_to
     accepted.unwrap().0.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"GET http://a.example/ HTTP/1.1\r\n");
     assert_eq!(parent.authorization().unwrap().as_deref(), Some("Basic Ym9iOmtleQ=="));
-    assert_eq!(Parent { scheme: Scheme::Socks5h, ..parent }.authorization().unwrap(), None);
+    let socks = Parent { scheme: Scheme::Socks5h, ..parent };
+    assert_eq!(socks.authorization().unwrap(), None);
+    assert!(matches!(why(dialler.open_parent(&socks).await), ParentError::Request(_)));
 }

@@ -55,8 +55,12 @@ impl Dialler {
     /// Cancel safe: dropping the future resets the connection.
     ///
     /// # Errors
-    /// [`DialError::Parent`] with what failed.
+    /// [`DialError::Parent`] with what failed; of a SOCKS parent, that it takes no such requests.
     pub async fn open_parent(&self, parent: &Parent) -> Result<Dialled, DialError> {
+        if !parent.scheme.is_http() {
+            let why = "requests in absolute form are for HTTP proxies; a SOCKS proxy takes a tunnel";
+            return Err(failed(parent, ParentError::Request(why.into())));
+        }
         self.reach(parent).await.map_err(|error| failed(parent, error))
     }
 
