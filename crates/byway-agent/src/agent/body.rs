@@ -70,6 +70,8 @@ pub(crate) struct Incoming {
     pub(crate) body_idle: Option<Duration>,
     /// By when the origin must send or take something, while it is waited for.
     pub(crate) due: Option<Instant>,
+    /// The length of a trailer section that stands first in the buffer: the next frame.
+    pub(crate) trailer_bytes: Option<usize>,
     /// The response has ended; the request may not have.
     pub(crate) over: bool,
 }
@@ -274,13 +276,18 @@ impl Incoming {
         let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
         let wire: &mut Wire = lease;
         loop {
-            match self.decoder.step(wire.buffer.unread())? {
+            let step = match self.trailer_bytes.take() {
+                Some(n) => Step::End(n),
+                None => self.decoder.step(wire.buffer.unread())?,
+            };
+            match step {
                 Step::Data(n) => {
                     let data = Bytes::copy_from_slice(wire.buffer.unread().get(..n).unwrap_or_default());
                     wire.buffer.consume(n);
                     self.decoder.taken(n);
                     self.due = None;
-                    self.over = ends_here(&mut self.decoder, wire)?;
+                    self.trailer_bytes = end_if_here(&mut self.decoder, wire)?;
+                    self.over = self.trailer_bytes == Some(0);
                     return Poll::Ready(Ok(Some(Frame::data(data))));
                 }
                 Step::Skip(n) => wire.buffer.consume(n),
@@ -361,6 +368,10 @@ impl Incoming {
     /// Passes over what has arrived, without waiting; whether that was all of the response.
     fn skip_to_end(&mut self) -> bool {
         let Some(lease) = &mut self.lease else { return false };
+        if let Some(n) = self.trailer_bytes {
+            lease.buffer.consume(n);
+            return true;
+        }
         loop {
             match self.decoder.step(lease.buffer.unread()) {
                 Ok(Step::Data(n)) => {
@@ -386,14 +397,14 @@ impl Drop for Incoming {
     }
 }
 
-/// Whether nothing of the message is missing, having passed over the framing that is here. Trailers are left for the
-/// next frame.
-fn ends_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<bool, Error> {
+/// Passes over the framing that is here. If that brings the end of the message, says how long the trailer section is
+/// that stands there (0 if there is none), which is then the first thing unread.
+fn end_if_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<Option<usize>, Error> {
     loop {
         match decoder.step(wire.buffer.unread())? {
             Step::Skip(n) => wire.buffer.consume(n),
-            Step::End(0) => return Ok(true),
-            Step::End(_) | Step::Data(_) | Step::More => return Ok(false),
+            Step::End(n) => return Ok(Some(n)),
+            Step::Data(_) | Step::More => return Ok(None),
         }
     }
 }

@@ -23,6 +23,8 @@ mod service;
 mod stats;
 mod sweep;
 mod target;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 mod upload;
 mod watch;
@@ -373,6 +375,7 @@ where
         flight,
         idempotent: asked.idempotent,
         due: None,
+        trailer_bytes: None,
         over: false,
     };
     debug_assert!(framed != Framed::None || incoming.decoder.is_done());

@@ -101,10 +101,7 @@ impl Origins {
 
 impl Server {
     async fn more(&mut self) -> bool {
-        let mut room = [0; 16 * 1024];
-        let n = soon("a byte", self.io.read(&mut room)).await.unwrap_or(0);
-        self.unread.extend_from_slice(&room[..n]);
-        n > 0
+        soon("a byte", self.io.read_buf(&mut self.unread)).await.unwrap_or(0) > 0
     }
 
     /// Reads up to and with `mark`.
