@@ -16,7 +16,7 @@ use super::retry::Retry;
 use super::target::Target;
 use super::{Agent, Config};
 use crate::pool::{InvalidLimits, Limits, Pool, Scheduling};
-use byway_dial::{BadTarget, Family, LocalAddress, Options, TlsOptions};
+use byway_dial::{BadTarget, Family, LocalAddress, TlsOptions};
 use http::Response;
 use http::request::Parts;
 use std::fmt;
@@ -383,14 +383,7 @@ impl AgentBuilder {
             (None, Some(address)) => Some(address.parse()?),
             (None, None) => None,
         };
-        let defaults = Options::default();
-        let options = Options {
-            family: self.family,
-            local_address: self.local_address,
-            connect_timeout: self.connect_timeout,
-            keepalive: self.tcp_keepalive.unwrap_or(defaults.keepalive),
-            ..defaults
-        };
+        let options = self.dial_options();
         let tls = TlsOptions { alpn: vec![HTTP_1_1.to_vec()], ..self.tls };
         let connector = match self.way {
             Way::Direct => Arc::new(Direct::new(options, &tls)),

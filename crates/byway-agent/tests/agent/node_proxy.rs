@@ -17,7 +17,7 @@ fn http(listener: &Listener) -> Proxy {
 }
 
 #[tokio::test]
-async fn n46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kept() {
+async fn row_46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kept() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy).auth("bob", "key"));
     let serve = async {
@@ -41,7 +41,7 @@ async fn n46_plain_requests_go_in_absolute_form_over_a_connection_that_is_kept()
 }
 
 #[tokio::test]
-async fn n46_the_agents_credentials_replace_the_callers_and_407_is_a_response() {
+async fn row_46_the_agents_credentials_replace_the_callers_and_407_is_a_response() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy).auth("bob", "key"));
     let request = Request::get("http://a.example/").header("Proxy-Authorization", "Basic other");
@@ -58,7 +58,7 @@ async fn n46_the_agents_credentials_replace_the_callers_and_407_is_a_response() 
 }
 
 #[tokio::test]
-async fn n46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_of_it() {
+async fn row_46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_of_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
     let agent = Agent::builder().proxy(http(&proxy).auth("bob", "key")).tls(site.trusting()).build().unwrap();
     let serve = async {
@@ -83,7 +83,7 @@ async fn n46_a_tunnel_is_kept_for_the_next_request_and_the_proxy_reads_none_of_i
 }
 
 #[tokio::test]
-async fn n46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
+async fn row_46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
     let (proxy, site) = (Listener::new().await, Site::new());
     let to = Proxy::https(&proxy.address.to_string()).unwrap();
     let agent = Agent::builder().proxy(to).tls(site.trusting()).build().unwrap();
@@ -98,7 +98,7 @@ async fn n46_tls_to_an_https_proxy_and_tls_to_the_origin_inside_of_it() {
 }
 
 #[tokio::test]
-async fn n46_an_ipv6_address_travels_in_brackets() {
+async fn row_46_an_ipv6_address_travels_in_brackets() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
     let serve = async {
@@ -118,7 +118,7 @@ async fn n46_an_ipv6_address_travels_in_brackets() {
 }
 
 #[tokio::test]
-async fn n46_names_travel_through_socks5h_and_its_streams_are_kept() {
+async fn row_46_names_travel_through_socks5h_and_its_streams_are_kept() {
     let proxy = Listener::new().await;
     let agent = through(Proxy::socks5h(&proxy.address.to_string()).unwrap());
     let serve = async {
@@ -138,7 +138,7 @@ async fn n46_names_travel_through_socks5h_and_its_streams_are_kept() {
 }
 
 #[tokio::test]
-async fn n46_names_are_resolved_here_for_socks5_and_socks4() {
+async fn row_46_names_are_resolved_here_for_socks5_and_socks4() {
     let proxy = Listener::new().await;
     let at = proxy.address.to_string();
     let socks5 = through(Proxy::socks5(&at).unwrap());
@@ -164,7 +164,7 @@ async fn n46_names_are_resolved_here_for_socks5_and_socks4() {
 }
 
 #[tokio::test]
-async fn n46_the_limit_for_an_origin_holds_through_a_proxy() {
+async fn row_46_the_limit_for_an_origin_holds_through_a_proxy() {
     let proxy = Listener::new().await;
     let agent = Agent::builder().proxy(http(&proxy)).max_per_origin(1).build().unwrap();
     let first = async { text(agent.get("http://a.example/1").await).await };
@@ -190,7 +190,7 @@ async fn n46_the_limit_for_an_origin_holds_through_a_proxy() {
 }
 
 #[tokio::test]
-async fn n46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_to_the_proxy() {
+async fn row_46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_to_the_proxy() {
     let (proxy, origin) = (Listener::new().await, Listener::new().await);
     let variables = [("http_proxy", proxy.address.to_string()), ("no_proxy", "127.0.0.0/8".into())];
     let environment = Environment::of(variables).unwrap();
@@ -212,7 +212,7 @@ async fn n46_what_no_proxy_covers_goes_straight_and_never_over_a_connection_to_t
 }
 
 #[tokio::test]
-async fn n46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
+async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
     let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(20_000));
     let table: [(&str, &str); 8] = [
         ("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "does not accept our credentials"),
@@ -245,7 +245,7 @@ async fn n46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn n46_a_url_with_a_line_end_never_reaches_the_proxy() {
+async fn row_46_a_url_with_a_line_end_never_reaches_the_proxy() {
     let proxy = Listener::new().await;
     let agent = through(http(&proxy));
     for url in ["https://a.example\r\nX: y/", "http://a.example/\r\nX: y", "http://a.example:80\r\n/"] {

@@ -35,7 +35,7 @@ async fn met(agent: &Agent, origin: &Listener, site: &Site, url: &str) -> Handsh
 }
 
 #[tokio::test]
-async fn n45_a_session_is_resumed_for_its_name_and_for_no_other() {
+async fn row_45_a_session_is_resumed_for_its_name_and_for_no_other() {
     for version in VERSIONS {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
@@ -48,7 +48,7 @@ async fn n45_a_session_is_resumed_for_its_name_and_for_no_other() {
 }
 
 #[tokio::test]
-async fn n45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing() {
+async fn row_45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing() {
     let (origin, site) = (Listener::new().await, Site::new());
     let urls = ["https://a.example/", "https://a.example/", "https://b.example/", "https://a.example/"];
     for (remembered_servers, expected) in [(1, [Full, Resumed, Full, Full]), (0, [Full; 4])] {
@@ -62,7 +62,7 @@ async fn n45_a_memory_of_one_server_evicts_and_one_of_none_remembers_nothing() {
 }
 
 #[tokio::test]
-async fn n45_agents_never_resume_each_others_sessions() {
+async fn row_45_agents_never_resume_each_others_sessions() {
     let (origin, site) = (Listener::new().await, Site::new());
     let first = agent(&origin, site.trusting());
     assert_eq!(met(&first, &origin, &site, "https://a.example/").await, Full);
@@ -79,7 +79,7 @@ async fn n45_agents_never_resume_each_others_sessions() {
 }
 
 #[tokio::test]
-async fn n45_a_session_whose_connection_broke_is_evicted() {
+async fn row_45_a_session_whose_connection_broke_is_evicted() {
     for version in VERSIONS {
         let (origin, site) = (Listener::new().await, Site::speaking(&[version]));
         let agent = agent(&origin, site.trusting());
@@ -92,7 +92,7 @@ async fn n45_a_session_whose_connection_broke_is_evicted() {
 }
 
 #[tokio::test]
-async fn n48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
+async fn row_48_keys_are_logged_once_a_handshake_and_not_once_a_request() {
     let (origin, site) = (Listener::new().await, Site::speaking(&[&TLS12]));
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);

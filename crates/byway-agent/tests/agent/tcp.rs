@@ -113,10 +113,8 @@ impl Peer {
     }
 
     async fn more(&mut self) -> bool {
-        let mut room = [0; 16 * 1024];
-        let n = in_time("a byte", self.io.read(&mut room)).await.unwrap_or(0);
-        self.unread.extend_from_slice(&room[..n]);
-        n > 0
+        self.unread.reserve(1024);
+        in_time("a byte", self.io.read_buf(&mut self.unread)).await.unwrap_or(0) > 0
     }
 
     /// Goes on in TLS; says what kind of handshake it was.

@@ -4,7 +4,8 @@
 
 use super::AgentBuilder;
 use crate::agent::proxy::Proxy;
-use byway_dial::{Family, LocalAddress, Roots, TlsOptions};
+use byway_dial::{Family, LocalAddress, Options, Roots, TlsOptions};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// # How connections are made
@@ -17,11 +18,18 @@ impl AgentBuilder {
         self
     }
 
-    /// The address to connect from, or one for each family: then see [`LocalAddress::Each`]. To a proxy, if there is one.
+    /// The address to connect from (to the proxy, if there is one); addresses of the other family are then left out.
     /// Default: the system chooses.
     #[doc(alias = "localAddress")]
-    pub fn local_address(mut self, address: impl Into<LocalAddress>) -> Self {
-        self.local_address = Some(address.into());
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local_address = Some(LocalAddress::Only(address));
+        self
+    }
+
+    /// The addresses to connect from, one for each family. Replaces what [`AgentBuilder::local_address`] said.
+    #[doc(alias = "set_local_addresses")]
+    pub fn local_addresses(mut self, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        self.local_address = Some(LocalAddress::Each { v4, v6 });
         self
     }
 
@@ -59,5 +67,39 @@ impl AgentBuilder {
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls = options;
         self
+    }
+
+    /// What of it is the dialler's business.
+    pub(super) fn dial_options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            family: self.family,
+            local_address: self.local_address,
+            connect_timeout: self.connect_timeout,
+            keepalive: self.tcp_keepalive.unwrap_or(defaults.keepalive),
+            ..defaults
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dialler_is_told_what_the_caller_said_and_keeps_its_own_word_on_the_rest() {
+        assert_eq!(AgentBuilder::default().dial_options(), Options::default());
+        let seven = Duration::from_secs(7);
+        let each = LocalAddress::Each { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST };
+        let said = AgentBuilder::default()
+            .tcp_keepalive(seven)
+            .local_addresses(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+            .connect_timeout(seven);
+        let expected =
+            Options { keepalive: Some(seven), local_address: Some(each), connect_timeout: seven, ..Options::default() };
+        assert_eq!(said.dial_options(), expected);
+        let said = AgentBuilder::default().tcp_keepalive(None).local_address(IpAddr::from(Ipv4Addr::LOCALHOST));
+        assert_eq!(said.dial_options().keepalive, None);
+        assert_eq!(said.dial_options().local_address, Some(LocalAddress::Only(Ipv4Addr::LOCALHOST.into())));
     }
 }
