@@ -70,7 +70,7 @@ impl Asked {
         };
         Ok(Self {
             idempotent: is_idempotent(&parts.method) || parts.headers.contains_key("idempotency-key"),
-            expects_continue: outgoing != Outgoing::None && expects_continue(&parts.headers),
+            expects_continue: has_body(outgoing) && expects_continue(&parts.headers),
             upgrades: connection.upgrade && parts.headers.contains_key(UPGRADE),
             closes: connection.close,
             parts,
@@ -265,6 +265,10 @@ fn announced(length: &HeaderValue, exact: Option<u64>) -> Result<u64, Error> {
     }
 }
 
+fn has_body(outgoing: Outgoing) -> bool {
+    !matches!(outgoing, Outgoing::None | Outgoing::Length(0))
+}
+
 fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
@@ -321,6 +325,14 @@ mod tests {
         refused(|r| r.version(Version::HTTP_2), Some(0));
         refused(|r| r.header("host", "a.example").header("host", "b.example"), Some(0));
         assert!(asked(|r| r.uri("/path").header("host", "a.example:81"), Some(0)).is_ok());
+    }
+
+    #[test]
+    fn only_a_body_is_held_back_for_a_100() {
+        let expecting = |r: http::request::Builder| r.method("POST").header("expect", "100-Continue");
+        assert!(asked(expecting, Some(5)).ok().unwrap().expects_continue);
+        assert!(asked(expecting, None).ok().unwrap().expects_continue);
+        assert!(!asked(expecting, Some(0)).ok().unwrap().expects_continue);
     }
 
     #[test]

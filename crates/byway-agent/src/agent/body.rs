@@ -70,6 +70,8 @@ pub(crate) struct Incoming {
     pub(crate) body_idle: Option<Duration>,
     /// By when the origin must send or take something, while it is waited for.
     pub(crate) due: Option<Instant>,
+    /// What the origin had taken when `due` was set.
+    pub(crate) taken: u64,
     /// The length of a trailer section that stands first in the buffer: the next frame.
     pub(crate) trailer_bytes: Option<usize>,
     /// The response has ended; the request may not have.
@@ -307,15 +309,28 @@ impl Incoming {
                         return Poll::Ready(Ok(None));
                     }
                     Poll::Ready(Err(broken)) => return Poll::Ready(Err(lost(wire, self.idempotent, Some(broken)))),
-                    Poll::Pending => {
-                        let Some(after) = self.body_idle else { return Poll::Pending };
-                        let at = *self.due.get_or_insert_with(|| Instant::now() + after);
-                        ready!(wire.watch.poll_until(cx, at));
-                        return Poll::Ready(Err(Error::Timeout { which: Which::ResponseBody, after }));
-                    }
+                    Poll::Pending => break,
                 },
             }
         }
+        ready!(self.poll_due(cx));
+        let after = self.body_idle.unwrap_or_default();
+        Poll::Ready(Err(Error::Timeout { which: Which::ResponseBody, after }))
+    }
+
+    /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the request. If it may be
+    /// waiting for a body that the caller has yet to produce, the pause is not the origin's.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else { return Poll::Pending };
+        if self.upload.as_ref().is_some_and(|upload| !upload.waits_for_origin(lease)) {
+            self.due = None;
+            return Poll::Pending;
+        }
+        if self.taken != lease.written {
+            (self.taken, self.due) = (lease.written, None);
+        }
+        let at = *self.due.get_or_insert_with(|| Instant::now() + after);
+        lease.watch.poll_until(cx, at)
     }
 
     /// Lets what is missing of the request leave. Only a failure of the caller's own body is an error.

@@ -375,6 +375,7 @@ where
         flight,
         idempotent: asked.idempotent,
         due: None,
+        taken: 0,
         trailer_bytes: None,
         over: false,
     };

@@ -14,6 +14,7 @@ mod node_tls;
 mod retry;
 mod shutdown;
 mod sockets;
+mod storm;
 mod streaming;
 mod tcp;
 mod upgrade;

@@ -214,6 +214,34 @@ async fn a_reader_who_pauses_is_not_the_origins_fault() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "cd");
 }
 
+/// In a conversation the origin may have nothing to say before the caller has spoken.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_callers_own_body_is_not_the_origins_fault_either() {
+    let limit = Duration::from_secs(5);
+    let (agent, mut origins) = agent(|builder| builder.body_idle_timeout(limit));
+    let (request, source) = fed("POST");
+    let (response, mut server) = join!(agent.request(request), async {
+        let mut server = origins.accept().await;
+        server.head().await;
+        server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        server
+    });
+    let mut body = response.unwrap().into_body();
+    let (heard, ()) = join!(body.frame(), async {
+        tokio::time::sleep(limit * 10).await;
+        source.send(Bytes::from_static(b"well?")).await;
+        server.until(b"well?\r\n").await;
+        server.send("4\r\nyes!\r\n").await;
+    });
+    assert_eq!(heard.unwrap().unwrap().into_data().unwrap(), "yes!");
+    // Once the caller has said all, the pause is the origin's.
+    drop(source);
+    let begun = Instant::now();
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Timeout { which: Which::ResponseBody, .. }), "{error}");
+    assert_eq!(begun.elapsed(), limit);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_has_no_more_bytes_than_its_reader_allows() {
     for response in
