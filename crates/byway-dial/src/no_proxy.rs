@@ -253,6 +253,27 @@ mod tests {
         assert!(covers("::ffff:10.0.0.0/104", "10.1.2.3:80"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_is_a_list_or_an_error_and_never_covers_what_no_entry_could(
+            text in "[-a-z0-9.:/,*\\[\\] %]{0,24}",
+        ) {
+            let covers = |target: &str| text.parse::<NoProxy>().is_ok_and(|list| list.covers(&target.parse().unwrap()));
+            let all = text.split([',', ' ']).any(|entry| entry.starts_with('*'));
+            proptest::prop_assert!(all || !covers("unmentioned-by-any-entry-of-that-length.example:65535"));
+        }
+
+        #[test]
+        fn an_entry_for_an_address_covers_it_in_every_spelling(ip: u32, len in 0u8..=32, port in 1u16..) {
+            let ip = std::net::Ipv4Addr::from(ip);
+            let mapped = ip.to_ipv6_mapped();
+            for entry in [format!("{ip}"), format!("[{mapped}]"), format!("{ip}/{len}"), format!("{ip}:{port}")] {
+                proptest::prop_assert!(covers(&entry, &format!("{ip}:{port}")), "{}", entry);
+                proptest::prop_assert!(covers(&entry, &format!("[{mapped}]:{port}")), "{}", entry);
+            }
+        }
+    }
+
     #[test]
     fn a_range_with_a_port_covers_that_port_alone() {
         assert!(covers("192.0.2.1-192.0.2.9:80", "192.0.2.5:80"));

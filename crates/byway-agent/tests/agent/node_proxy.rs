@@ -3,9 +3,10 @@
 use crate::memory::{Told, begin, get, get_error, text};
 use crate::tcp::{Listener, Peer, Site};
 use byway_agent::dial::{Environment, NoRoute, Purpose, Route, Target};
-use byway_agent::{Agent, BuildError, Error, Proxy};
+use byway_agent::{Agent, BuildError, Error, Proxy, Which};
 use http::Request;
 use std::pin::pin;
+use std::time::Duration;
 use tokio::join;
 
 fn through(proxy: Proxy) -> Agent {
@@ -242,6 +243,20 @@ async fn row_46_a_tunnel_that_is_refused_says_why_and_gives_its_place_back() {
         assert_eq!(agent.stats().totals().open(), 0);
     }
     assert_eq!(told.lines(), ["connect failed"; 8]);
+}
+
+#[tokio::test]
+async fn row_46_a_proxy_that_says_nothing_is_given_up_after_the_connect_timeout() {
+    let (proxy, limit) = (Listener::new().await, Duration::from_millis(100));
+    let agent = Agent::builder().proxy(http(&proxy)).connect_timeout(limit).build().unwrap();
+    let serve = async {
+        let mut peer = proxy.accept().await;
+        peer.head().await;
+        peer.ended().await
+    };
+    let (error, ended) = join!(get_error(&agent, "https://a.example/"), serve);
+    assert!(matches!(error, Error::Timeout { which: Which::Connect, after } if after == limit), "{error}");
+    assert!(ended && agent.stats().totals().open() == 0);
 }
 
 #[tokio::test]

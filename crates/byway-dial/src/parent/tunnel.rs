@@ -121,12 +121,14 @@ fn failed(parent: &Parent, source: ParentError) -> DialError {
     DialError::Parent { parent: parent.at.clone(), source }
 }
 
-/// Whether the parent answered in a way that another address of the same name may change.
+/// Whether the parent answered in a way that another address of the same name may change. Its rules judge each address
+/// by itself, too: some know no IPv6.
 fn says_another_may_do(error: &ParentError) -> bool {
     matches!(
         error,
         ParentError::Unreachable { .. }
             | ParentError::Refused
+            | ParentError::Denied
             | ParentError::Failed { .. }
             | ParentError::Unsupported { .. }
     )

@@ -152,6 +152,28 @@ mod tests {
         assert_eq!(told("socks4://h"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_password_goes_in_as_written_and_is_never_printed(user in "[^:\\pC]{1,20}", password in "\\PC{1,40}") {
+            let secret = format!("hunter2{password}");
+            let (user_info, encoded) = (percent_encoded(&user), percent_encoded(&secret));
+            let parent = parse(&format!("socks5h://{user_info}:{encoded}@h:1")).unwrap();
+            let shown = format!("{parent} {parent:?}");
+            proptest::prop_assert!(!shown.contains("hunter2"), "{}", shown);
+            proptest::prop_assert_eq!(parent.credentials, Some((user, secret)));
+        }
+
+        #[test]
+        fn whatever_is_written_is_a_parent_or_an_error_that_does_not_show_the_password(
+            before in "[a-z0-9:/@%]{0,12}", after in "[a-z0-9:/@%.\\[\\]]{0,12}",
+        ) {
+            let text = format!("http://u{before}:hunter2%{after}@h");
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert!(!error.to_string().contains("hunter2"), "{}: {}", text, error);
+            }
+        }
+    }
+
     #[test]
     fn bad_parents_say_what_to_write_and_never_show_a_password() {
         let host = |text: &str| BadParent::Target(BadTarget::Host(text.into()));

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use byway_dial::{AddressRules, Dialler, Options, Parent, Read, Resolver, Target};
 use byway_testkit::{Origin, curl};
 
 use super::*;
@@ -95,6 +96,30 @@ fn every_kind_of_parent_that_resolves_names_may_stand_behind_a_rule() {
     for scheme in ["socks4a", "socks5", "socks5h", "http"] {
         let exit = exit_via(&format!("{scheme}://{}", parent.address()));
         assert_eq!(fetched(&exit, &origin), "behind two exits", "{scheme}");
+    }
+}
+
+/// What a rule may not name (SOCKS 4, and SOCKS 5 with names resolved by the one who asks), the library still speaks.
+#[test]
+fn our_exits_understand_every_kind_of_client_that_our_dialler_can_be() {
+    let echo = Origin::echo();
+    let parent = egress(&OPEN);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let target: Target = format!("localhost:{}", echo.address().port()).parse().unwrap();
+    for scheme in ["socks4", "socks4a", "socks5", "socks5h", "http"] {
+        let parent: Parent = format!("{scheme}://{}", parent.address()).parse().unwrap();
+        let said = runtime.block_on(async {
+            let dialler = Dialler::new(Resolver::system(runtime.handle().clone()), Options::default());
+            let mut stream = dialler.open_via(&parent, &target, &AddressRules::open()).await.unwrap().stream;
+            stream.write_all(b"hello").await.unwrap();
+            let (mut said, mut room) = (Vec::new(), [0; 5]);
+            while said.len() < 5 {
+                let Read::Data(n) = stream.read(&mut room).await.unwrap() else { panic!("{scheme}: an early end") };
+                said.extend_from_slice(&room[..n]);
+            }
+            said
+        });
+        assert_eq!(said, b"hello", "{scheme}");
     }
 }
 

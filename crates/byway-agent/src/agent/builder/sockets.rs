@@ -8,6 +8,9 @@ use byway_dial::{Family, LocalAddress, Options, Roots, TlsOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+/// How much later than the agent the dialler gives up.
+const BEHIND: Duration = Duration::from_secs(1);
+
 /// # How connections are made
 impl AgentBuilder {
     /// What connections go through: see [`Proxy`]. Default: nothing, and the environment's variables are not looked at.
@@ -69,13 +72,14 @@ impl AgentBuilder {
         self
     }
 
-    /// What of it is the dialler's business.
+    /// What of it is the dialler's business. Its clock runs a little behind the agent's own, which is for the whole way
+    /// to the origin, so that one deadline has one error.
     pub(super) fn dial_options(&self) -> Options {
         let defaults = Options::default();
         Options {
             family: self.family,
             local_address: self.local_address,
-            connect_timeout: self.connect_timeout,
+            connect_timeout: self.connect_timeout.saturating_add(BEHIND),
             keepalive: self.tcp_keepalive.unwrap_or(defaults.keepalive),
             ..defaults
         }
@@ -88,15 +92,21 @@ mod tests {
 
     #[test]
     fn the_dialler_is_told_what_the_caller_said_and_keeps_its_own_word_on_the_rest() {
-        assert_eq!(AgentBuilder::default().dial_options(), Options::default());
+        let default = AgentBuilder::default();
+        let told = Options { connect_timeout: default.connect_timeout + BEHIND, ..Options::default() };
+        assert_eq!(default.dial_options(), told);
         let seven = Duration::from_secs(7);
         let each = LocalAddress::Each { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST };
         let said = AgentBuilder::default()
             .tcp_keepalive(seven)
             .local_addresses(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
             .connect_timeout(seven);
-        let expected =
-            Options { keepalive: Some(seven), local_address: Some(each), connect_timeout: seven, ..Options::default() };
+        let expected = Options {
+            keepalive: Some(seven),
+            local_address: Some(each),
+            connect_timeout: seven + BEHIND,
+            ..Options::default()
+        };
         assert_eq!(said.dial_options(), expected);
         let said = AgentBuilder::default().tcp_keepalive(None).local_address(IpAddr::from(Ipv4Addr::LOCALHOST));
         assert_eq!(said.dial_options().keepalive, None);
