@@ -166,6 +166,11 @@ impl Server {
         came
     }
 
+    /// Says that nothing more comes.
+    pub async fn finish(&mut self) {
+        let _ = self.io.shutdown().await;
+    }
+
     /// Waits until the agent has closed the connection; nothing may come before.
     pub async fn closed(mut self) {
         assert!(!self.more().await, "bytes came: {:?}", String::from_utf8_lossy(&self.unread));

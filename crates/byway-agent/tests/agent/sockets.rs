@@ -47,6 +47,15 @@ async fn requests_one_after_the_other_share_a_tcp_connection_and_their_bodies_ar
 }
 
 #[tokio::test]
+async fn names_are_looked_up() {
+    let origin = Origin::named("found");
+    let url = format!("http://localhost:{}/", origin.address().port());
+    assert_eq!(text(&Agent::new(), &url).await, "found");
+    let error = Agent::new().get("http://no-such-name.invalid/").await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn bytes_and_ends_on_an_idle_socket_are_seen_before_it_is_lent() {
     // Each connection serves one request and is then poisoned, or ended, of which the test is told.
     let (spoilt, spoils) = std::sync::mpsc::channel();
