@@ -231,6 +231,34 @@ mod tests {
         assert_eq!(way(&none, Purpose::Http, "a.example:80"), "absolute http://p:1");
     }
 
+    /// Runs itself once more for each row, in a process whose variables are set.
+    #[test]
+    fn the_variables_of_this_process_are_read_when_asked_for() {
+        use std::os::unix::ffi::OsStrExt;
+        const CHILD: &str = "BYWAY_DIAL_TEST_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            let said = match Environment::of_process() {
+                Ok(environment) => way(&environment, Purpose::Https, "a.example:443"),
+                Err(error) => error.to_string(),
+            };
+            return println!("said: {said}");
+        }
+        let text = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+        let table: [(&[u8], &str); 3] = [
+            (b"socks5h://p", "tunnel socks5h://p:1080"),
+            (b"ftp://p", "the variable HTTPS_PROXY: `ftp://` is no scheme of a proxy"),
+            (b"http://\xff", "the variable HTTPS_PROXY: it is not UTF-8 text"),
+        ];
+        for (value, said) in table {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let this = "environment::tests::the_variables_of_this_process_are_read_when_asked_for";
+            child.args(["--exact", this, "--nocapture"]).env_clear().env(CHILD, "1");
+            let told = child.env("HTTPS_PROXY", text(value)).env("NO_PROXY", "b.example").output().unwrap();
+            let told = String::from_utf8(told.stdout).unwrap();
+            assert!(told.contains(&format!("said: {said}")), "{told}");
+        }
+    }
+
     #[test]
     fn a_unix_socket_never_goes_through_a_proxy() {
         assert_eq!(way(&environment(&[("all_proxy", "p:1")]), Purpose::Http, "unix:/run/app.sock"), "direct");

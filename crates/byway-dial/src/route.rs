@@ -40,7 +40,7 @@ pub enum Route {
     /// Through a tunnel of the parent; what travels is between us and the target.
     Tunnel(Arc<Parent>),
     /// To the parent, an HTTP proxy, which reads the requests: they are written in absolute form (RFC 9112 section 3.2.2)
-    /// with [`Parent::authorization`] as `Proxy-Authorization`, and one connection serves any number of targets.
+    /// with [`Parent::authorization`] as `Proxy-Authorization`. One connection could serve any number of targets.
     Absolute(Arc<Parent>),
 }
 
