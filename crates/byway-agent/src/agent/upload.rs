@@ -22,6 +22,9 @@ const COPIED_BYTES: usize = 8 * 1024;
 /// Queued bytes from which nothing more is pulled.
 const QUEUE_BYTES: usize = 64 * 1024;
 
+/// What one poll moves before others get their turn, over a stream that never makes us wait.
+const WORK_BYTES: usize = 1024 * 1024;
+
 /// Why an upload stopped.
 #[derive(Debug)]
 pub(crate) enum UploadError {
@@ -45,6 +48,8 @@ pub(crate) struct Upload<B> {
     flushed: bool,
     /// The body has nothing more and must not be polled again.
     source_ended: bool,
+    /// The last poll stopped because it had done enough, not because anybody was waited for.
+    paused: bool,
     replay: Replay,
 }
 
@@ -83,7 +88,18 @@ where
         let body = (!none).then(|| Box::pin(body));
         let replay = Replay { kept: Some(Vec::new()), kept_bytes: 0, trailers: None, next: 0 };
         let data = Bytes::new();
-        Self { body, outgoing, left, data, suffix_due: false, ended: none, flushed: false, source_ended: false, replay }
+        Self {
+            body,
+            outgoing,
+            left,
+            data,
+            suffix_due: false,
+            ended: none,
+            flushed: false,
+            source_ended: false,
+            paused: false,
+            replay,
+        }
     }
 
     /// Whether all has been written and flushed.
@@ -211,7 +227,14 @@ where
     B::Error: Into<BoxError>,
 {
     fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>> {
+        self.paused = false;
+        let enough = wire.written + WORK_BYTES as u64;
         while !self.flushed {
+            if wire.written >= enough {
+                self.paused = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.pull(cx, wire).map_err(UploadError::Source)?;
             if wire.has_queued() || !self.data.is_empty() {
                 let taken = ready!(wire.poll_send(cx, &self.data)).map_err(UploadError::Broken)?;
@@ -232,7 +255,7 @@ where
     }
 
     fn waits_for_origin(&self, wire: &Wire) -> bool {
-        wire.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
+        self.paused || wire.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::memory::{agent, agent_with_room, get, ok, text};
 use bytes::Bytes;
-use byway_agent::{Body, Error, Unsuited, Which};
+use byway_agent::{Agent, Body, Error, Target, Unsuited, Which, connector_fn};
 use http::Request;
 use http_body::Frame;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::join;
 use tokio::sync::mpsc::{Receiver, Sender, channel as bounded};
 use tokio::time::Instant;
@@ -290,4 +291,54 @@ async fn an_early_answer_is_heard_although_the_origin_takes_no_more() {
         server.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 6\r\n\r\nenough").await;
     });
     assert_eq!(answer, "enough");
+}
+
+/// A connection that takes everything at once, and a body that never ends.
+#[tokio::test]
+async fn an_endless_body_into_a_connection_that_always_takes_leaves_others_their_turn() {
+    let connector = connector_fn(|_: Target| std::future::ready(Ok::<_, std::io::Error>(Bottomless)));
+    let agent = Agent::builder().connector(connector).build().unwrap();
+    let request = Request::post(URL).body(Endless(Bytes::from_static(&[7; 16 * 1024]))).unwrap();
+    let others = async {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        response = agent.request(request) => panic!("an answer: {response:?}"),
+        () = others => {}
+    }
+}
+
+struct Endless(Bytes);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(self.0.clone()))))
+    }
+}
+
+struct Bottomless;
+
+impl AsyncRead for Bottomless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Bottomless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
