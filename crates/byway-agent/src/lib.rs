@@ -101,6 +101,31 @@
 //! # }
 //! ```
 //!
+//! # Proxies and TLS
+//!
+//! ```no_run
+//! use byway_agent::dial::{Identity, TlsOptions, TlsVersion};
+//! use byway_agent::{Agent, BoxError, Proxy};
+//!
+//! # fn main() -> Result<(), BoxError> {
+//! // Names travel to the proxy. Limits, queue and kept connections are as without one.
+//! let private = Agent::builder().proxy(Proxy::socks5h("127.0.0.1:9050")?).build()?;
+//!
+//! // What HTTPS_PROXY, NO_PROXY and the like say; otherwise nobody looks at them.
+//! let corporate = Agent::builder().proxy(Proxy::from_env()?).build()?;
+//!
+//! // A certificate of your own, and TLS 1.3 alone.
+//! let identity = Some(Identity::from_pem(&std::fs::read("me.pem")?, &std::fs::read("me.key")?)?);
+//! let tls = TlsOptions { identity, min_version: TlsVersion::V1_3, ..TlsOptions::default() };
+//! let strict = Agent::builder().tls(tls).build()?;
+//! # let _ = (private, corporate, strict);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Proxy::by`] takes a routing of your own, such as one that runs a script. Which way a request goes is a part of its
+//! [`Group`]: a connection is never lent to a request that would take another.
+//!
 //! # Watching it
 //!
 //! [`Agent::stats`] is a snapshot, by group and in all; it prints itself. [`AgentBuilder::on_event`] tells of each
@@ -116,8 +141,8 @@
 //!
 //! [`coming_from`] lists what options are called in reqwest, hyper-util, Node, undici and Go; [`node`] maps what is known
 //! of Node's `http.Agent` to tests of this crate. There is an example for each chapter here:
-//! `cargo run -p byway-agent --example first_get`, `limits_and_queue`, `unix_socket`, `regrouping`, `one_address`,
-//! `live_stats`, `upgrade`.
+//! `cargo run -p byway-agent --example first_get`, `limits_and_queue`, `unix_socket`, `through_socks5`, `regrouping`,
+//! `one_address`, `live_stats`, `upgrade`.
 //!
 //! # The pool by itself
 //!
@@ -177,11 +202,14 @@ pub mod node {}
 mod agent;
 pub mod pool;
 
+/// The dialler's types that options are made of: TLS, local addresses, proxies and their routes.
+pub use byway_dial as dial;
+
 pub use agent::{
-    Agent, AgentBuilder, AgentStats, BadAnswer, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
+    Agent, AgentBuilder, AgentStats, BadAnswer, BadProxy, Body, BoxError, BuildError, CloseReason, ConnFacts, Connected,
 };
 pub use agent::{
-    ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, ResponseFuture, Retry,
+    ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, Proxy, ResponseFuture, Retry,
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
 pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};

@@ -31,6 +31,7 @@ examples! {
     live_stats at "../examples/live_stats.rs";
     one_address at "../examples/one_address.rs";
     regrouping at "../examples/regrouping.rs";
+    through_socks5 at "../examples/through_socks5.rs";
     unix_socket at "../examples/unix_socket.rs";
     upgrade at "../examples/upgrade.rs";
 }

@@ -85,19 +85,28 @@ impl Asked {
 
     /// Where to dial for it; `fixed` if everything goes to one address.
     pub(crate) fn target(&self, fixed: Option<&byway_dial::Target>) -> Result<Target, Error> {
-        let host = bare(self.authority.host());
+        let host = bare(self.authority.host()).to_ascii_lowercase();
         let address = match fixed {
             Some(fixed) => fixed.clone(),
-            None => byway_dial::Target::from_host(self.authority.host(), self.port)
-                .map_err(|error| Error::invalid(error.to_string()))?,
+            None => self.address()?,
         };
-        let server_name = match (self.tls, &self.server_name) {
-            (false, _) => None,
-            (true, Some(name)) => Some(name.clone()),
-            (true, None) => Some(server_name_of(&self.authority)?),
-        };
-        let host = host.to_ascii_lowercase();
+        let server_name = self.verified_name()?;
         Ok(Target { host, port: self.port, address, server_name, group: self.group.clone() })
+    }
+
+    /// Its own host and port.
+    pub(crate) fn address(&self) -> Result<byway_dial::Target, Error> {
+        byway_dial::Target::from_host(self.authority.host(), self.port)
+            .map_err(|error| Error::invalid(error.to_string()))
+    }
+
+    /// The name that the certificate must carry; none without TLS.
+    pub(crate) fn verified_name(&self) -> Result<Option<ServerName>, Error> {
+        match (self.tls, &self.server_name) {
+            (false, _) => Ok(None),
+            (true, Some(name)) => Ok(Some(name.clone())),
+            (true, None) => server_name_of(&self.authority).map(Some),
+        }
     }
 
     pub(crate) fn authority(&self) -> &Authority {

@@ -3,27 +3,32 @@
 //! In:    what the caller wants.   Out:   an agent, or what is wrong.
 //! Never: takes 0 for "no limit" or for "the default"; accepts an option that would do nothing.
 
+mod sockets;
+
 use super::connector::{self, Connect, Connected, Direct};
 use super::error::BoxError;
 use super::event::{Event, Observer};
 use super::exchange::Times;
 use super::interim::OnInterim;
 use super::keep_alive::Hint;
+use super::proxy::Proxy;
 use super::retry::Retry;
 use super::target::Target;
 use super::{Agent, Config};
 use crate::pool::{InvalidLimits, Limits, Pool, Scheduling};
-use byway_dial::{BadTarget, Family, Options, Roots};
+use byway_dial::{BadTarget, Family, LocalAddress, TlsOptions};
 use http::Response;
 use http::request::Parts;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
+
+/// What is offered as the application protocol on TLS (RFC 7301).
+const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Makes an [`Agent`]. Every option has a default; nothing is checked before [`AgentBuilder::build`].
 #[derive(Clone)]
@@ -44,9 +49,11 @@ pub struct AgentBuilder {
     way: Way,
     one_address: Option<String>,
     unix_socket: Option<PathBuf>,
-    local_address: Option<IpAddr>,
+    local_address: Option<LocalAddress>,
     family: Family,
-    roots: Roots,
+    tcp_keepalive: Option<Option<Duration>>,
+    tls: TlsOptions,
+    proxy: Option<Proxy>,
     group_by: Option<super::asked::GroupBy>,
     observer: Observer,
     on_interim: Option<OnInterim>,
@@ -80,6 +87,12 @@ pub enum BuildError {
         /// The other one.
         other: &'static str,
     },
+    /// The proxy could never be told what it shall be told.
+    #[error("proxy: {0}")]
+    Proxy(String),
+    /// Application protocols (ALPN) that an agent does not speak.
+    #[error("tls: an agent speaks http/1.1 alone: leave `alpn` empty")]
+    Alpn,
     /// The address of `one_address` cannot be read.
     #[error("one_address: {0}")]
     Address(#[from] BadTarget),
@@ -109,7 +122,9 @@ impl Default for AgentBuilder {
             unix_socket: None,
             local_address: None,
             family: Family::Any,
-            roots: Roots::Platform,
+            tcp_keepalive: None,
+            tls: TlsOptions::default(),
+            proxy: None,
             group_by: None,
             observer: Observer::default(),
             on_interim: None,
@@ -322,28 +337,6 @@ impl AgentBuilder {
         self
     }
 
-    /// The address to connect from. Default: the system chooses.
-    #[doc(alias = "localAddress")]
-    pub fn local_address(mut self, address: IpAddr) -> Self {
-        self.local_address = Some(address);
-        self
-    }
-
-    /// Which address families are used. Default both, IPv6 first.
-    #[doc(alias = "autoSelectFamily")]
-    pub fn family(mut self, family: Family) -> Self {
-        self.family = family;
-        self
-    }
-
-    /// Whom to trust on `https`. Default: whom the system trusts. There is no way not to verify.
-    #[doc(alias = "ca")]
-    #[doc(alias = "add_root_certificate")]
-    pub fn tls_roots(mut self, roots: Roots) -> Self {
-        self.roots = roots;
-        self
-    }
-
     /// Which requests share connections. The rule sees the whole head of a request; `None` means: by its origin, as
     /// usual. Hosts with the same name share connections and limits; paths with names of their own have limits of their
     /// own. Plain and TLS connections, and ones verified for different names, are never shared, whatever the rule says.
@@ -382,6 +375,7 @@ impl AgentBuilder {
     pub fn build(self) -> Result<Agent, BuildError> {
         self.refuse_zeros()?;
         self.refuse_conflicts()?;
+        self.refuse_what_cannot_be_said()?;
         let limits = self.limits();
         limits.validate()?;
         let fixed = match (&self.unix_socket, &self.one_address) {
@@ -389,14 +383,10 @@ impl AgentBuilder {
             (None, Some(address)) => Some(address.parse()?),
             (None, None) => None,
         };
-        let options = Options {
-            family: self.family,
-            local_address: self.local_address,
-            connect_timeout: self.connect_timeout,
-            ..Options::default()
-        };
+        let options = self.dial_options();
+        let tls = TlsOptions { alpn: vec![HTTP_1_1.to_vec()], ..self.tls };
         let connector = match self.way {
-            Way::Direct => Arc::new(Direct::new(options)),
+            Way::Direct => Arc::new(Direct::new(options, &tls)),
             Way::Foreign(connector) => connector,
         };
         let config = Config {
@@ -410,7 +400,8 @@ impl AgentBuilder {
             keep_alive: self.keep_alive,
             count_upgraded: self.count_upgraded,
             fixed,
-            roots: self.roots,
+            tls,
+            proxy: self.proxy,
             group_by: self.group_by,
             on_interim: self.on_interim,
         };
@@ -451,11 +442,24 @@ impl AgentBuilder {
         }
     }
 
+    fn refuse_what_cannot_be_said(&self) -> Result<(), BuildError> {
+        if self.tls.alpn.iter().any(|protocol| protocol != HTTP_1_1) {
+            return Err(BuildError::Alpn);
+        }
+        let Some(proxy) = &self.proxy else { return Ok(()) };
+        match proxy.misused() {
+            Some(option) => Err(BuildError::Conflict { option, other: "a proxy that others choose" }),
+            None => proxy.check().map_err(|error| BuildError::Proxy(error.to_string())),
+        }
+    }
+
     fn refuse_conflicts(&self) -> Result<(), BuildError> {
         let fixed = ("one_address", self.one_address.is_some());
         let unix = ("unix_socket", self.unix_socket.is_some());
         let local = ("local_address", self.local_address.is_some());
         let family = ("family", self.family != Family::Any);
+        let keepalive = ("tcp_keepalive", self.tcp_keepalive.is_some());
+        let proxy = ("proxy", self.proxy.is_some());
         let connector = ("connector", matches!(self.way, Way::Foreign(_)));
         let unpooled = ("keep_alive(false)", !self.keep_alive);
         let idle = ("idle_timeout", self.idle_timeout.is_some());
@@ -464,8 +468,13 @@ impl AgentBuilder {
             (fixed, unix),
             (local, unix),
             (family, unix),
+            (keepalive, unix),
+            (proxy, unix),
+            (proxy, fixed),
+            (proxy, connector),
             (local, connector),
             (family, connector),
+            (keepalive, connector),
             (idle, unpooled),
             (most_idle, unpooled),
         ];

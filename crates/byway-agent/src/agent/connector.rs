@@ -5,7 +5,9 @@
 
 use super::error::{BoxError, Error, Which};
 use super::target::Target;
-use byway_dial::{AddressRules, AsIo, Broken, Dialled, Dialler, Options, Pipe, Read, Resolver, Stream, TlsClient};
+use byway_dial::{AddressRules, AsIo, Broken, Dialled, Dialler, Options, Pipe, Read, Resolver, Route, Stream};
+use byway_dial::{TlsClient, TlsOptions};
+use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use std::any::Any;
 use std::future::Future;
@@ -157,29 +159,50 @@ where
     }
 }
 
-/// The built-in connector: names, Happy Eyeballs, TCP and Unix sockets.
+/// The built-in connector: names, Happy Eyeballs, TCP and Unix sockets, and the proxies on the way.
 pub(crate) struct Direct {
     options: Options,
+    parent_tls: TlsOptions,
     /// Made by the first dial, whose runtime then does the look-ups.
     dialler: Arc<OnceLock<Dialler>>,
 }
 
 impl Direct {
-    pub(crate) fn new(options: Options) -> Self {
-        Self { options, dialler: Arc::default() }
+    /// `tls` is the policy towards origins; a proxy is not told who we are to them.
+    pub(crate) fn new(options: Options, tls: &TlsOptions) -> Self {
+        let parent_tls = TlsOptions { identity: None, ..tls.clone() };
+        Self { options, parent_tls, dialler: Arc::default() }
     }
 }
 
 impl Connect for Direct {
     fn connect(&self, target: Target) -> Connecting {
-        let (options, cell) = (self.options, Arc::clone(&self.dialler));
+        let (options, parent_tls) = (self.options, self.parent_tls.clone());
+        let cell = Arc::clone(&self.dialler);
         Box::pin(async move {
-            let made = || Dialler::new(Resolver::system(tokio::runtime::Handle::current()), options);
+            let resolver = || Resolver::system(tokio::runtime::Handle::current());
+            let dialler = cell.get_or_init(|| Dialler::new(resolver(), options).with_parent_tls(parent_tls));
             // The caller chose the URL; rules about addresses are for those who dial for strangers.
-            let dialled = cell.get_or_init(made).open(&target.address, &AddressRules::open()).await?;
-            Ok(dialled.into())
+            let rules = AddressRules::open();
+            match target.group.routes() {
+                None => Ok(dialler.open(&target.address, &rules).await?.into()),
+                Some(routes) => {
+                    let (route, dialled) = dialler.open_by(routes, &target.address, &rules).await?;
+                    by_route(route, dialled)
+                }
+            }
         })
     }
+}
+
+/// A connection by `route`, and what requests on it must look like.
+fn by_route(route: &Route, dialled: Dialled) -> Result<Connected, BoxError> {
+    let Route::Absolute(parent) = route else { return Ok(dialled.into()) };
+    let connected = Connected::from(dialled).absolute_form();
+    let Some(authorization) = parent.authorization()? else { return Ok(connected) };
+    let mut value = HeaderValue::try_from(authorization)?;
+    value.set_sensitive(true);
+    Ok(connected.with_field(PROXY_AUTHORIZATION, value))
 }
 
 /// Opens a connection and secures it, all within `limit`.

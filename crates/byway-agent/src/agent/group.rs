@@ -3,7 +3,7 @@
 //! In:    the parts of a request.   Out:   the pool's key, with a name for people.
 //! Never: puts a plain and an encrypted connection, or two verified names, into one group, whatever the rule says.
 
-use byway_dial::ServerName;
+use byway_dial::{Route, ServerName};
 use http::uri::Authority;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,12 +13,14 @@ use std::sync::Arc;
 /// filled in and without regard to the host's case.
 ///
 /// A rule of your own ([`AgentBuilder::group_by`](crate::AgentBuilder::group_by)) replaces host and port by a text. What
-/// it cannot do is to mix plain with TLS, or connections that were verified for different names.
+/// it cannot do is to mix plain with TLS, connections that were verified for different names, or ways through proxies.
 #[derive(Clone)]
 pub struct Group {
     /// `Some` on TLS. `Verified::Host` means: the host of the authority.
     verified: Option<Verified>,
     name: Name,
+    /// The ways that a connection may take, the best first; `None` for the direct one alone, which most take.
+    routes: Option<Arc<[Route]>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,11 +38,21 @@ enum Name {
 impl Group {
     pub(crate) fn origin(authority: Authority, port: u16, tls: bool, server_name: Option<ServerName>) -> Self {
         let verified = tls.then(|| server_name.map_or(Verified::Host, Verified::Name));
-        Self { verified, name: Name::Origin { authority, port } }
+        Self { verified, name: Name::Origin { authority, port }, routes: None }
     }
 
     pub(crate) fn custom(name: Arc<str>, server_name: Option<ServerName>) -> Self {
-        Self { verified: server_name.map(Verified::Name), name: Name::Custom(name) }
+        Self { verified: server_name.map(Verified::Name), name: Name::Custom(name), routes: None }
+    }
+
+    /// Its connections take one of these ways.
+    pub(crate) fn take(&mut self, routes: Vec<Route>) {
+        self.routes = (routes != [Route::Direct]).then(|| routes.into());
+    }
+
+    /// The ways that its connections may take; `None` for the direct one.
+    pub(crate) fn routes(&self) -> Option<&[Route]> {
+        self.routes.as_deref()
     }
 
     /// Whether its connections are encrypted.
@@ -58,6 +70,7 @@ fn host(authority: &Authority) -> &str {
 impl PartialEq for Group {
     fn eq(&self, other: &Self) -> bool {
         self.verified == other.verified
+            && self.routes == other.routes
             && match (&self.name, &other.name) {
                 (Name::Origin { authority: a, port: p }, Name::Origin { authority: b, port: q }) => {
                     p == q && host(a).eq_ignore_ascii_case(host(b))
@@ -73,6 +86,7 @@ impl Eq for Group {}
 impl Hash for Group {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.verified.hash(state);
+        self.routes.hash(state);
         match &self.name {
             Name::Origin { authority, port } => {
                 state.write_u16(*port);
@@ -96,7 +110,8 @@ fn hash_lower(bytes: &[u8], state: &mut impl Hasher) {
 }
 
 impl fmt::Display for Group {
-    /// `http://host:port`, or the custom name; behind it the verified name where it is not the host.
+    /// `http://host:port`, or the custom name; behind it the verified name where it is not the host, and the proxies on the
+    /// way without their passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls() { "https" } else { "http" };
         match &self.name {
@@ -105,10 +120,13 @@ impl fmt::Display for Group {
             }
             Name::Custom(name) => f.write_str(name)?,
         }
-        match &self.verified {
-            Some(Verified::Name(name)) => write!(f, " as {name}"),
-            _ => Ok(()),
+        if let Some(Verified::Name(name)) = &self.verified {
+            write!(f, " as {name}")?;
         }
+        for (turn, route) in self.routes().unwrap_or_default().iter().enumerate() {
+            write!(f, "{}{route}", if turn == 0 { " via " } else { ", else " })?;
+        }
+        Ok(())
     }
 }
 
@@ -166,6 +184,32 @@ mod tests {
             &Group::custom("all".into(), name("b.example")),
             &Group::custom("all".into(), name("a.example"))
         ));
+    }
+
+    #[test]
+    fn the_way_through_proxies_makes_another_group_and_its_password_is_not_shown() {
+        let via = |proxy: &str, absolute: bool| {
+            let parent = Arc::new(proxy.parse().unwrap());
+            let mut group = Group::custom("all".into(), None);
+            group.take(vec![if absolute { Route::Absolute(parent) } else { Route::Tunnel(parent) }]);
+            group
+        };
+        let direct = {
+            let mut group = Group::custom("all".into(), None);
+            group.take(vec![Route::Direct]);
+            group
+        };
+        assert!(same(&direct, &Group::custom("all".into(), None)));
+        assert!(same(&via("http://u:secret@p", false), &via("http://u:secret@P:80", false)));
+        let others =
+            [direct, via("http://u:secret@p", true), via("http://u:other@p", false), via("socks5h://p", false)];
+        for other in others {
+            assert!(!same(&via("http://u:secret@p", false), &other), "{other}");
+        }
+        assert_eq!(via("http://u:secret@p", true).to_string(), "all via http://u:***@p:80");
+        let mut several = Group::custom("all".into(), None);
+        several.take(vec![Route::Tunnel(Arc::new("socks5h://p".parse().unwrap())), Route::Direct]);
+        assert_eq!(several.to_string(), "all via socks5h://p:1080, else direct");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod flight;
 mod group;
 mod interim;
 mod keep_alive;
+mod proxy;
 mod request_head;
 mod response_head;
 mod retry;
@@ -37,6 +38,7 @@ pub use event::{CloseReason, Event, NoRetry};
 pub use group::Group;
 pub use interim::OnInterim;
 pub use keep_alive::Hint;
+pub use proxy::{BadProxy, Proxy};
 pub use retry::Retry;
 pub use service::ResponseFuture;
 pub use stats::{AgentStats, Counters, GroupStats};
@@ -47,7 +49,7 @@ pub use wire::ConnFacts;
 use crate::pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
 use asked::{Asked, GroupBy};
 use body::{About, Incoming};
-use byway_dial::{Roots, TlsClient};
+use byway_dial::{TlsClient, TlsOptions};
 use byway_h1::{BodyDecoder, Framed};
 use connector::Connect;
 use event::Observer;
@@ -100,7 +102,8 @@ pub(crate) struct Config {
     keep_alive: bool,
     count_upgraded: bool,
     fixed: Option<byway_dial::Target>,
-    roots: Roots,
+    tls: TlsOptions,
+    proxy: Option<Proxy>,
     group_by: Option<GroupBy>,
     on_interim: Option<OnInterim>,
 }
@@ -169,7 +172,10 @@ impl Agent {
     {
         let (parts, body) = request.into_parts();
         let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-        let asked = Asked::new(parts, exact, self.inner.config.group_by.as_ref())?;
+        let mut asked = Asked::new(parts, exact, self.inner.config.group_by.as_ref())?;
+        if let Some(proxy) = &self.inner.config.proxy {
+            Box::pin(proxy.choose(&mut asked, self.inner.config.connect_timeout)).await?;
+        }
         let mut upload = Upload::new(body, asked.outgoing);
         let flight = Flight::begin(&self.inner);
         let mut fresh = false;
@@ -184,6 +190,7 @@ impl Agent {
             };
             lease.fate = CloseReason::Failed;
             drop(lease);
+            self.inner.forget_session(&asked, &error);
             if fresh || !self.inner.retries(&asked, &error, &mut upload) {
                 return Err(error);
             }
@@ -267,8 +274,18 @@ impl Inner {
         if let Some(client) = self.tls.get() {
             return Ok(client.clone());
         }
-        let client = TlsClient::new(self.config.roots.clone(), &[b"http/1.1"])?;
+        let client = TlsClient::with_options(self.config.tls.clone())?;
         Ok(self.tls.get_or_init(|| client).clone())
+    }
+
+    /// A connection that broke is not the last word on its TLS session, but the next one had better not begin with it.
+    fn forget_session(&self, asked: &Asked, error: &Error) {
+        if let Error::ConnectionLost { source: Some(_), .. } = error
+            && let Some(tls) = self.tls.get()
+            && let Ok(Some(name)) = asked.verified_name()
+        {
+            tls.forget(&name);
+        }
     }
 
     async fn exchange<B>(
