@@ -59,6 +59,8 @@
 //! ```
 //!
 //! Zero is an error everywhere, and so is a limit that another one makes unreachable.
+//! A runtime with several worker threads that all send many requests may give each a shard of its own
+//! ([`AgentBuilder::shards`], [`Agent::shard`]); the limits hold for all together.
 //!
 //! # Bodies
 //!

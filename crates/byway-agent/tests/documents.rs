@@ -8,6 +8,13 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is there")
 }
 
+/// The files that options are in.
+fn options() -> String {
+    ["builder.rs", "builder/connections.rs", "builder/sockets.rs"]
+        .map(|file| read(format!("src/agent/{file}")))
+        .concat()
+}
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         match entry.path() {
@@ -50,7 +57,7 @@ fn the_table_of_nodes_behaviours_has_every_row_and_every_test_that_it_names_exis
 fn every_option_that_the_migration_table_names_exists() {
     let (table, builder, agent) = (
         read("docs/coming-from.md"),
-        read("src/agent/builder.rs") + &read("src/agent/builder/sockets.rs") + &read("src/agent/proxy.rs"),
+        options() + &read("src/agent/proxy.rs"),
         read("src/agent/mod.rs") + &read("src/agent/body.rs"),
     );
     let rows = table.lines().filter(|line| line.starts_with("| `"));
@@ -67,7 +74,7 @@ fn every_option_that_the_migration_table_names_exists() {
 
 #[test]
 fn the_names_that_people_search_for_lead_to_our_options() {
-    let builder = read("src/agent/builder.rs");
+    let builder = options();
     for name in [
         "maxSockets",
         "maxTotalSockets",

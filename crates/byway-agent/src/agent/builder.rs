@@ -3,6 +3,7 @@
 //! In:    what the caller wants.   Out:   an agent, or what is wrong.
 //! Never: takes 0 for "no limit" or for "the default"; accepts an option that would do nothing.
 
+mod connections;
 mod sockets;
 
 use super::connector::{self, Connect, Connected, Direct};
@@ -15,7 +16,7 @@ use super::proxy::Proxy;
 use super::retry::Retry;
 use super::target::Target;
 use super::{Agent, Config};
-use crate::pool::{InvalidLimits, Limits, Pool, Scheduling};
+use crate::pool::{InvalidLimits, Limits, Pool};
 use byway_dial::{BadTarget, Family, LocalAddress, TlsOptions};
 use http::Response;
 use http::request::Parts;
@@ -38,14 +39,14 @@ pub struct AgentBuilder {
     max_per_origin: Option<usize>,
     max_idle_per_origin: Option<usize>,
     idle_timeout: Option<Duration>,
-    max_lifetime: Option<Duration>,
+    lifetime_jitter: Option<f64>,
     limits: Limits,
+    shards: usize,
     connect_timeout: Duration,
     times: Times,
     hint: Hint,
     retry: Retry,
     keep_alive: bool,
-    count_upgraded: bool,
     way: Way,
     one_address: Option<String>,
     unix_socket: Option<PathBuf>,
@@ -105,8 +106,9 @@ impl Default for AgentBuilder {
             max_per_origin: None,
             max_idle_per_origin: None,
             idle_timeout: None,
-            max_lifetime: None,
+            lifetime_jitter: None,
             limits: Limits::default(),
+            shards: 1,
             connect_timeout: Duration::from_secs(10),
             times: Times {
                 first_byte: Some(Duration::from_secs(60)),
@@ -116,7 +118,6 @@ impl Default for AgentBuilder {
             hint: Hint::default(),
             retry: Retry::default(),
             keep_alive: true,
-            count_upgraded: true,
             way: Way::Direct,
             one_address: None,
             unix_socket: None,
@@ -129,120 +130,6 @@ impl Default for AgentBuilder {
             observer: Observer::default(),
             on_interim: None,
         }
-    }
-}
-
-/// # How many connections
-impl AgentBuilder {
-    /// Connections of all origins together: connecting, active, idle and upgraded. From 1; default 1024. At the limit an
-    /// idle connection of any origin is closed for a newcomer, so that idle ones never keep a request waiting.
-    #[doc(alias = "maxTotalSockets")]
-    #[doc(alias = "max_connections")]
-    pub fn max_total(mut self, connections: usize) -> Self {
-        self.max_total = Some(connections);
-        self
-    }
-
-    /// Connections of one origin (of one [`Group`](crate::Group)), counted in the same way. From 1 to `max_total`;
-    /// default 128, or `max_total` if that is less.
-    #[doc(alias = "maxSockets")]
-    #[doc(alias = "MaxConnsPerHost")]
-    #[doc(alias = "connections")]
-    #[doc(alias = "max_connections_per_host")]
-    pub fn max_per_origin(mut self, connections: usize) -> Self {
-        self.max_per_origin = Some(connections);
-        self
-    }
-
-    /// Idle connections of one origin; one more closes the oldest. From 1 to `max_per_origin`; default the same as
-    /// `max_per_origin`. For none at all there is [`AgentBuilder::keep_alive`].
-    #[doc(alias = "maxFreeSockets")]
-    #[doc(alias = "MaxIdleConnsPerHost")]
-    #[doc(alias = "pool_max_idle_per_host")]
-    pub fn max_idle_per_origin(mut self, connections: usize) -> Self {
-        self.max_idle_per_origin = Some(connections);
-        self
-    }
-
-    /// Requests that may wait for a connection at the same time, of all origins together; one more fails with
-    /// [`Error::QueueFull`](crate::Error::QueueFull). From 1; default 1024.
-    #[doc(alias = "max_pending_requests")]
-    pub fn queue_len(mut self, requests: usize) -> Self {
-        self.limits.queue_len = requests;
-        self
-    }
-
-    /// How long a request waits for a connection before it fails with
-    /// [`Error::QueueTimeout`](crate::Error::QueueTimeout). Above 0 s; default 5 s.
-    #[doc(alias = "wait_timeout")]
-    #[doc(alias = "pool_timeout")]
-    pub fn queue_wait(mut self, wait: Duration) -> Self {
-        self.limits.queue_wait = wait;
-        self
-    }
-
-    /// Which idle connection is lent first. Default [`Scheduling::Lifo`], the one used last.
-    #[doc(alias = "lifo")]
-    #[doc(alias = "fifo")]
-    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
-        self.limits.scheduling = scheduling;
-        self
-    }
-}
-
-/// # How long they are kept
-impl AgentBuilder {
-    /// Whether connections are kept for another request. Default true. False sends `Connection: close` with each request
-    /// and opens a connection for each; the limits and the queue still hold.
-    #[doc(alias = "keepAlive")]
-    #[doc(alias = "DisableKeepAlives")]
-    pub fn keep_alive(mut self, keep: bool) -> Self {
-        self.keep_alive = keep;
-        self
-    }
-
-    /// How long a connection stays idle where the origin gives no hint. Above 0 s, at most `max_lifetime`; default 4 s,
-    /// which is less than the 5 s of a Node server: the request that meets the origin's close should not be ours.
-    #[doc(alias = "keepAliveTimeout")]
-    #[doc(alias = "IdleConnTimeout")]
-    #[doc(alias = "pool_idle_timeout")]
-    #[doc(alias = "freeSocketTimeout")]
-    pub fn idle_timeout(mut self, idle: Duration) -> Self {
-        self.idle_timeout = Some(idle);
-        self
-    }
-
-    /// Age from which a connection is not used for another request. Above 0 s; default none. Set it where names change
-    /// their addresses: a connection in steady use never looks the name up again.
-    #[doc(alias = "clientTtl")]
-    #[doc(alias = "max_connection_duration")]
-    pub fn max_lifetime(mut self, age: Duration) -> Self {
-        self.max_lifetime = Some(age);
-        self
-    }
-
-    /// Requests on one connection before it is closed. From 1; default none.
-    #[doc(alias = "maxRequestsPerClient")]
-    #[doc(alias = "max_requests_per_connection")]
-    pub fn max_requests_per_conn(mut self, requests: u64) -> Self {
-        self.limits.max_requests = Some(requests);
-        self
-    }
-
-    /// What to make of an origin's `Keep-Alive` field. Default [`Hint::Honour`] with a margin of 1 s.
-    #[doc(alias = "keepAliveTimeoutThreshold")]
-    #[doc(alias = "agentKeepAliveTimeoutBuffer")]
-    #[doc(alias = "keepAliveMaxTimeout")]
-    pub fn server_keep_alive(mut self, hint: Hint) -> Self {
-        self.hint = hint;
-        self
-    }
-
-    /// Whether connections that were upgraded still count against the limits. Default true, since each is a socket of
-    /// this process and of the origin. False frees the place at 101, as Node does.
-    pub fn count_upgraded(mut self, count: bool) -> Self {
-        self.count_upgraded = count;
-        self
     }
 }
 
@@ -398,14 +285,17 @@ impl AgentBuilder {
             hint: self.hint,
             retry: self.retry,
             keep_alive: self.keep_alive,
-            count_upgraded: self.count_upgraded,
             fixed,
             tls,
             proxy: self.proxy,
             group_by: self.group_by,
             on_interim: self.on_interim,
         };
-        Ok(Agent::from_parts(Pool::new(limits)?, config, connector, self.observer))
+        let pool = match self.observer.of_pool() {
+            Some(observer) => Pool::observed(limits, self.shards, observer)?,
+            None => Pool::sharded(limits, self.shards)?,
+        };
+        Ok(Agent::from_parts(pool, config, connector, self.observer))
     }
 
     /// The limits, with defaults that follow from what was set.
@@ -413,13 +303,14 @@ impl AgentBuilder {
         let default = Limits::default();
         let max_total = self.max_total.unwrap_or(default.max_total);
         let max_per_origin = self.max_per_origin.unwrap_or_else(|| default.max_per_origin.min(max_total));
-        let longest = self.max_lifetime.unwrap_or(Duration::MAX);
+        let most_idle = self.limits.max_idle_total.unwrap_or(max_total).max(1); // 0 has an error of its own
+        let longest = self.limits.max_lifetime.unwrap_or(Duration::MAX);
         Limits {
             max_total,
             max_per_origin,
-            max_idle_per_origin: self.max_idle_per_origin.unwrap_or(max_per_origin),
+            max_idle_per_origin: self.max_idle_per_origin.unwrap_or_else(|| max_per_origin.min(most_idle)),
             idle_timeout: self.idle_timeout.unwrap_or_else(|| default.idle_timeout.min(longest)),
-            max_lifetime: self.max_lifetime,
+            lifetime_jitter: self.lifetime_jitter.unwrap_or(default.lifetime_jitter),
             ..self.limits.clone()
         }
     }
@@ -464,6 +355,9 @@ impl AgentBuilder {
         let unpooled = ("keep_alive(false)", !self.keep_alive);
         let idle = ("idle_timeout", self.idle_timeout.is_some());
         let most_idle = ("max_idle_per_origin", self.max_idle_per_origin.is_some());
+        let all_idle = ("max_idle_total", self.limits.max_idle_total.is_some());
+        let jitter = ("lifetime_jitter", self.lifetime_jitter.is_some());
+        let ageless = ("no max_lifetime", self.limits.max_lifetime.is_none());
         let excluding = [
             (fixed, unix),
             (local, unix),
@@ -477,6 +371,8 @@ impl AgentBuilder {
             (keepalive, connector),
             (idle, unpooled),
             (most_idle, unpooled),
+            (all_idle, unpooled),
+            (jitter, ageless),
         ];
         match excluding.into_iter().find(|((_, one), (_, other))| *one && *other) {
             Some(((option, _), (other, _))) => Err(BuildError::Conflict { option, other }),

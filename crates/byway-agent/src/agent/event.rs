@@ -4,6 +4,7 @@
 
 use super::error::Error;
 use super::group::Group;
+use crate::pool;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +59,11 @@ pub enum Event<'a> {
         /// Requests that it carried.
         requests: u64,
     },
+    /// A request has to wait for a connection.
+    Queued {
+        /// The group that it waits for.
+        group: &'a Group,
+    },
     /// A request got no connection: the queue was full, took too long, or was closed.
     QueueRejected {
         /// The group that it waited for.
@@ -83,11 +89,24 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// While idle, by the pool: its time was over, an idle limit was reached, it was evicted, or another group needed
-    /// its place.
-    Idle,
-    /// While idle, by the origin: it had ended, or bytes had come that nobody asked for.
+    /// It was idle for as long as it may be.
+    IdleTimeout,
+    /// It was as old as it may be.
+    Lifetime,
+    /// It had carried as many requests as it may.
+    MaxRequests,
+    /// It was one idle connection too many, of its group or in all.
+    IdleLimit,
+    /// Its place was needed for another.
+    Reclaimed,
+    /// It was evicted, or all idle connections were closed.
+    Evicted,
+    /// The agent was shut down, or its last clone dropped.
+    ShutDown,
+    /// The origin had ended it while it was idle, or bytes had come that nobody asked for.
     Stale,
+    /// It had been upgraded, and has been dropped as such; if upgraded ones do not count, it has left.
+    Upgraded,
     /// The origin or the caller said `Connection: close`, or the response ended with the connection.
     LastResponse,
     /// The origin's `Keep-Alive` left no time or no request.
@@ -127,6 +146,40 @@ impl Observer {
         if let Some(on_event) = &self.0 {
             on_event(event);
         }
+    }
+
+    /// What the pool tells, for the same observer; `None` if there is none.
+    pub(crate) fn of_pool(&self) -> Option<Arc<dyn pool::Observer<Group>>> {
+        let on_event = self.0.clone()?;
+        Some(Arc::new(move |event: &pool::Event<'_, Group>| {
+            if let Some(event) = of_pool(event) {
+                on_event(&event);
+            }
+        }))
+    }
+}
+
+/// What only the pool knows. The rest is told where more is known of it: by whoever dialled, was refused, or decided
+/// that a connection is not kept.
+fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
+    match *event {
+        pool::Event::Queued { key } => Some(Event::Queued { group: key }),
+        pool::Event::Closed { key, reason, age, requests } => {
+            let reason = match reason {
+                pool::Reason::IdleTimeout => CloseReason::IdleTimeout,
+                pool::Reason::Lifetime => CloseReason::Lifetime,
+                pool::Reason::MaxRequests => CloseReason::MaxRequests,
+                pool::Reason::IdleLimit => CloseReason::IdleLimit,
+                pool::Reason::Reclaimed => CloseReason::Reclaimed,
+                pool::Reason::Evicted => CloseReason::Evicted,
+                pool::Reason::Closed => CloseReason::ShutDown,
+                pool::Reason::Stale => CloseReason::Stale,
+                pool::Reason::Upgraded => CloseReason::Upgraded,
+                pool::Reason::NotKept => return None,
+            };
+            Some(Event::Closed { group: key, reason, age, requests })
+        }
+        _ => None,
     }
 }
 

@@ -41,7 +41,7 @@ impl Flight {
         let keep = if lease.is_at_boundary() { keep } else { keep.and(Err(CloseReason::ExtraBytes)) };
         match keep {
             Err(reason) => {
-                lease.fate = reason;
+                lease.fate = Some(reason);
             }
             Ok(idle) => {
                 lease.rest();
@@ -66,10 +66,9 @@ impl Flights {
         self.under_way.load(Ordering::Acquire)
     }
 
-    /// Waits until no request is under way, at most for `limit`; says how many are. Cancel safe.
-    pub(crate) async fn land(&self, limit: Duration) -> usize {
+    /// Waits until no request is under way, at most for `limit`. Cancel safe.
+    pub(crate) async fn land(&self, limit: Duration) {
         let _ = timeout(limit, self.landed()).await;
-        self.under_way()
     }
 
     async fn landed(&self) {

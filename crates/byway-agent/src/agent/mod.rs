@@ -76,6 +76,8 @@ const HEAD_LIMITS: byway_h1::Limits =
 /// runtime of its first request: names are looked up there.
 #[derive(Clone)]
 pub struct Agent {
+    /// The handle of this agent's shard.
+    pool: Pool<Group, Wire>,
     inner: Arc<Inner>,
 }
 
@@ -100,7 +102,6 @@ pub(crate) struct Config {
     hint: Hint,
     retry: Retry,
     keep_alive: bool,
-    count_upgraded: bool,
     fixed: Option<byway_dial::Target>,
     tls: TlsOptions,
     proxy: Option<Proxy>,
@@ -135,7 +136,10 @@ impl Agent {
         observer: Observer,
     ) -> Self {
         let (tls, flights, sweeping) = (OnceLock::new(), Flights::default(), AtomicBool::new(false));
-        Self { inner: Arc::new(Inner { pool, config, connector, tls, observer, flights, sweeping }) }
+        Self {
+            pool: pool.clone(),
+            inner: Arc::new(Inner { pool, config, connector, tls, observer, flights, sweeping }),
+        }
     }
 
     /// A GET of an `http://` or `https://` URL.
@@ -180,7 +184,7 @@ impl Agent {
         let flight = Flight::begin(&self.inner);
         let mut fresh = false;
         loop {
-            let mut lease = self.inner.lease(&asked, fresh).await?;
+            let mut lease = self.lease(&asked, fresh).await?;
             if !lease.reused() {
                 upload.keep_nothing();
             }
@@ -188,7 +192,7 @@ impl Agent {
                 Ok(heard) => return respond(flight, &asked, upload, lease, &heard),
                 Err(error) => error,
             };
-            lease.fate = CloseReason::Failed;
+            lease.fate = Some(CloseReason::Failed);
             drop(lease);
             self.inner.forget_session(&asked, &error);
             if fresh || !self.inner.retries(&asked, &error, &mut upload) {
@@ -201,7 +205,7 @@ impl Agent {
     /// The agent in numbers.
     pub fn stats(&self) -> AgentStats {
         let Inner { pool, config, .. } = &*self.inner;
-        AgentStats::new(pool.stats(), config.max_total, config.max_per_origin, pool.is_closed())
+        AgentStats::new(pool.stats(), config.max_total, config.max_per_origin)
     }
 
     /// Closes the idle connections that `which` names, and returns how many. It runs under a lock: keep it short, and do
@@ -216,36 +220,48 @@ impl Agent {
         self.inner.pool.close_idle()
     }
 
-    /// Ends the agent: idle connections are closed, requests in the queue and new ones fail with [`Error::Closed`],
-    /// requests under way go on. Waits until the last of them, its response's body included, is over, but no longer than
-    /// `deadline`; returns how many are left then. Those are their callers' to drop. Connections that were upgraded are
-    /// not waited for.
+    /// Ends the agent: idle connections are closed, and new requests fail with [`Error::Closed`]; requests in the queue and
+    /// under way go on. Waits until the last of them, its response's body included, is over, but no longer than
+    /// `deadline`: then what is still in the queue fails with [`Error::Closed`], too. Returns how many requests are left;
+    /// those are their callers' to drop. Connections that were upgraded are not waited for. With a deadline of 0 the queue
+    /// fails at once.
     ///
-    /// Cancel safe: the agent stays shut down. Doing it twice does no harm.
+    /// Cancel safe: the agent goes on without new requests. Doing it twice does no harm.
     #[doc(alias = "destroy")]
     #[doc(alias = "close")]
     pub async fn shutdown(&self, deadline: Duration) -> usize {
+        self.inner.pool.drain();
+        self.inner.flights.land(deadline).await;
+        let queued = self.inner.pool.stats().pending; // they are about to fail
         self.inner.pool.close();
-        self.inner.flights.land(deadline).await
+        self.inner.flights.under_way().saturating_sub(queued)
     }
-}
 
-impl Inner {
+    /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of shards. It shares limits,
+    /// queue and everything else, but not the idle connections. For a thread or a runtime of its own.
+    #[must_use]
+    pub fn shard(&self, number: usize) -> Self {
+        Self { pool: self.inner.pool.shard(number), inner: Arc::clone(&self.inner) }
+    }
+
     /// A connection for the request: a kept one that is silent, or a new one.
     async fn lease(&self, asked: &Asked, fresh: bool) -> Result<Lease<Group, Wire>, Error> {
+        let inner = &self.inner;
         let acquired = match fresh {
             false => self.pool.acquire(&asked.group).await,
             true => self.pool.acquire_fresh(&asked.group).await,
         };
-        match acquired.map_err(|error| self.rejected(asked, error))? {
+        match acquired.map_err(|error| inner.rejected(asked, error))? {
             Acquired::Lease(lease) => {
-                self.observer.tell(&Event::Reused { group: &asked.group, requests: lease.requests() });
+                inner.observer.tell(&Event::Reused { group: &asked.group, requests: lease.requests() });
                 Ok(lease)
             }
-            Acquired::Open(permit) => Box::pin(self.open(asked, permit)).await,
+            Acquired::Open(permit) => Box::pin(inner.open(asked, permit)).await,
         }
     }
+}
 
+impl Inner {
     fn rejected(&self, asked: &Asked, error: AcquireError) -> Error {
         let error = error.into();
         self.observer.tell(&Event::QueueRejected { group: &asked.group, error: &error });
@@ -342,7 +358,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    lease.fate = CloseReason::Failed; // until all that can still go wrong has not
+    lease.fate = Some(CloseReason::Failed); // until all that can still go wrong has not
     let config = &flight.agent().config;
     let wire: &mut Wire = &mut lease;
     let response = response_head::read(&wire.head, wire.buffer.unread(), heard.head_bytes)?;
@@ -356,7 +372,7 @@ where
         _ => said,
     };
     wire.buffer.consume(heard.head_bytes);
-    wire.fate = CloseReason::Dropped;
+    wire.fate = Some(CloseReason::Dropped);
     let about = About { requests: wire.requests(), peer: wire.peer, local: wire.local };
     if leaves_http(asked, &response) {
         let upgraded = upgrade(&flight, lease).ok_or(Error::Closed)?;
@@ -391,10 +407,9 @@ fn leaves_http(asked: &Asked, response: &Response<()>) -> bool {
 /// Takes the connection out of the pool.
 fn upgrade(flight: &Flight, lease: Lease<Group, Wire>) -> Option<Upgraded> {
     let agent = flight.agent();
+    agent.observer.tell(&Event::Upgraded { group: lease.key() });
     let (mut wire, permit) = lease.detach();
-    agent.observer.tell(&Event::Upgraded { group: permit.key() });
     let (stream, unread) = wire.take()?;
-    let permit = agent.config.count_upgraded.then_some(permit);
     Some(Upgraded::new(stream, unread, permit))
 }
 

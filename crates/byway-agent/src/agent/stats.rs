@@ -49,7 +49,8 @@ pub struct Counters {
 
 impl AgentStats {
     /// After a shutdown every connection in use is draining: it is closed when it comes back.
-    pub(crate) fn new(stats: pool::Stats<Group>, max_total: usize, max_per_origin: usize, draining: bool) -> Self {
+    pub(crate) fn new(stats: pool::Stats<Group>, max_total: usize, max_per_origin: usize) -> Self {
+        let draining = stats.draining;
         let of = |origin: pool::OriginStats<Group>| GroupStats {
             group: Some(origin.key),
             limit: max_per_origin,

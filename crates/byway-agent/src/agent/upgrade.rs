@@ -27,10 +27,10 @@ pub struct Upgraded {
 
 /// Keeps an upgraded connection counted: hold it for as long as the stream.
 #[must_use = "the connection counts against the agent's limits until this is dropped"]
-pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Option<Detached<Group, Wire>>);
+pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detached<Group, Wire>);
 
 impl Upgraded {
-    pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Option<Detached<Group, Wire>>) -> Self {
+    pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Detached<Group, Wire>) -> Self {
         Self { unread: unread.into(), stream, permit: UpgradePermit(permit) }
     }
 

@@ -36,8 +36,8 @@ pub(crate) struct Wire {
     pub(crate) read: u64,
     /// Requests that the origin will still take, if it said so.
     pub(crate) requests_left: Option<u64>,
-    /// What will be told when it is dropped.
-    pub(crate) fate: CloseReason,
+    /// What will be told when it is dropped; `None` if the pool knows why it drops it.
+    pub(crate) fate: Option<CloseReason>,
     pub(crate) absolute_form: bool,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) peer: Option<SocketAddr>,
@@ -63,7 +63,7 @@ impl Wire {
             written: 0,
             read: 0,
             requests_left: None,
-            fate: CloseReason::Dropped,
+            fate: Some(CloseReason::Dropped),
             absolute_form,
             fields,
             opened: Instant::now(),
@@ -78,7 +78,7 @@ impl Wire {
         (self.written, self.read) = (0, 0);
         self.requests += 1;
         self.requests_left = self.requests_left.map(|left| left.saturating_sub(1));
-        self.fate = CloseReason::Dropped;
+        self.fate = Some(CloseReason::Dropped);
         self.head.clear();
     }
 
@@ -86,7 +86,7 @@ impl Wire {
     pub(crate) fn rest(&mut self) {
         self.buffer.rest();
         self.queue.shrink_to(KEPT_QUEUE_BYTES);
-        self.fate = CloseReason::Idle;
+        self.fate = None;
     }
 
     /// Whether not a byte is left over on either side.
@@ -226,25 +226,19 @@ impl Conn for Wire {
     /// Any application byte on an idle connection ends it: it would be taken for the next response (CVE-2026-48931).
     fn probe(&mut self) -> Probe {
         let silent = self.stream.as_mut().is_some_and(|stream| !stream.has_news());
-        if silent && self.is_at_boundary() {
-            return Probe::Clean;
-        }
-        self.fate = CloseReason::Stale;
-        Probe::Dirty
+        if silent && self.is_at_boundary() { Probe::Clean } else { Probe::Dirty }
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            if matches!(
-                self.fate,
-                CloseReason::Idle | CloseReason::LastResponse | CloseReason::Hint | CloseReason::Unpooled
-            ) {
-                stream.close_on_drop(); // nothing is owed to either side: a FIN, not a reset
-            }
-            let (age, requests) = (self.opened.elapsed(), self.requests);
-            self.observer.tell(&Event::Closed { group: &self.group, reason: self.fate, age, requests });
+        let Some(stream) = &mut self.stream else { return };
+        if matches!(self.fate, None | Some(CloseReason::LastResponse | CloseReason::Hint | CloseReason::Unpooled)) {
+            stream.close_on_drop(); // nothing is owed to either side: a FIN, not a reset
+        }
+        if let Some(reason) = self.fate {
+            let (age, requests) = (self.age(), self.requests);
+            self.observer.tell(&Event::Closed { group: &self.group, reason, age, requests });
         }
     }
 }

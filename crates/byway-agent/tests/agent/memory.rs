@@ -248,6 +248,7 @@ impl Told {
                 Event::ConnectFailed { .. } => "connect failed".into(),
                 Event::Reused { requests, .. } => format!("reused for request {requests}"),
                 Event::Idle { .. } => "idle".into(),
+                Event::Queued { .. } => "queued".into(),
                 Event::Upgraded { .. } => "upgraded".into(),
                 Event::Closed { reason, requests, .. } => format!("closed after {requests}: {reason:?}"),
                 Event::QueueRejected { error, .. } => format!("rejected: {error}"),

@@ -40,25 +40,47 @@ async fn n2_an_origin_at_its_own_limit_does_not_hold_up_another_one() {
     assert_eq!(agent.stats().group("http://a.example:80").unwrap().pending(), 1);
 }
 
-/// Node: the queue survives `destroy()`; its requests dial anew and succeed.
+/// Node: the queue survives `destroy()`; its requests dial anew and succeed, whenever that is.
 #[tokio::test(start_paused = true)]
-async fn n3_a_shutdown_fails_what_is_queued_and_lets_what_is_active_finish() {
-    let (agent, mut origins) = agent(|builder| builder.max_per_origin(1));
-    let (active, one, two, left) = join!(
+async fn n3_a_shutdown_serves_the_queue_within_its_deadline_and_fails_the_rest() {
+    let (agent, mut origins) = agent(|builder| builder.max_per_origin(1).queue_wait(Duration::from_secs(60)));
+    let begun = tokio::time::Instant::now();
+    let (active, queued, too_late, (left, _server)) = join!(
         async { text(agent.get("http://a.example/active").await).await },
-        get_error(&agent, "http://a.example/1"),
-        get_error(&agent, "http://a.example/2"),
+        async { text(agent.get("http://a.example/queued").await).await },
+        async {
+            let stuck = agent.get("http://a.example/stuck");
+            let (stuck, too_late) =
+                join!(tokio::time::timeout(Duration::from_secs(30), stuck), get_error(&agent, "http://a.example/"));
+            assert!(stuck.is_err(), "nobody answered");
+            too_late
+        },
         async {
             let mut server = origins.accept().await;
             server.request().await;
-            let (left, ()) = join!(agent.shutdown(Duration::from_secs(10)), server.send(ok("to its end")));
-            server.closed().await;
-            left
+            let (left, ()) = join!(agent.shutdown(Duration::from_secs(10)), async {
+                assert!(matches!(get_error(&agent, "http://b.example/").await, Error::Closed), "new ones are refused");
+                server.send(ok("to its end")).await;
+                server.serve("still served").await;
+                assert_eq!(server.request().await.path(), "/stuck");
+            });
+            (left, server)
         }
     );
-    assert_eq!(active, "to its end");
-    assert!(matches!((one, two), (Error::Closed, Error::Closed)));
-    assert_eq!((left, origins.connections()), (0, 1));
+    assert_eq!((active.as_str(), queued.as_str()), ("to its end", "still served"));
+    assert!(matches!(too_late, Error::Closed), "{too_late}");
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert_eq!((left, origins.connections()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_without_a_deadline_fails_the_queue_at_once() {
+    let (agent, _origins) = agent(|builder| builder.max_per_origin(1));
+    let mut active = Box::pin(agent.get("http://a.example/"));
+    begin(active.as_mut()).await;
+    let (queued, left) = join!(get_error(&agent, "http://a.example/"), agent.shutdown(Duration::ZERO));
+    assert!(matches!(queued, Error::Closed), "{queued}");
+    assert_eq!(left, 1);
 }
 
 /// Node: while an asynchronous `createConnection` is under way it counts for nothing, so four sockets are opened where

@@ -99,7 +99,7 @@ async fn row_27_the_idle_timeout_ends_idle_connections_and_never_one_in_use() {
     let begun = Instant::now();
     server.closed().await;
     assert_eq!(begun.elapsed(), wait);
-    told.assert_closed(&[CloseReason::Idle]);
+    told.assert_closed(&[CloseReason::IdleTimeout]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,6 +176,42 @@ async fn a_lifetime_and_a_number_of_requests_end_a_connection_between_two_reques
     });
     assert_eq!(answer, "old");
     server.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_of_all_origins_together_have_a_limit_and_the_oldest_goes() {
+    let told = Told::default();
+    let (agent, mut origins) = agent(|builder| builder.max_idle_total(2).on_event(told.observe()));
+    let mut servers = Vec::new();
+    for host in ["a", "b", "c"] {
+        let url = format!("http://{host}.example/");
+        let (_, server) = join!(get(&agent, &url), async {
+            let mut server = origins.accept().await;
+            server.serve("x").await;
+            server
+        });
+        servers.push(server);
+    }
+    servers.remove(0).closed().await;
+    assert_eq!(agent.stats().totals().idle(), 2);
+    told.assert_closed(&[CloseReason::IdleLimit]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_reuses_its_own_connections_and_shares_the_limits() {
+    let told = Told::default();
+    let (agent, mut origins) = agent(|builder| builder.shards(2).max_total(1).on_event(told.observe()));
+    let mut server = idle(&agent, &mut origins).await;
+    join!(get(&agent, URL), server.serve("its own"));
+    let other = agent.shard(1);
+    let (answer, ()) = join!(get(&other, URL), async {
+        let mut fresh = origins.accept().await;
+        server.closed().await;
+        fresh.serve("the other's").await;
+    });
+    assert_eq!(answer, "the other's");
+    told.assert_closed(&[CloseReason::Reclaimed]);
+    assert_eq!((agent.stats().totals().open(), other.stats().totals().open()), (1, 1));
 }
 
 /// Row 32: an idle socket must not keep a program from ending.

@@ -131,6 +131,10 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     assert!(
         zero(Agent::builder().max_total(4).max_per_origin(5)).contains("max_per_origin (5) is above max_total (4)")
     );
+    assert!(zero(Agent::builder().max_idle_total(0)).contains("max_idle_total is 0"));
+    assert!(zero(Agent::builder().shards(0)).contains("shards is 0"));
+    let minute = Duration::from_secs(60);
+    assert!(zero(Agent::builder().max_lifetime(minute).lifetime_jitter(f64::NAN)).contains("lifetime_jitter"));
     let times = [
         Agent::builder().connect_timeout(Duration::ZERO),
         Agent::builder().first_byte_timeout(Duration::ZERO),
@@ -142,6 +146,7 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     }
     // What was left out follows from what was set.
     assert!(Agent::builder().max_total(4).build().is_ok());
+    assert!(Agent::builder().max_idle_total(4).build().is_ok());
     assert!(Agent::builder().max_lifetime(Duration::from_secs(1)).build().is_ok());
 }
 
@@ -152,6 +157,8 @@ fn options_that_would_do_nothing_are_errors() {
         Agent::builder().unix_socket("/run/a.sock").local_address([127, 0, 0, 1].into()),
         Agent::builder().keep_alive(false).idle_timeout(Duration::from_secs(1)),
         Agent::builder().keep_alive(false).max_idle_per_origin(1),
+        Agent::builder().keep_alive(false).max_idle_total(1),
+        Agent::builder().lifetime_jitter(0.5),
     ];
     for builder in conflicts {
         assert!(matches!(builder.build(), Err(BuildError::Conflict { .. })));

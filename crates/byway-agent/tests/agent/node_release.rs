@@ -116,7 +116,7 @@ async fn row_13_a_connection_that_comes_back_goes_straight_to_the_oldest_waiter(
         [first.path().to_owned(), server.serve("x").await.path().to_owned()]
     });
     assert_eq!(order, ["/1", "/2"]);
-    assert_eq!(told.lines(), ["opened", "idle", "reused for request 2", "idle"]);
+    assert_eq!(told.lines(), ["opened", "queued", "idle", "reused for request 2", "idle"]);
     assert_eq!(agent.stats().totals().pending(), 0);
 }
 
@@ -183,7 +183,7 @@ async fn row_16_a_caller_who_wants_a_connection_closed_says_so_with_the_request_
     assert_eq!(agent.evict(|conn| conn.group().to_string() == "http://b.example:80"), 0);
     assert_eq!(agent.evict(|conn| conn.requests() == 1 && conn.remote_addr().is_none()), 1);
     server.closed().await;
-    told.assert_closed(&[CloseReason::LastResponse, CloseReason::Idle]);
+    told.assert_closed(&[CloseReason::LastResponse, CloseReason::Evicted]);
 }
 
 /// Whether a connection is kept behind this response to this method.

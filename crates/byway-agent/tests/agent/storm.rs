@@ -4,10 +4,12 @@
 use byway_agent::{Agent, Body, Error, Event, Target, connector_fn};
 use http::Request;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -62,30 +64,80 @@ async fn serve(mut io: DuplexStream, seed: u64) {
     }
 }
 
+/// Connections that are there, from the beginning of their dial to their drop.
+#[derive(Default)]
+struct Count {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Open(Arc<Count>);
+
+impl Open {
+    fn new(count: &Arc<Count>) -> Self {
+        count.most.fetch_max(count.now.fetch_add(1, SeqCst) + 1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
+
+struct Counted {
+    io: DuplexStream,
+    _open: Open,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers() {
-    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (now, seen) = (Arc::clone(&open), Arc::clone(&most));
+    let count = Arc::new(Count::default());
+    let (told, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&count));
+    let balance = Arc::clone(&told);
     let observe = move |event: &Event<'_>| match event {
-        Event::Opened { .. } => drop(seen.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst)),
-        Event::Closed { .. } => drop(now.fetch_sub(1, SeqCst)),
+        Event::Opened { .. } => drop(balance.fetch_add(1, SeqCst)),
+        Event::Closed { .. } => drop(balance.fetch_sub(1, SeqCst)),
         _ => {}
     };
     let (sender, mut accepted) = unbounded_channel();
     let connector = connector_fn(move |target: Target| {
-        let sender = sender.clone();
+        let (sender, open) = (sender.clone(), Open::new(&seen));
         async move {
+            tokio::task::yield_now().await;
             if target.host().ends_with("7.example") {
                 return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             }
             let (ours, theirs) = duplex(64);
             sender.send(theirs).map_err(io::Error::other)?;
-            Ok(ours)
+            Ok(Counted { io: ours, _open: open })
         }
     });
     let agent = Agent::builder()
         .max_total(MAX_TOTAL)
         .max_per_origin(3)
+        .shards(4)
         .queue_len(REQUESTS as usize)
         .queue_wait(Duration::from_secs(60))
         .connector(connector)
@@ -102,7 +154,7 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
     });
     let mut requests = JoinSet::new();
     for n in 0..REQUESTS {
-        let agent = agent.clone();
+        let agent = agent.shard(n as usize);
         requests.spawn(async move {
             let mut dice = Dice(n);
             let (path, host) = (format!("/{n}"), dice.below(20));
@@ -126,9 +178,10 @@ async fn in_a_storm_the_limits_hold_every_request_ends_and_no_answer_is_anothers
     let ended = timeout(Duration::from_secs(60), requests.join_all()).await.expect("every request ends");
     let good = ended.iter().filter(|good| **good).count();
     assert!(good > REQUESTS as usize / 3 && good < REQUESTS as usize, "{good} of {REQUESTS}");
-    let most = most.load(SeqCst);
+    let most = count.most.load(SeqCst);
     assert!(most == MAX_TOTAL, "{most} connections were open at once, the limit is {MAX_TOTAL}");
     assert_eq!(agent.shutdown(Duration::from_secs(10)).await, 0);
     let left = agent.stats();
-    assert_eq!((open.load(SeqCst), left.totals().open(), left.groups().len()), (0, 0, 0), "{left}");
+    assert_eq!((count.now.load(SeqCst), left.totals().open(), left.groups().len()), (0, 0, 0), "{left}");
+    assert_eq!(told.load(SeqCst), 0, "of each connection that was opened it is told that it was closed");
 }

@@ -32,6 +32,7 @@ async fn every_turn_in_the_life_of_a_connection_is_told_in_order() {
     );
     let expected = [
         "opened",
+        "queued",
         "idle",
         "reused for request 2",
         "idle",
