@@ -28,6 +28,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
+/// Longer times count as this, so that adding one to a moment cannot overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What is offered as the application protocol on TLS (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
@@ -134,6 +136,8 @@ impl Default for AgentBuilder {
 }
 
 /// # How long a peer may take
+///
+/// Times above a year count as a year.
 impl AgentBuilder {
     /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default 10 s.
     #[doc(alias = "connectTimeout")]
@@ -279,9 +283,13 @@ impl AgentBuilder {
         let config = Config {
             max_total: limits.max_total,
             max_per_origin: limits.max_per_origin,
-            idle_timeout: limits.idle_timeout,
-            connect_timeout: self.connect_timeout,
-            times: self.times,
+            idle_timeout: limits.idle_timeout.min(LONGEST),
+            connect_timeout: self.connect_timeout.min(LONGEST),
+            times: Times {
+                first_byte: self.times.first_byte.map(|limit| limit.min(LONGEST)),
+                body_idle: self.times.body_idle.map(|limit| limit.min(LONGEST)),
+                expect_continue: self.times.expect_continue.min(LONGEST),
+            },
             hint: self.hint,
             retry: self.retry,
             keep_alive: self.keep_alive,

@@ -1,7 +1,7 @@
 //! Node's Agent, rows 1 to 10: what shares connections, and who is let in.
 
 use crate::memory::{agent, begin, get, get_error, ok, text};
-use byway_agent::{Agent, BuildError, Error, OnInterim, Scheduling};
+use byway_agent::{Agent, BuildError, Error, Hint, OnInterim, Scheduling};
 use http::Request;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -148,6 +148,26 @@ fn row_07_a_limit_of_zero_or_one_that_cannot_be_reached_is_an_error_at_construct
     assert!(Agent::builder().max_total(4).build().is_ok());
     assert!(Agent::builder().max_idle_total(4).build().is_ok());
     assert!(Agent::builder().max_lifetime(Duration::from_secs(1)).build().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_that_there_are_overflow_nothing() {
+    let most = Duration::MAX;
+    let (agent, mut origins) = agent(|builder| {
+        let builder = builder.idle_timeout(most).max_lifetime(most).queue_wait(most).connect_timeout(most);
+        let builder = builder.first_byte_timeout(most).body_idle_timeout(most).expect_continue_timeout(most);
+        builder.max_total(1).server_keep_alive(Hint::Honour { margin: Duration::ZERO, longest: most })
+    });
+    let hinting = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout={}\r\nContent-Length: 1\r\n\r\nx", u64::MAX);
+    join!(get(&agent, "http://a.example/"), get(&agent, "http://a.example/"), async {
+        let mut server = origins.accept().await;
+        server.request().await;
+        tokio::task::yield_now().await;
+        server.send(&hinting).await;
+        server.request().await;
+        server.send(&hinting).await;
+        assert_eq!(agent.shutdown(most).await, 0);
+    });
 }
 
 #[test]
