@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 const KEEP: Release = Release::Keep { idle: None };
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 101;
 
 /// As large as a connection with its buffers elsewhere; a probe finds nothing and costs nothing.
 struct Line(#[allow(dead_code)] [u64; 16]);
@@ -56,7 +56,7 @@ fn lend(shards: usize, origins: usize) -> f64 {
     leases.into_iter().for_each(|lease| lease.release(KEEP));
     shuffle(&mut keys);
 
-    let loans = 400_000_usize.div_ceil(origins) * origins;
+    let loans = 50_000_usize.div_ceil(origins) * origins;
     let begun = Instant::now();
     for n in 0..loans {
         let lease = now(&pool, &keys[n % origins]);

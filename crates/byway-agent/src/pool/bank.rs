@@ -131,6 +131,8 @@ pub(crate) struct Ticket<K: Key, C: Conn> {
     pub(crate) origin: Id<Origin<K, C>>,
     generation: Arc<AtomicUsize>,
     born: usize,
+    /// Evictions of whatever origin when it was last seen to be valid.
+    valid_at: usize,
 }
 
 pub(crate) enum Admit<K: Key, C: Conn> {
@@ -250,11 +252,12 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     /// Connections of this origin that are installed, or will be, are not kept any more.
-    pub(crate) fn void(&self, key: &K) {
+    pub(crate) fn void(&self, key: &K, evictions: &AtomicUsize) {
         if let Some(origin) = self.index.get(key) {
             // Under the bank's lock, and before the shards are looked through: whoever keeps a connection in one of
-            // them later sees it.
+            // them later sees both, and whoever sees the second sees the first.
             self.origins[*origin].generation.fetch_add(1, Ordering::Relaxed);
+            evictions.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -268,7 +271,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
     fn ticket(&self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
         let generation = Arc::clone(&self.origins[origin].generation);
         let born = generation.load(Ordering::Relaxed);
-        Ticket { origin, generation, born }
+        Ticket { origin, generation, born, valid_at: usize::MAX }
     }
 
     fn move_on(&mut self, origin: Id<Origin<K, C>>, from: Phase, to: Phase) {
@@ -380,9 +383,18 @@ impl<K: Key, C: Conn> Bank<K, C> {
 }
 
 impl<K: Key, C: Conn> Ticket<K, C> {
-    /// Whether the origin was evicted since the permit was given.
-    pub(crate) fn is_void(&self) -> bool {
-        self.generation.load(Ordering::Relaxed) != self.born
+    /// Whether the origin was evicted since the permit was given. While no other one was either, that is known without a
+    /// look at the origin, which may be far away in memory.
+    pub(crate) fn is_void(&mut self, evictions: &AtomicUsize) -> bool {
+        let evictions = evictions.load(Ordering::Acquire);
+        if self.valid_at == evictions {
+            return false;
+        }
+        let void = self.generation.load(Ordering::Relaxed) != self.born;
+        if !void {
+            self.valid_at = evictions;
+        }
+        void
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Hub<K: Key, C: Conn> {
     pub(crate) watch: Watch<K>,
     /// [`Bank::demand`], for shards. Written under the bank's lock only, and seldom; read at each release.
     demand: Padded<AtomicUsize>,
+    /// Origins evicted, ever. Read at each release, written seldom; see [`Ticket::is_void`](super::bank::Ticket::is_void).
+    pub(crate) evictions: Padded<AtomicUsize>,
     bank: Padded<Mutex<Bank<K, C>>>,
     /// Whenever the last permit came back and nobody is admitted any more.
     pub(crate) emptied: Notify,
@@ -34,6 +36,7 @@ impl<K: Key, C: Conn> Hub<K, C> {
     pub(crate) fn new(limits: Limits, shards: usize, watch: Watch<K>) -> Self {
         Self {
             demand: Padded(AtomicUsize::new(0)),
+            evictions: Padded(AtomicUsize::new(0)),
             bank: Padded(Mutex::new(Bank::new(&limits, shards))),
             limits,
             watch,

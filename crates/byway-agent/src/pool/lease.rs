@@ -63,20 +63,25 @@ pub(crate) struct Held<K: Key, C: Conn> {
 
 /// One of the connections that the limits allow. Freed when dropped.
 pub(crate) struct Permit<K: Key, C: Conn> {
-    shard: Arc<Shard<K, C>>,
+    card: Card<K, C>,
     key: K,
-    ticket: Ticket<K, C>,
     phase: Phase,
+    opened: Instant,
+}
+
+/// What each loan reads and writes. It is a type of its own so that it is one piece of memory.
+struct Card<K: Key, C: Conn> {
+    shard: Arc<Shard<K, C>>,
+    ticket: Ticket<K, C>,
     /// Once it is installed.
     berth: Option<Id<Berth<K, C>>>,
-    opened: Instant,
-    /// The end of its lifetime.
-    ends: Option<Instant>,
-    /// While it is idle, or on its way from one user to another: from then on it must not be lent.
-    good_until: Instant,
-    requests: u64,
     /// Why it will have been closed, should it be dropped now.
     reason: Reason,
+    requests: u64,
+    /// While it is idle, or on its way from one user to another: from then on it must not be lent.
+    good_until: Instant,
+    /// The end of its lifetime.
+    ends: Option<Instant>,
 }
 
 impl<K: Key, C: Conn> Lease<K, C> {
@@ -93,12 +98,12 @@ impl<K: Key, C: Conn> Lease<K, C> {
     /// origin meanwhile; a request that got no byte back can then be tried once more on
     /// [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
     pub fn reused(&self) -> bool {
-        self.held.permit.requests > 1
+        self.held.permit.card.requests > 1
     }
 
     /// Loans of this connection, including this one: 1 on a new connection.
     pub fn requests(&self) -> u64 {
-        self.held.permit.requests
+        self.held.permit.card.requests
     }
 
     /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard, or becomes idle; it
@@ -116,15 +121,15 @@ impl<K: Key, C: Conn> Lease<K, C> {
     /// it stops counting now.
     pub fn detach(self) -> (C, Detached<K, C>) {
         let Held { conn, mut permit } = *self.held;
-        permit.reason = Reason::Upgraded;
+        permit.card.reason = Reason::Upgraded;
         permit.unmoor();
         let key = permit.key.clone();
-        let hub = Arc::clone(&permit.shard.hub);
+        let hub = Arc::clone(&permit.card.shard.hub);
         if !hub.limits.count_upgraded {
             drop(permit);
             return (conn, Detached { key, _permit: None });
         }
-        hub.bank(|bank| bank.detach(permit.ticket.origin));
+        hub.bank(|bank| bank.detach(permit.card.ticket.origin));
         permit.phase = Phase::Upgraded;
         (conn, Detached { key, _permit: Some(permit) })
     }
@@ -144,13 +149,13 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
     pub fn install(self, conn: C) -> Lease<K, C> {
         let Self { mut permit } = self;
         let now = now();
-        let hub = &permit.shard.hub;
-        hub.bank(|bank| bank.install(permit.ticket.origin));
+        let hub = &permit.card.shard.hub;
+        hub.bank(|bank| bank.install(permit.card.ticket.origin));
         permit.phase = Phase::Installed;
         permit.opened = now;
-        permit.ends = hub.lifetime().map(|lifetime| now + lifetime);
-        permit.requests = 1;
-        permit.berth = Some(permit.shard.shelves.lock().moor(&permit.key, now));
+        permit.card.ends = hub.lifetime().map(|lifetime| now + lifetime);
+        permit.card.requests = 1;
+        permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key, now));
         tell(&hub.watch, || Event::Opened { key: &permit.key });
         Lease { held: Box::new(Held { conn, permit }) }
     }
@@ -181,32 +186,33 @@ impl<K: Key, C: Conn> Held<K, C> {
     }
 
     pub(crate) fn origin(&self) -> Id<Origin<K, C>> {
-        self.permit.ticket.origin
+        self.permit.card.ticket.origin
     }
 
     pub(crate) fn shard(&self) -> &Arc<Shard<K, C>> {
-        &self.permit.shard
+        &self.permit.card.shard
     }
 
     pub(crate) fn berth(&self) -> Option<Id<Berth<K, C>>> {
-        self.permit.berth
+        self.permit.card.berth
     }
 
     pub(crate) fn requests(&self) -> u64 {
-        self.permit.requests
+        self.permit.card.requests
     }
 
     pub(crate) fn good_until(&self) -> Instant {
-        self.permit.good_until
+        self.permit.card.good_until
     }
 
-    pub(crate) fn is_void(&self) -> bool {
-        self.permit.ticket.is_void()
+    pub(crate) fn is_void(&mut self) -> bool {
+        let Card { shard, ticket, .. } = &mut self.permit.card;
+        ticket.is_void(&shard.hub.evictions)
     }
 
     /// The same one, to be dropped next.
     pub(crate) fn closed_for(mut self: Box<Self>, reason: Reason) -> Box<Self> {
-        self.permit.reason = reason;
+        self.permit.card.reason = reason;
         self
     }
 
@@ -221,66 +227,57 @@ impl<K: Key, C: Conn> Held<K, C> {
         drop(conn);
         permit.unmoor();
         permit.told_closed();
-        permit.ticket = permit.shard.hub.bank(|bank| bank.reopen(permit.ticket.origin));
+        permit.card.ticket = permit.card.shard.hub.bank(|bank| bank.reopen(permit.card.ticket.origin));
         permit.phase = Phase::Connecting;
-        permit.reason = Reason::NotKept;
+        permit.card.reason = Reason::NotKept;
         permit
     }
 }
 
 impl<K: Key, C: Conn> Permit<K, C> {
     pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
-        Self {
-            shard,
-            key,
-            ticket,
-            phase: Phase::Connecting,
-            berth: None,
-            opened: now,
-            ends: None,
-            good_until: now,
-            requests: 0,
-            reason: Reason::NotKept,
-        }
+        let (berth, reason, requests) = (None, Reason::NotKept, 0);
+        let card = Card { shard, ticket, berth, reason, requests, good_until: now, ends: None };
+        Self { card, key, phase: Phase::Connecting, opened: now }
     }
 
     /// It is lent, and if it is not kept, then its user did not want it to be.
     pub(crate) fn count_request(&mut self) {
-        self.requests += 1;
-        self.reason = Reason::NotKept;
+        self.card.requests += 1;
+        self.card.reason = Reason::NotKept;
     }
 
     /// How long it stays fit if it is kept now; the reason if it is not at all.
     pub(crate) fn keep_until(&mut self, now: Instant, idle: Duration) -> Result<Instant, Reason> {
-        let max_requests = self.shard.hub.limits.max_requests;
-        if max_requests.is_some_and(|max| self.requests >= max) {
+        let max_requests = self.card.shard.hub.limits.max_requests;
+        if max_requests.is_some_and(|max| self.card.requests >= max) {
             return Err(Reason::MaxRequests);
         }
         if self.is_past_its_life(now) {
             return Err(Reason::Lifetime);
         }
         let until = now + idle;
-        self.good_until = self.ends.map_or(until, |ends| ends.min(until));
-        if idle.is_zero() { Err(Reason::IdleTimeout) } else { Ok(self.good_until) }
+        self.card.good_until = self.card.ends.map_or(until, |ends| ends.min(until));
+        if idle.is_zero() { Err(Reason::IdleTimeout) } else { Ok(self.card.good_until) }
     }
 
     fn is_past_its_life(&self, now: Instant) -> bool {
-        self.ends.is_some_and(|ends| ends <= now)
+        self.card.ends.is_some_and(|ends| ends <= now)
     }
 
     /// Its connection is gone from the shard.
     fn unmoor(&mut self) {
-        if let Some(berth) = self.berth.take() {
-            self.shard.shelves.lock().leave(&self.key, berth);
+        if let Some(berth) = self.card.berth.take() {
+            self.card.shard.shelves.lock().leave(&self.key, berth);
         }
     }
 
     fn told_closed(&self) {
-        tell(&self.shard.hub.watch, || Event::Closed {
+        tell(&self.card.shard.hub.watch, || Event::Closed {
             key: &self.key,
-            reason: self.reason,
+            reason: self.card.reason,
             age: now().saturating_duration_since(self.opened),
-            requests: self.requests,
+            requests: self.card.requests,
         });
     }
 }
@@ -288,7 +285,7 @@ impl<K: Key, C: Conn> Permit<K, C> {
 impl<K: Key, C: Conn> Drop for Permit<K, C> {
     fn drop(&mut self) {
         self.unmoor();
-        self.shard.hub.free(self.ticket.origin, self.phase);
+        self.card.shard.hub.free(self.card.ticket.origin, self.phase);
         if self.phase != Phase::Connecting {
             self.told_closed();
         }
@@ -311,7 +308,7 @@ impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
 
 impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("requests", &self.held.permit.requests).finish_non_exhaustive()
+        f.debug_struct("Lease").field("requests", &self.held.permit.card.requests).finish_non_exhaustive()
     }
 }
 

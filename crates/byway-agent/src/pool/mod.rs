@@ -18,7 +18,7 @@ mod shutdown;
 mod slab;
 mod stats;
 mod sync;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 mod wait;
 
@@ -152,7 +152,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// Closes the idle connections of one origin and returns how many. Those on loan, or being dialled now, are closed
     /// when they come back: for an origin whose address or identity changed.
     pub fn evict_key(&self, key: &K) -> usize {
-        self.hub().bank(|bank| bank.void(key));
+        let hub = self.hub();
+        hub.bank(|bank| bank.void(key, &hub.evictions));
         self.close_each(|shelves| shelves.evict_key(key))
     }
 
@@ -283,8 +284,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 
     /// Shard by shard, takes connections out under its lock, and closes them after unlocking it.
-    fn close_each(&self, mut take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
-        self.handle.close_each(&mut take)
+    fn close_each(&self, take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+        self.handle.close_each(take)
     }
 
     fn hub(&self) -> &Hub<K, C> {
@@ -332,7 +333,7 @@ struct Handle<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> Handle<K, C> {
-    fn close_each(&self, take: &mut dyn FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+    fn close_each(&self, mut take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
         let close = |shard: &Arc<Shard<K, C>>| {
             let taken = take(&mut shard.shelves.lock());
             let closed = taken.len();

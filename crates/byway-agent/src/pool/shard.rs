@@ -142,9 +142,12 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// The look at generation and demand has to be under the lock, see [`bank`](crate::pool::bank).
-    fn try_put(&self, held: Box<Held<K, C>>, now: Instant, unneeded_by: usize) -> Put<K, C> {
+    fn try_put(&self, mut held: Box<Held<K, C>>, now: Instant, unneeded_by: usize) -> Put<K, C> {
         let mut shelves = self.shelves.lock();
-        let Some(berth) = held.berth().filter(|_| !held.is_void()) else { return Put::Refused(held) };
+        if held.is_void() {
+            return Put::Refused(held);
+        }
+        let Some(berth) = held.berth() else { return Put::Refused(held) };
         let demand = self.hub.demand();
         if shelves.shut || (demand != 0 && demand != unneeded_by) {
             return Put::Asked(held);

@@ -17,6 +17,7 @@ use crate::pool::lease::Held;
 use crate::pool::limits::{Limits, Scheduling};
 use crate::pool::list::{Linked, Links, List};
 use crate::pool::slab::{Id, Slab};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -32,7 +33,9 @@ pub(crate) struct Shelves<K: Key, C: Conn> {
     max_idle_per_origin: usize,
     max_idle_total: usize,
     scheduling: Scheduling,
-    index: HashMap<K, Id<Shelf<K, C>>>,
+    /// Hashed fast and with a random seed. Whoever found keys that collide all the same could make a look-up as slow as a
+    /// search through the origins of one shard, which are no more than the connections.
+    index: HashMap<K, Id<Shelf<K, C>>, RandomState>,
     shelves: Slab<Shelf<K, C>>,
     berths: Slab<Berth<K, C>>,
     /// Idle connections of all origins, least recently used first.
@@ -72,7 +75,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
             max_idle_per_origin: share(limits.max_idle_per_origin, limits.max_per_origin),
             max_idle_total: share(max_idle_total, limits.max_total),
             scheduling: limits.scheduling,
-            index: HashMap::new(),
+            index: HashMap::default(),
             shelves: Slab::new(),
             berths: Slab::new(),
             by_age: List::default(),

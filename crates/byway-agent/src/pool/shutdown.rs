@@ -32,7 +32,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
                 bank.mode = Mode::Draining;
             }
         });
-        self.handle.close_each(&mut Shelves::shut);
+        self.handle.close_each(Shelves::shut);
     }
 
     /// [`Pool::drain`], then [`Pool::close`] once nothing is out and nobody waits, or after `within`, whichever comes
@@ -63,6 +63,6 @@ impl<K: Key, C: Conn> Handle<K, C> {
     pub(super) fn shut(&self) {
         let wakers = self.hub.bank(|bank| bank.dismiss());
         wakers.into_iter().for_each(Waker::wake);
-        self.close_each(&mut Shelves::shut);
+        self.close_each(Shelves::shut);
     }
 }

@@ -122,3 +122,10 @@ async fn n05_the_queue_is_bounded_and_timed() {
     assert_eq!(stats.origins.len(), 2, "c left nothing behind");
     net.audit();
 }
+
+#[test]
+fn n06_no_idle_connections_is_an_error_and_not_256_of_them() {
+    let limits = Limits { max_idle_per_origin: 0, ..Limits::default() };
+    let text = Net::new(limits).unwrap_err().to_string();
+    assert!(text.starts_with("max_idle_per_origin is 0"), "{text}");
+}
