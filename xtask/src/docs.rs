@@ -26,10 +26,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Markdown files of the root, `docs`, `lab` and `examples`.
+/// The Markdown files of the root, `docs`, `lab`, `examples` and the published crate.
 fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "lab", "lab/results", "examples", "examples/from-the-sources"] {
+    let of_the_crate = ["crates/byway-agent", "crates/byway-agent/docs"];
+    let folders = ["", "docs", "lab", "lab/results", "examples", "examples/from-the-sources"];
+    for folder in folders.into_iter().chain(of_the_crate) {
         let Ok(entries) = fs::read_dir(root.join(folder)) else { continue };
         for entry in entries {
             let path = entry?.path();

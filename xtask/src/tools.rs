@@ -7,13 +7,15 @@ use anyhow::bail;
 use crate::step;
 
 /// Programs, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("bash", "bash"),
     ("ip", "iproute2"),
+    ("microsocks", "microsocks"),
+    ("tinyproxy", "tinyproxy-bin"),
 ];
 
 /// Installs what is missing.

@@ -5,8 +5,9 @@
 //! Never: connects to an address that it has not checked, and never resolves a name a second time after the check.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -19,21 +20,56 @@ use crate::resolve::{ResolveError, Resolver};
 use crate::rules::{AddressRules, CheckedAddr, Denied};
 use crate::stream::Stream;
 use crate::target::{HostName, Target};
+use crate::tls::{TlsClient, TlsError, TlsOptions};
 
-/// A connection that has been silent this long is probed, so that a peer that vanished is noticed.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The shortest and the longest delay before a silent connection is probed that the kernel takes.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
+
+/// Where connections start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// This address alone; a peer's addresses of the other family are left out.
+    Only(IpAddr),
+    /// One address for each family.
+    Each {
+        /// For peers at IPv4 addresses.
+        v4: Ipv4Addr,
+        /// For peers at IPv6 addresses.
+        v6: Ipv6Addr,
+    },
+}
+
+impl LocalAddress {
+    /// The address to start from towards `peer`, if there is one of its family.
+    fn towards(self, peer: SocketAddr) -> Option<IpAddr> {
+        match self {
+            Self::Only(ip) => (ip.is_ipv4() == peer.is_ipv4()).then_some(ip),
+            Self::Each { v4, .. } if peer.is_ipv4() => Some(v4.into()),
+            Self::Each { v6, .. } => Some(v6.into()),
+        }
+    }
+}
+
+impl From<IpAddr> for LocalAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self::Only(ip)
+    }
+}
 
 /// How a dialler dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Which address families are used. Default: both, IPv6 first.
     pub family: Family,
-    /// The address to connect from; addresses of the other family are then left out. Default: the system chooses.
-    pub local_address: Option<IpAddr>,
+    /// The address to connect from, bound with any free port before each attempt. Default: the system chooses.
+    pub local_address: Option<LocalAddress>,
     /// For connecting, all addresses of a name together; resolving has its own deadline. Default: 10 s.
     pub connect_timeout: Duration,
     /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default: 250 ms (RFC 8305).
     pub attempt_delay: Duration,
+    /// How long a connection is silent before the kernel probes it, so that a peer that vanished is noticed; 1 s to
+    /// 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well within what NATs remember.
+    pub keepalive: Option<Duration>,
 }
 
 impl Default for Options {
@@ -43,21 +79,29 @@ impl Default for Options {
             local_address: None,
             connect_timeout: Duration::from_secs(10),
             attempt_delay: Duration::from_millis(250),
+            keepalive: Some(Duration::from_secs(60)),
         }
     }
 }
 
-/// Opens streams. Cheap to clone; clones share the resolver.
+/// Opens streams. Cheap to clone; clones share the resolver and the trust in parents.
 #[derive(Clone)]
 pub struct Dialler {
     resolver: Resolver,
     options: Options,
+    parent_tls: Arc<ParentTls>,
+}
+
+/// The TLS client for `https` parents, made when the first of them is dialled.
+struct ParentTls {
+    options: TlsOptions,
+    client: OnceLock<TlsClient>,
 }
 
 /// A stream that was opened.
 #[derive(Debug)]
 pub struct Dialled {
-    /// The stream, with TCP_NODELAY and a keepalive of 60 s.
+    /// The stream, with TCP_NODELAY and the keepalive of the options.
     pub stream: Stream,
     /// The address that was connected to (a parent proxy's, if one stands between); none for a Unix socket.
     pub peer: Option<SocketAddr>,
@@ -68,7 +112,15 @@ pub struct Dialled {
 impl Dialler {
     /// A dialler that resolves names with `resolver`.
     pub fn new(resolver: Resolver, options: Options) -> Self {
-        Self { resolver, options }
+        Self { resolver, options, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+    }
+
+    /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its application protocols are
+    /// not looked at, since `http/1.1` is what a parent is asked for. Default: whom the system trusts.
+    ///
+    /// The system's roots are read from disk when the first such parent is dialled, and not if there is none.
+    pub fn with_parent_tls(self, tls: TlsOptions) -> Self {
+        Self { parent_tls: ParentTls::lazy(tls), ..self }
     }
 
     /// How this dialler dials.
@@ -110,7 +162,7 @@ impl Dialler {
         Ok(happy::order(&check_all(&usable, rules)?))
     }
 
-    async fn resolve(&self, name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    pub(crate) async fn resolve(&self, name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
         match self.resolver.resolve(name).await {
             Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             Err(error) => Err(unresolved(name.clone(), error)),
@@ -120,22 +172,33 @@ impl Dialler {
     /// Whether both the family option and the local address admit `addr` in its plain form.
     fn may_use(&self, addr: SocketAddr) -> bool {
         let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let local = self.options.local_address.is_none_or(|local| local.is_ipv4() == plain.is_ipv4());
+        let local = self.options.local_address.is_none_or(|local| local.towards(plain).is_some());
         local && self.options.family.admits(plain)
     }
 
     fn family(&self) -> Family {
         match self.options.local_address {
-            Some(IpAddr::V4(_)) => Family::V4,
-            Some(IpAddr::V6(_)) => Family::V6,
-            None => self.options.family,
+            Some(LocalAddress::Only(IpAddr::V4(_))) => Family::V4,
+            Some(LocalAddress::Only(IpAddr::V6(_))) => Family::V6,
+            Some(LocalAddress::Each { .. }) | None => self.options.family,
+        }
+    }
+
+    pub(crate) fn parent_tls(&self) -> Result<&TlsClient, TlsError> {
+        let ParentTls { options, client } = &*self.parent_tls;
+        match client.get() {
+            Some(tls) => Ok(tls),
+            None => {
+                let made = TlsClient::with_options(options.clone())?;
+                Ok(client.get_or_init(|| made))
+            }
         }
     }
 
     async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
-        let Options { local_address, connect_timeout, attempt_delay, .. } = self.options;
+        let Options { connect_timeout, attempt_delay, .. } = self.options;
         let timing = Timing { attempt_delay, connect_timeout };
-        match happy::race(addrs, timing, |addr| connect_tcp(addr, local_address)).await {
+        match happy::race(addrs, timing, |addr| connect_tcp(addr, self.options)).await {
             Ok((addr, socket)) => Ok(dialled(addr, socket)),
             Err(lost) => Err(most_telling(lost, connect_timeout)),
         }
@@ -157,6 +220,13 @@ impl Dialler {
     }
 }
 
+impl ParentTls {
+    fn lazy(tls: TlsOptions) -> Arc<Self> {
+        let options = TlsOptions { alpn: vec![b"http/1.1".to_vec()], ..tls };
+        Arc::new(Self { options, client: OnceLock::new() })
+    }
+}
+
 fn unresolved(name: HostName, error: ResolveError) -> DialError {
     match error {
         ResolveError::NotFound => DialError::NotFound { name },
@@ -166,7 +236,7 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
 }
 
 /// Those of `addrs` that pass; if none does, the denial of the first.
-fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAddr>, Denied> {
+pub(crate) fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAddr>, Denied> {
     let mut first_denied = None;
     let mut checked = Vec::with_capacity(addrs.len());
     for addr in addrs {
@@ -182,11 +252,14 @@ fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAd
 }
 
 /// One attempt. The connector takes nothing but checked addresses.
-async fn connect_tcp(addr: CheckedAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect_tcp(addr: CheckedAddr, options: Options) -> io::Result<TcpStream> {
     let addr = addr.addr();
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    if let Some(local) = local {
+    if let Some(delay) = options.keepalive {
+        let delay = delay.clamp(KEEPALIVE.0, KEEPALIVE.1);
+        SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(delay))?;
+    }
+    if let Some(local) = options.local_address.and_then(|local| local.towards(addr)) {
         socket.bind(SocketAddr::new(local, 0))?;
     }
     let stream = socket.connect(addr).await?;
@@ -215,4 +288,4 @@ fn most_telling(lost: Lost, after: Duration) -> DialError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

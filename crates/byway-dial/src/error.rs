@@ -74,6 +74,12 @@ pub enum DialError {
     /// The TLS handshake failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Nobody named a way to the target.
+    #[error("no route leads to {target}: whatever chooses the proxy named none, not even the direct way")]
+    NoRoute {
+        /// What was asked for.
+        target: Target,
+    },
     /// The parent proxy, or the way to it, failed.
     #[error("through the parent proxy {parent}: {source}")]
     Parent {

@@ -25,10 +25,13 @@
 mod answer_head;
 mod denials;
 pub mod dial;
+pub mod environment;
 pub mod error;
 pub mod happy;
+pub mod no_proxy;
 pub mod parent;
 pub mod resolve;
+pub mod route;
 pub mod rules;
 pub mod socks;
 pub mod stream;
@@ -36,12 +39,17 @@ pub mod target;
 pub mod tls;
 
 pub use answer_head::BadHead;
-pub use dial::{Dialled, Dialler, Options};
+pub use dial::{Dialled, Dialler, LocalAddress, Options};
+pub use environment::{BadValue, BadVariable, Environment};
 pub use error::DialError;
 pub use happy::Family;
-pub use parent::{Parent, ParentError, Scheme};
+pub use no_proxy::{BadEntry, NoProxy};
+pub use parent::{BadParent, Parent, ParentError, Scheme};
 pub use resolve::{Addresses, Lookup, ResolveError, Resolver};
+pub use route::{NoRoute, Purpose, Route, Routing};
 pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason};
 pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
-pub use tls::{Roots, ServerName, TlsClient, TlsError};
+pub use tls::{
+    Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion, certificates_from_pem,
+};

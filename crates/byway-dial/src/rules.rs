@@ -45,7 +45,7 @@ impl AddressRule {
 }
 
 /// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in their plain form.
-fn plain(cidr: IpNet) -> IpNet {
+pub(crate) fn plain(cidr: IpNet) -> IpNet {
     let IpNet::V6(v6) = cidr else { return cidr };
     let inner = v6.addr().to_ipv4_mapped();
     let v4 = v6.prefix_len().checked_sub(96).zip(inner).and_then(|(len, ip)| Ipv4Net::new(ip, len).ok());

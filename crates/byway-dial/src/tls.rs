@@ -1,42 +1,38 @@
 //! TLS client: a TLS session over an open stream, towards a peer that must prove its name.
 //!
-//! In:    an open stream, the name to verify, trusted roots, application protocols.
+//! In:    an open stream, the name to verify, and the policy of one client: roots, identity, versions, protocols.
 //! Out:   a stream whose bytes are encrypted, or what is wrong with the peer's certificate and what to do.
-//! Never: skips verification.
+//! Never: skips verification, sends early data, or resumes a session that another policy has verified.
+
+mod error;
+mod identity;
+mod key_log;
+mod options;
+
+pub use error::TlsError;
+pub use identity::{Identity, certificates_from_pem};
+pub use key_log::KeyLog;
+pub use options::{Roots, TlsOptions, TlsVersion};
 
 use std::fmt;
-use std::io;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{self, CertificateDer};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types;
+use rustls::{ClientConfig, SupportedProtocolVersion};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::error::DialError;
-use crate::stream::{AsIo, Broken, Stream};
-use crate::target::HostName;
+use crate::stream::{AsIo, Stream};
+use crate::target::{HostName, Target};
 
-/// How long a handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Whom a TLS client trusts.
-#[derive(Clone, Debug, Default)]
-pub enum Roots {
-    /// Whom the system trusts.
-    #[default]
-    Platform,
-    /// Whom the system trusts, and these.
-    PlatformAnd(Vec<CertificateDer<'static>>),
-    /// These alone.
-    Only(Vec<CertificateDer<'static>>),
-}
+/// How many tickets of one server are kept: what rustls keeps, and more than servers send at once.
+const TICKETS: usize = 8;
 
 /// The name that the peer's certificate must carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +41,17 @@ pub enum ServerName {
     Host(HostName),
     /// An address; SNI knows none, so nothing is sent.
     Ip(IpAddr),
+}
+
+impl ServerName {
+    /// The host of `target`. None for a Unix socket, which has no name that a certificate could prove.
+    pub fn of(target: &Target) -> Option<Self> {
+        match target {
+            Target::Addr(addr) => Some(Self::Ip(addr.ip())),
+            Target::Host { name, .. } => Some(Self::Host(name.clone())),
+            Target::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for ServerName {
@@ -56,44 +63,127 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// Makes TLS sessions (1.3 and 1.2) as the connecting side. Cheap to clone; clones share the memory of past sessions,
-/// with which later ones are resumed. Never sends early data.
+/// Makes TLS sessions (1.3 and 1.2) as the connecting side, all under one policy. Cheap to clone; clones share the memory
+/// of past sessions, with which later ones are resumed. Never sends early data.
+///
+/// Each client has a memory of its own: what one policy has verified, no other one trusts. Two are equal if one is a
+/// clone of the other, so a pool may make a client a part of its key.
 #[derive(Clone)]
-pub struct TlsClient(TlsConnector);
+pub struct TlsClient(Arc<Inner>);
+
+struct Inner {
+    connector: TlsConnector,
+    /// What `connector` remembers, if it remembers anything.
+    sessions: Option<Arc<ClientSessionMemoryCache>>,
+    handshake_timeout: Duration,
+}
+
+impl PartialEq for TlsClient {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TlsClient {}
+
+impl Hash for TlsClient {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsClient({:p})", Arc::as_ptr(&self.0))
+    }
+}
 
 impl TlsClient {
     /// A client that trusts `roots` and offers `alpn`, the first the most preferred; an empty list offers nothing.
-    /// Reads the system's roots from disk, so make one and clone it.
+    /// Everything else is as in [`TlsOptions::default`].
     ///
     /// # Errors
     /// [`TlsError::Setup`] if a root is no certificate, or there is none at all.
     pub fn new(roots: Roots, alpn: &[&[u8]]) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(setup)?
-            .dangerous() // The name only means "own verifier"; both that we use verify everything.
-            .with_custom_certificate_verifier(verifier(roots, provider)?)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Self::with_options(TlsOptions { roots, alpn, ..TlsOptions::default() })
     }
 
-    /// Runs the handshake over `stream`; the peer must prove that it is `name`. Takes at most 10 s.
-    /// [`Stream::alpn`] of the result says which protocol was agreed on.
+    /// A client under the policy of `options`. Reads the system's roots from disk if they are asked for, so make one for
+    /// each policy and clone it.
+    ///
+    /// # Errors
+    /// [`TlsError::Setup`] if a root is no certificate, if there is none at all, or if the identity's key does not fit
+    /// its certificate.
+    pub fn with_options(options: TlsOptions) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verified = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&versions(options.min_version))
+            .map_err(setup)?
+            .dangerous() // The name only means "own verifier"; both that we use verify everything.
+            .with_custom_certificate_verifier(options.roots.verifier(provider)?);
+        let mut config = match options.identity {
+            None => verified.with_no_client_auth(),
+            Some(identity) => verified.with_client_auth_cert(identity.chain(), identity.key()).map_err(setup)?,
+        };
+        config.alpn_protocols = options.alpn;
+        if let Some(key_log) = options.key_log {
+            config.key_log = Arc::new(key_log);
+        }
+        let sessions = (options.remembered_servers > 0)
+            .then(|| Arc::new(ClientSessionMemoryCache::new(options.remembered_servers.saturating_mul(TICKETS))));
+        config.resumption = match &sessions {
+            Some(sessions) => Resumption::store(Arc::clone(sessions) as Arc<dyn ClientSessionStore>),
+            None => Resumption::disabled(),
+        };
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self(Arc::new(Inner { connector, sessions, handshake_timeout: options.handshake_timeout })))
+    }
+
+    /// Runs the handshake over `stream`; the peer must prove that it is `name`, which need not be the name that was
+    /// dialled. Takes at most the handshake time-out. [`Stream::alpn`] of the result says which protocol was agreed on.
+    /// A handshake that fails is not resumed later: what was remembered of the peer is forgotten.
     ///
     /// Not cancel safe for the stream, which is reset if the future is dropped or fails; nothing else is lost.
     ///
     /// # Errors
-    /// [`DialError::Tls`], whose text says what is wrong and what to do.
+    /// [`DialError::Tls`], whose text says what is wrong and what to do. That the peer does not accept our own
+    /// certificate may show only at the first read (TLS 1.3).
     pub async fn connect(&self, stream: Stream, name: &ServerName) -> Result<Stream, DialError> {
-        let handshake = self.0.connect(pki_name(name)?, AsIo(stream));
-        match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(session)) => Ok(Stream::tls(session.into())),
-            Ok(Err(error)) => Err(told(name, error).into()),
-            Err(_) => Err(TlsError::Timeout { name: name.clone(), after: HANDSHAKE_TIMEOUT }.into()),
+        let (inner, pki) = (&self.0, pki_name(name)?);
+        let after = inner.handshake_timeout;
+        let error = match timeout(after, inner.connector.connect(pki.clone(), AsIo(stream))).await {
+            Ok(Ok(session)) => return Ok(Stream::tls(session.into())),
+            Ok(Err(error)) => error::told(name, error),
+            Err(_) => TlsError::Timeout { name: name.clone(), after },
+        };
+        inner.forget(&pki);
+        Err(error.into())
+    }
+
+    /// Forgets the sessions with `name`: the next handshake with it is a whole one. For a connection that broke in a way
+    /// that may lie in its session.
+    pub fn forget(&self, name: &ServerName) {
+        if let Ok(pki) = pki_name(name) {
+            self.0.forget(&pki);
         }
     }
+}
+
+impl Inner {
+    fn forget(&self, name: &pki_types::ServerName<'static>) {
+        if let Some(sessions) = &self.sessions {
+            sessions.remove_tls12_session(name);
+            for _ in 0..TICKETS {
+                sessions.take_tls13_ticket(name);
+            }
+        }
+    }
+}
+
+fn versions(min: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+    let (old, new) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    if min == TlsVersion::V1_3 { vec![new] } else { vec![new, old] }
 }
 
 fn pki_name(name: &ServerName) -> Result<pki_types::ServerName<'static>, TlsError> {
@@ -106,130 +196,8 @@ fn pki_name(name: &ServerName) -> Result<pki_types::ServerName<'static>, TlsErro
     }
 }
 
-fn verifier(roots: Roots, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    match roots {
-        Roots::Platform => Ok(Arc::new(Verifier::new(provider).map_err(setup)?)),
-        Roots::PlatformAnd(extra) => Ok(Arc::new(Verifier::new_with_extra_roots(extra, provider).map_err(setup)?)),
-        Roots::Only(roots) => {
-            let mut store = RootCertStore::empty();
-            for root in roots {
-                store.add(root).map_err(setup)?;
-            }
-            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
-            Ok(built.map_err(|error| TlsError::Setup(error.to_string()))?)
-        }
-    }
-}
-
 fn setup(error: rustls::Error) -> TlsError {
     TlsError::Setup(error.to_string())
-}
-
-/// Why there is no TLS session.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The client itself could not be made.
-    #[error("TLS cannot be set up: {0}; check the trusted certificates, and on a bare system install ca-certificates")]
-    Setup(String),
-    /// No certificate can carry this name.
-    #[error("`{0}` is no name that a certificate can carry")]
-    BadName(HostName),
-    /// Nobody we trust signed the certificate.
-    #[error(
-        "the certificate of {0} is signed by nobody we trust; add its root to the trusted roots, or have the peer send its whole chain"
-    )]
-    UnknownIssuer(ServerName),
-    /// The certificate has run out.
-    #[error("the certificate of {0} has expired; the peer must renew it (or the clock of this machine is wrong)")]
-    Expired(ServerName),
-    /// The certificate is not valid yet.
-    #[error("the certificate of {0} is not valid yet; check the clocks of both machines")]
-    NotYetValid(ServerName),
-    /// The certificate is somebody else's.
-    #[error(
-        "the certificate shown for {name} is for {presented}; dial by one of these names, or set the name to verify"
-    )]
-    WrongName {
-        /// The name that was to be proven.
-        name: ServerName,
-        /// The names that the certificate carries.
-        presented: String,
-    },
-    /// Any other fault of the certificate.
-    #[error("the certificate of {name} was not accepted: {reason}")]
-    Certificate {
-        /// The name that was to be proven.
-        name: ServerName,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The peer answered with something that is not TLS.
-    #[error("{0} does not speak TLS there; if the port is a plain one, dial it without TLS")]
-    NotTls(ServerName),
-    /// The peer offers none of our application protocols.
-    #[error("{0} speaks none of the application protocols that we offer (ALPN)")]
-    NoCommonProtocol(ServerName),
-    /// The peer broke the handshake off with an alert.
-    #[error("{name} broke the TLS handshake off: {alert}")]
-    Alert {
-        /// The peer.
-        name: ServerName,
-        /// The alert's name (RFC 8446 section 6.2).
-        alert: String,
-    },
-    /// The handshake took too long.
-    #[error("{name} did not finish the TLS handshake within {} s", after.as_secs())]
-    Timeout {
-        /// The peer.
-        name: ServerName,
-        /// The time allowed.
-        after: Duration,
-    },
-    /// The connection broke in the middle of the handshake.
-    #[error("the connection to {name} broke in the TLS handshake: {source}")]
-    Broken {
-        /// The peer.
-        name: ServerName,
-        /// How it broke.
-        source: Broken,
-    },
-    /// Any other violation of the protocol.
-    #[error("the TLS handshake with {name} failed: {reason}")]
-    Other {
-        /// The peer.
-        name: ServerName,
-        /// What rustls says.
-        reason: String,
-    },
-}
-
-fn told(name: &ServerName, error: io::Error) -> TlsError {
-    let name = name.clone();
-    match error.downcast::<rustls::Error>() {
-        Ok(rustls::Error::InvalidCertificate(fault)) => certificate_fault(name, fault),
-        Ok(rustls::Error::InvalidMessage(_)) => TlsError::NotTls(name),
-        Ok(rustls::Error::NoApplicationProtocol)
-        | Ok(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => TlsError::NoCommonProtocol(name),
-        Ok(rustls::Error::AlertReceived(alert)) => TlsError::Alert { name, alert: format!("{alert:?}") },
-        Ok(other) => TlsError::Other { name, reason: other.to_string() },
-        Err(error) => TlsError::Broken { name, source: error.into() },
-    }
-}
-
-fn certificate_fault(name: ServerName, fault: CertificateError) -> TlsError {
-    match fault {
-        CertificateError::UnknownIssuer => TlsError::UnknownIssuer(name),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsError::Expired(name),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsError::NotYetValid(name),
-        CertificateError::NotValidForName => TlsError::WrongName { name, presented: "other names".into() },
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            TlsError::WrongName { name, presented: "no name at all".into() }
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            TlsError::WrongName { name, presented: presented.join(", ") }
-        }
-        other => TlsError::Certificate { name, reason: other.to_string() },
-    }
 }
 
 #[cfg(test)]

@@ -409,9 +409,10 @@ pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
             config::Family::V4 => Family::V4,
             config::Family::V6 => Family::V6,
         },
-        local_address: plan.dial.local_address,
+        local_address: plan.dial.local_address.map(Into::into),
         connect_timeout: plan.dial.connect_timeout,
         attempt_delay: plan.dial.attempt_delay,
+        ..Options::default()
     };
     Dialler::new(resolver, options)
 }

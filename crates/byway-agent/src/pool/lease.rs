@@ -3,14 +3,18 @@
 //! In:    a permit.   Out:   the same permit, exactly once, after the connection it was for is gone.
 //! Never: keeps a connection that nobody said could be kept.
 
+use crate::pool::bank::{Origin, Ticket};
 use crate::pool::conn::{Conn, Key};
+use crate::pool::event::{Event, Reason, tell};
+use crate::pool::now;
+use crate::pool::shard::Shard;
+use crate::pool::shelves::Berth;
 use crate::pool::slab::Id;
-use crate::pool::slots::{Held, Loan, Slot};
-use crate::pool::{Shared, now};
+use crate::pool::stats::Phase;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection on loan. Dropping it closes the connection; keeping it takes [`Lease::release`].
 ///
@@ -18,21 +22,21 @@ use std::time::Duration;
 /// next user must not read.
 pub struct Lease<K: Key, C: Conn> {
     held: Box<Held<K, C>>,
-    permit: Permit<K, C>, // after `held`: fields are dropped in order, and the permit outlives the connection
 }
 
 /// The right to open one connection, taken before the dial. Dropping it gives it to the next waiter.
 #[must_use = "dial, then install the connection; dropped, the permit goes back"]
 pub struct OpenPermit<K: Key, C: Conn> {
-    key: K,
     permit: Permit<K, C>,
 }
 
 /// Keeps an upgraded connection counted, which itself has left the pool. Drop it after the connection.
+///
+/// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be dropped at any time.
 #[must_use = "keep it for as long as the connection, which counts against the limits until this is dropped"]
 pub struct Detached<K: Key, C: Conn> {
     key: K,
-    _permit: Permit<K, C>,
+    _permit: Option<Permit<K, C>>,
 }
 
 /// What becomes of a connection that comes back.
@@ -50,79 +54,110 @@ pub enum Release {
     Close,
 }
 
+/// A connection and its permit. Dropped, it is closed first, and then its permit is freed, even if the close panics:
+/// fields are dropped in order. So it must not be dropped under a lock.
+pub(crate) struct Held<K: Key, C: Conn> {
+    conn: C,
+    permit: Permit<K, C>,
+}
+
+/// One of the connections that the limits allow. Freed when dropped.
+pub(crate) struct Permit<K: Key, C: Conn> {
+    card: Card<K, C>,
+    key: K,
+    phase: Phase,
+    opened: Instant,
+}
+
+/// What each loan reads and writes. It is a type of its own so that it is one piece of memory.
+struct Card<K: Key, C: Conn> {
+    shard: Arc<Shard<K, C>>,
+    ticket: Ticket<K, C>,
+    /// Once it is installed.
+    berth: Option<Id<Berth<K, C>>>,
+    /// Why it will have been closed, should it be dropped now.
+    reason: Reason,
+    requests: u64,
+    /// While it is idle, or on its way from one user to another: from then on it must not be lent.
+    good_until: Instant,
+    /// The end of its lifetime.
+    ends: Option<Instant>,
+}
+
 impl<K: Key, C: Conn> Lease<K, C> {
-    pub(crate) fn new(shared: Arc<Shared<K, C>>, loan: Loan<K, C>) -> Self {
-        Self { held: loan.held, permit: Permit::new(shared, loan.slot) }
+    pub(crate) fn new(held: Box<Held<K, C>>) -> Self {
+        Self { held }
     }
 
     /// The origin.
     pub fn key(&self) -> &K {
-        &self.held.key
+        &self.held.permit.key
     }
 
     /// Whether the connection has carried a request before this loan. Such a one may turn out to be closed by the
     /// origin meanwhile; a request that got no byte back can then be tried once more on
     /// [`Pool::acquire_fresh`](crate::Pool::acquire_fresh).
     pub fn reused(&self) -> bool {
-        self.held.requests > 1
+        self.held.permit.card.requests > 1
     }
 
     /// Loans of this connection, including this one: 1 on a new connection.
     pub fn requests(&self) -> u64 {
-        self.held.requests
+        self.held.permit.card.requests
     }
 
-    /// Gives the connection back. A kept one goes to the oldest waiter of its origin, or becomes idle; it is closed all
-    /// the same if it is too old, has served its number of requests, was evicted, if another origin has waited too
-    /// long for the total, or if the pool is closed.
+    /// Gives the connection back. A kept one goes to the oldest waiter of its origin in its shard, or becomes idle; it
+    /// is closed all the same if it is too old, has served its number of requests, was evicted, if somebody else has
+    /// waited too long for its permit, or if the pool is closed.
     pub fn release(self, release: Release) {
-        let Release::Keep { idle } = release else { return };
-        let Self { held, mut permit } = self;
-        let slot = permit.spend();
-        permit.shared.release(slot, held, idle);
+        match release {
+            Release::Keep { idle } => Shard::take_back(self.held, idle),
+            Release::Close => drop(self),
+        }
     }
 
     /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the limits until the
-    /// second half is dropped: keep both together.
+    /// second half is dropped: keep both together. With [`Limits::count_upgraded`](crate::Limits::count_upgraded) off
+    /// it stops counting now.
     pub fn detach(self) -> (C, Detached<K, C>) {
-        let Self { held, permit } = self;
-        permit.shared.slots.lock().detach(permit.slot);
-        let Held { key, conn, .. } = *held;
-        (conn, Detached { key, _permit: permit })
-    }
-
-    pub(crate) fn conn(&mut self) -> &mut C {
-        &mut self.held.conn
-    }
-
-    pub(crate) fn count_request(&mut self) {
-        self.held.requests += 1;
-    }
-
-    /// Drops the connection and keeps the slot, still active.
-    pub(crate) fn hollow(self) -> Id<Slot<K, C>> {
-        let Self { held, mut permit } = self;
-        drop(held);
-        permit.spend()
+        let Held { conn, mut permit } = *self.held;
+        permit.card.reason = Reason::Upgraded;
+        permit.unmoor();
+        let key = permit.key.clone();
+        let hub = Arc::clone(&permit.card.shard.hub);
+        if !hub.limits.count_upgraded {
+            drop(permit);
+            return (conn, Detached { key, _permit: None });
+        }
+        hub.bank(|bank| bank.detach(permit.card.ticket.origin));
+        permit.phase = Phase::Upgraded;
+        (conn, Detached { key, _permit: Some(permit) })
     }
 }
 
 impl<K: Key, C: Conn> OpenPermit<K, C> {
-    pub(crate) fn new(shared: &Arc<Shared<K, C>>, slot: Id<Slot<K, C>>, key: &K) -> Self {
-        let permit = Permit::new(Arc::clone(shared), slot);
-        Self { key: key.clone(), permit }
+    pub(crate) fn new(permit: Permit<K, C>) -> Self {
+        Self { permit }
     }
 
     /// The origin to dial.
     pub fn key(&self) -> &K {
-        &self.key
+        &self.permit.key
     }
 
     /// The dial succeeded: the connection belongs to the pool from now on, and is on loan. Its lifetime begins.
     pub fn install(self, conn: C) -> Lease<K, C> {
-        let Self { key, permit } = self;
-        permit.shared.slots.lock().install(permit.slot);
-        Lease { held: Box::new(Held { key, conn, opened: now(), requests: 1 }), permit }
+        let Self { mut permit } = self;
+        let now = now();
+        let hub = &permit.card.shard.hub;
+        hub.bank(|bank| bank.install(permit.card.ticket.origin));
+        permit.phase = Phase::Installed;
+        permit.opened = now;
+        permit.card.ends = hub.lifetime().map(|lifetime| now + lifetime);
+        permit.card.requests = 1;
+        permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key, now));
+        tell(&hub.watch, || Event::Opened { key: &permit.key });
+        Lease { held: Box::new(Held { conn, permit }) }
     }
 }
 
@@ -130,6 +165,130 @@ impl<K: Key, C: Conn> Detached<K, C> {
     /// The origin that the connection counts for.
     pub fn key(&self) -> &K {
         &self.key
+    }
+}
+
+impl<K: Key, C: Conn> Held<K, C> {
+    pub(crate) fn key(&self) -> &K {
+        &self.permit.key
+    }
+
+    pub(crate) fn conn(&self) -> &C {
+        &self.conn
+    }
+
+    pub(crate) fn conn_mut(&mut self) -> &mut C {
+        &mut self.conn
+    }
+
+    pub(crate) fn permit(&mut self) -> &mut Permit<K, C> {
+        &mut self.permit
+    }
+
+    pub(crate) fn origin(&self) -> Id<Origin<K, C>> {
+        self.permit.card.ticket.origin
+    }
+
+    pub(crate) fn shard(&self) -> &Arc<Shard<K, C>> {
+        &self.permit.card.shard
+    }
+
+    pub(crate) fn berth(&self) -> Option<Id<Berth<K, C>>> {
+        self.permit.card.berth
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.permit.card.requests
+    }
+
+    pub(crate) fn good_until(&self) -> Instant {
+        self.permit.card.good_until
+    }
+
+    pub(crate) fn is_void(&mut self) -> bool {
+        let Card { shard, ticket, .. } = &mut self.permit.card;
+        ticket.is_void(&shard.hub.evictions)
+    }
+
+    /// The same one, to be dropped next.
+    pub(crate) fn closed_for(mut self: Box<Self>, reason: Reason) -> Box<Self> {
+        self.permit.card.reason = reason;
+        self
+    }
+
+    pub(crate) fn closed_for_age(self: Box<Self>, now: Instant) -> Box<Self> {
+        let reason = if self.permit.is_past_its_life(now) { Reason::Lifetime } else { Reason::IdleTimeout };
+        self.closed_for(reason)
+    }
+
+    /// Drops the connection and keeps its permit, to open another one with.
+    pub(crate) fn hollow(self) -> Permit<K, C> {
+        let Self { conn, mut permit } = self;
+        drop(conn);
+        permit.unmoor();
+        permit.told_closed();
+        permit.card.ticket = permit.card.shard.hub.bank(|bank| bank.reopen(permit.card.ticket.origin));
+        permit.phase = Phase::Connecting;
+        permit.card.reason = Reason::NotKept;
+        permit
+    }
+}
+
+impl<K: Key, C: Conn> Permit<K, C> {
+    pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
+        let (berth, reason, requests) = (None, Reason::NotKept, 0);
+        let card = Card { shard, ticket, berth, reason, requests, good_until: now, ends: None };
+        Self { card, key, phase: Phase::Connecting, opened: now }
+    }
+
+    /// It is lent, and if it is not kept, then its user did not want it to be.
+    pub(crate) fn count_request(&mut self) {
+        self.card.requests += 1;
+        self.card.reason = Reason::NotKept;
+    }
+
+    /// How long it stays fit if it is kept now; the reason if it is not at all.
+    pub(crate) fn keep_until(&mut self, now: Instant, idle: Duration) -> Result<Instant, Reason> {
+        let max_requests = self.card.shard.hub.limits.max_requests;
+        if max_requests.is_some_and(|max| self.card.requests >= max) {
+            return Err(Reason::MaxRequests);
+        }
+        if self.is_past_its_life(now) {
+            return Err(Reason::Lifetime);
+        }
+        let until = now + idle;
+        self.card.good_until = self.card.ends.map_or(until, |ends| ends.min(until));
+        if idle.is_zero() { Err(Reason::IdleTimeout) } else { Ok(self.card.good_until) }
+    }
+
+    fn is_past_its_life(&self, now: Instant) -> bool {
+        self.card.ends.is_some_and(|ends| ends <= now)
+    }
+
+    /// Its connection is gone from the shard.
+    fn unmoor(&mut self) {
+        if let Some(berth) = self.card.berth.take() {
+            self.card.shard.shelves.lock().leave(&self.key, berth);
+        }
+    }
+
+    fn told_closed(&self) {
+        tell(&self.card.shard.hub.watch, || Event::Closed {
+            key: &self.key,
+            reason: self.card.reason,
+            age: now().saturating_duration_since(self.opened),
+            requests: self.card.requests,
+        });
+    }
+}
+
+impl<K: Key, C: Conn> Drop for Permit<K, C> {
+    fn drop(&mut self) {
+        self.unmoor();
+        self.card.shard.hub.free(self.card.ticket.origin, self.phase);
+        if self.phase != Phase::Connecting {
+            self.told_closed();
+        }
     }
 }
 
@@ -149,7 +308,7 @@ impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
 
 impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("requests", &self.held.requests).finish_non_exhaustive()
+        f.debug_struct("Lease").field("requests", &self.held.permit.card.requests).finish_non_exhaustive()
     }
 }
 
@@ -162,32 +321,5 @@ impl<K: Key, C: Conn> fmt::Debug for OpenPermit<K, C> {
 impl<K: Key, C: Conn> fmt::Debug for Detached<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Detached").finish_non_exhaustive()
-    }
-}
-
-/// A slot that is freed when this is dropped, unless it was spent.
-struct Permit<K: Key, C: Conn> {
-    shared: Arc<Shared<K, C>>,
-    slot: Id<Slot<K, C>>,
-    spent: bool,
-}
-
-impl<K: Key, C: Conn> Permit<K, C> {
-    fn new(shared: Arc<Shared<K, C>>, slot: Id<Slot<K, C>>) -> Self {
-        Self { shared, slot, spent: false }
-    }
-
-    /// Hands the duty to free the slot to the caller.
-    fn spend(&mut self) -> Id<Slot<K, C>> {
-        self.spent = true;
-        self.slot
-    }
-}
-
-impl<K: Key, C: Conn> Drop for Permit<K, C> {
-    fn drop(&mut self) {
-        if !self.spent {
-            self.shared.free(self.slot);
-        }
     }
 }

@@ -11,7 +11,10 @@ use thiserror::Error;
 /// Zero is an error everywhere: elsewhere it means "none", "unlimited" or "the default" (Node's `maxFreeSockets: 0` is
 /// 256), and nobody should have to guess. A number that another one makes unreachable is an error too, so set limits
 /// that belong together with [`Limits::capped`]. Durations above one year count as one year.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The caps hold for all shards of a pool together, exactly. The two limits on idle connections are split evenly over the
+/// shards and rounded up, where they are lower than the caps: a pool of `n` shards keeps at most `n - 1` more than them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024: what one process
     /// holds without raising its file limit much. When it is reached, the least recently used idle connection of any
@@ -31,6 +34,10 @@ pub struct Limits {
     #[doc(alias = "MaxIdleConnsPerHost")]
     #[doc(alias = "pool_max_idle_per_host")]
     pub max_idle_per_origin: usize,
+    /// Idle connections of all origins together; the one unused for longest is closed for one more. Default `None`: as
+    /// many as `max_total`, since an idle connection costs its holder little, and gives way to whoever needs its permit.
+    #[doc(alias = "MaxIdleConns")]
+    pub max_idle_total: Option<usize>,
     /// How long a connection stays idle before it is closed, where the origin gave no hint. Default 4 s: below the 5 s
     /// after which a Node server closes, so that ours is not the request that meets the close.
     #[doc(alias = "keepAliveTimeout")]
@@ -41,6 +48,10 @@ pub struct Limits {
     /// where names change their addresses: a connection in steady use never looks the name up again.
     #[doc(alias = "clientTtl")]
     pub max_lifetime: Option<Duration>,
+    /// The part of `max_lifetime` that is left to chance, from 0 to 1: each connection lives for `max_lifetime` less a
+    /// random part of up to this. Default 0.1: connections that were opened together, in a burst or after a restart of
+    /// the origin, shall not all be opened again together.
+    pub lifetime_jitter: f64,
     /// Requests on one connection, after which it is closed. Default `None`.
     #[doc(alias = "maxRequestsPerClient")]
     pub max_requests: Option<u64>,
@@ -54,6 +65,27 @@ pub struct Limits {
     #[doc(alias = "lifo")]
     #[doc(alias = "fifo")]
     pub scheduling: Scheduling,
+    /// Who of those that wait is served first. Default [`QueueOrder::Fair`].
+    pub queue_order: QueueOrder,
+    /// Whether a connection that was taken out by [`Lease::detach`](crate::Lease::detach) still counts against the caps,
+    /// until its [`Detached`](crate::Detached) is dropped. Default `true`: a tunnel is a socket like any other, at this
+    /// end and at the origin. With `false` it leaves the count at once, as in Node.
+    pub count_upgraded: bool,
+}
+
+/// Who is served next when a permit comes free. An origin at its own cap is passed over in either order.
+///
+/// In either order a connection that comes back may go to a waiter of its own origin and shard although another waiter
+/// is next, a few times in a row: a queue must not turn reuse into dialling. See [`Pool`](crate::Pool).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// Origins take turns, and the waiters of one are served in the order in which they came: a flood of requests for
+    /// one origin delays those for another one by a single turn.
+    #[default]
+    Fair,
+    /// In the order in which they came, whichever the origin: the longest wait is as short as it can be. Costs one look
+    /// at each origin that has waiters.
+    Fifo,
 }
 
 /// Which of an origin's idle connections is lent first.
@@ -87,6 +119,9 @@ pub enum InvalidLimits {
         /// The value of that one; milliseconds for durations.
         limit: u128,
     },
+    /// `lifetime_jitter` is no part of a whole.
+    #[error("lifetime_jitter is not between 0 and 1: 0.1 lets connections end up to a tenth of max_lifetime early")]
+    Jitter,
 }
 
 impl Default for Limits {
@@ -95,12 +130,16 @@ impl Default for Limits {
             max_total: 1024,
             max_per_origin: 128,
             max_idle_per_origin: 128,
+            max_idle_total: None,
             idle_timeout: Duration::from_secs(4),
             max_lifetime: None,
+            lifetime_jitter: 0.1,
             max_requests: None,
             queue_len: 1024,
             queue_wait: Duration::from_secs(5),
             scheduling: Scheduling::Lifo,
+            queue_order: QueueOrder::Fair,
+            count_upgraded: true,
         }
     }
 }
@@ -119,6 +158,13 @@ impl Limits {
             ("max_idle_per_origin", self.max_idle_per_origin as u128),
             ("max_per_origin", self.max_per_origin as u128),
         )?;
+        if let Some(idle) = self.max_idle_total {
+            within(("max_idle_total", idle as u128), ("max_total", self.max_total as u128))?;
+            within(("max_idle_per_origin", self.max_idle_per_origin as u128), ("max_idle_total", idle as u128))?;
+        }
+        if !(0.0..=1.0).contains(&self.lifetime_jitter) {
+            return Err(InvalidLimits::Jitter);
+        }
         let Some(lifetime) = self.max_lifetime else { return Ok(()) };
         within(("idle_timeout", self.idle_timeout.as_millis()), ("max_lifetime", lifetime.as_millis()))
     }
@@ -128,6 +174,7 @@ impl Limits {
             ("max_total", self.max_total == 0),
             ("max_per_origin", self.max_per_origin == 0),
             ("max_idle_per_origin", self.max_idle_per_origin == 0),
+            ("max_idle_total", self.max_idle_total == Some(0)),
             ("idle_timeout", self.idle_timeout.is_zero()),
             ("max_lifetime", self.max_lifetime == Some(Duration::ZERO)),
             ("max_requests", self.max_requests == Some(0)),
@@ -162,6 +209,7 @@ mod tests {
             ("max_total", Limits { max_total: 0, ..base() }),
             ("max_per_origin", Limits { max_per_origin: 0, ..base() }),
             ("max_idle_per_origin", Limits { max_idle_per_origin: 0, ..base() }),
+            ("max_idle_total", Limits { max_idle_total: Some(0), ..base() }),
             ("idle_timeout", Limits { idle_timeout: Duration::ZERO, ..base() }),
             ("max_lifetime", Limits { max_lifetime: Some(Duration::ZERO), ..base() }),
             ("max_requests", Limits { max_requests: Some(0), ..base() }),
@@ -184,5 +232,19 @@ mod tests {
 
         let limits = Limits { max_lifetime: Some(Duration::from_secs(3)), ..Limits::default() };
         assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "idle_timeout", .. })));
+
+        let limits = Limits { max_idle_total: Some(65), ..Limits::capped(64, 6) };
+        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_total", .. })));
+
+        let limits = Limits { max_idle_total: Some(5), ..Limits::capped(64, 6) };
+        assert!(matches!(limits.validate(), Err(InvalidLimits::Unreachable { option: "max_idle_per_origin", .. })));
+    }
+
+    #[test]
+    fn a_jitter_that_is_no_part_of_a_whole_is_an_error() {
+        for lifetime_jitter in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Limits { lifetime_jitter, ..Limits::default() }.validate(), Err(InvalidLimits::Jitter));
+        }
+        assert_eq!(Limits { lifetime_jitter: 1.0, ..Limits::default() }.validate(), Ok(()));
     }
 }

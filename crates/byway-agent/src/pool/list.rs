@@ -7,6 +7,8 @@ use crate::pool::slab::{Id, Slab};
 /// A value that can be in list number `N` of those it takes part in.
 pub(crate) trait Linked<const N: usize>: Sized {
     fn links(&mut self) -> &mut Links<Self>;
+
+    fn linked(&self) -> &Links<Self>;
 }
 
 /// A value's neighbours in one list.
@@ -30,6 +32,11 @@ impl<T: Linked<N>, const N: usize> List<T, N> {
         }
         self.last = Some(id);
         self.len += 1;
+    }
+
+    /// All, from first to last.
+    pub(crate) fn ids<'a>(&self, values: &'a Slab<T>) -> impl Iterator<Item = Id<T>> + use<'a, T, N> {
+        std::iter::successors(self.first, |id| values[*id].linked().next)
     }
 
     /// Takes a value out of the list that it is in; the value stays in the slab.
@@ -87,16 +94,14 @@ mod tests {
         fn links(&mut self) -> &mut Links<Self> {
             &mut self.1
         }
+
+        fn linked(&self) -> &Links<Self> {
+            &self.1
+        }
     }
 
     fn order(list: &List<Node, 0>, nodes: &Slab<Node>) -> Vec<u8> {
-        let mut order = Vec::new();
-        let mut at = list.first();
-        while let Some(id) = at {
-            order.push(nodes[id].0);
-            at = nodes[id].1.next;
-        }
-        order
+        list.ids(nodes).map(|id| nodes[id].0).collect()
     }
 
     #[test]

@@ -1,42 +1,67 @@
-//! Pool: the handle that people hold, and what is done outside of the lock: probing, closing, waking.
+//! Pool: the handle that people hold: asking, and what concerns all shards.
 //!
-//! In:    keys and connections.   Out:   leases and permits to open.   Never: dials, spawns, or holds the lock while
-//! foreign code runs (but the predicate of [`Pool::evict`]).
+//! In:    keys and connections.   Out:   leases and permits to open.   Never: dials, spawns, holds two locks at once, or one
+//! while foreign code runs (but the predicate of [`Pool::evict`]).
 
+mod bank;
 mod conn;
 mod error;
+mod event;
 mod expiry;
+mod hub;
 mod lease;
 mod limits;
 mod list;
+mod shard;
+mod shelves;
+mod shutdown;
 mod slab;
-mod slots;
 mod stats;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod wait;
 
 pub use conn::{Conn, Key, Probe};
 pub use error::AcquireError;
+pub use event::{Event, Observer, Reason};
 pub use lease::{Detached, Lease, OpenPermit, Release};
-pub use limits::{InvalidLimits, Limits, Scheduling};
+pub use limits::{InvalidLimits, Limits, QueueOrder, Scheduling};
 pub use stats::{OriginStats, Stats};
 
-use self::slab::Id;
-use self::slots::{Admit, Grant, Held, Loan, Settled, Slot, Slots, Want};
+use self::bank::{Admit, Grant, Reach, Want};
+use self::event::{Watch, tell};
+use self::hub::Hub;
+use self::lease::{Held, Permit};
+use self::shard::Shard;
+use self::shelves::{Shelves, Taken};
+use self::sync::{Mutex, Padded};
 use self::wait::Wait;
-use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Longer durations count as this, so that adding one to a time cannot overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A bounded pool of connections. Cheap to clone; clones are the same pool.
+///
+/// # Shards
+/// A pool made by [`Pool::sharded`] has several shards, one for each worker thread: each handle belongs to one of them,
+/// and [`Pool::shard`] gives the handle of another one. A handle lends idle connections of its own shard only, so a
+/// connection stays with the worker that opened it, and workers that reuse connections never touch the same memory.
+///
+/// Permits belong to no shard. The caps hold for all shards together, exactly, and the queue is one for all: at a cap, the
+/// idle connection that is closed to make room may be in any shard. A connection that comes back while somebody waits
+/// goes to a waiter of its own origin and shard, up to eight times in a row while somebody else is next; then it is
+/// closed, and its permit serves whoever is. A permit costs the next one a dial, but a cap holds nobody up for ever.
 ///
 /// When the last handle is dropped the pool closes: idle connections are closed at once, those on loan when they come
 /// back.
 pub struct Pool<K: Key, C: Conn> {
+    shard: Arc<Shard<K, C>>,
     handle: Arc<Handle<K, C>>,
 }
 
@@ -49,24 +74,63 @@ pub enum Acquired<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> Pool<K, C> {
-    /// A pool with these limits, if they are sound.
+    /// A pool of one shard with these limits, if they are sound.
     pub fn new(limits: Limits) -> Result<Self, InvalidLimits> {
-        limits.validate()?;
-        let queue_wait = limits.queue_wait;
-        let slots = Mutex::new(Slots::new(limits));
-        let shared = Arc::new(Shared { slots, queue_wait, reused: AtomicU64::new(0) });
-        Ok(Self { handle: Arc::new(Handle { shared }) })
+        Self::sharded(limits, 1)
     }
 
-    /// A kept connection of this origin, or else the permission to open one; waits in the queue if neither is free.
+    /// A pool of several shards, at least one: as many as there are worker threads. The handle is that of shard 0.
+    pub fn sharded(limits: Limits, shards: usize) -> Result<Self, InvalidLimits> {
+        Self::build(limits, shards, None)
+    }
+
+    /// As [`Pool::sharded`], with somebody who watches.
+    pub fn observed(limits: Limits, shards: usize, observer: Arc<dyn Observer<K>>) -> Result<Self, InvalidLimits> {
+        Self::build(limits, shards, Some(observer))
+    }
+
+    fn build(limits: Limits, shards: usize, watch: Watch<K>) -> Result<Self, InvalidLimits> {
+        limits.validate()?;
+        if shards == 0 {
+            return Err(InvalidLimits::Zero { option: "shards" });
+        }
+        let shelves: Vec<_> = (0..shards).map(|_| Shelves::new(&limits, shards)).collect();
+        let hub = Arc::new(Hub::new(limits, shards, watch));
+        let shard = |(number, shelves)| {
+            let shelves = Padded(Mutex::new(shelves));
+            Arc::new(Shard { shelves, number, hub: Arc::clone(&hub) })
+        };
+        let shards: Box<[_]> = shelves.into_iter().enumerate().map(shard).collect();
+        let shard = Arc::clone(&shards[0]);
+        Ok(Self { shard, handle: Arc::new(Handle { shards, hub }) })
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.handle.shards.len()
+    }
+
+    /// The handle of one shard: `number` modulo the number of shards.
+    pub fn shard(&self, number: usize) -> Self {
+        let shard = Arc::clone(&self.handle.shards[number % self.shards()]);
+        Self { shard, handle: Arc::clone(&self.handle) }
+    }
+
+    /// A kept connection of this origin in this shard, or else the permission to open one; waits in the queue if neither
+    /// is free.
     ///
-    /// At the total limit, the least recently used idle connection of any origin is closed to make room. Fails if the
-    /// queue is full, the wait takes longer than [`Limits::queue_wait`], or the pool is closed.
+    /// At the total limit, the least recently used idle connection of any origin and shard is closed to make room; at the
+    /// origin's limit, its own in another shard. Fails if the queue is full, the wait takes longer than
+    /// [`Limits::queue_wait`], or the pool is closed.
     ///
     /// Cancel safe: a dropped acquire leaves the queue at once, and what had just been handed to it goes to the next
     /// waiter or back to the idle ones. Needs a tokio runtime with time if it has to wait.
     pub async fn acquire(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
-        self.admit(key, Want::Any).await
+        let now = now();
+        match self.shard.lend(key, now) {
+            Some(acquired) => Ok(acquired),
+            None => self.admit(key, Want::Any, now).await,
+        }
     }
 
     /// As [`Pool::acquire`], but never a kept connection: for the one retry after a kept connection proved stale. At
@@ -74,23 +138,23 @@ impl<K: Key, C: Conn> Pool<K, C> {
     ///
     /// Errors and cancel safety as for [`Pool::acquire`]; `Acquired::Lease` is never returned.
     pub async fn acquire_fresh(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
-        self.admit(key, Want::Fresh).await
+        self.admit(key, Want::Fresh, now()).await
     }
 
-    /// Closes the idle connections that the predicate names, and returns how many. Connections on loan are not asked;
-    /// see [`Pool::evict_key`] for those.
+    /// Closes the idle connections that the predicate names, in every shard, and returns how many. Connections on loan
+    /// are not asked; see [`Pool::evict_key`] for those.
     ///
-    /// The predicate runs under the pool's lock: keep it short, and do not call the pool from it.
-    pub fn evict(&self, which: impl FnMut(&K, &C) -> bool) -> usize {
-        let loans = self.shared().slots.lock().evict(which);
-        self.shared().close_all(loans)
+    /// The predicate runs under a shard's lock: keep it short, and do not call the pool from it.
+    pub fn evict(&self, mut which: impl FnMut(&K, &C) -> bool) -> usize {
+        self.close_each(|shelves| shelves.evict(&mut which))
     }
 
     /// Closes the idle connections of one origin and returns how many. Those on loan, or being dialled now, are closed
     /// when they come back: for an origin whose address or identity changed.
     pub fn evict_key(&self, key: &K) -> usize {
-        let loans = self.shared().slots.lock().evict_key(key);
-        self.shared().close_all(loans)
+        let hub = self.hub();
+        hub.bank(|bank| bank.void(key, &hub.evictions));
+        self.close_each(|shelves| shelves.evict_key(key))
     }
 
     /// Closes every idle connection and returns how many.
@@ -101,89 +165,200 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// Closes the idle connections whose idle timeout or lifetime has ended at `now`, and returns how many. To be
     /// called by the owner at [`Pool::next_expiry`]; the clock is tokio's, for tests that pause it.
     pub fn expire(&self, now: Instant) -> usize {
-        let loans = self.shared().slots.lock().expire(now);
-        self.shared().close_all(loans)
+        self.close_each(|shelves| shelves.expire(now))
     }
 
     /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection that becomes idle
     /// later may have an earlier time, so look again at intervals of about the idle timeout.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.shared().slots.lock().next_expiry()
+        self.handle.shards.iter().filter_map(|shard| shard.shelves.lock().next_expiry()).min()
     }
 
-    /// Ends the pool: idle connections are closed, everyone in the queue gets [`AcquireError::Closed`], as does each
-    /// later acquire. Connections on loan work on and are closed when they come back. Doing it twice does no harm.
-    pub fn close(&self) {
-        self.shared().shut();
-    }
-
-    /// Whether [`Pool::close`] was called.
-    pub fn is_closed(&self) -> bool {
-        self.shared().slots.lock().is_closed()
-    }
-
-    /// The pool in numbers, all of one moment.
+    /// The pool in numbers.
     pub fn stats(&self) -> Stats<K> {
+        let hub = self.hub();
+        let (mut idle, mut lent) = (HashMap::new(), 0);
+        for shard in &self.handle.shards {
+            let shelves = shard.shelves.lock();
+            shelves.count_idle(&mut idle);
+            lent += shelves.lent;
+        }
         let now = now();
-        let stats = self.shared().slots.lock().stats(now);
-        Stats { reused_total: self.shared().reused.load(Ordering::Relaxed), ..stats }
-    }
-
-    async fn admit(&self, key: &K, want: Want) -> Result<Acquired<K, C>, AcquireError> {
-        let now = now();
-        let admit = self.shared().slots.lock().admit(key, want, now);
-        let wait = match admit {
-            Admit::Granted(grant) => return Ok(self.redeem(key, grant, now)),
-            Admit::Queued(waiter) => Wait::new(Arc::clone(self.shared()), waiter, now),
-            Admit::Room(waiter, loan) => {
-                let wait = Wait::new(Arc::clone(self.shared()), waiter, now);
-                self.shared().discard(loan);
-                wait
-            }
-            Admit::Refused(error) => return Err(error),
-        };
-        let grant = wait.await?;
-        Ok(self.redeem(key, grant, self::now()))
-    }
-
-    /// Turns a grant into guards. Connections are probed here, until one is clean or a permit is left.
-    fn redeem(&self, key: &K, mut grant: Grant<K, C>, now: Instant) -> Acquired<K, C> {
-        loop {
-            let loan = match grant {
-                Grant::Reuse(loan) => loan,
-                Grant::Open(slot) => return Acquired::Open(OpenPermit::new(self.shared(), slot, key)),
-            };
-            let expired = loan.good_until <= now;
-            let mut lease = Lease::new(Arc::clone(self.shared()), loan);
-            let stale = !expired && lease.conn().probe() == Probe::Dirty;
-            if !expired && !stale {
-                self.shared().reused.fetch_add(1, Ordering::Relaxed);
-                lease.count_request();
-                return Acquired::Lease(lease);
-            }
-            grant = self.shared().replace(lease.hollow(), stale);
+        let (mut origins, pending, totals, mode) =
+            hub.bank(|bank| (bank.stats(now), bank.pending(), bank.totals, bank.mode));
+        for origin in &mut origins {
+            // Some may have been closed, or their origin forgotten, since they were counted.
+            origin.idle = idle.remove(&origin.key).unwrap_or(0).min(origin.active);
+            origin.active -= origin.idle;
+        }
+        let sum = |of: fn(&OriginStats<K>) -> usize| origins.iter().map(of).sum();
+        let reused = lent + hub.handed.load(Ordering::Relaxed);
+        Stats {
+            connecting: sum(|origin| origin.connecting),
+            active: sum(|origin| origin.active),
+            idle: sum(|origin| origin.idle),
+            upgraded: sum(|origin| origin.upgraded),
+            pending,
+            opened_total: totals.opened,
+            reused_total: reused.saturating_sub(hub.lent_in_vain.load(Ordering::Relaxed)),
+            closed_total: totals.closed,
+            stale_closed_total: hub.stale.load(Ordering::Relaxed),
+            queue_full_total: totals.queue_full,
+            queue_timeout_total: totals.queue_timeout,
+            draining: mode != bank::Mode::Open,
+            oldest_wait: origins.iter().filter_map(|origin| origin.oldest_wait).max(),
+            origins,
         }
     }
 
-    fn shared(&self) -> &Arc<Shared<K, C>> {
-        &self.handle.shared
+    async fn admit(&self, key: &K, want: Want, now: Instant) -> Result<Acquired<K, C>, AcquireError> {
+        let wait = match self.enter(key, want, now)? {
+            Entered::Served(acquired) => return Ok(acquired),
+            Entered::Waits(wait) => wait,
+        };
+        let grant = match wait.await {
+            Ok(grant) => grant,
+            Err(error) => {
+                if let AcquireError::QueueTimeout { waited } = error {
+                    tell(&self.hub().watch, || Event::QueueTimeout { key, waited });
+                }
+                return Err(error);
+            }
+        };
+        let now = self::now();
+        Ok(match grant {
+            Grant::Reuse(held) => self.shard.receive(held, now),
+            Grant::Open(ticket) => self.permit(key, ticket, now),
+        })
     }
 
+    /// A permit or a place in the queue, where something may have been closed to make room.
+    fn enter(&self, key: &K, want: Want, now: Instant) -> Result<Entered<K, C>, AcquireError> {
+        let hub = self.hub();
+        loop {
+            let reach = match hub.bank(|bank| bank.admit(key, self.shard.number, want, now)) {
+                Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
+                Admit::Queued(waiter, reach) => {
+                    let wait = Wait::new(Arc::clone(&self.shard), waiter, now);
+                    if !self.make_room(key, reach) {
+                        tell(&hub.watch, || Event::Queued { key });
+                    }
+                    return Ok(Entered::Waits(wait));
+                }
+                Admit::Full(reach) => reach,
+                Admit::Closed => return Err(AcquireError::Closed),
+            };
+            if !self.make_room(key, reach) {
+                hub.bank(|bank| bank.totals.queue_full += 1);
+                tell(&hub.watch, || Event::QueueRejected { key });
+                return Err(AcquireError::QueueFull { limit: hub.limits.queue_len });
+            }
+        }
+    }
+
+    fn permit(&self, key: &K, ticket: bank::Ticket<K, C>, now: Instant) -> Acquired<K, C> {
+        let permit = Permit::new(Arc::clone(&self.shard), key.clone(), ticket, now);
+        Acquired::Open(OpenPermit::new(permit))
+    }
+
+    /// Closes an idle connection, whose permit then serves whoever is next. Whether there was one.
+    fn make_room(&self, key: &K, reach: Reach) -> bool {
+        let victim = match reach {
+            Reach::Own => self.take_oldest(Some(key)),
+            Reach::OwnFirst => self.take_oldest(Some(key)).or_else(|| self.take_oldest(None)),
+            Reach::All => self.take_oldest(None),
+        };
+        victim.map(|victim| drop(victim.closed_for(Reason::Reclaimed))).is_some()
+    }
+
+    /// The connection that was idle for longest, of one origin or of all, in whichever shard.
+    fn take_oldest(&self, of: Option<&K>) -> Option<Box<Held<K, C>>> {
+        loop {
+            let ages = self.handle.shards.iter().filter_map(|shard| Some((shard.shelves.lock().oldest(of)?, shard)));
+            let (_, shard) = ages.min_by_key(|(idle_since, _)| *idle_since)?;
+            let taken = shard.shelves.lock().take_oldest(of);
+            if taken.is_some() {
+                return taken; // else somebody was quicker: there may be another one
+            }
+        }
+    }
+
+    /// Shard by shard, takes connections out under its lock, and closes them after unlocking it.
+    fn close_each(&self, take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+        self.handle.close_each(take)
+    }
+
+    fn hub(&self) -> &Hub<K, C> {
+        &self.handle.hub
+    }
+
+    /// Checks every invariant from scratch, while nothing else is going on.
     #[cfg(test)]
     pub(crate) fn audit(&self) {
-        self.shared().slots.lock().audit();
+        let (mut berths, mut idle) = (HashMap::new(), HashMap::new());
+        self.handle.shards.iter().for_each(|shard| shard.shelves.lock().audit(&mut berths, &mut idle));
+        self.hub().bank(|bank| {
+            let installed = bank.audit();
+            for (key, berths) in &berths {
+                assert_eq!(installed.get(key), Some(berths), "a connection without a permit, or the other way round");
+            }
+            assert_eq!(installed.values().sum::<usize>(), berths.values().sum::<usize>());
+            for (key, idle) in idle {
+                let (own, others) = bank.waits(&key);
+                assert!(idle == 0 || !(own || others), "somebody waits, and something is idle");
+            }
+        });
+    }
+
+    /// Entries that are left in all maps and slabs together, and the largest number of places that one of them has.
+    #[cfg(test)]
+    pub(crate) fn remains(&self) -> (usize, usize) {
+        let (origins, waiters, places) = self.hub().bank(|bank| bank.places());
+        let shards = self.handle.shards.iter().map(|shard| shard.shelves.lock().places());
+        shards.fold((origins + waiters, places), |(left, most), (shelves, berths, places)| {
+            (left + shelves + berths, most.max(places))
+        })
+    }
+}
+
+enum Entered<K: Key, C: Conn> {
+    Served(Acquired<K, C>),
+    Waits(Wait<K, C>),
+}
+
+/// Closes the pool when the last clone is dropped; leases hold only their shard.
+struct Handle<K: Key, C: Conn> {
+    shards: Box<[Arc<Shard<K, C>>]>,
+    hub: Arc<Hub<K, C>>,
+}
+
+impl<K: Key, C: Conn> Handle<K, C> {
+    fn close_each(&self, mut take: impl FnMut(&mut Shelves<K, C>) -> Taken<K, C>) -> usize {
+        let close = |shard: &Arc<Shard<K, C>>| {
+            let taken = take(&mut shard.shelves.lock());
+            let closed = taken.len();
+            drop(taken);
+            closed
+        };
+        self.shards.iter().map(close).sum()
+    }
+}
+
+impl<K: Key, C: Conn> Drop for Handle<K, C> {
+    fn drop(&mut self) {
+        self.shut();
     }
 }
 
 impl<K: Key, C: Conn> Clone for Pool<K, C> {
     fn clone(&self) -> Self {
-        Self { handle: Arc::clone(&self.handle) }
+        Self { shard: Arc::clone(&self.shard), handle: Arc::clone(&self.handle) }
     }
 }
 
 impl<K: Key, C: Conn> fmt::Debug for Pool<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").finish_non_exhaustive()
+        f.debug_struct("Pool").field("shard", &self.shard.number).finish_non_exhaustive()
     }
 }
 
@@ -193,83 +368,6 @@ impl<K: Key, C: Conn> fmt::Debug for Acquired<K, C> {
             Self::Lease(lease) => lease.fmt(f),
             Self::Open(permit) => permit.fmt(f),
         }
-    }
-}
-
-/// Closes the pool when the last clone is dropped; leases hold only what is inside.
-struct Handle<K: Key, C: Conn> {
-    shared: Arc<Shared<K, C>>,
-}
-
-impl<K: Key, C: Conn> Drop for Handle<K, C> {
-    fn drop(&mut self) {
-        self.shared.shut();
-    }
-}
-
-/// The lock and what is done right after it was let go.
-pub(crate) struct Shared<K: Key, C: Conn> {
-    pub(crate) slots: Mutex<Slots<K, C>>,
-    pub(crate) queue_wait: Duration,
-    reused: AtomicU64,
-}
-
-impl<K: Key, C: Conn> Shared<K, C> {
-    /// Gives a permit back whose connection has been dropped.
-    pub(crate) fn free(self: &Arc<Self>, slot: Id<Slot<K, C>>) {
-        let settled = self.slots.lock().free(slot);
-        self.settle(settled);
-    }
-
-    /// A user is done with a connection that can be kept.
-    pub(crate) fn release(self: &Arc<Self>, slot: Id<Slot<K, C>>, held: Box<Held<K, C>>, idle: Option<Duration>) {
-        let now = now();
-        let settled = self.slots.lock().release(slot, held, idle, now);
-        self.settle(settled);
-    }
-
-    /// A grant whose waiter was cancelled: it goes on as if the waiter had never been there.
-    pub(crate) fn decline(self: &Arc<Self>, grant: Grant<K, C>) {
-        match grant {
-            Grant::Open(slot) => self.free(slot),
-            Grant::Reuse(loan) => {
-                let now = now();
-                let settled = self.slots.lock().give_back(loan, now);
-                self.settle(settled);
-            }
-        }
-    }
-
-    fn replace(self: &Arc<Self>, slot: Id<Slot<K, C>>, stale: bool) -> Grant<K, C> {
-        let (grant, settled) = self.slots.lock().replace(slot, stale);
-        self.settle(settled);
-        grant
-    }
-
-    fn shut(self: &Arc<Self>) {
-        let (loans, wakers) = self.slots.lock().close();
-        wakers.into_iter().for_each(Waker::wake);
-        self.close_all(loans);
-    }
-
-    fn close_all(self: &Arc<Self>, loans: Vec<Loan<K, C>>) -> usize {
-        let closed = loans.len();
-        loans.into_iter().for_each(|loan| self.discard(loan));
-        closed
-    }
-
-    fn settle(self: &Arc<Self>, settled: Settled<K, C>) {
-        if let Some(waker) = settled.wake {
-            waker.wake();
-        }
-        if let Some(loan) = settled.close {
-            self.discard(loan);
-        }
-    }
-
-    /// Drops a connection, then frees its slot, even if the drop panics.
-    fn discard(self: &Arc<Self>, loan: Loan<K, C>) {
-        drop(Lease::new(Arc::clone(self), loan));
     }
 }
 

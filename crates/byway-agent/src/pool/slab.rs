@@ -3,11 +3,13 @@
 //! In:    values.   Out:   typed ids, good until the value is removed.   Never: moves a value or shrinks.
 
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
 /// The place of a `T` in its [`Slab`]. Whoever holds one owns its meaning: a removed place is used again.
 pub(crate) struct Id<T> {
-    place: usize,
+    /// The place plus one: links are small, and there may be a hundred thousand of them.
+    number: NonZeroU32,
     of: PhantomData<fn() -> T>,
 }
 
@@ -31,6 +33,12 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Values, and room that was used for one.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> Id<T> {
         self.len += 1;
         let Some(place) = self.vacant else {
@@ -45,9 +53,9 @@ impl<T> Slab<T> {
 
     /// Takes a value out; the id must be of a value that is still there.
     pub(crate) fn remove(&mut self, id: Id<T>) -> T {
-        match std::mem::replace(&mut self.entries[id.place], Entry::Vacant { next: self.vacant }) {
+        match std::mem::replace(&mut self.entries[id.place()], Entry::Vacant { next: self.vacant }) {
             Entry::Full(value) => {
-                self.vacant = Some(id.place);
+                self.vacant = Some(id.place());
                 self.len -= 1;
                 value
             }
@@ -57,7 +65,7 @@ impl<T> Slab<T> {
 
     /// For ids that may have outlived their value.
     pub(crate) fn get(&self, id: Id<T>) -> Option<&T> {
-        match self.entries.get(id.place) {
+        match self.entries.get(id.place()) {
             Some(Entry::Full(value)) => Some(value),
             _ => None,
         }
@@ -75,7 +83,7 @@ impl<T> Index<Id<T>> for Slab<T> {
     type Output = T;
 
     fn index(&self, id: Id<T>) -> &T {
-        match &self.entries[id.place] {
+        match &self.entries[id.place()] {
             Entry::Full(value) => value,
             Entry::Vacant { .. } => unreachable!("a slab id is used while its value is there"),
         }
@@ -84,7 +92,7 @@ impl<T> Index<Id<T>> for Slab<T> {
 
 impl<T> IndexMut<Id<T>> for Slab<T> {
     fn index_mut(&mut self, id: Id<T>) -> &mut T {
-        match &mut self.entries[id.place] {
+        match &mut self.entries[id.place()] {
             Entry::Full(value) => value,
             Entry::Vacant { .. } => unreachable!("a slab id is used while its value is there"),
         }
@@ -92,8 +100,13 @@ impl<T> IndexMut<Id<T>> for Slab<T> {
 }
 
 impl<T> Id<T> {
+    #[allow(clippy::cast_possible_truncation)] // memory ends long before the numbers do
     fn at(place: usize) -> Self {
-        Self { place, of: PhantomData }
+        Self { number: NonZeroU32::MIN.saturating_add(place as u32), of: PhantomData }
+    }
+
+    fn place(self) -> usize {
+        self.number.get() as usize - 1
     }
 }
 
@@ -107,7 +120,7 @@ impl<T> Copy for Id<T> {}
 
 impl<T> PartialEq for Id<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.place == other.place
+        self.number == other.number
     }
 }
 

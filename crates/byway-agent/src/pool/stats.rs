@@ -1,11 +1,13 @@
 //! Stats: one moment of the pool in numbers.
 //!
-//! In:    nothing.   Out:   exact gauges of one moment, and counters since the pool was made.   Never: text.
+//! In:    nothing.   Out:   gauges of one moment, and counters since the pool was made.   Never: text.
 
 use std::time::Duration;
 
-/// A snapshot of a [`Pool`](crate::Pool). The gauges were all read at one moment, so
-/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. Costs one pass over the origins.
+/// A snapshot of a [`Pool`](crate::Pool). Permits and waiters were all counted at one moment, so
+/// `connecting + active + idle + upgraded` is at most `max_total` in every snapshot. Each shard was asked how many of them
+/// are idle a moment before; where other threads are at work the split between `active` and `idle` is that much older.
+/// Costs one pass over the origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats<K> {
     /// Permits given out whose connection is not installed yet.
@@ -14,7 +16,8 @@ pub struct Stats<K> {
     pub active: usize,
     /// Connections waiting to be lent.
     pub idle: usize,
-    /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count.
+    /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count; always 0 without
+    /// [`Limits::count_upgraded`](crate::Limits::count_upgraded).
     pub upgraded: usize,
     /// Acquires in the queue.
     pub pending: usize,
@@ -22,7 +25,7 @@ pub struct Stats<K> {
     pub opened_total: u64,
     /// Leases of a connection that had been used before, ever.
     pub reused_total: u64,
-    /// Connections closed, ever, for whatever reason.
+    /// Connections closed, ever, for whatever reason, or no longer counted.
     pub closed_total: u64,
     /// Those of them that a probe found dirty before they were lent: the origin closed or spoke out of turn.
     pub stale_closed_total: u64,
@@ -30,6 +33,9 @@ pub struct Stats<K> {
     pub queue_full_total: u64,
     /// Acquires that waited in vain, ever.
     pub queue_timeout_total: u64,
+    /// Whether [`Pool::drain`](crate::Pool::drain), [`Pool::shutdown`](crate::Pool::shutdown) or
+    /// [`Pool::close`](crate::Pool::close) was called: nobody is admitted any more.
+    pub draining: bool,
     /// Every origin that has a connection, a permit or a waiter, in no particular order.
     pub origins: Vec<OriginStats<K>>,
     /// How long the oldest waiter has been waiting; `None` when nobody waits.
@@ -55,12 +61,11 @@ pub struct OriginStats<K> {
     pub oldest_wait: Option<Duration>,
 }
 
-/// Where a permit stands.
+/// Where a permit stands, as far as all shards know. Whether an installed connection is idle is its shard's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Connecting,
-    Active,
-    Idle,
+    Installed,
     Upgraded,
 }
 
@@ -68,14 +73,13 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) connecting: usize,
-    pub(crate) active: usize,
-    pub(crate) idle: usize,
+    pub(crate) installed: usize,
     pub(crate) upgraded: usize,
 }
 
 impl Tally {
     pub(crate) fn held(&self) -> usize {
-        self.connecting + self.active + self.idle + self.upgraded
+        self.connecting + self.installed + self.upgraded
     }
 
     pub(crate) fn add(&mut self, phase: Phase) {
@@ -89,19 +93,17 @@ impl Tally {
     fn of(&mut self, phase: Phase) -> &mut usize {
         match phase {
             Phase::Connecting => &mut self.connecting,
-            Phase::Active => &mut self.active,
-            Phase::Idle => &mut self.idle,
+            Phase::Installed => &mut self.installed,
             Phase::Upgraded => &mut self.upgraded,
         }
     }
 }
 
-/// Counters that only grow. `reused_total` is counted elsewhere: it is known only after the probe, outside of the lock.
+/// Counters that only grow.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Totals {
     pub(crate) opened: u64,
     pub(crate) closed: u64,
-    pub(crate) stale_closed: u64,
     pub(crate) queue_full: u64,
     pub(crate) queue_timeout: u64,
 }

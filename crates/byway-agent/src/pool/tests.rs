@@ -2,9 +2,11 @@
 //!
 //! In:    pools.   Out:   who got what, and which connections are still open.   Never: sleeps or spawns.
 
+mod endings;
 mod holes;
 mod life;
 mod queue;
+mod shards;
 mod traces;
 
 use crate::{AcquireError, Acquired, Conn, Lease, Limits, OpenPermit, Pool, Probe, Release};

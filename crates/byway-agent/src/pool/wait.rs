@@ -3,17 +3,19 @@
 //! In:    a waiter.   Out:   its grant, or why there is none.   Never: loses a grant: one that was not picked up when the
 //! future is dropped goes to the next waiter.
 
+use crate::pool::bank::{Grant, Turn, Waiter};
 use crate::pool::conn::{Conn, Key};
 use crate::pool::error::AcquireError;
+use crate::pool::now;
+use crate::pool::shard::Shard;
 use crate::pool::slab::Id;
-use crate::pool::slots::{Grant, Turn, Waiter};
-use crate::pool::{Shared, now};
+use crate::pool::stats::Phase;
+use crate::pool::sync::{Sleep, sleep};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::time::{Sleep, sleep};
 
 /// Resolves to a grant, which must be used or given back. The timer is made only if the first look finds nothing.
 pub(crate) struct Wait<K: Key, C: Conn> {
@@ -24,13 +26,13 @@ pub(crate) struct Wait<K: Key, C: Conn> {
 
 /// Leaves the queue when dropped, unless it was left before.
 struct Place<K: Key, C: Conn> {
-    shared: Arc<Shared<K, C>>,
+    shard: Arc<Shard<K, C>>,
     waiter: Option<Id<Waiter<K, C>>>,
 }
 
 impl<K: Key, C: Conn> Wait<K, C> {
-    pub(crate) fn new(shared: Arc<Shared<K, C>>, waiter: Id<Waiter<K, C>>, since: Instant) -> Self {
-        Self { place: Place { shared, waiter: Some(waiter) }, since, deadline: None }
+    pub(crate) fn new(shard: Arc<Shard<K, C>>, waiter: Id<Waiter<K, C>>, since: Instant) -> Self {
+        Self { place: Place { shard, waiter: Some(waiter) }, since, deadline: None }
     }
 }
 
@@ -41,7 +43,7 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
         if let Some(turn) = self.place.poll_turn(cx) {
             return Poll::Ready(self.end(turn));
         }
-        let wait = self.place.shared.queue_wait;
+        let wait = self.place.shard.hub.limits.queue_wait;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(wait)));
         if deadline.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -68,10 +70,11 @@ impl<K: Key, C: Conn> Place<K, C> {
     fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Option<Turn<K, C>>> {
         let Some(waiter) = self.waiter else { return Some(None) };
         let waker = cx.waker().clone();
-        let mut slots = self.shared.slots.lock();
-        let waiting = slots.wait(waiter, waker);
-        let turn = if waiting.is_none() { Some(slots.leave(waiter)) } else { None };
-        drop(slots);
+        let (waiting, turn) = self.shard.hub.bank(|bank| {
+            let waiting = bank.wait(waiter, waker);
+            let turn = waiting.is_none().then(|| bank.leave(waiter));
+            (waiting, turn)
+        });
         drop(waiting); // an old waker may be the last of its task: never dropped under the lock
         turn.map(|turn| {
             self.waiter = None;
@@ -81,16 +84,17 @@ impl<K: Key, C: Conn> Place<K, C> {
 
     fn time_out(&mut self) -> Option<Turn<K, C>> {
         let waiter = self.waiter.take()?;
-        Some(self.shared.slots.lock().time_out(waiter))
+        Some(self.shard.hub.bank(|bank| bank.time_out(waiter)))
     }
 }
 
 impl<K: Key, C: Conn> Drop for Place<K, C> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
-        let turn = self.shared.slots.lock().leave(waiter);
-        if let Turn::Granted(grant) = turn {
-            self.shared.decline(grant);
+        match self.shard.hub.bank(|bank| bank.leave(waiter)) {
+            Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(ticket.origin, Phase::Connecting),
+            Turn::Granted(Grant::Reuse(held)) => Shard::put_back(held),
+            Turn::Waiting(_) | Turn::Closed => {}
         }
     }
 }

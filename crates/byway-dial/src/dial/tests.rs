@@ -41,7 +41,7 @@ fn dialler() -> Dialler {
 }
 
 /// A dialler for which `a.example` has these addresses.
-fn dialler_for(ips: &[&str]) -> Dialler {
+pub(crate) fn dialler_for(ips: &[&str]) -> Dialler {
     let answer = Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect());
     let table = Table { answers: HashMap::from([("a.example", vec![answer])]), ..Table::default() };
     dialler_with(table, Options::default()).0
@@ -130,7 +130,7 @@ async fn a_peer_that_does_not_answer_is_a_connect_timeout() {
 async fn the_local_address_is_where_the_connection_comes_from() {
     let (listener, addr) = listener(LOOPBACK).await;
     let local: IpAddr = Ipv4Addr::new(127, 0, 0, 9).into();
-    let options = Options { local_address: Some(local), ..Options::default() };
+    let options = Options { local_address: Some(local.into()), ..Options::default() };
     let dialler = dialler_with(Table::default(), options).0;
     let dialled = dialler.open(&Target::Addr(addr), &AddressRules::open()).await.unwrap();
     assert_eq!(dialled.local.map(|addr| addr.ip()), Some(local));
@@ -138,9 +138,48 @@ async fn the_local_address_is_where_the_connection_comes_from() {
 }
 
 #[tokio::test]
+async fn each_family_may_start_from_an_address_of_its_own() {
+    let each = LocalAddress::Each { v4: "127.0.0.9".parse().unwrap(), v6: Ipv6Addr::LOCALHOST };
+    let options = Options { local_address: Some(each), ..Options::default() };
+    let (dialler, _) = dialler_with(Table::default(), options);
+    for (listens, from) in [("127.0.0.1:0", "127.0.0.9"), ("[::1]:0", "::1")] {
+        let Ok(listener) = TcpListener::bind(listens).await else {
+            assert_eq!(listens, "[::1]:0", "only IPv6 may be missing on a machine");
+            continue;
+        };
+        let target = Target::Addr(listener.local_addr().unwrap());
+        let dialled = dialler.open(&target, &AddressRules::open()).await.unwrap();
+        assert_eq!(dialled.local.unwrap().ip().to_string(), from);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_never() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::Addr(listener.local_addr().unwrap());
+    let seconds = Duration::from_secs;
+    let table = [
+        (Some(seconds(60)), Some(seconds(60))),
+        (Some(seconds(7)), Some(seconds(7))),
+        (Some(Duration::ZERO), Some(seconds(1))),
+        (Some(seconds(1_000_000)), Some(seconds(32_767))),
+        (None, None),
+    ];
+    for (keepalive, kept) in table {
+        let (dialler, _) = dialler_with(Table::default(), Options { keepalive, ..Options::default() });
+        let dialled = dialler.open(&target, &AddressRules::open()).await.unwrap();
+        let socket = SockRef::from(dialled.stream.as_tcp().unwrap());
+        let found = socket.keepalive().unwrap().then(|| socket.tcp_keepalive_time().unwrap());
+        assert_eq!(found, kept, "{keepalive:?}");
+    }
+    assert_eq!(Options::default().keepalive, Some(seconds(60)));
+}
+
+#[tokio::test]
 async fn a_local_address_that_is_not_ours_is_blamed_on_us() {
     let (_listener, addr) = listener(LOOPBACK).await;
-    let options = Options { local_address: Some("192.0.2.1".parse().unwrap()), ..Options::default() };
+    let options =
+        Options { local_address: Some(LocalAddress::Only("192.0.2.1".parse().unwrap())), ..Options::default() };
     let error = dialler_with(Table::default(), options).0.open(&Target::Addr(addr), &AddressRules::open()).await;
     assert!(matches!(error, Err(DialError::Exhausted(_))), "{error:?}");
 }
@@ -149,7 +188,7 @@ async fn a_local_address_that_is_not_ours_is_blamed_on_us() {
 async fn addresses_of_a_family_that_may_not_be_used_are_left_out() {
     let (_listener, addr) = listener(LOOPBACK).await;
     let only_v6 = Options { family: Family::V6, ..Options::default() };
-    let from_v6 = Options { local_address: Some(Ipv6Addr::LOCALHOST.into()), ..Options::default() };
+    let from_v6 = Options { local_address: Some(LocalAddress::Only(Ipv6Addr::LOCALHOST.into())), ..Options::default() };
     for options in [only_v6, from_v6] {
         let error = dialler_with(Table::default(), options).0.open(&Target::Addr(addr), &AddressRules::open()).await;
         assert!(matches!(error, Err(DialError::WrongFamily { family: Family::V6, .. })), "{error:?}");

@@ -1,17 +1,36 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
+use super::dialogue::{Dialogue, connected};
 use super::*;
-use crate::dial::Options;
+use crate::answer_head::BadHead;
+use crate::dial::{Dialled, Dialler, Options};
+use crate::error::DialError;
 use crate::resolve::Resolver;
+use crate::rules::AddressRules;
+use crate::socks::SocksError;
+use crate::stream::{Read, Stream};
+
+mod here;
+mod https;
+mod socks4;
 
 /// A parent that is spoken to, and what it shall hear and say.
 async fn ask(parent: Parent, listener: TcpListener, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
+    ask_for(&target(), parent, listener, script).await
+}
+
+async fn ask_for(
+    target: &Target,
+    parent: Parent,
+    listener: TcpListener,
+    script: &[Step<'_>],
+) -> (Result<Dialled, DialError>, Played) {
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
-    let target = target();
     let play = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.set_nodelay(true).unwrap();
@@ -21,7 +40,8 @@ async fn ask(parent: Parent, listener: TcpListener, script: &[Step<'_>]) -> (Res
         }
         Played { socket, heard }
     };
-    tokio::join!(dialler.open_via(&parent, &target), play)
+    let rules = AddressRules::guarded();
+    tokio::join!(dialler.open_via(&parent, target, &rules), play)
 }
 
 struct Played {
@@ -80,12 +100,12 @@ async fn parent(scheme: Scheme, login: Option<(&str, &str)>) -> (Parent, TcpList
 }
 
 async fn socks(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
-    let (parent, listener) = parent(Scheme::Socks5, login).await;
+    let (parent, listener) = parent(Scheme::Socks5h, login).await;
     ask(parent, listener, script).await
 }
 
 async fn http(login: Option<(&str, &str)>, script: &[Step<'_>]) -> (Result<Dialled, DialError>, Played) {
-    let (parent, listener) = parent(Scheme::HttpConnect, login).await;
+    let (parent, listener) = parent(Scheme::Http, login).await;
     ask(parent, listener, script).await
 }
 
@@ -183,7 +203,7 @@ async fn a_socks_parent_that_misbehaves_is_told() {
     let error = why(socks(None, &garbage).await.0);
     assert_eq!(
         error.to_string(),
-        "the SOCKS message has version 72, which does not belong there; is it a SOCKS 5 proxy?"
+        "the SOCKS message has version 72, which does not belong there; is it a SOCKS proxy of the version that was written down?"
     );
     let unoffered = [Step::Hear(3), Step::Say(b"\x05\x01")];
     assert!(matches!(why(socks(None, &unoffered).await.0), ParentError::Socks(SocksError::Method(1))));
@@ -259,11 +279,11 @@ async fn an_http_parent_that_misbehaves_is_told() {
 
 #[tokio::test]
 async fn a_parent_that_says_nothing_is_given_up() {
-    for scheme in [Scheme::Socks5, Scheme::HttpConnect] {
+    for scheme in [Scheme::Socks5h, Scheme::Http] {
         let (parent, _listener) = parent(scheme, None).await;
         let options = Options { connect_timeout: Duration::from_millis(50), ..Options::default() };
         let dialler = Dialler::new(Resolver::system(Handle::current()), options);
-        let error = why(dialler.open_via(&parent, &target()).await);
+        let error = why(dialler.open_via(&parent, &target(), &AddressRules::guarded()).await);
         assert!(matches!(error, ParentError::Timeout { .. }), "{error:?}");
     }
 }
@@ -273,9 +293,9 @@ async fn a_parent_that_is_down_is_told_apart_from_a_target_that_is() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let at = Target::Addr(bound.local_addr().unwrap());
-    let parent = Parent { scheme: Scheme::Socks5, at: at.clone(), credentials: None };
+    let parent = Parent { scheme: Scheme::Socks5h, at: at.clone(), credentials: None };
     let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
-    let error = dialler.open_via(&parent, &target()).await.unwrap_err();
+    let error = dialler.open_via(&parent, &target(), &AddressRules::guarded()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("through the parent proxy {at}: {at} refused the connection; nothing listens there")
@@ -287,19 +307,59 @@ fn what_does_not_fit_the_protocol_is_told_before_anything_is_dialled() {
     let plan = |scheme, target: &str, login: Option<(&str, &str)>| {
         let credentials = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let parent = Parent { scheme, at: "127.0.0.1:1".parse().unwrap(), credentials };
-        Plan::new(&parent, &target.parse().unwrap()).err()
+        Dialogue::new(&parent, &target.parse().unwrap()).err()
     };
     let long = "x".repeat(256);
-    assert!(matches!(plan(Scheme::Socks5, "unix:/run/a", None), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::HttpConnect, "unix:/run/a", None), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::Socks5, "a:1", Some((&long, ""))), Some(ParentError::Request(_))));
-    assert!(matches!(plan(Scheme::HttpConnect, "a:1", Some(("a:b", ""))), Some(ParentError::Request(_))));
-    assert!(plan(Scheme::HttpConnect, "[::1]:1", Some(("a", "b:c"))).is_none());
+    assert!(matches!(plan(Scheme::Socks5h, "unix:/run/a", None), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::Http, "unix:/run/a", None), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::Socks5h, "a:1", Some((&long, ""))), Some(ParentError::Request(_))));
+    assert!(matches!(plan(Scheme::Http, "a:1", Some(("a:b", ""))), Some(ParentError::Request(_))));
+    assert!(plan(Scheme::Http, "[::1]:1", Some(("a", "b:c"))).is_none());
+}
+
+#[test]
+fn a_parent_that_could_never_be_told_is_known_before_the_first_stream() {
+    let check = |scheme, at: &str, user: &str| {
+        let credentials = Some((user.to_owned(), String::new()));
+        Parent { scheme, at: at.parse().unwrap(), credentials }.check()
+    };
+    let long = "x".repeat(256);
+    for scheme in [Scheme::Socks4, Scheme::Socks4a, Scheme::Socks5, Scheme::Socks5h, Scheme::Http, Scheme::Https] {
+        assert!(check(scheme, "a:1", "bob").is_ok());
+        let bad = if scheme.is_http() { "a:b" } else { &long };
+        assert!(matches!(check(scheme, "a:1", bad), Err(ParentError::Request(_))), "{scheme:?}");
+    }
+    assert!(check(Scheme::Http, "unix:/run/proxy", "bob").is_ok());
+    assert!(check(Scheme::Https, "unix:/run/proxy", "bob").is_err());
 }
 
 #[tokio::test]
 async fn a_parent_never_shows_its_password() {
-    let (parent, _listener) = parent(Scheme::Socks5, Some(("bob", "hunter2"))).await;
-    let shown = format!("{parent:?}");
-    assert!(shown.contains("bob") && !shown.contains("hunter2"), "{shown}");
+    let (parent, _listener) = parent(Scheme::Socks5h, Some(("bob", "hunter2"))).await;
+    for shown in [format!("{parent:?}"), parent.to_string()] {
+        assert!(shown.contains("bob:***@") && !shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_ipv6_target_travels_in_brackets() {
+    let (parent, listener) = parent(Scheme::Http, None).await;
+    let target = "[2001:db8::1]:443".parse().unwrap();
+    let (_, heard) = ask_for(&target, parent, listener, &[Step::HearHead, Step::Close]).await;
+    assert_eq!(heard.heard, b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_request_in_absolute_form_finds_the_parent_untouched_and_knows_what_to_tell_it() {
+    let (parent, listener) = parent(Scheme::Http, Some(("bob", "key"))).await;
+    let dialler = Dialler::new(Resolver::system(Handle::current()), Options::default());
+    let (dialled, accepted) = tokio::join!(dialler.open_parent(&parent), listener.accept());
+    dialled.unwrap().stream.write_all(b"GET http://a.example/ HTTP/1.1\r\n").await.unwrap();
+    let mut heard = [0; 32];
+    accepted.unwrap().0.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"GET http://a.example/ HTTP/1.1\r\n");
+    assert_eq!(parent.authorization().unwrap().as_deref(), Some("Basic Ym9iOmtleQ=="));
+    let socks = Parent { scheme: Scheme::Socks5h, ..parent };
+    assert_eq!(socks.authorization().unwrap(), None);
+    assert!(matches!(why(dialler.open_parent(&socks).await), ParentError::Request(_)));
 }

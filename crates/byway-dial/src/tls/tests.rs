@@ -1,17 +1,24 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{HandshakeKind, ServerConfig};
+use std::io;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::net::UnixStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::stream::{Pipe, Read};
 
-/// The accepting side of a test, with a certificate for `a.example` and 192.0.2.1, and the client's view of it.
+mod policy;
+mod sessions;
+
+/// The accepting side of a test, with a certificate for a few names, and the client's view of it.
 pub(crate) struct Peer {
     acceptor: TlsAcceptor,
     client: TlsClient,
     name: ServerName,
+    trusted: CertificateDer<'static>,
 }
 
 /// What may be wrong with a peer.
@@ -29,10 +36,50 @@ impl Peer {
         Self::with(Faults::default())
     }
 
+    pub(crate) fn client(&self) -> &TlsClient {
+        &self.client
+    }
+
+    /// Options of a client that trusts this peer.
+    pub(crate) fn trusting(&self) -> TlsOptions {
+        TlsOptions { roots: Roots::Only(vec![self.trusted.clone()]), ..TlsOptions::default() }
+    }
+
+    pub(crate) fn name(&self) -> &ServerName {
+        &self.name
+    }
+
+    pub(crate) async fn accept(&self, stream: Stream) -> io::Result<Stream> {
+        Ok(Stream::tls(self.acceptor.accept(AsIo(stream)).await?.into()))
+    }
+
     fn with(faults: Faults) -> Self {
-        let (issuer, root) = authority("root of a test");
+        let site = Site::with(&faults);
         let (_, other_root) = authority("another root");
-        let mut params = CertificateParams::new(["a.example".to_owned(), "192.0.2.1".to_owned()]).unwrap();
+        let mut config = site.config(rustls::DEFAULT_VERSIONS, None);
+        config.alpn_protocols = faults.server_alpn;
+        let trusted = if faults.unknown_issuer { other_root } else { site.root };
+        let client = TlsClient::new(Roots::Only(vec![trusted.clone()]), &faults.client_alpn).unwrap();
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example"), trusted }
+    }
+
+    fn named(self, name: ServerName) -> Self {
+        Self { name, ..self }
+    }
+}
+
+/// A certificate for a few names, its key, and who signed it.
+struct Site {
+    leaf: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    root: CertificateDer<'static>,
+}
+
+impl Site {
+    fn with(faults: &Faults) -> Self {
+        let (issuer, root) = authority("root of a test");
+        let names = ["a.example", "c.example", "192.0.2.1", "127.0.0.1"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
         if faults.expired {
             (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         }
@@ -40,22 +87,34 @@ impl Peer {
             (params.not_before, params.not_after) = (date_time_ymd(2901, 1, 1), date_time_ymd(2902, 1, 1));
         }
         let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = faults.server_alpn;
-        let trusted = if faults.unknown_issuer { other_root } else { root };
-        let client = TlsClient::new(Roots::Only(vec![trusted]), &faults.client_alpn).unwrap();
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), client, name: host("a.example") }
+        let leaf = params.signed_by(&key, &issuer).unwrap().der().clone();
+        Self { leaf, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()), root }
     }
 
-    fn named(self, name: ServerName) -> Self {
-        Self { name, ..self }
+    /// A server that speaks `versions` and, with a root of clients, wants to know who they are.
+    fn config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Option<CertificateDer<'static>>,
+    ) -> ServerConfig {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(root) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(root).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        builder.with_single_cert(vec![self.leaf.clone()], self.key.clone_key()).unwrap()
+    }
+
+    /// Options of a client that trusts this site.
+    fn trusting(&self) -> TlsOptions {
+        TlsOptions { roots: Roots::Only(vec![self.root.clone()]), ..TlsOptions::default() }
     }
 }
 
@@ -142,22 +201,6 @@ async fn the_application_protocol_is_agreed_on_or_the_lack_of_one_is_told() {
     let (near, far) = pair();
     let (near, _) = tokio::join!(peer.client.connect(near, &peer.name), peer.acceptor.accept(AsIo(far)));
     assert!(matches!(near, Err(DialError::Tls(TlsError::NoCommonProtocol(_)))), "{near:?}");
-}
-
-#[tokio::test]
-async fn a_later_session_of_the_same_client_is_resumed() {
-    let peer = Peer::good();
-    let mut kinds = Vec::new();
-    for _ in 0..2 {
-        let (near, far) = pair();
-        let (near, far) = tokio::join!(peer.client.connect(near, &peer.name), peer.acceptor.accept(AsIo(far)));
-        let (mut near, far) = (near.unwrap(), far.unwrap());
-        kinds.push(far.get_ref().1.handshake_kind());
-        let mut far = Stream::tls(far.into());
-        far.write_all(b"!").await.unwrap();
-        assert_eq!(near.read(&mut [0; 8]).await.unwrap(), Read::Data(1));
-    }
-    assert_eq!(kinds, [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
 }
 
 #[tokio::test]

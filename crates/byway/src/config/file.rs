@@ -195,8 +195,8 @@ pub struct User {
 pub struct Rule {
     /// `action`: `"allow"`, `"deny"`, or `"via"` to go through a parent. Needed.
     pub action: Option<Text>,
-    /// `via`: the parent: `"socks5://user:password@host:port"` or `"http://host:port"`. Needed with, and only with,
-    /// `action = "via"`.
+    /// `via`: the parent: `"socks5://user:password@host:port"`, or with `socks4a`, `http` or `https`. Needed with, and
+    /// only with, `action = "via"`.
     pub via: Option<At<Secret>>,
     /// `host`: exact names.
     pub host: Option<At<Vec<Text>>>,

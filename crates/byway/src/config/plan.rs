@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::{HostName, Target};
+use byway_dial::{HostName, Parent, Target};
 use ipnet::IpNet;
 
 use super::bind::Bind;
@@ -348,31 +348,21 @@ pub enum Action {
     Via(Arc<ParentPlan>),
 }
 
-/// What a parent speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentScheme {
-    /// SOCKS5 (RFC 1928), names resolved by the parent.
-    Socks5,
-    /// HTTP CONNECT.
-    Http,
-}
-
 /// A parent: another exit that streams go through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentPlan {
-    /// `socks5://user:***@host:port`, for messages; `Display` prints it.
-    pub url: Arc<str>,
-    /// What it speaks.
-    pub scheme: ParentScheme,
-    /// Where it is.
-    pub target: Target,
-    /// User and password.
-    pub credentials: Option<(String, Secret)>,
+    /// How it is spoken to, where it is, and what it is told; of a kind that resolves names itself.
+    pub parent: Parent,
 }
 
 impl fmt::Display for ParentPlan {
+    /// As a URL with `***` for the password, and `socks5://` for either spelling of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        let shown = self.parent.to_string();
+        match shown.strip_prefix("socks5h://") {
+            Some(rest) => write!(f, "socks5://{rest}"),
+            None => f.write_str(&shown),
+        }
     }
 }
 

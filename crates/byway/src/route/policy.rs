@@ -295,7 +295,7 @@ fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> 
         (Target::Host { name, .. }, Match::Everything) => Err(denied(format!(
             "rule {number} sends everything to {}, but a name is sent to a parent only by a rule that names it: add \
              `host` or `suffix` for {name}",
-            parent.url
+            parent
         ))),
         _ => Ok(Outbound::Via(Arc::clone(parent), target.clone())),
     }

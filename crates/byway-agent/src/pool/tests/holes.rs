@@ -50,7 +50,7 @@ async fn n02_a_busy_origin_that_reuses_its_connections_does_not_starve_another_o
         let mut next = VecDeque::from([queued(&net, &"a"), queued(&net, &"a")]);
         for _ in 0..3 {
             let starving = queued(&net, &"b");
-            for _ in 0..crate::pool::slots::PASS_OVER {
+            for _ in 0..crate::pool::bank::PASS_OVER {
                 busy.release(KEEP);
                 assert!(!starving.woken());
                 busy = lease(next.pop_front().unwrap().served());
@@ -121,4 +121,11 @@ async fn n05_the_queue_is_bounded_and_timed() {
     assert_eq!((stats.queue_full_total, stats.queue_timeout_total, stats.pending), (1, 1, 1));
     assert_eq!(stats.origins.len(), 2, "c left nothing behind");
     net.audit();
+}
+
+#[test]
+fn n06_no_idle_connections_is_an_error_and_not_256_of_them() {
+    let limits = Limits { max_idle_per_origin: 0, ..Limits::default() };
+    let text = Net::new(limits).unwrap_err().to_string();
+    assert!(text.starts_with("max_idle_per_origin is 0"), "{text}");
 }

@@ -145,7 +145,7 @@ async fn a_connection_in_steady_use_moves_its_expiry_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_past_its_lifetime_is_closed_when_it_comes_back_or_while_it_is_idle() {
-    let (net, world) = net(Limits { max_lifetime: Some(10 * SECOND), ..Limits::default() });
+    let (net, world) = net(Limits { max_lifetime: Some(10 * SECOND), lifetime_jitter: 0.0, ..Limits::default() });
     let in_use = dial(&net, &world, "a");
     let idle = dial(&net, &world, "a");
     advance(9 * SECOND).await;

@@ -4,8 +4,8 @@
 //! served in its turn; the pool's numbers are the model's. At the end every permit has come back.
 
 use super::*;
-use crate::pool::slots::PASS_OVER;
-use crate::{Detached, OpenPermit, Scheduling};
+use crate::pool::bank::PASS_OVER;
+use crate::{Detached, OpenPermit, QueueOrder, Scheduling};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const KEYS: [Key; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Acquire { key: usize, fresh: bool },
+    Acquire { key: usize, shard: usize, fresh: bool },
     PickUp(usize),
     Cancel(usize),
     Install(usize),
@@ -34,7 +34,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let any = 0..16_usize;
     prop_oneof![
-        12 => (0..4_usize, prop::bool::weighted(0.15)).prop_map(|(key, fresh)| Step::Acquire { key, fresh }),
+        12 => (0..4_usize, 0..3_usize, prop::bool::weighted(0.15))
+            .prop_map(|(key, shard, fresh)| Step::Acquire { key, shard, fresh }),
         6 => any.clone().prop_map(Step::PickUp),
         3 => any.clone().prop_map(Step::Cancel),
         6 => any.clone().prop_map(Step::Install),
@@ -56,23 +57,36 @@ fn step() -> impl Strategy<Value = Step> {
 fn limits() -> impl Strategy<Value = Limits> {
     let caps = (1..7_usize).prop_flat_map(|total| (Just(total), 1..=total));
     let caps = caps.prop_flat_map(|(total, each)| (Just(total), Just(each), 1..=each));
-    (caps, any::<bool>(), prop::option::of(1..4_u64)).prop_map(
-        |((max_total, max_per_origin, idle), lifo, max_requests)| {
-            let scheduling = if lifo { Scheduling::Lifo } else { Scheduling::Fifo };
-            let queue_wait = Duration::from_secs(24 * 3600);
-            let capped = Limits::capped(max_total, max_per_origin);
-            Limits { max_idle_per_origin: idle, max_requests, scheduling, queue_wait, ..capped }
-        },
-    )
+    let caps = caps.prop_flat_map(|(total, each, idle)| (Just(total), Just(each), Just(idle), idle..=total));
+    let choices = (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(1..4_u64));
+    (caps, choices).prop_map(|((max_total, max_per_origin, idle, idle_total), (lifo, fair, counted, max_requests))| {
+        Limits {
+            max_idle_per_origin: idle,
+            max_idle_total: Some(idle_total),
+            max_requests,
+            scheduling: if lifo { Scheduling::Lifo } else { Scheduling::Fifo },
+            queue_order: if fair { QueueOrder::Fair } else { QueueOrder::Fifo },
+            queue_wait: Duration::from_secs(24 * 3600),
+            count_upgraded: counted,
+            ..Limits::capped(max_total, max_per_origin)
+        }
+    })
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn a_pool_does_what_the_model_foretells(limits in limits(), steps in prop::collection::vec(step(), 1..200)) {
+    fn a_pool_does_what_the_model_foretells(
+        limits in limits(),
+        shards in 1..4_usize,
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let (net, world) = net(limits.clone());
-            let mut trace = Trace::new(&net, world, limits);
+            let (net, world) = (Pool::sharded(limits.clone(), shards).unwrap(), World::default());
+            let shards: Vec<_> = (0..shards).map(|number| net.shard(number)).collect();
+            let mut trace = Trace::new(&shards, world, limits);
             for step in steps {
                 trace.take(step).await;
                 trace.check();
@@ -86,7 +100,10 @@ proptest! {
 #[derive(Clone, Copy, PartialEq)]
 struct Kept {
     key: usize,
+    shard: usize,
     id: u32,
+    /// When it became idle.
+    since: Instant,
     until: Instant,
     generation: u32,
 }
@@ -98,6 +115,7 @@ enum Got {
 
 struct Waiting<'a> {
     key: usize,
+    shard: usize,
     fresh: bool,
     asking: Asking<'a>,
     got: Option<Got>,
@@ -105,11 +123,13 @@ struct Waiting<'a> {
 
 struct Out<T> {
     key: usize,
+    shard: usize,
     generation: u32,
     what: T,
 }
 
 struct Trace<'a> {
+    shards: &'a [Net],
     net: &'a Net,
     world: World,
     limits: Limits,
@@ -123,12 +143,16 @@ struct Trace<'a> {
     generations: [u32; 4],
     /// Grants to others since a key began to wait for nothing but the total.
     skipped: [u32; 4],
+    /// Connections handed past the oldest waiter of a key.
+    overtaken: [u32; 4],
+    oldest: [Option<usize>; 4],
 }
 
 impl<'a> Trace<'a> {
-    fn new(net: &'a Net, world: World, limits: Limits) -> Self {
+    fn new(shards: &'a [Net], world: World, limits: Limits) -> Self {
         Self {
-            net,
+            shards,
+            net: &shards[0],
             world,
             limits,
             waiting: Vec::new(),
@@ -139,12 +163,14 @@ impl<'a> Trace<'a> {
             dirty: HashSet::new(),
             generations: [0; 4],
             skipped: [0; 4],
+            overtaken: [0; 4],
+            oldest: [None; 4],
         }
     }
 
     async fn take(&mut self, step: Step) {
         match step {
-            Step::Acquire { key, fresh } => self.acquire(key, fresh),
+            Step::Acquire { key, shard, fresh } => self.acquire(key, shard % self.shards.len(), fresh),
             Step::PickUp(n) => self.pick_up(n),
             Step::Cancel(n) => self.cancel(n),
             Step::Install(n) => self.install(n),
@@ -152,7 +178,7 @@ impl<'a> Trace<'a> {
             Step::Keep { lease, idle_ms } => self.keep(lease, Duration::from_millis(idle_ms)),
             Step::Close(n) => take(&mut self.leases, n, |lease| drop(lease.what)).map_or((), |()| self.freed()),
             Step::Upgrade(n) => self.upgrade(n),
-            Step::EndUpgrade(n) => take(&mut self.upgraded, n, |out| drop(out.what)).map_or((), |()| self.freed()),
+            Step::EndUpgrade(n) => self.end_upgrade(n),
             Step::Soil(n) => self.soil(n),
             Step::Pass { ms } => tokio::time::advance(Duration::from_millis(ms)).await,
             Step::Expire => self.expire(),
@@ -162,18 +188,20 @@ impl<'a> Trace<'a> {
         }
     }
 
-    fn acquire(&mut self, key: usize, fresh: bool) {
+    fn acquire(&mut self, key: usize, shard: usize, fresh: bool) {
         let waits = self.waits(key);
-        let lent = if waits || fresh { None } else { self.lend(key) };
+        let lent = if waits || fresh { None } else { self.lend(key, shard) };
         let expected = match lent {
             Some(lent) => Some(lent),
-            None if waits || !self.make_room(key) => None,
+            None if waits || !self.make_room(key, fresh) => None,
             None => Some(Err(())),
         };
-        let mut asking = asking(self.net, &KEYS[key], fresh);
+        let mut asking = asking(&self.shards[shard], &KEYS[key], fresh);
         match (expected, asking.poll()) {
-            (None, Poll::Pending) => self.waiting.push(Waiting { key, fresh, asking, got: None }),
-            (Some(expected), Poll::Ready(outcome)) => self.accept(key, expected, self.generations[key], outcome),
+            (None, Poll::Pending) => self.waiting.push(Waiting { key, shard, fresh, asking, got: None }),
+            (Some(expected), Poll::Ready(outcome)) => {
+                self.accept((key, shard), expected, self.generations[key], outcome);
+            }
             (None, Poll::Ready(outcome)) => panic!("should wait, got {outcome:?}"),
             (Some(_), Poll::Pending) => panic!("should not wait"),
         }
@@ -181,10 +209,10 @@ impl<'a> Trace<'a> {
     }
 
     /// The idle connection that is lent next, `Err` if all were unfit but there was one, `None` if there was none.
-    fn lend(&mut self, key: usize) -> Option<Result<u32, ()>> {
+    fn lend(&mut self, key: usize, shard: usize) -> Option<Result<u32, ()>> {
         let mut unfit = None;
         loop {
-            let mut own = self.idle.iter().filter(|kept| kept.key == key);
+            let mut own = self.idle.iter().filter(|kept| kept.key == key && kept.shard == shard);
             let next = if self.limits.scheduling == Scheduling::Lifo { own.next_back() } else { own.next() };
             let Some(next) = next.copied() else { return unfit };
             self.idle.retain(|kept| *kept != next);
@@ -196,24 +224,29 @@ impl<'a> Trace<'a> {
     }
 
     /// Whether a permit is to be had at once; forgets the idle connection that is closed for it.
-    fn make_room(&mut self, key: usize) -> bool {
+    fn make_room(&mut self, key: usize, fresh: bool) -> bool {
         let capped = self.held(key) == self.limits.max_per_origin;
         if !capped && self.total() < self.limits.max_total {
             return true;
         }
-        let own = self.idle.iter().position(|kept| kept.key == key);
-        let any = if capped || self.idle.is_empty() { None } else { Some(0) };
+        let oldest = |which: &dyn Fn(&Kept) -> bool| {
+            // Of those that became idle at the same moment, the one in the first shard.
+            let named = self.idle.iter().enumerate().filter(|(_, kept)| which(kept));
+            named.min_by_key(|(_, kept)| (kept.since, kept.shard)).map(|(at, _)| at)
+        };
+        let own = oldest(&|kept| kept.key == key).filter(|_| capped || fresh);
+        let any = if capped { None } else { oldest(&|_| true) };
         own.or(any).map(|victim| self.idle.remove(victim)).is_some()
     }
 
-    fn accept(&mut self, key: usize, expected: Result<u32, ()>, generation: u32, outcome: Outcome) {
+    fn accept(&mut self, (key, shard): (usize, usize), expected: Result<u32, ()>, generation: u32, outcome: Outcome) {
         match (expected, outcome.unwrap()) {
             (Ok(id), Acquired::Lease(what)) => {
                 assert_eq!((what.id, *what.key(), what.reused()), (id, KEYS[key], true));
                 assert!(!self.dirty.contains(&id));
-                self.leases.push(Out { key, generation, what });
+                self.leases.push(Out { key, shard, generation, what });
             }
-            (Err(()), Acquired::Open(what)) => self.permits.push(Out { key, generation, what }),
+            (Err(()), Acquired::Open(what)) => self.permits.push(Out { key, shard, generation, what }),
             (expected, outcome) => panic!("expected {expected:?}, got {outcome:?}"),
         }
     }
@@ -221,18 +254,18 @@ impl<'a> Trace<'a> {
     fn pick_up(&mut self, n: usize) {
         let woken: Vec<_> = (0..self.waiting.len()).filter(|i| self.waiting[*i].got.is_some()).collect();
         let Some(at) = (!woken.is_empty()).then(|| woken[n % woken.len()]) else { return };
-        let Waiting { key, got, asking, .. } = self.waiting.remove(at);
+        let Waiting { key, shard, got, asking, .. } = self.waiting.remove(at);
         let current = self.generations[key];
         let (expected, generation) = match got {
             Some(Got::Reuse(kept)) if self.is_fit(&kept) && !self.dirty.contains(&kept.id) => {
                 (Ok(kept.id), kept.generation)
             }
-            Some(Got::Reuse(_)) => (self.lend(key).unwrap_or(Err(())), current),
+            Some(Got::Reuse(_)) => (self.lend(key, shard).unwrap_or(Err(())), current),
             Some(Got::Open { generation }) => (Err(()), generation),
             None => unreachable!(),
         };
         let outcome = asking.served();
-        self.accept(key, expected, generation, outcome);
+        self.accept((key, shard), expected, generation, outcome);
     }
 
     fn cancel(&mut self, n: usize) {
@@ -246,25 +279,37 @@ impl<'a> Trace<'a> {
     }
 
     fn install(&mut self, n: usize) {
-        let Some(Out { key, generation, what }) = take(&mut self.permits, n, |permit| permit) else { return };
+        let Some(Out { key, shard, generation, what }) = take(&mut self.permits, n, |permit| permit) else { return };
         assert_eq!(*what.key(), KEYS[key]);
         let what = what.install(self.world.line(KEYS[key]));
-        self.leases.push(Out { key, generation, what });
+        self.leases.push(Out { key, shard, generation, what });
     }
 
     fn keep(&mut self, n: usize, idle: Duration) {
-        let Some(Out { key, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
+        let Some(Out { key, shard, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
         let worn = self.limits.max_requests.is_some_and(|max| what.requests() >= max);
         let until = crate::pool::now() + if worn { Duration::ZERO } else { idle };
-        let kept = Kept { key, id: what.id, until, generation };
+        let kept = Kept { key, shard, id: what.id, since: crate::pool::now(), until, generation };
         what.release(Release::Keep { idle: Some(idle) });
         self.returned(kept);
     }
 
     fn upgrade(&mut self, n: usize) {
-        let Some(Out { key, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
-        self.upgraded.push(Out { key, generation, what: what.detach() });
-        assert_eq!(self.newly_woken(), None);
+        let Some(Out { key, shard, generation, what }) = take(&mut self.leases, n, |lease| lease) else { return };
+        self.upgraded.push(Out { key, shard, generation, what: what.detach() });
+        match self.limits.count_upgraded {
+            true => assert_eq!(self.newly_woken(), None),
+            false => self.freed(),
+        }
+    }
+
+    fn end_upgrade(&mut self, n: usize) {
+        if take(&mut self.upgraded, n, |out| drop(out.what)).is_some() {
+            match self.limits.count_upgraded {
+                true => self.freed(),
+                false => assert_eq!(self.newly_woken(), None),
+            }
+        }
     }
 
     fn soil(&mut self, n: usize) {
@@ -301,14 +346,20 @@ impl<'a> Trace<'a> {
         };
         let key = self.waiting[woken].key;
         assert!(hungry.contains(&key));
+        if self.limits.queue_order == QueueOrder::Fifo {
+            let first = self.waiting.iter().position(|w| w.got.is_none() && hungry.contains(&w.key));
+            assert_eq!(first, Some(woken), "not the first to come of those who could be served");
+        }
         self.granted(woken, Got::Open { generation: self.generations[key] });
     }
 
     /// A connection came back that its user says can be kept.
     fn returned(&mut self, kept: Kept) {
         let closed = !self.world.open().contains(&kept.id);
-        let first = self.waiting.iter().position(|waiting| waiting.key == kept.key && waiting.got.is_none());
-        let others = (0..KEYS.len()).any(|key| key != kept.key && self.is_hungry(key));
+        let own = |waiting: &Waiting<'_>| waiting.key == kept.key && waiting.got.is_none();
+        let first = self.waiting.iter().position(|waiting| own(waiting) && waiting.shard == kept.shard);
+        let others = (0..KEYS.len()).any(|key| key != kept.key && self.is_hungry(key))
+            || self.waiting.iter().any(|waiting| own(waiting) && waiting.shard != kept.shard);
         let fit = self.is_fit(&kept);
         match first {
             _ if !fit => assert!(closed),
@@ -328,28 +379,43 @@ impl<'a> Trace<'a> {
         self.freed();
         let own_turn =
             fit && first.is_some_and(|first| !self.waiting[first].fresh && self.waiting[first].got.is_some());
-        assert!(!own_turn, "closed a connection and gave the permit to one who could have used it");
+        assert!(!own_turn || others, "closed a connection and gave the permit to one who could have used it");
     }
 
     fn park(&mut self, kept: Kept) {
-        let mut own = self.idle.iter().filter(|idle| idle.key == kept.key);
-        if let Some(oldest) = own.next().copied()
-            && own.count() + 1 == self.limits.max_idle_per_origin
-        {
-            self.idle.retain(|idle| *idle != oldest);
+        let share = |limit: usize, cap: usize| if limit < cap { limit.div_ceil(self.shards.len()) } else { cap };
+        let here: Vec<_> = self.idle.iter().filter(|idle| idle.shard == kept.shard).copied().collect();
+        let own: Vec<_> = here.iter().filter(|idle| idle.key == kept.key).copied().collect();
+        let max_idle_total = self.limits.max_idle_total.unwrap();
+        let over = if own.len() == share(self.limits.max_idle_per_origin, self.limits.max_per_origin) {
+            own.first()
+        } else {
+            here.first().filter(|_| here.len() == share(max_idle_total, self.limits.max_total))
+        };
+        if let Some(over) = over {
+            self.idle.retain(|idle| idle != over);
         }
-        self.idle.push(kept);
+        self.idle.push(Kept { since: crate::pool::now(), ..kept });
     }
 
     fn granted(&mut self, woken: usize, got: Got) {
         let key = self.waiting[woken].key;
-        let oldest = self.waiting.iter().position(|waiting| waiting.key == key && waiting.got.is_none());
-        assert_eq!(oldest, Some(woken), "not the oldest of its origin");
+        let own = |waiting: &Waiting<'_>| waiting.key == key && waiting.got.is_none();
+        let oldest = self.waiting.iter().position(own);
+        let shard = self.waiting[woken].shard;
+        let in_line = self.waiting.iter().position(|waiting| own(waiting) && waiting.shard == shard);
+        match got {
+            Got::Open { .. } => assert_eq!(oldest, Some(woken), "not the oldest of its origin"),
+            Got::Reuse(_) => assert_eq!(in_line, Some(woken), "not the oldest of its origin in its shard"),
+        }
+        self.overtaken[key] = if oldest == Some(woken) { 0 } else { self.overtaken[key] + 1 };
+        assert!(self.overtaken[key] <= PASS_OVER, "a shard starves");
         self.waiting[woken].got = Some(got);
         for other in 0..KEYS.len() {
             let waits = other != key && self.is_hungry(other);
             self.skipped[other] = if waits { self.skipped[other] + 1 } else { 0 };
-            assert!(self.skipped[other] <= (PASS_OVER + 1) * 4, "an origin starves");
+            let fair = self.limits.queue_order == QueueOrder::Fair;
+            assert!(!fair || self.skipped[other] <= (PASS_OVER + 1) * 4, "an origin starves");
         }
     }
 
@@ -374,7 +440,12 @@ impl<'a> Trace<'a> {
     }
 
     fn held(&self, key: usize) -> usize {
-        self.idle_of(key) + self.permits_of(key) + self.active_of(key) + count(&self.upgraded, |out| out.key == key)
+        self.idle_of(key) + self.permits_of(key) + self.active_of(key) + self.upgraded_of(key)
+    }
+
+    /// As far as they count.
+    fn upgraded_of(&self, key: usize) -> usize {
+        count(&self.upgraded, |out| self.limits.count_upgraded && out.key == key)
     }
 
     fn idle_of(&self, key: usize) -> usize {
@@ -408,12 +479,18 @@ impl<'a> Trace<'a> {
             if !self.is_hungry(key) {
                 self.skipped[key] = 0;
             }
+            let oldest = self.waiting.iter().position(|waiting| waiting.key == key && waiting.got.is_none());
+            let oldest = oldest.map(|at| std::ptr::from_ref(&*self.waiting[at].asking.woken) as usize);
+            if self.oldest[key] != oldest {
+                (self.oldest[key], self.overtaken[key]) = (oldest, 0);
+            }
         }
     }
 
     fn check_caps(&self) {
         let dialling = |key: usize| count(&self.permits, |out| out.key == key);
-        let sockets = |key: usize| self.world.open_to(KEYS[key]) + dialling(key);
+        let uncounted = |key: usize| count(&self.upgraded, |out| out.key == key) - self.upgraded_of(key);
+        let sockets = |key: usize| self.world.open_to(KEYS[key]) + dialling(key) - uncounted(key);
         assert!((0..KEYS.len()).all(|key| sockets(key) <= self.limits.max_per_origin));
         assert!((0..KEYS.len()).map(sockets).sum::<usize>() <= self.limits.max_total);
     }
@@ -434,7 +511,7 @@ impl<'a> Trace<'a> {
         let sum = |of: &dyn Fn(usize) -> usize| (0..KEYS.len()).map(of).sum::<usize>();
         assert_eq!(stats.connecting, sum(&|key| self.permits_of(key)));
         assert_eq!(stats.active, sum(&|key| self.active_of(key)));
-        assert_eq!((stats.idle, stats.upgraded), (self.idle.len(), self.upgraded.len()));
+        assert_eq!((stats.idle, stats.upgraded), (self.idle.len(), sum(&|key| self.upgraded_of(key))));
         assert_eq!(stats.pending, count(&self.waiting, |waiting| waiting.got.is_none()));
         assert_eq!(stats.origins.len(), count(&[0, 1, 2, 3], |key| self.held(*key) > 0 || self.waits(*key)));
         let open = stats.active + stats.idle + stats.upgraded;

@@ -58,7 +58,7 @@ async fn blocked(scene: &Scene, udp: Udp) -> anyhow::Result<String> {
     visitor.fetch("/headers").await.context("the exposed service")?;
     visitor.leave();
     let (desk, origin) = (node.listener("desk")?, scene.origin.http);
-    let stream = scene.through_parent(Scheme::Socks5, desk, None, &Target::Addr(origin)).await?;
+    let stream = scene.through_parent(Scheme::Socks5h, desk, None, &Target::Addr(origin)).await?;
     let mut visitor = Visitor::on(stream, origin);
     visitor.fetch("/headers").await.context("the desk")?;
     visitor.leave();

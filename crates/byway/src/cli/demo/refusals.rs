@@ -145,7 +145,7 @@ fn told(
 }
 
 async fn socks5(scene: &Scene, at: SocketAddr, target: String, reply: Reply) -> anyhow::Result<String> {
-    let opened = scene.through_parent(Scheme::Socks5, at, None, &target.parse()?).await;
+    let opened = scene.through_parent(Scheme::Socks5h, at, None, &target.parse()?).await;
     match reply {
         Reply::Refused => told(opened, "reply 05, connection refused", |said| matches!(said, ParentError::Refused)),
         Reply::Denied => told(opened, "reply 02, not allowed", |said| matches!(said, ParentError::Denied)),
@@ -155,18 +155,15 @@ async fn socks5(scene: &Scene, at: SocketAddr, target: String, reply: Reply) -> 
 async fn log_in(scene: &Scene, password: Option<&str>) -> anyhow::Result<String> {
     let credentials = password.map(|password| (USER.to_owned(), password.to_owned()));
     let target = Target::Addr(scene.origin.http);
-    let opened = scene.through_parent(Scheme::Socks5, scene.at.guarded, credentials, &target).await;
+    let opened = scene.through_parent(Scheme::Socks5h, scene.at.guarded, credentials, &target).await;
     // A refused login has a status of its own (RFC 1929), and so has a greeting without the method (RFC 1928).
     let answer = if password.is_some() { "login refused" } else { "ff, no acceptable method" };
     told(opened, answer, |error| matches!(error, ParentError::Credentials))
 }
 
 async fn socks4a(scene: &Scene, refusing: SocketAddr) -> anyhow::Result<String> {
-    match scene.through(Way::Socks4a, refusing).await {
-        Ok(_) => bail!("a stream was opened"),
-        Err(error) if error.to_string().contains("reply 91") => Ok(error.to_string()),
-        Err(error) => Err(error),
-    }
+    let opened = scene.through(Way::Socks4a, refusing).await;
+    told(opened, "reply 91, rejected", |said| matches!(said, ParentError::Failed { status: None }))
 }
 
 #[cfg(test)]

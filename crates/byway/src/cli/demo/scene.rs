@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
-use byway_dial::socks::{Command, Reply4, ReplyCode4, Request4};
-use byway_dial::{AddressRules, Dialler, Options, Parent, Read, Resolver, Scheme, Stream, Target};
+use byway_dial::{AddressRules, Dialler, Options, Parent, Resolver, Scheme, Stream, Target};
 use byway_link::CarrierKind;
 
 use super::addresses::Addresses;
@@ -172,13 +171,14 @@ impl Scene {
     pub(super) async fn through(&self, way: Way, to: SocketAddr) -> anyhow::Result<Stream> {
         let (by_address, by_name) = (Target::Addr(to), Target::from_host("localhost", to.port())?);
         let credentials = Some((USER.to_owned(), PASSWORD.to_owned()));
+        let user_id = Some(("demo".to_owned(), String::new()));
         let (scheme, at, credentials, target) = match way {
-            Way::Socks5 => (Scheme::Socks5, self.at.open, None, by_address),
-            Way::Socks5Password => (Scheme::Socks5, self.at.guarded, credentials, by_name),
-            Way::Connect => (Scheme::HttpConnect, self.at.open, None, by_address),
-            Way::DeskSocks5(carrier) => (Scheme::Socks5, self.at.over(carrier).desk, None, by_address),
-            Way::DeskConnect(carrier) => (Scheme::HttpConnect, self.at.over(carrier).desk, None, by_name),
-            Way::Socks4a => return self.through_socks4a(&by_name).await,
+            Way::Socks5 => (Scheme::Socks5h, self.at.open, None, by_address),
+            Way::Socks5Password => (Scheme::Socks5h, self.at.guarded, credentials, by_name),
+            Way::Connect => (Scheme::Http, self.at.open, None, by_address),
+            Way::DeskSocks5(carrier) => (Scheme::Socks5h, self.at.over(carrier).desk, None, by_address),
+            Way::DeskConnect(carrier) => (Scheme::Http, self.at.over(carrier).desk, None, by_name),
+            Way::Socks4a => (Scheme::Socks4a, self.at.open, user_id, by_name),
             _ => bail!("{way} leads to no target of the visitor's choice"),
         };
         self.through_parent(scheme, at, credentials, &target).await
@@ -193,33 +193,11 @@ impl Scene {
         target: &Target,
     ) -> anyhow::Result<Stream> {
         let parent = Parent { scheme, at: Target::Addr(at), credentials };
-        Ok(self.dialler.open_via(&parent, target).await?.stream)
+        Ok(self.dialler.open_via(&parent, target, &AddressRules::open()).await?.stream)
     }
 
     /// Opens a stream without any detour.
     pub(super) async fn straight(&self, target: &Target) -> anyhow::Result<Stream> {
         Ok(self.dialler.open(target, &AddressRules::open()).await?.stream)
-    }
-
-    async fn through_socks4a(&self, target: &Target) -> anyhow::Result<Stream> {
-        let mut stream = self.straight(&Target::Addr(self.at.open)).await?;
-        let mut request = Vec::new();
-        Request4::new(Command::Connect, target.clone(), b"demo")?.encode(&mut request);
-        stream.write_all(&request).await?;
-        let mut reply = Vec::new();
-        loop {
-            if let Some((reply, _)) = Reply4::parse(&reply)? {
-                match reply.code {
-                    ReplyCode4::Granted => return Ok(stream),
-                    code => bail!("SOCKS4 reply {}: {code:?}", code as u8),
-                }
-            }
-            // Not a byte more than the reply: what stands behind it is the target's.
-            let mut byte = [0];
-            if stream.read(&mut byte).await? == Read::Fin {
-                bail!("the egress closed within its SOCKS4 reply");
-            }
-            reply.extend(byte);
-        }
     }
 }

@@ -304,7 +304,8 @@ fn rules_have_an_action_that_fits_their_via() {
     one(&rule("action = \"via\""), "4:10 action = \"via\" needs `via`, the parent to go through");
     one(
         &rule("action = \"via\"\nvia = \"ftp://a:1\""),
-        "5:7 `via`: `ftp://` is no scheme of a parent: write socks5:// or http://",
+        "5:7 `via`: `ftp://` is no scheme of a proxy: \
+         write http, https, socks4, socks4a, socks5 or socks5h before ://",
     );
 }
 

@@ -1,0 +1,86 @@
+//! Through a SOCKS 5 proxy, which alone knows where the name leads. Two requests, one stream through the proxy: a
+//! connection is kept, whatever lies between. `cargo run -p byway-agent --example through_socks5`
+#![allow(clippy::print_stdout)]
+
+mod origin;
+
+use byway_agent::dial::socks::{Command, Greeting, Method, MethodChoice, Parsed, Reply, ReplyCode, Request};
+use byway_agent::dial::{AsIo, Read, Stream};
+use byway_agent::{Agent, BoxError, Proxy};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    run().await
+}
+
+pub(crate) async fn run() -> Result<(), BoxError> {
+    let origin = origin::Origin::start(async |asked| format!("{} of {}", asked.path, asked.host)).await?;
+    let proxy = TcpListener::bind("127.0.0.1:0").await?;
+    let at = proxy.local_addr()?.to_string();
+    let mut serving = JoinSet::new();
+    serving.spawn(serve(proxy, origin.address()));
+
+    let agent = Agent::builder().proxy(Proxy::socks5h(&at)?).build()?;
+    for path in ["first", "second"] {
+        let response = agent.get(format!("http://only-the-proxy-knows.example/{path}")).await?;
+        println!("{}, reused: {}", response.status(), response.body().reused());
+        println!("  {}", response.into_body().text().await?);
+    }
+    println!("{}", agent.stats());
+    assert_eq!(agent.stats().counters().opened, 1);
+    Ok(())
+}
+
+/// A proxy with one idea: whatever it is asked for is the origin.
+async fn serve(listener: TcpListener, origin: String) {
+    let mut streams = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let origin = origin.clone();
+        streams.spawn(async move {
+            if let Err(error) = relay(Stream::tcp(socket), origin).await {
+                println!("the proxy: {error}");
+            }
+        });
+    }
+}
+
+async fn relay(mut stream: Stream, origin: String) -> Result<(), BoxError> {
+    let greeting = hear(&mut stream, Greeting::parse).await?;
+    if !greeting.offers(Method::Open) {
+        return say(&mut stream, |out| MethodChoice::NoneAcceptable.encode(out)).await;
+    }
+    say(&mut stream, |out| MethodChoice::Use(Method::Open).encode(out)).await?;
+    let request = hear(&mut stream, Request::parse).await?;
+    println!("the proxy was asked for {}", request.target());
+    if request.command() != Command::Connect {
+        return say(&mut stream, |out| Reply::new(ReplyCode::CommandNotSupported).encode(out)).await;
+    }
+    let mut upstream = TcpStream::connect(origin).await?;
+    say(&mut stream, |out| Reply::new(ReplyCode::Succeeded).encode(out)).await?;
+    copy_bidirectional(&mut AsIo(stream), &mut upstream).await?;
+    Ok(())
+}
+
+/// One message of the handshake and not a byte more: what follows is for the origin.
+async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, BoxError> {
+    let mut heard = Vec::new();
+    loop {
+        if let Some((message, _)) = parse(&heard)? {
+            return Ok(message);
+        }
+        let mut byte = [0];
+        if stream.read(&mut byte).await? == Read::Fin {
+            return Err("the client left in the middle of the handshake".into());
+        }
+        heard.extend(byte);
+    }
+}
+
+async fn say(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), BoxError> {
+    let mut out = Vec::new();
+    encode(&mut out);
+    Ok(stream.write_all(&out).await?)
+}

@@ -1,0 +1,37 @@
+//! A connection that leaves HTTP by 101, as a WebSocket does. `cargo run -p byway-agent --example upgrade`
+#![allow(clippy::print_stdout)]
+
+mod origin;
+
+use byway_agent::{Agent, Body, BoxError};
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), BoxError> {
+    run().await
+}
+
+pub(crate) async fn run() -> Result<(), BoxError> {
+    let origin = origin::Origin::start(async |_| "no upgrade was asked for".to_owned()).await?;
+    let agent = Agent::new();
+
+    let request = Request::get(origin.url("/chat")).header("connection", "Upgrade").header("upgrade", "echo");
+    let response = agent.request(request.body(Body::empty())?).await?;
+    println!("{}", response.status());
+    let mut chat = response.into_body().upgraded().ok_or("the origin did not switch")?;
+    println!("{}", agent.stats().totals());
+
+    chat.write_all(b"hello, echo").await?;
+    let mut heard = [0; 11];
+    chat.read_exact(&mut heard).await?;
+    println!("heard: {}", String::from_utf8_lossy(&heard));
+
+    // A FIN says that we are done; dropping without one is a reset.
+    chat.shutdown().await?;
+    let mut rest = Vec::new();
+    chat.read_to_end(&mut rest).await?;
+    drop(chat);
+    println!("{}", agent.stats().totals());
+    Ok(())
+}

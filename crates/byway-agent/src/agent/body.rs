@@ -1,0 +1,441 @@
+//! Body: a response's body as it arrives, or bytes for a request; and what becomes of the connection at its end.
+//!
+//! In:    a connection behind a response's head.   Out:   frames; then the lease back to the pool, or closed.
+//! Never: gives the connection back before its last frame was yielded and the request was written; ends a body that the
+//!        origin cut short as if it were whole.
+
+use super::error::{BoxError, Error, Unsuited, Which};
+use super::event::CloseReason;
+use super::flight::Flight;
+use super::group::Group;
+use super::keep_alive::Keep;
+use super::upgrade::Upgraded;
+use super::upload::{UploadError, Uploading};
+use super::wire::Wire;
+use crate::pool::Lease;
+use bytes::{Bytes, BytesMut};
+use byway_dial::{Broken, Read};
+use byway_h1::{BodyDecoder, Step};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The most that [`Body::text`] takes.
+const TEXT_BYTES: usize = 16 * 1024 * 1024;
+/// How long the end of a response waits for the rest of a request that the origin is still taking.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The body of a response. It is also a body for requests: empty, or from bytes or text.
+///
+/// While it is read it drives its connection: also what is still missing of the request's own body leaves while this
+/// one is polled, so that both can stream at the same time.
+///
+/// The connection goes back to the pool with the last frame. Dropped before, the connection is closed, unless all that
+/// was missing had already arrived.
+pub struct Body {
+    kind: Kind,
+    about: Option<About>,
+}
+
+enum Kind {
+    Empty,
+    Whole(Bytes),
+    Incoming(Box<Incoming>),
+    Upgraded(Box<Upgraded>),
+}
+
+/// The connection that a response came on.
+#[derive(Clone, Copy)]
+pub(crate) struct About {
+    pub(crate) requests: u64,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+}
+
+/// The rest of an exchange, from behind the response's head.
+pub(crate) struct Incoming {
+    pub(crate) lease: Option<Lease<Group, Wire>>,
+    pub(crate) decoder: BodyDecoder,
+    /// What is missing of the request.
+    pub(crate) upload: Option<Box<dyn Uploading>>,
+    pub(crate) keep: Keep,
+    pub(crate) flight: Flight,
+    pub(crate) idempotent: bool,
+    pub(crate) body_idle: Option<Duration>,
+    /// By when the origin must send or take something, while it is waited for.
+    pub(crate) due: Option<Instant>,
+    /// What the origin had taken when `due` was set.
+    pub(crate) taken: u64,
+    /// The length of a trailer section that stands first in the buffer: the next frame.
+    pub(crate) trailer_bytes: Option<usize>,
+    /// The response has ended; the request may not have.
+    pub(crate) over: bool,
+}
+
+impl Body {
+    /// A body without a byte.
+    pub fn empty() -> Self {
+        Self { kind: Kind::Empty, about: None }
+    }
+
+    pub(crate) fn incoming(incoming: Incoming, about: About) -> Self {
+        let mut incoming = incoming;
+        incoming.over = incoming.decoder.is_done();
+        if incoming.over && incoming.upload.is_none() {
+            incoming.settle();
+        }
+        let kind = if incoming.lease.is_some() { Kind::Incoming(Box::new(incoming)) } else { Kind::Empty };
+        Self { kind, about: Some(about) }
+    }
+
+    pub(crate) fn of_upgrade(upgraded: Upgraded, about: About) -> Self {
+        Self { kind: Kind::Upgraded(Box::new(upgraded)), about: Some(about) }
+    }
+
+    /// The connection itself, after 101 or a 2xx to CONNECT. `None` for every other response.
+    pub fn upgraded(self) -> Option<Upgraded> {
+        match self.kind {
+            Kind::Upgraded(upgraded) => Some(*upgraded),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection had carried a request before this one. `false` for a body that is no response's.
+    #[doc(alias = "reusedSocket")]
+    pub fn reused(&self) -> bool {
+        self.about.is_some_and(|about| about.requests > 1)
+    }
+
+    /// Requests that the connection has carried, with this one; 0 for a body that is no response's.
+    pub fn requests(&self) -> u64 {
+        self.about.map_or(0, |about| about.requests)
+    }
+
+    /// The address that the response came from; `None` for Unix sockets and connectors without addresses.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.about?.peer
+    }
+
+    /// Our own address on that connection.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.about?.local
+    }
+
+    /// The next frame; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`], but for the length.
+    pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_incoming(cx)).await
+    }
+
+    /// All bytes, if there are at most `limit_bytes`; trailers are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unsuited`] if there are more, and the connection is closed; [`Error::ConnectionLost`] if the origin ended
+    /// the body early, [`Error::Malformed`], [`Error::Timeout`], and [`Error::Body`] if the request's own body failed.
+    pub async fn bytes(mut self, limit_bytes: usize) -> Result<Bytes, Error> {
+        let too_long = Error::Unsuited(Unsuited::TooLong { limit: limit_bytes });
+        if http_body::Body::size_hint(&self).lower() > limit_bytes as u64 {
+            return Err(too_long);
+        }
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if first.len() + all.len() + data.len() > limit_bytes {
+                return Err(too_long);
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    /// All of it as text, if it is UTF-8 and at most 16 MiB long.
+    ///
+    /// # Errors
+    /// As [`Body::bytes`], and [`Error::Unsuited`] if it is not UTF-8.
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes(TEXT_BYTES).await?;
+        String::from_utf8(bytes.into()).map_err(|_| Error::Unsuited(Unsuited::NotText))
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.kind {
+            Kind::Empty | Kind::Upgraded(_) => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Incoming(incoming) => incoming.poll(cx),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.get_mut().poll_incoming(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty | Kind::Upgraded(_) => true,
+            Kind::Whole(_) => false,
+            Kind::Incoming(incoming) => incoming.lease.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty | Kind::Upgraded(_) => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Incoming(incoming) => incoming.decoder.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) }, about: None }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Empty => "empty",
+            Kind::Whole(_) => "whole",
+            Kind::Incoming(_) => "incoming",
+            Kind::Upgraded(_) => "upgraded",
+        };
+        write!(f, "Body({kind}, request {} of its connection)", self.requests())
+    }
+}
+
+impl Incoming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.lease.is_none() {
+            return Poll::Ready(None);
+        }
+        if let Err(error) = self.poll_upload(cx) {
+            return Poll::Ready(Some(Err(self.fail(Error::Body(error)))));
+        }
+        if self.over {
+            return self.poll_end(cx).map(|()| None);
+        }
+        match ready!(self.poll_data(cx)) {
+            Ok(Some(frame)) => {
+                if self.over && self.upload.is_none() {
+                    self.settle();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Ok(None) => self.poll_end(cx).map(|()| None),
+            Err(error) => Poll::Ready(Some(Err(self.fail(error)))),
+        }
+    }
+
+    /// Data or trailers, or `None` when the response is over.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
+        let wire: &mut Wire = lease;
+        loop {
+            let step = match self.trailer_bytes.take() {
+                Some(n) => Step::End(n),
+                None => self.decoder.step(wire.buffer.unread())?,
+            };
+            match step {
+                Step::Data(n) => {
+                    let data = Bytes::copy_from_slice(wire.buffer.unread().get(..n).unwrap_or_default());
+                    wire.buffer.consume(n);
+                    self.decoder.taken(n);
+                    self.due = None;
+                    self.trailer_bytes = end_if_here(&mut self.decoder, wire)?;
+                    self.over = self.trailer_bytes == Some(0);
+                    return Poll::Ready(Ok(Some(Frame::data(data))));
+                }
+                Step::Skip(n) => wire.buffer.consume(n),
+                Step::End(n) => {
+                    let trailers = trailers(&self.decoder, wire.buffer.unread());
+                    wire.buffer.consume(n);
+                    (self.over, self.due) = (true, None);
+                    return Poll::Ready(Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers))));
+                }
+                Step::More => match wire.poll_fill(cx) {
+                    Poll::Ready(Ok(Read::Data(_))) => {}
+                    Poll::Ready(Ok(Read::Fin)) => {
+                        if self.decoder.eof().is_err() {
+                            return Poll::Ready(Err(lost(wire, self.idempotent, None)));
+                        }
+                        (self.over, self.due) = (true, None);
+                        return Poll::Ready(Ok(None));
+                    }
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(lost(wire, self.idempotent, Some(broken)))),
+                    Poll::Pending => break,
+                },
+            }
+        }
+        ready!(self.poll_due(cx));
+        let after = self.body_idle.unwrap_or_default();
+        Poll::Ready(Err(Error::Timeout { which: Which::ResponseBody, after }))
+    }
+
+    /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the request. If it may be
+    /// waiting for a body that the caller has yet to produce, the pause is not the origin's.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else { return Poll::Pending };
+        if self.upload.as_ref().is_some_and(|upload| !upload.waits_for_origin(lease)) {
+            self.due = None;
+            return Poll::Pending;
+        }
+        if self.taken != lease.written {
+            (self.taken, self.due) = (lease.written, None);
+        }
+        let at = *self.due.get_or_insert_with(|| Instant::now() + after);
+        lease.watch.poll_until(cx, at)
+    }
+
+    /// Lets what is missing of the request leave. Only a failure of the caller's own body is an error.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
+        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else { return Ok(()) };
+        match upload.poll(cx, lease) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.upload = None;
+                Ok(())
+            }
+            Poll::Ready(Err(UploadError::Broken(_))) => {
+                (self.upload, self.keep) = (None, Err(CloseReason::EarlyResponse));
+                Ok(())
+            }
+            Poll::Ready(Err(UploadError::Source(error))) => Err(error),
+        }
+    }
+
+    /// The response is over. The rest of the request may leave while the origin takes it, for a moment; a body that the
+    /// caller has yet to produce is not waited for, since the caller may be waiting for this end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(upload), Some(lease)) = (&self.upload, &mut self.lease) else {
+            self.settle();
+            return Poll::Ready(());
+        };
+        if self.keep.is_ok() && upload.waits_for_origin(lease) {
+            let at = *self.due.get_or_insert_with(|| Instant::now() + LINGER);
+            ready!(lease.watch.poll_until(cx, at));
+        }
+        self.keep = self.keep.and(Err(CloseReason::EarlyResponse));
+        self.settle();
+        Poll::Ready(())
+    }
+
+    /// Gives the connection back, or closes it, as was decided.
+    fn settle(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.upload = None;
+            self.flight.settle(lease, self.keep);
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.keep = Err(CloseReason::Failed);
+        self.settle();
+        error
+    }
+
+    /// Passes over what has arrived, without waiting; whether that was all of the response.
+    fn skip_to_end(&mut self) -> bool {
+        let Some(lease) = &mut self.lease else { return false };
+        if let Some(n) = self.trailer_bytes {
+            lease.buffer.consume(n);
+            return true;
+        }
+        loop {
+            match self.decoder.step(lease.buffer.unread()) {
+                Ok(Step::Data(n)) => {
+                    lease.buffer.consume(n);
+                    self.decoder.taken(n);
+                }
+                Ok(Step::Skip(n)) => lease.buffer.consume(n),
+                Ok(Step::End(n)) => {
+                    lease.buffer.consume(n);
+                    return true;
+                }
+                Ok(Step::More) | Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.lease.is_some() && self.upload.is_none() && (self.over || self.skip_to_end()) {
+            self.settle();
+        }
+    }
+}
+
+/// Passes over the framing that is here. If that brings the end of the message, says how long the trailer section is
+/// that stands there (0 if there is none), which is then the first thing unread.
+fn end_if_here(decoder: &mut BodyDecoder, wire: &mut Wire) -> Result<Option<usize>, Error> {
+    loop {
+        match decoder.step(wire.buffer.unread())? {
+            Step::Skip(n) => wire.buffer.consume(n),
+            Step::End(n) => return Ok(Some(n)),
+            Step::Data(_) | Step::More => return Ok(None),
+        }
+    }
+}
+
+fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    for field in decoder.trailers(unread) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value)) {
+            trailers.append(name, value);
+        }
+    }
+    trailers
+}
+
+fn lost(wire: &Wire, idempotent: bool, source: Option<Broken>) -> Error {
+    // A body has begun, so the connection's own count of requests says whether it was a kept one.
+    let reused = wire.requests() > 1;
+    Error::ConnectionLost { reused, bytes_written: wire.written, bytes_read: wire.read, idempotent, source }
+}

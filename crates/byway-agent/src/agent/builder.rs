@@ -1,0 +1,396 @@
+//! Builder: the options of an agent, each with its unit, default and range.
+//!
+//! In:    what the caller wants.   Out:   an agent, or what is wrong.
+//! Never: takes 0 for "no limit" or for "the default"; accepts an option that would do nothing.
+
+mod connections;
+mod sockets;
+
+use super::connector::{self, Connect, Connected, Direct};
+use super::error::BoxError;
+use super::event::{Event, Observer};
+use super::exchange::Times;
+use super::interim::OnInterim;
+use super::keep_alive::Hint;
+use super::proxy::Proxy;
+use super::retry::Retry;
+use super::target::Target;
+use super::{Agent, Config};
+use crate::pool::{InvalidLimits, Limits, Pool};
+use byway_dial::{BadTarget, Family, LocalAddress, TlsOptions};
+use http::Response;
+use http::request::Parts;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+/// Longer times count as this, so that adding one to a moment cannot overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What is offered as the application protocol on TLS (RFC 7301).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Makes an [`Agent`]. Every option has a default; nothing is checked before [`AgentBuilder::build`].
+#[derive(Clone)]
+#[must_use = "call `build`"]
+pub struct AgentBuilder {
+    max_total: Option<usize>,
+    max_per_origin: Option<usize>,
+    max_idle_per_origin: Option<usize>,
+    idle_timeout: Option<Duration>,
+    lifetime_jitter: Option<f64>,
+    limits: Limits,
+    shards: usize,
+    connect_timeout: Duration,
+    times: Times,
+    hint: Hint,
+    retry: Retry,
+    keep_alive: bool,
+    way: Way,
+    one_address: Option<String>,
+    unix_socket: Option<PathBuf>,
+    local_address: Option<LocalAddress>,
+    family: Family,
+    tcp_keepalive: Option<Option<Duration>>,
+    tls: TlsOptions,
+    proxy: Option<Proxy>,
+    group_by: Option<super::asked::GroupBy>,
+    observer: Observer,
+    on_interim: Option<OnInterim>,
+}
+
+/// How connections are opened.
+#[derive(Clone)]
+enum Way {
+    Direct,
+    Foreign(Arc<dyn Connect>),
+}
+
+/// Why an agent cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A limit is 0, or another one makes it unreachable.
+    #[error("{0}")]
+    Limits(#[from] InvalidLimits),
+    /// A time of 0.
+    #[error("{option} is 0: leave it out for the default, or set it above 0 s")]
+    Zero {
+        /// The option.
+        option: &'static str,
+    },
+    /// Two options that exclude each other.
+    #[error("{option} does nothing together with {other}: leave one of them out")]
+    Conflict {
+        /// The option.
+        option: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
+    /// The proxy could never be told what it shall be told.
+    #[error("proxy: {0}")]
+    Proxy(String),
+    /// Application protocols (ALPN) that an agent does not speak.
+    #[error("tls: an agent speaks http/1.1 alone: leave `alpn` empty")]
+    Alpn,
+    /// The address of `one_address` cannot be read.
+    #[error("one_address: {0}")]
+    Address(#[from] BadTarget),
+}
+
+impl Default for AgentBuilder {
+    fn default() -> Self {
+        Self {
+            max_total: None,
+            max_per_origin: None,
+            max_idle_per_origin: None,
+            idle_timeout: None,
+            lifetime_jitter: None,
+            limits: Limits::default(),
+            shards: 1,
+            connect_timeout: Duration::from_secs(10),
+            times: Times {
+                first_byte: Some(Duration::from_secs(60)),
+                body_idle: Some(Duration::from_secs(60)),
+                expect_continue: Duration::from_secs(1),
+            },
+            hint: Hint::default(),
+            retry: Retry::default(),
+            keep_alive: true,
+            way: Way::Direct,
+            one_address: None,
+            unix_socket: None,
+            local_address: None,
+            family: Family::Any,
+            tcp_keepalive: None,
+            tls: TlsOptions::default(),
+            proxy: None,
+            group_by: None,
+            observer: Observer::default(),
+            on_interim: None,
+        }
+    }
+}
+
+/// # How long a peer may take
+///
+/// Times above a year count as a year.
+impl AgentBuilder {
+    /// For opening a connection, TLS included, all addresses of a name together. Above 0 s; default 10 s.
+    #[doc(alias = "connectTimeout")]
+    #[doc(alias = "DialTimeout")]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// From the last byte of the request to the end of the response's head; each interim response starts it anew.
+    /// Above 0 s, or `None` for no limit; default 60 s.
+    #[doc(alias = "headersTimeout")]
+    #[doc(alias = "ResponseHeaderTimeout")]
+    pub fn first_byte_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.times.first_byte = limit.into();
+        self
+    }
+
+    /// The longest pause of the origin in a body: without sending a byte of the response while somebody reads it, or
+    /// without taking a byte of the request while there are some. Never a limit on the whole. Above 0 s, or `None` for
+    /// no limit; default 60 s.
+    #[doc(alias = "bodyTimeout")]
+    #[doc(alias = "read_timeout")]
+    pub fn body_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.times.body_idle = limit.into();
+        self
+    }
+
+    /// How long a request with `Expect: 100-continue` holds its body back for the 100. Above 0 s; default 1 s.
+    #[doc(alias = "ExpectContinueTimeout")]
+    pub fn expect_continue_timeout(mut self, limit: Duration) -> Self {
+        self.times.expect_continue = limit;
+        self
+    }
+
+    /// When the agent itself sends a request a second time. Default [`Retry::Stale`].
+    #[doc(alias = "retry_canceled_requests")]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+/// # Where connections lead
+impl AgentBuilder {
+    /// Opens connections with a `tower` service from [`Target`] to anything that reads and writes; for a function there
+    /// is [`connector_fn`](crate::connector_fn). It is called with a permit of the pool in hand, so the limits hold for
+    /// its connections too. For `https` targets the agent speaks TLS over what it returns.
+    #[doc(alias = "createConnection")]
+    #[doc(alias = "connect")]
+    #[doc(alias = "DialContext")]
+    pub fn connector<S>(mut self, service: S) -> Self
+    where
+        S: Service<Target> + Clone + Send + Sync + 'static,
+        S::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        self.way = Way::Foreign(connector::of_io(service));
+        self
+    }
+
+    /// As [`AgentBuilder::connector`], for a service whose connections are [`byway_dial::Stream`]s, or [`Connected`]:
+    /// a stream with more to say (TLS is done already; it leads to a forward proxy).
+    pub fn stream_connector<S>(mut self, service: S) -> Self
+    where
+        S: Service<Target> + Clone + Send + Sync + 'static,
+        S::Response: Into<Connected> + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        self.way = Way::Foreign(connector::of_streams(service));
+        self
+    }
+
+    /// Dials this Unix socket for every request, whatever its URL says.
+    #[doc(alias = "socketPath")]
+    pub fn unix_socket(mut self, path: impl AsRef<Path>) -> Self {
+        self.unix_socket = Some(path.as_ref().into());
+        self
+    }
+
+    /// Dials this address for every request, whatever its URL says: `host:port`, `[IPv6]:port` or `unix:/path`.
+    /// Requests still say the URL's host, and are still grouped by it.
+    #[doc(alias = "createConnection")]
+    pub fn one_address(mut self, address: impl Into<String>) -> Self {
+        self.one_address = Some(address.into());
+        self
+    }
+
+    /// Which requests share connections. The rule sees the whole head of a request; `None` means: by its origin, as
+    /// usual. Hosts with the same name share connections and limits; paths with names of their own have limits of their
+    /// own. Plain and TLS connections, and ones verified for different names, are never shared, whatever the rule says.
+    ///
+    /// Whoever shares a connection between hosts promises that one server stands behind all of them.
+    #[doc(alias = "getName")]
+    pub fn group_by<N: Into<Arc<str>>>(mut self, rule: impl Fn(&Parts) -> Option<N> + Send + Sync + 'static) -> Self {
+        self.group_by = Some(Arc::new(move |parts| rule(parts).map(Into::into)));
+        self
+    }
+}
+
+/// # What is told
+impl AgentBuilder {
+    /// Calls `observer` with each [`Event`]. It runs where the event happens, under no lock, so it may use the agent; it
+    /// must be quick, and must not panic.
+    pub fn on_event(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer(Some(Arc::new(observer)));
+        self
+    }
+
+    /// Calls `call` with each interim response (100, 103) of every request that has no [`OnInterim`] of its own.
+    #[doc(alias = "information")]
+    #[doc(alias = "continue")]
+    pub fn on_informational(mut self, call: impl Fn(&Response<()>) + Send + Sync + 'static) -> Self {
+        self.on_interim = Some(OnInterim::new(call));
+        self
+    }
+}
+
+impl AgentBuilder {
+    /// The agent. Opens nothing and needs no runtime yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] for a 0, for a limit that another one makes unreachable, and for options that exclude each other.
+    pub fn build(self) -> Result<Agent, BuildError> {
+        self.refuse_zeros()?;
+        self.refuse_conflicts()?;
+        self.refuse_what_cannot_be_said()?;
+        let limits = self.limits();
+        limits.validate()?;
+        let fixed = match (&self.unix_socket, &self.one_address) {
+            (Some(path), _) => Some(byway_dial::Target::Unix(path.clone())),
+            (None, Some(address)) => Some(address.parse()?),
+            (None, None) => None,
+        };
+        let options = self.dial_options();
+        let tls = TlsOptions { alpn: vec![HTTP_1_1.to_vec()], ..self.tls };
+        let connector = match self.way {
+            Way::Direct => Arc::new(Direct::new(options, &tls)),
+            Way::Foreign(connector) => connector,
+        };
+        let config = Config {
+            max_total: limits.max_total,
+            max_per_origin: limits.max_per_origin,
+            idle_timeout: limits.idle_timeout.min(LONGEST),
+            connect_timeout: self.connect_timeout.min(LONGEST),
+            times: Times {
+                first_byte: self.times.first_byte.map(|limit| limit.min(LONGEST)),
+                body_idle: self.times.body_idle.map(|limit| limit.min(LONGEST)),
+                expect_continue: self.times.expect_continue.min(LONGEST),
+            },
+            hint: self.hint,
+            retry: self.retry,
+            keep_alive: self.keep_alive,
+            fixed,
+            tls,
+            proxy: self.proxy,
+            group_by: self.group_by,
+            on_interim: self.on_interim,
+        };
+        let pool = match self.observer.of_pool() {
+            Some(observer) => Pool::observed(limits, self.shards, observer)?,
+            None => Pool::sharded(limits, self.shards)?,
+        };
+        Ok(Agent::from_parts(pool, config, connector, self.observer))
+    }
+
+    /// The limits, with defaults that follow from what was set.
+    fn limits(&self) -> Limits {
+        let default = Limits::default();
+        let max_total = self.max_total.unwrap_or(default.max_total);
+        let max_per_origin = self.max_per_origin.unwrap_or_else(|| default.max_per_origin.min(max_total));
+        let most_idle = self.limits.max_idle_total.unwrap_or(max_total).max(1); // 0 has an error of its own
+        let longest = self.limits.max_lifetime.unwrap_or(Duration::MAX);
+        Limits {
+            max_total,
+            max_per_origin,
+            max_idle_per_origin: self.max_idle_per_origin.unwrap_or_else(|| max_per_origin.min(most_idle)),
+            idle_timeout: self.idle_timeout.unwrap_or_else(|| default.idle_timeout.min(longest)),
+            lifetime_jitter: self.lifetime_jitter.unwrap_or(default.lifetime_jitter),
+            ..self.limits.clone()
+        }
+    }
+
+    fn refuse_zeros(&self) -> Result<(), BuildError> {
+        let longest_hint = match self.hint {
+            Hint::Honour { longest, .. } => Some(longest),
+            Hint::Ignore => None,
+        };
+        let times = [
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("first_byte_timeout", self.times.first_byte),
+            ("body_idle_timeout", self.times.body_idle),
+            ("expect_continue_timeout", Some(self.times.expect_continue)),
+            ("server_keep_alive: longest", longest_hint),
+        ];
+        match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+            Some((option, _)) => Err(BuildError::Zero { option }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_what_cannot_be_said(&self) -> Result<(), BuildError> {
+        if self.tls.alpn.iter().any(|protocol| protocol != HTTP_1_1) {
+            return Err(BuildError::Alpn);
+        }
+        let Some(proxy) = &self.proxy else { return Ok(()) };
+        match proxy.misused() {
+            Some(option) => Err(BuildError::Conflict { option, other: "a proxy that others choose" }),
+            None => proxy.check().map_err(|error| BuildError::Proxy(error.to_string())),
+        }
+    }
+
+    fn refuse_conflicts(&self) -> Result<(), BuildError> {
+        let fixed = ("one_address", self.one_address.is_some());
+        let unix = ("unix_socket", self.unix_socket.is_some());
+        let local = ("local_address", self.local_address.is_some());
+        let family = ("family", self.family != Family::Any);
+        let keepalive = ("tcp_keepalive", self.tcp_keepalive.is_some());
+        let proxy = ("proxy", self.proxy.is_some());
+        let connector = ("connector", matches!(self.way, Way::Foreign(_)));
+        let unpooled = ("keep_alive(false)", !self.keep_alive);
+        let idle = ("idle_timeout", self.idle_timeout.is_some());
+        let most_idle = ("max_idle_per_origin", self.max_idle_per_origin.is_some());
+        let all_idle = ("max_idle_total", self.limits.max_idle_total.is_some());
+        let jitter = ("lifetime_jitter", self.lifetime_jitter.is_some());
+        let ageless = ("no max_lifetime", self.limits.max_lifetime.is_none());
+        let excluding = [
+            (fixed, unix),
+            (local, unix),
+            (family, unix),
+            (keepalive, unix),
+            (proxy, unix),
+            (proxy, fixed),
+            (proxy, connector),
+            (local, connector),
+            (family, connector),
+            (keepalive, connector),
+            (idle, unpooled),
+            (most_idle, unpooled),
+            (all_idle, unpooled),
+            (jitter, ageless),
+        ];
+        match excluding.into_iter().find(|((_, one), (_, other))| *one && *other) {
+            Some(((option, _), (other, _))) => Err(BuildError::Conflict { option, other }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for AgentBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentBuilder").field("limits", &self.limits()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! Exchange: one request on one connection, until the head of its final response is there.
+//!
+//! In:    a checked request, its upload, a connection on loan.   Out:   where the head ends in the connection's buffer.
+//! Never: a second task or a channel: whoever polls drives both directions; never waits for a peer without a deadline.
+
+use super::HEAD_LIMITS;
+use super::asked::Asked;
+use super::error::{BadAnswer, BoxError, Error, Which};
+use super::interim::{MOST, OnInterim};
+use super::request_head;
+use super::response_head;
+use super::upload::{Upload, UploadError, Uploading};
+use super::wire::Wire;
+use byway_dial::{Broken, Read};
+use byway_h1::Parsed;
+use http_body::Body;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The times that an exchange allows its peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) body_idle: Option<Duration>,
+    pub(crate) expect_continue: Duration,
+}
+
+/// What the connection is to the request: whether it was used before, and what to do about it.
+pub(super) struct Terms<'a> {
+    pub(super) reused: bool,
+    pub(super) keep_alive: bool,
+    pub(super) times: Times,
+    pub(super) on_interim: Option<&'a OnInterim>,
+}
+
+/// A head that came.
+pub(super) struct Heard {
+    /// Its length; it is the first thing unread.
+    pub(super) head_bytes: usize,
+    /// The upload is not over and will not go on: no 100 came for it, or the origin takes no more.
+    pub(super) abandoned: bool,
+}
+
+/// Sends the request and reads the head of its final response, or of 101. The upload may not be over then.
+///
+/// Not cancel safe for the connection, which must be closed if the future is dropped or fails.
+pub(super) async fn run<B>(
+    asked: &Asked,
+    upload: &mut Upload<B>,
+    wire: &mut Wire,
+    terms: &Terms<'_>,
+) -> Result<Heard, Error>
+where
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    wire.begin();
+    request_head::queue(asked, wire, terms.keep_alive)?;
+    let hold = asked.expects_continue.then(|| Instant::now() + terms.times.expect_continue);
+    let mut progress = Progress { hold, times: terms.times, moved: 0, due: None, broken: None };
+    for _ in 0..=MOST {
+        let head_bytes =
+            poll_fn(|cx| progress.poll(cx, upload, wire)).await.map_err(|stop| stop.error(asked, wire, terms))?;
+        let status = wire.head.view(wire.buffer.unread()).status();
+        match status {
+            101 if asked.upgrades && upload.is_over() => return Ok(progress.heard(head_bytes, upload)),
+            101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
+            100..=199 => {
+                if let Some(OnInterim(call)) = terms.on_interim {
+                    call(&response_head::read(&wire.head, wire.buffer.unread(), head_bytes)?);
+                }
+                wire.buffer.consume(head_bytes);
+                wire.head.clear();
+                progress.restart(status);
+            }
+            _ => return Ok(progress.heard(head_bytes, upload)),
+        }
+    }
+    Err(Error::Malformed(BadAnswer::EndlessInterim { limit: MOST }))
+}
+
+/// Where an exchange stands between two polls.
+struct Progress {
+    /// Until when the body is held back for a 100.
+    hold: Option<Instant>,
+    times: Times,
+    /// What had moved when `due` was set.
+    moved: u64,
+    due: Option<(Which, Instant)>,
+    /// The origin takes no more of the request; its answer may still come.
+    broken: Option<Broken>,
+}
+
+/// Why an exchange stopped.
+enum Stop {
+    /// The connection ended: by a FIN if `None`.
+    Lost(Option<Broken>),
+    Error(Error),
+}
+
+impl Stop {
+    fn error(self, asked: &Asked, wire: &Wire, terms: &Terms<'_>) -> Error {
+        match self {
+            Self::Error(error) => error,
+            Self::Lost(source) => Error::ConnectionLost {
+                reused: terms.reused,
+                bytes_written: wire.written,
+                bytes_read: wire.read,
+                idempotent: asked.idempotent,
+                source,
+            },
+        }
+    }
+}
+
+impl Progress {
+    fn poll<B>(&mut self, cx: &mut Context<'_>, upload: &mut Upload<B>, wire: &mut Wire) -> Poll<Result<usize, Stop>>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            self.poll_upload(cx, upload, wire)?;
+            if let Poll::Ready(head) = self.poll_head(cx, wire) {
+                return Poll::Ready(head);
+            }
+            let Some((at, which, after)) = self.deadline(upload, wire) else { return Poll::Pending };
+            ready!(wire.watch.poll_until(cx, at));
+            match self.hold.take() {
+                Some(_) => self.due = None, // no 100 came in time: the body goes without it
+                None => return Poll::Ready(Err(Stop::Error(Error::Timeout { which, after }))),
+            }
+        }
+    }
+
+    fn poll_upload<B>(&mut self, cx: &mut Context<'_>, upload: &mut Upload<B>, wire: &mut Wire) -> Result<(), Stop>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        if self.broken.is_some() || upload.is_over() {
+            return Ok(());
+        }
+        let sent = match self.hold {
+            Some(_) => poll_head_out(cx, wire).map_err(UploadError::Broken),
+            None => upload.poll(cx, wire),
+        };
+        match sent {
+            Poll::Ready(Err(UploadError::Source(error))) => Err(Stop::Error(Error::Body(error))),
+            Poll::Ready(Err(UploadError::Broken(broken))) => {
+                self.broken = Some(broken);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<usize, Stop>> {
+        loop {
+            if !wire.buffer.is_empty() {
+                match wire.head.parse(wire.buffer.unread(), &HEAD_LIMITS) {
+                    Ok(Parsed::Complete(head_bytes)) => return Poll::Ready(Ok(head_bytes)),
+                    Ok(Parsed::Partial) => {}
+                    Err(sin) => return Poll::Ready(Err(Stop::Error(sin.into()))),
+                }
+            }
+            match ready!(wire.poll_fill(cx)) {
+                Ok(Read::Data(_)) => {}
+                Ok(Read::Fin) => return Poll::Ready(Err(Stop::Lost(self.broken.take()))),
+                Err(broken) => return Poll::Ready(Err(Stop::Lost(Some(broken)))),
+            }
+        }
+    }
+
+    /// By when something must happen, if anything is waited for but the caller's own body.
+    fn deadline<B>(&mut self, upload: &Upload<B>, wire: &Wire) -> Option<(Instant, Which, Duration)>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        if let Some(at) = self.hold {
+            return Some((at, Which::FirstByte, self.times.expect_continue));
+        }
+        let (which, after) = match upload.is_over() || self.broken.is_some() {
+            true => (Which::FirstByte, self.times.first_byte?),
+            false if upload.waits_for_origin(wire) => (Which::RequestBody, self.times.body_idle?),
+            false => {
+                self.due = None;
+                return None;
+            }
+        };
+        // While the request leaves, each byte taken is progress. The head of the response has one time for all of it,
+        // which begins when the request has left.
+        if self.moved != wire.written || self.due.is_some_and(|(of, _)| of != which) {
+            self.moved = wire.written;
+            self.due = None;
+        }
+        let (_, at) = *self.due.get_or_insert_with(|| (which, Instant::now() + after));
+        Some((at, which, after))
+    }
+
+    fn heard<B>(&self, head_bytes: usize, upload: &Upload<B>) -> Heard
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        let stopped = self.hold.is_some() || self.broken.is_some();
+        Heard { head_bytes, abandoned: stopped && !upload.is_over() }
+    }
+
+    /// An interim response came: the origin is alive, and 100 lets the body go.
+    fn restart(&mut self, status: u16) {
+        self.due = None;
+        if status == 100 {
+            self.hold = None;
+        }
+    }
+}
+
+/// The head alone, while the body is held back.
+fn poll_head_out(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), Broken>> {
+    ready!(wire.poll_send(cx, &[]))?;
+    wire.poll_flush(cx)
+}

@@ -1,0 +1,426 @@
+//! Agent: sends HTTP/1.1 requests over a bounded pool of connections.
+//!
+//! In:    `http::Request`s.   Out:   `http::Response`s whose bodies arrive while they are read.
+//! Never: a task for a connection or a channel on a request's path: whoever polls drives its connection.
+
+mod asked;
+mod body;
+mod buffer;
+mod builder;
+mod connector;
+mod error;
+mod event;
+mod exchange;
+mod flight;
+mod group;
+mod interim;
+mod keep_alive;
+mod proxy;
+mod request_head;
+mod response_head;
+mod retry;
+mod service;
+mod stats;
+mod sweep;
+mod target;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod upload;
+mod watch;
+mod wire;
+
+pub use body::Body;
+pub use builder::{AgentBuilder, BuildError};
+pub use connector::{Connected, ConnectorFn, connector_fn};
+pub use error::{BadAnswer, BoxError, Error, Unsuited, Which};
+pub use event::{CloseReason, Event, NoRetry};
+pub use group::Group;
+pub use interim::OnInterim;
+pub use keep_alive::Hint;
+pub use proxy::{BadProxy, Proxy};
+pub use retry::Retry;
+pub use service::ResponseFuture;
+pub use stats::{AgentStats, Counters, GroupStats};
+pub use target::Target;
+pub use upgrade::{UpgradePermit, Upgraded};
+pub use wire::ConnFacts;
+
+use crate::pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
+use asked::{Asked, GroupBy};
+use body::{About, Incoming};
+use byway_dial::{TlsClient, TlsOptions};
+use byway_h1::{BodyDecoder, Framed};
+use connector::Connect;
+use event::Observer;
+use exchange::{Heard, Terms, Times};
+use flight::{Flight, Flights};
+use http::{Method, Request, Response, Uri};
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+use upload::{Upload, Uploading};
+use wire::Wire;
+
+/// The longest head, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+/// What is tolerated of a response: a head of 64 KiB with 128 fields, trailers likewise.
+const HEAD_LIMITS: byway_h1::Limits =
+    byway_h1::Limits { head_bytes: HEAD_BYTES, fields: 128, target_bytes: 16 * 1024, chunk_extension_bytes: 16 * 1024 };
+
+/// An HTTP/1.1 client with a bounded, observable pool of connections. Cheap to clone; clones are the same agent.
+///
+/// Dropping the last clone closes what is idle; responses that are still being read go on. An agent belongs to the
+/// runtime of its first request: names are looked up there.
+#[derive(Clone)]
+pub struct Agent {
+    /// The handle of this agent's shard.
+    pool: Pool<Group, Wire>,
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pool: Pool<Group, Wire>,
+    config: Config,
+    connector: Arc<dyn Connect>,
+    /// Made by the first `https` request, since that reads the system's roots from disk.
+    tls: OnceLock<TlsClient>,
+    observer: Observer,
+    flights: Flights,
+    sweeping: AtomicBool,
+}
+
+/// The options that are looked at after an agent was built.
+pub(crate) struct Config {
+    max_total: usize,
+    max_per_origin: usize,
+    idle_timeout: Duration,
+    connect_timeout: Duration,
+    times: Times,
+    hint: Hint,
+    retry: Retry,
+    keep_alive: bool,
+    fixed: Option<byway_dial::Target>,
+    tls: TlsOptions,
+    proxy: Option<Proxy>,
+    group_by: Option<GroupBy>,
+    on_interim: Option<OnInterim>,
+}
+
+impl Agent {
+    /// An agent with the defaults: 128 connections an origin, 1024 in all, a queue of 1024 requests that wait 5 s at
+    /// most.
+    #[allow(clippy::expect_used, reason = "the defaults are sound, which a test shows")]
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults are sound")
+    }
+
+    /// An agent that keeps no connections: one for each request, within the same limits.
+    #[doc(alias = "agent: false")]
+    #[allow(clippy::expect_used, reason = "the defaults are sound, which a test shows")]
+    pub fn unpooled() -> Self {
+        Self::builder().keep_alive(false).build().expect("the defaults are sound")
+    }
+
+    /// An agent with options of your own.
+    pub fn builder() -> AgentBuilder {
+        AgentBuilder::default()
+    }
+
+    pub(crate) fn from_parts(
+        pool: Pool<Group, Wire>,
+        config: Config,
+        connector: Arc<dyn Connect>,
+        observer: Observer,
+    ) -> Self {
+        let (tls, flights, sweeping) = (OnceLock::new(), Flights::default(), AtomicBool::new(false));
+        Self {
+            pool: pool.clone(),
+            inner: Arc::new(Inner { pool, config, connector, tls, observer, flights, sweeping }),
+        }
+    }
+
+    /// A GET of an `http://` or `https://` URL.
+    ///
+    /// # Errors
+    /// As [`Agent::request`].
+    pub async fn get<U>(&self, url: U) -> Result<Response<Body>, Error>
+    where
+        U: TryInto<Uri>,
+        U::Error: Into<http::Error>,
+    {
+        let uri = url.try_into().map_err(|error| Error::invalid(format!("its URL: {}", error.into())))?;
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = uri;
+        self.request(request).await
+    }
+
+    /// Sends a request and waits for the head of its response; the body arrives while it is read. The request's body may
+    /// be any [`http_body::Body`]; what is missing of it when the response begins leaves while the response's body is
+    /// polled.
+    ///
+    /// `Host`, `Content-Length` and `Transfer-Encoding` are written by the agent; of the caller's own, `Host` is sent as
+    /// it is, and the others must agree with the body. Redirects are not followed, and nothing is decompressed.
+    ///
+    /// Cancel safe: dropping the future leaves the queue, or closes the connection; no other request is touched.
+    ///
+    /// # Errors
+    /// [`Error`]; a status of 400 or above is none.
+    pub async fn request<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        let mut asked = Asked::new(parts, exact, self.inner.config.group_by.as_ref())?;
+        if let Some(proxy) = &self.inner.config.proxy {
+            Box::pin(proxy.choose(&mut asked, self.inner.config.connect_timeout)).await?;
+        }
+        let mut upload = Upload::new(body, asked.outgoing);
+        let flight = Flight::begin(&self.inner);
+        let mut fresh = false;
+        loop {
+            let mut lease = self.lease(&asked, fresh).await?;
+            if !lease.reused() {
+                upload.keep_nothing();
+            }
+            let error = match self.inner.exchange(&asked, &mut upload, &mut lease).await {
+                Ok(heard) => return respond(flight, &asked, upload, lease, &heard),
+                Err(error) => error,
+            };
+            lease.fate = Some(CloseReason::Failed);
+            drop(lease);
+            self.inner.forget_session(&asked, &error);
+            if fresh || !self.inner.retries(&asked, &error, &mut upload) {
+                return Err(error);
+            }
+            fresh = true;
+        }
+    }
+
+    /// The agent in numbers.
+    pub fn stats(&self) -> AgentStats {
+        let Inner { pool, config, .. } = &*self.inner;
+        AgentStats::new(pool.stats(), config.max_total, config.max_per_origin)
+    }
+
+    /// Closes the idle connections that `which` names, and returns how many. It runs under a lock: keep it short, and do
+    /// not use the agent in it.
+    pub fn evict(&self, mut which: impl FnMut(&ConnFacts<'_>) -> bool) -> usize {
+        self.inner.pool.evict(|group, wire| which(&wire.facts(group)))
+    }
+
+    /// Closes every idle connection and returns how many. Those in use go on and are kept afterwards as ever.
+    #[doc(alias = "CloseIdleConnections")]
+    pub fn close_idle(&self) -> usize {
+        self.inner.pool.close_idle()
+    }
+
+    /// Ends the agent: idle connections are closed, and new requests fail with [`Error::Closed`]; requests in the queue and
+    /// under way go on. Waits until the last of them, its response's body included, is over, but no longer than
+    /// `deadline`: then what is still in the queue fails with [`Error::Closed`], too. Returns how many requests are left;
+    /// those are their callers' to drop. Connections that were upgraded are not waited for. With a deadline of 0 the queue
+    /// fails at once.
+    ///
+    /// Cancel safe: the agent goes on without new requests. Doing it twice does no harm.
+    #[doc(alias = "destroy")]
+    #[doc(alias = "close")]
+    pub async fn shutdown(&self, deadline: Duration) -> usize {
+        self.inner.pool.drain();
+        self.inner.flights.land(deadline).await;
+        let queued = self.inner.pool.stats().pending; // they are about to fail
+        self.inner.pool.close();
+        self.inner.flights.under_way().saturating_sub(queued)
+    }
+
+    /// The same agent on another shard ([`AgentBuilder::shards`]): `number` modulo the number of shards. It shares limits,
+    /// queue and everything else, but not the idle connections. For a thread or a runtime of its own.
+    #[must_use]
+    pub fn shard(&self, number: usize) -> Self {
+        Self { pool: self.inner.pool.shard(number), inner: Arc::clone(&self.inner) }
+    }
+
+    /// A connection for the request: a kept one that is silent, or a new one.
+    async fn lease(&self, asked: &Asked, fresh: bool) -> Result<Lease<Group, Wire>, Error> {
+        let inner = &self.inner;
+        let acquired = match fresh {
+            false => self.pool.acquire(&asked.group).await,
+            true => self.pool.acquire_fresh(&asked.group).await,
+        };
+        match acquired.map_err(|error| inner.rejected(asked, error))? {
+            Acquired::Lease(lease) => {
+                inner.observer.tell(&Event::Reused { group: &asked.group, requests: lease.requests() });
+                Ok(lease)
+            }
+            Acquired::Open(permit) => Box::pin(inner.open(asked, permit)).await,
+        }
+    }
+}
+
+impl Inner {
+    fn rejected(&self, asked: &Asked, error: AcquireError) -> Error {
+        let error = error.into();
+        self.observer.tell(&Event::QueueRejected { group: &asked.group, error: &error });
+        error
+    }
+
+    async fn open(&self, asked: &Asked, permit: OpenPermit<Group, Wire>) -> Result<Lease<Group, Wire>, Error> {
+        let target = asked.target(self.config.fixed.as_ref())?;
+        let begun = Instant::now();
+        let opened = connector::open(&*self.connector, &target, || self.tls(), self.config.connect_timeout).await;
+        match opened {
+            Ok(connected) => {
+                let wire = Wire::new(connected, asked.group.clone(), self.observer.clone());
+                let (peer, took) = (wire.peer, begun.elapsed());
+                self.observer.tell(&Event::Opened { group: &asked.group, peer, took });
+                Ok(permit.install(wire))
+            }
+            Err(error) => {
+                self.observer.tell(&Event::ConnectFailed { group: &asked.group, error: &error });
+                Err(error)
+            }
+        }
+    }
+
+    fn tls(&self) -> Result<TlsClient, BoxError> {
+        if let Some(client) = self.tls.get() {
+            return Ok(client.clone());
+        }
+        let client = TlsClient::with_options(self.config.tls.clone())?;
+        Ok(self.tls.get_or_init(|| client).clone())
+    }
+
+    /// A connection that broke is not the last word on its TLS session, but the next one had better not begin with it.
+    fn forget_session(&self, asked: &Asked, error: &Error) {
+        if let Error::ConnectionLost { source: Some(_), .. } = error
+            && let Some(tls) = self.tls.get()
+            && let Ok(Some(name)) = asked.verified_name()
+        {
+            tls.forget(&name);
+        }
+    }
+
+    async fn exchange<B>(
+        &self,
+        asked: &Asked,
+        upload: &mut Upload<B>,
+        lease: &mut Lease<Group, Wire>,
+    ) -> Result<Heard, Error>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let on_interim = asked.parts.extensions.get::<OnInterim>().or(self.config.on_interim.as_ref());
+        let Config { keep_alive, times, .. } = self.config;
+        let terms = Terms { reused: lease.reused(), keep_alive, times, on_interim };
+        exchange::run(asked, upload, lease, &terms).await
+    }
+
+    /// Whether the request goes out once more after `error`; the upload is rewound then.
+    fn retries<B>(&self, asked: &Asked, error: &Error, upload: &mut Upload<B>) -> bool
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        if !retry::is_stale(error) {
+            return false;
+        }
+        let group = &asked.group;
+        let permitted = retry::permits(self.config.retry, error);
+        match permitted.and_then(|()| if upload.rewind() { Ok(()) } else { Err(NoRetry::Body) }) {
+            Ok(()) => {
+                self.observer.tell(&Event::Retried { group });
+                true
+            }
+            Err(because) => {
+                self.observer.tell(&Event::NotRetried { group, because });
+                false
+            }
+        }
+    }
+}
+
+/// The response whose head was heard, with a body that has the connection.
+fn respond<B>(
+    flight: Flight,
+    asked: &Asked,
+    upload: Upload<B>,
+    mut lease: Lease<Group, Wire>,
+    heard: &Heard,
+) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    lease.fate = Some(CloseReason::Failed); // until all that can still go wrong has not
+    let config = &flight.agent().config;
+    let wire: &mut Wire = &mut lease;
+    let response = response_head::read(&wire.head, wire.buffer.unread(), heard.head_bytes)?;
+    let view = wire.head.view(wire.buffer.unread());
+    let framed = view.framing(asked.parts.method.as_str().as_bytes())?;
+    let said = keep_alive::keep(&view, framed, config.hint, &mut wire.requests_left);
+    let keep = match (config.keep_alive, asked.closes, heard.abandoned) {
+        (false, ..) => Err(CloseReason::Unpooled),
+        (_, true, _) => Err(CloseReason::LastResponse),
+        (.., true) => Err(CloseReason::EarlyResponse),
+        _ => said,
+    };
+    wire.buffer.consume(heard.head_bytes);
+    wire.fate = Some(CloseReason::Dropped);
+    let about = About { requests: wire.requests(), peer: wire.peer, local: wire.local };
+    if leaves_http(asked, &response) {
+        let upgraded = upgrade(&flight, lease).ok_or(Error::Closed)?;
+        return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));
+    }
+    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || heard.abandoned {
+        true => None,
+        false => Some(Box::new(upload)),
+    };
+    let incoming = Incoming {
+        lease: Some(lease),
+        decoder: BodyDecoder::new(framed, &HEAD_LIMITS),
+        upload,
+        keep,
+        body_idle: config.times.body_idle,
+        flight,
+        idempotent: asked.idempotent,
+        due: None,
+        taken: 0,
+        trailer_bytes: None,
+        over: false,
+    };
+    debug_assert!(framed != Framed::None || incoming.decoder.is_done());
+    Ok(response.map(|()| Body::incoming(incoming, about)))
+}
+
+fn leaves_http(asked: &Asked, response: &Response<()>) -> bool {
+    let tunnel = asked.parts.method == Method::CONNECT && response.status().is_success();
+    tunnel || response.status().as_u16() == 101
+}
+
+/// Takes the connection out of the pool.
+fn upgrade(flight: &Flight, lease: Lease<Group, Wire>) -> Option<Upgraded> {
+    let agent = flight.agent();
+    agent.observer.tell(&Event::Upgraded { group: lease.key() });
+    let (mut wire, permit) = lease.detach();
+    let (stream, unread) = wire.take()?;
+    Some(Upgraded::new(stream, unread, permit))
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Agent({})", self.stats())
+    }
+}

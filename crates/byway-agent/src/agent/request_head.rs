@@ -1,0 +1,178 @@
+//! Request head: the bytes that a request begins with.
+//!
+//! In:    a checked request, and what its connection asks for.   Out:   the head, appended to a queue.
+//! Never: writes a field twice that may stand once, a hop-by-hop field of the caller's that has no meaning here, or a
+//!        byte that ends a line early: `byway_h1::write` checks each.
+
+use super::asked::{Asked, Outgoing};
+use super::error::Error;
+use super::wire::Wire;
+use byway_h1::write;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, Method};
+use std::io::Write;
+
+/// Queues the head on the wire; on an error nothing is queued.
+pub(super) fn queue(asked: &Asked, wire: &mut Wire, keep_alive: bool) -> Result<(), Error> {
+    let absolute = wire.absolute_form && !asked.is_tls();
+    let own = std::mem::take(&mut wire.fields);
+    let start = wire.queue().len();
+    let written = write(asked, wire.queue(), absolute, &own, keep_alive);
+    if written.is_err() {
+        wire.queue().truncate(start);
+    }
+    wire.fields = own;
+    written.map_err(|sin| Error::invalid(format!("{sin}")))
+}
+
+type Own = [(HeaderName, http::HeaderValue)];
+
+fn write(
+    asked: &Asked,
+    out: &mut Vec<u8>,
+    absolute: bool,
+    own: &Own,
+    keep_alive: bool,
+) -> Result<(), byway_h1::Malformed> {
+    let parts = &asked.parts;
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    match (&parts.method, absolute) {
+        (&Method::CONNECT, _) => write::request_line(out, b"CONNECT", connect_target(asked).as_bytes())?,
+        (method, true) => {
+            let path = if path == "*" { "" } else { path };
+            let url = format!("http://{}{path}", asked.host());
+            write::request_line(out, method.as_str().as_bytes(), url.as_bytes())?;
+        }
+        (method, false) => write::request_line(out, method.as_str().as_bytes(), path.as_bytes())?,
+    }
+    if !parts.headers.contains_key(HOST) {
+        write::field(out, b"Host", asked.host().as_bytes())?;
+    }
+    for (name, value) in &parts.headers {
+        let replaced = own.iter().any(|(mine, _)| mine == name);
+        if !replaced && !is_ours(name) {
+            write::field(out, name.as_str().as_bytes(), value.as_bytes())?;
+        }
+    }
+    for (name, value) in own {
+        write::field(out, name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    connection(asked, out, keep_alive)?;
+    match asked.outgoing {
+        Outgoing::None => {}
+        Outgoing::Length(length) => {
+            let mut digits = [0; 20];
+            let len = decimal(&mut digits, length);
+            write::field(out, b"content-length", &digits[..len])?;
+        }
+        Outgoing::Chunked => write::field(out, b"transfer-encoding", b"chunked")?,
+    }
+    write::end_of_head(out);
+    Ok(())
+}
+
+/// Host and port, which CONNECT always has.
+fn connect_target(asked: &Asked) -> String {
+    match asked.authority().port_u16() {
+        Some(_) => asked.authority().to_string(),
+        None => format!("{}:{}", asked.authority().host(), if asked.is_tls() { 443 } else { 80 }),
+    }
+}
+
+/// One Connection field: what the caller listed, and `close` if the connection will not be kept.
+fn connection(asked: &Asked, out: &mut Vec<u8>, keep_alive: bool) -> Result<(), byway_h1::Malformed> {
+    let mut listed = Vec::new();
+    for value in asked.parts.headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.is_empty() || option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+            {
+                continue;
+            }
+            append_option(&mut listed, option);
+        }
+    }
+    if asked.closes || !keep_alive {
+        append_option(&mut listed, b"close");
+    }
+    match listed.is_empty() {
+        true => Ok(()),
+        false => write::field(out, b"connection", &listed),
+    }
+}
+
+fn append_option(listed: &mut Vec<u8>, option: &[u8]) {
+    if !listed.is_empty() {
+        listed.extend_from_slice(b", ");
+    }
+    listed.extend_from_slice(option);
+}
+
+/// Fields that are written from what they mean, and those of older proxies that mean nothing to an origin.
+fn is_ours(name: &HeaderName) -> bool {
+    [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+fn decimal(digits: &mut [u8; 20], number: u64) -> usize {
+    let mut room = &mut digits[..];
+    let before = room.len();
+    // 20 bytes hold every 64-bit number.
+    let _ = write!(room, "{number}");
+    before - room.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn head(
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+        exact: Option<u64>,
+        keep_alive: bool,
+    ) -> String {
+        let (parts, ()) = build(Request::builder().uri("http://a.example/x?y")).body(()).unwrap().into_parts();
+        let asked = Asked::new(parts, exact, None).unwrap();
+        let mut out = Vec::new();
+        write(&asked, &mut out, false, &[], keep_alive).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_get_says_what_it_must_and_no_more() {
+        assert_eq!(head(|r| r, Some(0), true), "GET /x?y HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    }
+
+    #[test]
+    fn the_callers_fields_are_sent_and_framing_is_written_from_what_it_means() {
+        let head = head(|r| r.method("POST").header("x-a", "1").header("content-length", "0005"), Some(5), true);
+        assert_eq!(head, "POST /x?y HTTP/1.1\r\nHost: a.example\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n");
+    }
+
+    #[test]
+    fn connection_options_are_written_once_and_close_is_added() {
+        let text = head(|r| r.header("connection", "Upgrade, keep-alive").header("upgrade", "x"), Some(0), false);
+        assert!(text.contains("\r\nconnection: Upgrade, close\r\n"), "{text}");
+        assert_eq!(text.matches("onnection").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn connect_asks_for_host_and_port() {
+        let text = head(|r| r.method("CONNECT").uri("b.example:443"), Some(0), true);
+        assert!(text.starts_with("CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_path_that_no_target_may_hold_is_refused() {
+        let (parts, ()) = Request::builder().uri("http://a.example/\u{e4}").body(()).unwrap().into_parts();
+        let asked = Asked::new(parts, Some(0), None).unwrap();
+        assert!(write(&asked, &mut Vec::new(), false, &[], true).is_err());
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        let mut digits = [0; 20];
+        let len = decimal(&mut digits, u64::MAX);
+        assert_eq!(&digits[..len], b"18446744073709551615");
+    }
+}

@@ -1,0 +1,66 @@
+//! Target: where a connector shall open a connection to, and for whom.
+//!
+//! In:    a request that was checked.   Out:   host, port, address to dial, name to verify.   Never: resolves anything.
+
+use super::group::Group;
+use byway_dial::ServerName;
+use std::fmt;
+
+/// What a connector is asked for: one connection to one origin.
+///
+/// Host and port are those of the request. The address is where to dial: the same, unless the agent was told to send
+/// everything to one address.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) address: byway_dial::Target,
+    pub(crate) server_name: Option<ServerName>,
+    pub(crate) group: Group,
+}
+
+impl Target {
+    /// The request's host, in lower case and without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The request's port, or the scheme's own.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where to dial.
+    pub fn address(&self) -> &byway_dial::Target {
+        &self.address
+    }
+
+    /// Whether the agent will speak TLS over the connection.
+    pub fn is_tls(&self) -> bool {
+        self.server_name.is_some()
+    }
+
+    /// The name that the certificate must carry; `None` without TLS.
+    pub fn server_name(&self) -> Option<&ServerName> {
+        self.server_name.as_ref()
+    }
+
+    /// The group that the connection will be lent in.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+}
+
+impl fmt::Display for Target {
+    /// `host:port`, with brackets around an IPv6 address; behind it the address where that is another.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        };
+        match self.address.to_string() {
+            dialled if dialled == asked => f.write_str(&asked),
+            dialled => write!(f, "{asked} (at {dialled})"),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Upload: the body of a request on its way out, and what is kept of it for a second try.
+//!
+//! In:    an `http_body::Body` and how it is framed.   Out:   bytes on the wire behind the head, until all are flushed.
+//! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a second try; waits for the
+//!        caller's body while bytes of it could leave.
+
+use super::asked::Outgoing;
+use super::error::BoxError;
+use super::wire::Wire;
+use bytes::{Buf, Bytes};
+use byway_dial::Broken;
+use byway_h1::{Field, may_be_trailer, write};
+use http::HeaderMap;
+use http_body::Body;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// What is kept of a body that may have to be sent again.
+const REPLAY_BYTES: usize = 64 * 1024;
+/// A piece of this size or less is copied behind the head, so that both leave in one write with what frames them.
+const COPIED_BYTES: usize = 8 * 1024;
+/// Queued bytes from which nothing more is pulled.
+const QUEUE_BYTES: usize = 64 * 1024;
+
+/// What one poll moves before others get their turn, over a stream that never makes us wait.
+const WORK_BYTES: usize = 1024 * 1024;
+
+/// Why an upload stopped.
+#[derive(Debug)]
+pub(crate) enum UploadError {
+    /// The caller's body failed, or did not have the announced length.
+    Source(BoxError),
+    /// The origin takes no more; its answer may still be there.
+    Broken(Broken),
+}
+
+/// See the head of the file.
+pub(crate) struct Upload<B> {
+    /// `None` if there was no body from the start.
+    body: Option<Pin<Box<B>>>,
+    outgoing: Outgoing,
+    /// Bytes still to come, with [`Outgoing::Length`].
+    left: u64,
+    data: Bytes,
+    /// The line end behind a chunk that is leaving.
+    suffix_due: bool,
+    ended: bool,
+    flushed: bool,
+    /// The body has nothing more and must not be polled again.
+    source_ended: bool,
+    /// The last poll stopped because it had done enough, not because anybody was waited for.
+    paused: bool,
+    replay: Replay,
+}
+
+/// What was pulled so far, for a second try; `None` once it was too much.
+struct Replay {
+    kept: Option<Vec<Bytes>>,
+    kept_bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// The next piece to be given again.
+    next: usize,
+}
+
+/// An upload whose body type nobody needs to know.
+pub(crate) trait Uploading: Send {
+    /// Moves on. Ready(Ok) when all was written and flushed, or given up.
+    fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>>;
+
+    /// Whether bytes wait for the origin to take them (and not for the caller to give them).
+    fn waits_for_origin(&self, wire: &Wire) -> bool;
+}
+
+enum Pulled {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+}
+
+impl<B> Upload<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn new(body: B, outgoing: Outgoing) -> Self {
+        let left = if let Outgoing::Length(length) = outgoing { length } else { 0 };
+        let none = outgoing == Outgoing::None || outgoing == Outgoing::Length(0);
+        let body = (!none).then(|| Box::pin(body));
+        let replay = Replay { kept: Some(Vec::new()), kept_bytes: 0, trailers: None, next: 0 };
+        let data = Bytes::new();
+        Self {
+            body,
+            outgoing,
+            left,
+            data,
+            suffix_due: false,
+            ended: none,
+            flushed: false,
+            source_ended: false,
+            paused: false,
+            replay,
+        }
+    }
+
+    /// Whether all has been written and flushed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.flushed
+    }
+
+    /// There will be no second try, so nothing is kept for one (but what is being given again right now).
+    pub(crate) fn keep_nothing(&mut self) {
+        if self.replay.kept.as_ref().is_some_and(|kept| kept.len() == self.replay.next) {
+            self.replay.kept = None;
+        }
+    }
+
+    /// Goes back to the first byte, for a second try. False if too much has been sent for that.
+    pub(crate) fn rewind(&mut self) -> bool {
+        if self.replay.kept.is_none() && self.body.is_some() {
+            return false;
+        }
+        self.replay.next = 0;
+        self.left = if let Outgoing::Length(length) = self.outgoing { length } else { 0 };
+        self.data = Bytes::new();
+        (self.suffix_due, self.flushed) = (false, false);
+        self.ended = self.body.is_none();
+        true
+    }
+
+    /// Pulls until the caller's body has nothing ready, or enough is queued.
+    fn pull(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Result<(), BoxError> {
+        while !self.ended && self.data.is_empty() && wire.queue().len() < QUEUE_BYTES {
+            let Poll::Ready(pulled) = self.poll_next(cx) else { return Ok(()) };
+            match pulled? {
+                Pulled::Data(data) => self.take(data, wire)?,
+                Pulled::Trailers(trailers) => self.end(Some(&trailers), wire)?,
+                Pulled::End => self.end(None, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece: first those that are given again, then new ones.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pulled, BoxError>> {
+        if let Some(again) = self.replay.again() {
+            return Poll::Ready(Ok(again));
+        }
+        let Some(body) = self.body.as_mut().filter(|_| !self.source_ended) else {
+            return Poll::Ready(Ok(Pulled::End));
+        };
+        let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+            self.source_ended = true;
+            return Poll::Ready(Ok(Pulled::End));
+        };
+        Poll::Ready(match frame.map_err(Into::into)?.into_data() {
+            Ok(mut data) => {
+                let data = data.copy_to_bytes(data.remaining());
+                self.replay.keep(&data);
+                Ok(Pulled::Data(data))
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => {
+                    self.source_ended = true;
+                    self.replay.trailers = Some(trailers.clone());
+                    Ok(Pulled::Trailers(trailers))
+                }
+                Err(_) => Err("a frame that is neither data nor trailers".into()),
+            },
+        })
+    }
+
+    fn take(&mut self, data: Bytes, wire: &mut Wire) -> Result<(), BoxError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match self.outgoing {
+            Outgoing::Chunked => write::chunk_prefix(wire.queue(), data.len()),
+            _ => {
+                self.left =
+                    self.left.checked_sub(data.len() as u64).ok_or("it is longer than its Content-Length says")?;
+            }
+        }
+        if data.len() <= COPIED_BYTES {
+            wire.queue().extend_from_slice(&data);
+            self.suffix(wire);
+        } else {
+            self.data = data;
+            self.suffix_due = true;
+        }
+        // With a length the end is known without asking; asking could wait for a body that says so late.
+        if self.left == 0 && matches!(self.outgoing, Outgoing::Length(_)) {
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    fn suffix(&self, wire: &mut Wire) {
+        if self.outgoing == Outgoing::Chunked {
+            wire.queue().extend_from_slice(write::CHUNK_SUFFIX);
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>, wire: &mut Wire) -> Result<(), BoxError> {
+        if self.left > 0 {
+            return Err(format!("it ended {} bytes before its Content-Length", self.left).into());
+        }
+        if self.outgoing == Outgoing::Chunked {
+            let names = trailers.into_iter().flat_map(HeaderMap::keys);
+            if let Some(bad) = names.into_iter().find(|name| !may_be_trailer(name.as_str().as_bytes())) {
+                return Err(format!("`{bad}` may not be a trailer").into());
+            }
+            let fields = trailers.into_iter().flatten();
+            let fields = fields.map(|(name, value)| Field { name: name.as_str().as_bytes(), value: value.as_bytes() });
+            write::last_chunk(wire.queue(), fields)?;
+        } else if trailers.is_some() {
+            return Err("it has trailers, which need a body without Content-Length".into());
+        }
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl<B> Uploading for Upload<B>
+where
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<(), UploadError>> {
+        self.paused = false;
+        let enough = wire.written + WORK_BYTES as u64;
+        while !self.flushed {
+            if wire.written >= enough {
+                self.paused = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.pull(cx, wire).map_err(UploadError::Source)?;
+            if wire.has_queued() || !self.data.is_empty() {
+                let taken = ready!(wire.poll_send(cx, &self.data)).map_err(UploadError::Broken)?;
+                self.data.advance(taken);
+                if self.data.is_empty() && std::mem::take(&mut self.suffix_due) {
+                    self.suffix(wire);
+                }
+                continue;
+            }
+            // Either all is written, or the caller's body is slow: what TLS holds back must leave in both cases.
+            ready!(wire.poll_flush(cx)).map_err(UploadError::Broken)?;
+            if !self.ended {
+                return Poll::Pending;
+            }
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn waits_for_origin(&self, wire: &Wire) -> bool {
+        self.paused || wire.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
+    }
+}
+
+impl Replay {
+    fn keep(&mut self, data: &Bytes) {
+        let Some(kept) = &mut self.kept else { return };
+        self.kept_bytes += data.len();
+        if self.kept_bytes > REPLAY_BYTES {
+            self.kept = None;
+            return;
+        }
+        kept.push(data.clone());
+        self.next = kept.len();
+    }
+
+    fn again(&mut self) -> Option<Pulled> {
+        let kept = self.kept.as_ref()?;
+        if let Some(data) = kept.get(self.next) {
+            self.next += 1;
+            return Some(Pulled::Data(data.clone()));
+        }
+        self.trailers.take().map(Pulled::Trailers)
+    }
+}

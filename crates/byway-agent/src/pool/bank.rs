@@ -1,0 +1,429 @@
+//! Bank: all permits and everybody who waits for one. One permit is one connection, from before the dial until after the
+//! close, whichever shard it is in.
+//!
+//! In:    what was asked, given back or cancelled, and the time.   Out:   permits, hand-overs, wakers to wake.
+//! Never: reads a clock, wakes, drops a connection, or calls foreign code (but a key's own Eq, Hash, Clone and Drop).
+//!
+//! ```text
+//!            open                install               detach
+//!   (free) ───────▶ Connecting ──────────▶ Installed ───────────▶ Upgraded
+//!      ▲                │   ▲    reopen       │                      │
+//!      │      free      │   └─────────────────┤                      │
+//!      └────────────────┴─────────────────────┴──────────────────────┘
+//! ```
+//!
+//! Whether an installed connection is idle only its shard knows: lending and keeping do not come here, unless somebody
+//! waits. A permit is freed after its connection was dropped, hence the caps hold for sockets, not just for numbers.
+//! Always, unless a close is under way:
+//!
+//! 1. an origin is in the ring if and only if it has waiters and is below its own cap, so only the total holds it up;
+//! 2. if the ring is not empty, the total is used up, and nothing is idle in any shard;
+//! 3. an origin that has waiters has no idle connection in any shard.
+//!
+//! So one returned permit serves one waiter, and nobody has to search for whom. The first invariant is the bank's alone.
+//! The other two need the shards, which have locks of their own: whoever begins to wait raises the demand *before* it
+//! looks through the shards for something to close, and whoever makes a connection idle looks at the demand *under the
+//! lock of its shard*. Of the two that meet at a shard one comes second, and that one sees the other.
+
+mod queue;
+
+use crate::pool::conn::{Conn, Key};
+use crate::pool::lease::Held;
+use crate::pool::limits::{Limits, QueueOrder};
+use crate::pool::list::{Linked, Links, List};
+use crate::pool::slab::{Id, Slab};
+use crate::pool::stats::{OriginStats, Phase, Tally, Totals};
+use crate::pool::sync::AtomicUsize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Instant;
+
+/// How often in a row a connection may pass from user to user of one origin and shard while somebody else is next. After
+/// that it is closed and its permit goes to whoever is: a busy origin keeps its reuse, nobody starves.
+pub(crate) const PASS_OVER: u32 = 8;
+
+/// The lists that a [`Waiter`] is in: all of its origin, and those of its origin in its shard.
+const QUEUE: usize = 0;
+const LINE: usize = 1;
+/// The list that an [`Origin`] is in.
+const RING: usize = 0;
+
+pub(crate) struct Bank<K: Key, C: Conn> {
+    max_total: usize,
+    max_per_origin: usize,
+    queue_len: usize,
+    order: QueueOrder,
+    shards: usize,
+    pub(crate) mode: Mode,
+    index: HashMap<K, Id<Origin<K, C>>>,
+    origins: Slab<Origin<K, C>>,
+    waiters: Slab<Waiter<K, C>>,
+    /// Origins that only the total holds up, next one first.
+    ring: List<Origin<K, C>, RING>,
+    /// Hand-overs within an origin since the ring was last served, while another origin was in it.
+    passed_over: u32,
+    tally: Tally,
+    pending: usize,
+    /// Waiters so far; the number of the last one.
+    arrivals: usize,
+    pub(crate) totals: Totals,
+}
+
+/// Whether anybody is admitted, and whether the queue is still served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Open,
+    Draining,
+    Closed,
+}
+
+pub(crate) struct Origin<K: Key, C: Conn> {
+    key: K,
+    tally: Tally,
+    queue: List<Waiter<K, C>, QUEUE>,
+    /// The queue by shard; empty until somebody waits.
+    lines: Vec<List<Waiter<K, C>, LINE>>,
+    ring: Links<Self>,
+    in_ring: bool,
+    /// Hand-overs past the oldest waiter, who is in another shard.
+    passed_over: u32,
+    /// Read by shards without the bank's lock; see [`Ticket::is_void`].
+    generation: Arc<AtomicUsize>,
+}
+
+pub(crate) struct Waiter<K: Key, C: Conn> {
+    origin: Id<Origin<K, C>>,
+    shard: usize,
+    want: Want,
+    since: Instant,
+    arrival: usize,
+    turn: Turn<K, C>,
+    queue: Links<Self>,
+    line: Links<Self>,
+}
+
+/// What a waiter has got so far.
+pub(crate) enum Turn<K: Key, C: Conn> {
+    Waiting(Option<Waker>),
+    Granted(Grant<K, C>),
+    Closed,
+}
+
+/// What an acquire may be served with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// An idle connection, or else a permit.
+    Any,
+    /// A permit only.
+    Fresh,
+}
+
+pub(crate) enum Grant<K: Key, C: Conn> {
+    /// A connection, to be looked at before use.
+    Reuse(Box<Held<K, C>>),
+    Open(Ticket<K, C>),
+}
+
+/// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not get lost.
+pub(crate) struct Ticket<K: Key, C: Conn> {
+    pub(crate) origin: Id<Origin<K, C>>,
+    generation: Arc<AtomicUsize>,
+    born: usize,
+    /// Evictions of whatever origin when it was last seen to be valid.
+    valid_at: usize,
+}
+
+pub(crate) enum Admit<K: Key, C: Conn> {
+    Open(Ticket<K, C>),
+    /// In the queue; closing one of these makes room.
+    Queued(Id<Waiter<K, C>>, Reach),
+    /// Not in the queue, which is full; closing one of these makes room.
+    Full(Reach),
+    Closed,
+}
+
+/// Which idle connections can be closed to make room: what is in the way decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The origin's own cap: its own, in any shard.
+    Own,
+    /// The total, and a fresh connection is wanted, probably since the others are stale: its own first.
+    OwnFirst,
+    /// The total: the one unused for longest in any shard.
+    All,
+}
+
+/// What becomes of a connection that came back while somebody waits.
+pub(crate) enum Given<K: Key, C: Conn> {
+    /// It is somebody else's now. Wake them.
+    Over(Option<Waker>),
+    /// Its permit is worth more than itself.
+    Close(Box<Held<K, C>>),
+    /// Nobody could use it or its permit, as long as the demand is this one.
+    Keep(Box<Held<K, C>>, usize),
+}
+
+/// Permits.
+impl<K: Key, C: Conn> Bank<K, C> {
+    pub(crate) fn new(limits: &Limits, shards: usize) -> Self {
+        Self {
+            max_total: limits.max_total,
+            max_per_origin: limits.max_per_origin,
+            queue_len: limits.queue_len,
+            order: limits.queue_order,
+            shards,
+            mode: Mode::Open,
+            index: HashMap::new(),
+            origins: Slab::new(),
+            waiters: Slab::new(),
+            ring: List::default(),
+            passed_over: 0,
+            tally: Tally::default(),
+            pending: 0,
+            arrivals: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// 0 while nobody waits. Otherwise it is another number after each arrival.
+    pub(crate) fn demand(&self) -> usize {
+        if self.pending == 0 { 0 } else { self.arrivals.max(1) }
+    }
+
+    /// Whether nothing is out and nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tally.held() == 0 && self.pending == 0
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.tally.held()
+    }
+
+    /// A permit, or a place in the queue.
+    pub(crate) fn admit(&mut self, key: &K, shard: usize, want: Want, now: Instant) -> Admit<K, C> {
+        if self.mode != Mode::Open {
+            return Admit::Closed;
+        }
+        let origin = self.origin_of(key);
+        let (used_up, capped) = (self.tally.held() >= self.max_total, self.at_cap(origin));
+        let reach = match want {
+            _ if capped => Reach::Own,
+            Want::Fresh => Reach::OwnFirst,
+            Want::Any => Reach::All,
+        };
+        let admit = if !used_up && !capped {
+            Admit::Open(self.open(origin))
+        } else if self.pending >= self.queue_len {
+            Admit::Full(reach)
+        } else {
+            Admit::Queued(self.enqueue(origin, shard, want, now), reach)
+        };
+        self.refresh(origin);
+        admit
+    }
+
+    /// A dial succeeded.
+    pub(crate) fn install(&mut self, origin: Id<Origin<K, C>>) {
+        self.totals.opened += 1;
+        self.move_on(origin, Phase::Connecting, Phase::Installed);
+    }
+
+    /// The connection was dropped, and its permit is to be used for another one.
+    pub(crate) fn reopen(&mut self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+        self.totals.closed += 1;
+        self.move_on(origin, Phase::Installed, Phase::Connecting);
+        self.ticket(origin)
+    }
+
+    /// The connection has left the pool and still counts.
+    pub(crate) fn detach(&mut self, origin: Id<Origin<K, C>>) {
+        self.move_on(origin, Phase::Installed, Phase::Upgraded);
+    }
+
+    /// The connection, if there was one, has been dropped: its permit serves the next one in the ring.
+    pub(crate) fn free(&mut self, origin: Id<Origin<K, C>>, phase: Phase) -> Option<Waker> {
+        self.tally.sub(phase);
+        self.origins[origin].tally.sub(phase);
+        self.totals.closed += u64::from(phase != Phase::Connecting);
+        self.refresh(origin);
+        self.serve_ring()
+    }
+
+    /// Connections of this origin that are installed, or will be, are not kept any more.
+    pub(crate) fn void(&self, key: &K, evictions: &AtomicUsize) {
+        if let Some(origin) = self.index.get(key) {
+            // Under the bank's lock, and before the shards are looked through: whoever keeps a connection in one of
+            // them later sees both, and whoever sees the second sees the first.
+            self.origins[*origin].generation.fetch_add(1, Ordering::Relaxed);
+            evictions.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn open(&mut self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+        debug_assert!(self.tally.held() < self.max_total && !self.at_cap(origin));
+        self.tally.add(Phase::Connecting);
+        self.origins[origin].tally.add(Phase::Connecting);
+        self.ticket(origin)
+    }
+
+    fn ticket(&self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+        let generation = Arc::clone(&self.origins[origin].generation);
+        let born = generation.load(Ordering::Relaxed);
+        Ticket { origin, generation, born, valid_at: usize::MAX }
+    }
+
+    fn move_on(&mut self, origin: Id<Origin<K, C>>, from: Phase, to: Phase) {
+        for tally in [&mut self.tally, &mut self.origins[origin].tally] {
+            tally.sub(from);
+            tally.add(to);
+        }
+    }
+
+    fn at_cap(&self, origin: Id<Origin<K, C>>) -> bool {
+        self.origins[origin].tally.held() >= self.max_per_origin
+    }
+
+    fn origin_of(&mut self, key: &K) -> Id<Origin<K, C>> {
+        if let Some(origin) = self.index.get(key) {
+            return *origin;
+        }
+        let origin = self.origins.insert(Origin {
+            key: key.clone(),
+            tally: Tally::default(),
+            queue: List::default(),
+            lines: Vec::new(),
+            ring: Links::default(),
+            in_ring: false,
+            passed_over: 0,
+            generation: Arc::new(AtomicUsize::new(0)),
+        });
+        self.index.insert(key.clone(), origin);
+        origin
+    }
+
+    /// Restores invariant 1 after an origin's queue or permits changed, and forgets an origin with nothing left.
+    fn refresh(&mut self, id: Id<Origin<K, C>>) {
+        let origin = &mut self.origins[id];
+        let (held, queued) = (origin.tally.held(), !origin.queue.is_empty());
+        let hungry = queued && held < self.max_per_origin;
+        if hungry != origin.in_ring {
+            origin.in_ring = hungry;
+            match hungry {
+                true => self.ring.push_back(&mut self.origins, id),
+                false => self.ring.remove(&mut self.origins, id),
+            }
+        }
+        if held == 0 && !queued {
+            let origin = self.origins.remove(id);
+            self.index.remove(&origin.key);
+        }
+    }
+}
+
+/// Counting.
+impl<K: Key, C: Conn> Bank<K, C> {
+    /// Waiters of all origins.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Each origin by its part; all installed connections are counted as active.
+    pub(crate) fn stats(&self, now: Instant) -> Vec<OriginStats<K>> {
+        let of = |origin: &Origin<K, C>| OriginStats {
+            key: origin.key.clone(),
+            connecting: origin.tally.connecting,
+            active: origin.tally.installed,
+            idle: 0,
+            upgraded: origin.tally.upgraded,
+            pending: origin.queue.len(),
+            oldest_wait: origin.queue.first().map(|first| now.saturating_duration_since(self.waiters[first].since)),
+        };
+        self.origins.iter().map(|(_, origin)| of(origin)).collect()
+    }
+
+    /// Checks every invariant of the bank from scratch; returns the installed connections by origin.
+    #[cfg(test)]
+    pub(crate) fn audit(&self) -> HashMap<K, usize> {
+        let (mut total, mut queued, mut ring) = (Tally::default(), 0, 0);
+        for (id, origin) in self.origins.iter() {
+            let Tally { connecting, installed, upgraded } = origin.tally;
+            total.connecting += connecting;
+            total.installed += installed;
+            total.upgraded += upgraded;
+            assert!(origin.tally.held() <= self.max_per_origin, "an origin is above its cap");
+            assert!(origin.tally.held() > 0 || !origin.queue.is_empty(), "an empty origin was kept");
+            let hungry = !origin.queue.is_empty() && origin.tally.held() < self.max_per_origin;
+            assert_eq!(hungry, origin.in_ring);
+            assert_eq!(origin.lines.iter().map(List::len).sum::<usize>(), origin.queue.len());
+            queued += origin.queue.len();
+            ring += usize::from(hungry);
+            assert!(self.index.get(&origin.key).is_some_and(|indexed| *indexed == id));
+        }
+        assert_eq!((total, queued, ring), (self.tally, self.pending, self.ring.len()));
+        assert_eq!(self.origins.len(), self.index.len());
+        assert!(total.held() <= self.max_total, "the total is above its cap");
+        assert!(ring == 0 || total.held() == self.max_total, "a waiter could be served");
+        self.origins.iter().map(|(_, origin)| (origin.key.clone(), origin.tally.installed)).collect()
+    }
+
+    /// Whether an origin has waiters; whether one has that only the total holds up.
+    #[cfg(test)]
+    pub(crate) fn waits(&self, key: &K) -> (bool, bool) {
+        let own = self.index.get(key).is_some_and(|origin| !self.origins[*origin].queue.is_empty());
+        (own, !self.ring.is_empty())
+    }
+
+    /// Origins, waiters and places for them that were ever needed at once.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> (usize, usize, usize) {
+        (self.origins.len(), self.waiters.len(), self.origins.places().max(self.waiters.places()))
+    }
+}
+
+impl<K: Key, C: Conn> Ticket<K, C> {
+    /// Whether the origin was evicted since the permit was given. While no other one was either, that is known without a
+    /// look at the origin, which may be far away in memory.
+    pub(crate) fn is_void(&mut self, evictions: &AtomicUsize) -> bool {
+        let evictions = evictions.load(Ordering::Acquire);
+        if self.valid_at == evictions {
+            return false;
+        }
+        let void = self.generation.load(Ordering::Relaxed) != self.born;
+        if !void {
+            self.valid_at = evictions;
+        }
+        void
+    }
+}
+
+impl<K: Key, C: Conn> Linked<QUEUE> for Waiter<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.queue
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.queue
+    }
+}
+
+impl<K: Key, C: Conn> Linked<LINE> for Waiter<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.line
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.line
+    }
+}
+
+impl<K: Key, C: Conn> Linked<RING> for Origin<K, C> {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.ring
+    }
+
+    fn linked(&self) -> &Links<Self> {
+        &self.ring
+    }
+}

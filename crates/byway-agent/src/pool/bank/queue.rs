@@ -1,0 +1,168 @@
+//! Queue: those who wait for a permit, by origin and shard, and whose turn it is.
+//!
+//! In:    waiters, and permits and connections that came back.   Out:   grants, and whom to wake.
+//! Never: keeps a waiter that could be served.
+
+use super::{Bank, Given, Grant, Id, LINE, Mode, Origin, PASS_OVER, QUEUE, Turn, Waiter, Want};
+use crate::pool::conn::{Conn, Key};
+use crate::pool::lease::Held;
+use crate::pool::limits::QueueOrder;
+use crate::pool::list::{Links, List};
+use std::task::Waker;
+use std::time::Instant;
+
+/// Waiting.
+impl<K: Key, C: Conn> Bank<K, C> {
+    pub(super) fn enqueue(
+        &mut self,
+        origin: Id<Origin<K, C>>,
+        shard: usize,
+        want: Want,
+        since: Instant,
+    ) -> Id<Waiter<K, C>> {
+        self.arrivals = self.arrivals.wrapping_add(1);
+        let (arrival, turn) = (self.arrivals, Turn::Waiting(None));
+        let (queue, line) = (Links::default(), Links::default());
+        let waiter = self.waiters.insert(Waiter { origin, shard, want, since, arrival, turn, queue, line });
+        let Origin { queue, lines, .. } = &mut self.origins[origin];
+        if lines.is_empty() {
+            lines.resize_with(self.shards, List::default);
+        }
+        queue.push_back(&mut self.waiters, waiter);
+        lines[shard].push_back(&mut self.waiters, waiter);
+        self.pending += 1;
+        waiter
+    }
+
+    /// Remembers whom to wake, and returns a waker to drop after unlocking; `None` if the waiter's turn has come.
+    pub(crate) fn wait(&mut self, waiter: Id<Waiter<K, C>>, waker: Waker) -> Option<Option<Waker>> {
+        match &mut self.waiters[waiter].turn {
+            Turn::Waiting(known) => Some(known.replace(waker)),
+            Turn::Granted(_) | Turn::Closed => None,
+        }
+    }
+
+    /// Ends a wait, whatever it has brought. A grant in the answer must be used or given back.
+    pub(crate) fn leave(&mut self, waiter: Id<Waiter<K, C>>) -> Turn<K, C> {
+        if let Turn::Waiting(_) = self.waiters[waiter].turn {
+            let origin = self.unlink(waiter);
+            self.refresh(origin);
+        }
+        self.waiters.remove(waiter).turn
+    }
+
+    /// As [`Bank::leave`], after waiting in vain; counts it if it was in vain indeed.
+    pub(crate) fn time_out(&mut self, waiter: Id<Waiter<K, C>>) -> Turn<K, C> {
+        let turn = self.leave(waiter);
+        self.totals.queue_timeout += u64::from(matches!(turn, Turn::Waiting(_)));
+        turn
+    }
+
+    /// Ends the queue: everyone in it is told that the pool is closed.
+    pub(crate) fn dismiss(&mut self) -> Vec<Waker> {
+        self.mode = Mode::Closed;
+        let ids: Vec<_> = self.waiters.iter().map(|(id, _)| id).collect();
+        let mut wakers = Vec::new();
+        for waiter in ids {
+            if matches!(self.waiters[waiter].turn, Turn::Waiting(_)) {
+                let origin = self.unlink(waiter);
+                if let Turn::Waiting(waker) = std::mem::replace(&mut self.waiters[waiter].turn, Turn::Closed) {
+                    wakers.extend(waker);
+                }
+                self.refresh(origin);
+            }
+        }
+        wakers
+    }
+
+    fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<Origin<K, C>> {
+        let Waiter { origin: id, shard, .. } = self.waiters[waiter];
+        let origin = &mut self.origins[id];
+        if origin.queue.first() == Some(waiter) {
+            origin.passed_over = 0;
+        }
+        List::<_, QUEUE>::remove(&mut origin.queue, &mut self.waiters, waiter);
+        List::<_, LINE>::remove(&mut origin.lines[shard], &mut self.waiters, waiter);
+        self.pending -= 1;
+        id
+    }
+}
+
+/// Serving.
+impl<K: Key, C: Conn> Bank<K, C> {
+    /// A connection that is fit to be lent came back to its shard while somebody waits.
+    pub(crate) fn give(&mut self, shard: usize, held: Box<Held<K, C>>) -> Given<K, C> {
+        if self.mode == Mode::Closed {
+            return Given::Close(held);
+        }
+        let id = held.origin();
+        let origin = &self.origins[id];
+        let Some(own) = origin.lines.get(shard).and_then(List::first) else {
+            let nobody = origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
+            return if nobody { Given::Keep(held, self.demand()) } else { Given::Close(held) };
+        };
+        if self.waiters[own].want == Want::Fresh || !self.may_pass_over(id, own) {
+            return Given::Close(held);
+        }
+        Given::Over(self.grant(own, Grant::Reuse(held)))
+    }
+
+    /// Whether a waiter may have the connection although others may be next, and counts it.
+    fn may_pass_over(&mut self, id: Id<Origin<K, C>>, waiter: Id<Waiter<K, C>>) -> bool {
+        let origin = &mut self.origins[id];
+        let overtakes = origin.queue.first() != Some(waiter);
+        let others = self.ring.len() > usize::from(origin.in_ring);
+        if overtakes && origin.passed_over >= PASS_OVER {
+            return false;
+        }
+        if others && self.passed_over >= PASS_OVER {
+            self.rotate(id);
+            return false;
+        }
+        origin.passed_over += u32::from(overtakes);
+        self.passed_over += u32::from(others);
+        true
+    }
+
+    /// Gives a free permit to the first waiter of the origin whose turn it is.
+    pub(super) fn serve_ring(&mut self) -> Option<Waker> {
+        if self.tally.held() >= self.max_total {
+            return None;
+        }
+        let origin = self.next_origin()?;
+        let waiter = self.origins[origin].queue.first()?;
+        let ticket = self.open(origin);
+        self.passed_over = 0;
+        self.rotate(origin);
+        self.grant(waiter, Grant::Open(ticket))
+    }
+
+    fn next_origin(&self) -> Option<Id<Origin<K, C>>> {
+        match self.order {
+            QueueOrder::Fair => self.ring.first(),
+            QueueOrder::Fifo => self.ring.ids(&self.origins).min_by_key(|id| {
+                let first = self.origins[*id].queue.first();
+                // Counted back from the last arrival, so that the number may wrap.
+                first.map(|first| std::cmp::Reverse(self.arrivals.wrapping_sub(self.waiters[first].arrival)))
+            }),
+        }
+    }
+
+    /// Sends an origin to the end of the ring, if it is in there.
+    fn rotate(&mut self, origin: Id<Origin<K, C>>) {
+        if self.origins[origin].in_ring {
+            self.ring.remove(&mut self.origins, origin);
+            self.ring.push_back(&mut self.origins, origin);
+        }
+    }
+
+    fn grant(&mut self, waiter: Id<Waiter<K, C>>, grant: Grant<K, C>) -> Option<Waker> {
+        let origin = self.unlink(waiter);
+        let turn = std::mem::replace(&mut self.waiters[waiter].turn, Turn::Granted(grant));
+        self.refresh(origin);
+        match turn {
+            Turn::Waiting(waker) => waker,
+            Turn::Granted(_) | Turn::Closed => None,
+        }
+    }
+}

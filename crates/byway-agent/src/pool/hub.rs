@@ -1,0 +1,91 @@
+//! Hub: what all shards share: the bank behind its lock, the demand that shards read, and what is done after unlocking.
+//!
+//! In:    permits that come free.   Out:   waiters woken.   Never: holds the lock while foreign code runs, or together with
+//! a shard's.
+
+use crate::pool::bank::{Bank, Mode, Origin};
+use crate::pool::conn::{Conn, Key};
+use crate::pool::event::Watch;
+use crate::pool::limits::Limits;
+use crate::pool::slab::Id;
+use crate::pool::stats::Phase;
+use crate::pool::sync::{AtomicUsize, Mutex, Padded};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+pub(crate) struct Hub<K: Key, C: Conn> {
+    pub(crate) limits: Limits,
+    pub(crate) watch: Watch<K>,
+    /// [`Bank::demand`], for shards. Written under the bank's lock only, and seldom; read at each release.
+    demand: Padded<AtomicUsize>,
+    /// Origins evicted, ever. Read at each release, written seldom; see [`Ticket::is_void`](super::bank::Ticket::is_void).
+    pub(crate) evictions: Padded<AtomicUsize>,
+    bank: Padded<Mutex<Bank<K, C>>>,
+    /// Whenever the last permit came back and nobody is admitted any more.
+    pub(crate) emptied: Notify,
+    /// Loans to waiters, ever.
+    pub(crate) handed: AtomicU64,
+    /// Connections lent from a shelf that turned out to be unfit, ever.
+    pub(crate) lent_in_vain: AtomicU64,
+    /// Connections that a probe found dirty, ever.
+    pub(crate) stale: AtomicU64,
+}
+
+impl<K: Key, C: Conn> Hub<K, C> {
+    pub(crate) fn new(limits: Limits, shards: usize, watch: Watch<K>) -> Self {
+        Self {
+            demand: Padded(AtomicUsize::new(0)),
+            evictions: Padded(AtomicUsize::new(0)),
+            bank: Padded(Mutex::new(Bank::new(&limits, shards))),
+            limits,
+            watch,
+            emptied: Notify::new(),
+            handed: AtomicU64::new(0),
+            lent_in_vain: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+        }
+    }
+
+    /// One step of the bank. Demand is told to the shards before the step is over.
+    pub(crate) fn bank<R>(&self, step: impl FnOnce(&mut Bank<K, C>) -> R) -> R {
+        let mut bank = self.bank.lock();
+        let before = bank.demand();
+        let result = step(&mut bank);
+        let after = bank.demand();
+        if before != after {
+            self.demand.store(after, Ordering::Relaxed);
+        }
+        let emptied = bank.mode != Mode::Open && bank.is_empty();
+        drop(bank);
+        if emptied {
+            self.emptied.notify_waiters();
+        }
+        result
+    }
+
+    /// 0 while nobody waits. Exact under the lock of a shard that somebody who began to wait will look through.
+    pub(crate) fn demand(&self) -> usize {
+        // Relaxed: whoever raised it locks the shard later than that. If that was before us, our lock shows it; if it
+        // comes after us, then what we leave in the shard is seen there.
+        self.demand.load(Ordering::Relaxed)
+    }
+
+    /// Gives a permit back whose connection, if any, has been dropped.
+    pub(crate) fn free(&self, origin: Id<Origin<K, C>>, phase: Phase) {
+        let waker = self.bank(|bank| bank.free(origin, phase));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// How long a connection that is new now may live: less than the maximum by as much as chance will have it.
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        let longest = self.limits.max_lifetime?.min(super::LONGEST);
+        let jitter = self.limits.lifetime_jitter;
+        if jitter == 0.0 {
+            return Some(longest);
+        }
+        Some(longest.mul_f64(1.0 - jitter * fastrand::f64()))
+    }
+}

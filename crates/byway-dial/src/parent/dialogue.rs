@@ -1,0 +1,190 @@
+//! Dialogue: what a parent proxy is told, and its answer.
+//!
+//! In:    the parent, and the target in the form in which it shall travel.
+//! Out:   a stream that now leads to the target, with not one byte of it read, or what the parent said instead.
+//! Never: reads past the parent's answer, and never waits by a clock (whoever runs it sets the deadline).
+
+use super::{Parent, ParentError, Scheme};
+use crate::answer_head::{self, BadHead};
+use crate::socks::{
+    Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode, ReplyCode4, Request,
+    Request4, SocksError,
+};
+use crate::stream::{Read, Stream};
+use crate::target::Target;
+
+/// What will be said, made before anything is dialled.
+pub(super) enum Dialogue {
+    Socks4 { request: Request4 },
+    Socks5 { login: Option<Login>, request: Request },
+    Http { head: String },
+}
+
+impl Dialogue {
+    /// For `target` as it shall travel: a name only if the parent is one that resolves it.
+    pub(super) fn new(parent: &Parent, target: &Target) -> Result<Self, ParentError> {
+        let made = match parent.scheme {
+            Scheme::Http | Scheme::Https => return Ok(Self::Http { head: connect_head(parent, target)? }),
+            Scheme::Socks4 | Scheme::Socks4a => Self::socks4(parent, target),
+            Scheme::Socks5 | Scheme::Socks5h => Self::socks5(parent, target),
+        };
+        made.map_err(|error| ParentError::Request(error.to_string()))
+    }
+
+    fn socks4(parent: &Parent, target: &Target) -> Result<Self, SocksError> {
+        let user = parent.credentials.as_ref().map_or("", |(user, _)| user);
+        Ok(Self::Socks4 { request: Request4::new(Command::Connect, target.clone(), user.as_bytes())? })
+    }
+
+    fn socks5(parent: &Parent, target: &Target) -> Result<Self, SocksError> {
+        let login = |(user, password): &(String, String)| Login::new(user.as_bytes(), password.as_bytes());
+        Ok(Self::Socks5 {
+            login: parent.credentials.as_ref().map(login).transpose()?,
+            request: Request::new(Command::Connect, target.clone())?,
+        })
+    }
+
+    /// Says it and hears the answer.
+    pub(super) async fn run(&self, stream: &mut Stream) -> Result<(), ParentError> {
+        match self {
+            Self::Socks4 { request } => ask_socks4(stream, request).await,
+            Self::Socks5 { login, request } => ask_socks5(stream, login.as_ref(), request).await,
+            Self::Http { head } => ask_http(stream, head).await,
+        }
+    }
+}
+
+/// The longest SOCKS answer is a reply with a name of 255 bytes.
+const SOCKS_ANSWER_MAX: usize = 4 + 1 + 255 + 2;
+
+async fn ask_socks4(stream: &mut Stream, request: &Request4) -> Result<(), ParentError> {
+    say(stream, |out| request.encode(out)).await?;
+    match hear(stream, Reply4::parse).await?.code {
+        ReplyCode4::Granted => Ok(()),
+        // The only word of version 4 for "forbidden", "unreachable" and "refused" alike.
+        ReplyCode4::Rejected => Err(ParentError::Failed { status: None }),
+        ReplyCode4::NoIdentd | ReplyCode4::OtherUser => Err(ParentError::Credentials),
+    }
+}
+
+async fn ask_socks5(stream: &mut Stream, login: Option<&Login>, request: &Request) -> Result<(), ParentError> {
+    // With credentials, both: a parent that asks for none is free to take us without.
+    let methods: &[Method] = if login.is_some() { &[Method::Open, Method::Password] } else { &[Method::Open] };
+    say(stream, |out| Greeting::new(methods).encode(out)).await?;
+    match (hear(stream, MethodChoice::parse).await?, login) {
+        (MethodChoice::Use(Method::Open), _) => {}
+        (MethodChoice::Use(Method::Password), Some(login)) => log_in(stream, login).await?,
+        (MethodChoice::Use(Method::Password), None) | (MethodChoice::NoneAcceptable, _) => {
+            return Err(ParentError::Credentials);
+        }
+    }
+    say(stream, |out| request.encode(out)).await?;
+    granted(hear(stream, Reply::parse).await?.code)
+}
+
+async fn log_in(stream: &mut Stream, login: &Login) -> Result<(), ParentError> {
+    say(stream, |out| login.encode(out)).await?;
+    match hear(stream, LoginStatus::parse).await? {
+        LoginStatus::Accepted => Ok(()),
+        LoginStatus::Refused => Err(ParentError::Credentials),
+    }
+}
+
+fn granted(code: ReplyCode) -> Result<(), ParentError> {
+    let status = None;
+    Err(match code {
+        ReplyCode::Succeeded => return Ok(()),
+        ReplyCode::GeneralFailure => ParentError::Failed { status },
+        ReplyCode::NotAllowed => ParentError::Denied,
+        ReplyCode::NetworkUnreachable | ReplyCode::HostUnreachable => ParentError::Unreachable { status },
+        ReplyCode::ConnectionRefused => ParentError::Refused,
+        ReplyCode::TtlExpired => ParentError::TargetTimeout,
+        ReplyCode::CommandNotSupported | ReplyCode::AddressTypeNotSupported => ParentError::Unsupported { status },
+    })
+}
+
+async fn say(stream: &mut Stream, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), ParentError> {
+    let mut out = Vec::new();
+    encode(&mut out);
+    Ok(stream.write_all(&out).await?)
+}
+
+/// Reads one message and not a byte more: what stands behind it belongs to the target.
+async fn hear<T>(stream: &mut Stream, parse: fn(&[u8]) -> Parsed<T>) -> Result<T, ParentError> {
+    let mut heard = [0; SOCKS_ANSWER_MAX];
+    let mut len = 0;
+    while let Some(next) = heard.get_mut(len..=len) {
+        len += read_some(stream, next).await?;
+        let so_far = heard.get(..len).unwrap_or_default();
+        if let Some((message, _)) = parse(so_far).map_err(ParentError::Socks)? {
+            return Ok(message);
+        }
+    }
+    Err(ParentError::Socks(SocksError::TooLong("answer", SOCKS_ANSWER_MAX)))
+}
+
+async fn read_some(stream: &mut Stream, space: &mut [u8]) -> Result<usize, ParentError> {
+    match stream.read(space).await? {
+        Read::Data(read) => Ok(read),
+        Read::Fin => Err(ParentError::Closed),
+    }
+}
+
+/// A target prints as an authority: a valid host name or an address, IPv6 in brackets, and no byte that ends a line.
+fn connect_head(parent: &Parent, target: &Target) -> Result<String, ParentError> {
+    if let Target::Unix(_) = target {
+        return Err(ParentError::Request("the path of a Unix socket does not travel".into()));
+    }
+    let mut head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some(authorization) = parent.authorization()? {
+        head += &format!("Proxy-Authorization: {authorization}\r\n");
+    }
+    Ok(head + "\r\n")
+}
+
+async fn ask_http(stream: &mut Stream, head: &str) -> Result<(), ParentError> {
+    stream.write_all(head.as_bytes()).await?;
+    let mut budget = answer_head::MAX_BYTES;
+    loop {
+        let answer = hear_head(stream, budget).await?;
+        budget = budget.saturating_sub(answer.len());
+        match answer_head::status(&answer).map_err(ParentError::Http)? {
+            // Interim answers other than 101, which nobody asked for, come before the answer.
+            100 | 102..=199 => {}
+            status => return connected(status),
+        }
+    }
+}
+
+/// Reads one head and not a byte more. A head that may not have ended yet lacks at least the rest of its last line end,
+/// so that many bytes can be asked for without reading past it.
+async fn hear_head(stream: &mut Stream, max: usize) -> Result<Vec<u8>, ParentError> {
+    let mut head = Vec::new();
+    loop {
+        let missing = answer_head::missing(&head);
+        if missing == 0 {
+            return Ok(head);
+        }
+        if head.len() + missing > max {
+            return Err(ParentError::Http(BadHead::TooLarge));
+        }
+        let mut space = [0; 4];
+        let space = space.get_mut(..missing).unwrap_or_default();
+        let read = read_some(stream, space).await?;
+        head.extend(space.iter().take(read));
+        answer_head::plausible(&head).map_err(ParentError::Http)?;
+    }
+}
+
+pub(super) fn connected(status: u16) -> Result<(), ParentError> {
+    let told = Some(status);
+    Err(match status {
+        200..=299 => return Ok(()),
+        401 | 407 => ParentError::Credentials,
+        403 | 451 => ParentError::Denied,
+        404 | 502 | 503 => ParentError::Unreachable { status: told },
+        504 => ParentError::TargetTimeout,
+        400 | 405 | 426 | 501 | 505 => ParentError::Unsupported { status: told },
+        _ => ParentError::Failed { status: told },
+    })
+}
