@@ -4,6 +4,8 @@
 //! Out:   ns per acquire and release, minimum and median of some rounds, and the grants of four shards at the cap.
 //! Never: sockets, or a verdict: numbers of a shared machine are noisy, so the targets are printed beside them.
 
+#![allow(clippy::print_stdout, clippy::expect_used)] // a program that prints, and may fail
+
 use byway_agent::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
 use std::future::Future;
 use std::hint::black_box;
@@ -43,7 +45,8 @@ fn main() {
         );
     }
     println!("       the clock, read once: {:6.1} ns", clock());
-    at_the_cap();
+    at_the_cap(1);
+    at_the_cap(4);
 }
 
 /// ns per acquire and release of a kept connection. One shard is measured, whose neighbours are there.
@@ -55,6 +58,7 @@ fn lend(shards: usize, origins: usize) -> f64 {
     let leases: Vec<_> = keys.iter().map(|key| now(&pool, key)).collect();
     leases.into_iter().for_each(|lease| lease.release(KEEP));
     shuffle(&mut keys);
+    keys.iter().for_each(|key| now(&pool, key).release(KEEP));
 
     let loans = 50_000_usize.div_ceil(origins) * origins;
     let begun = Instant::now();
@@ -93,8 +97,9 @@ fn clock() -> f64 {
     begun.elapsed().as_nanos() as f64 / 1e6
 }
 
-/// Four threads, each a shard with eight users, share four connections to one origin, each user always in want of one.
-fn at_the_cap() {
+/// Four shards, each with eight users, share four connections to one origin, each user always in want of one. On one
+/// thread it is the pool alone that says who is next; on four it is the system, too, which may stop any of them.
+fn at_the_cap(threads: usize) {
     const SHARDS: usize = 4;
     const USERS: usize = 8;
     const GRANTS: u64 = 200_000;
@@ -105,14 +110,14 @@ fn at_the_cap() {
     let ended = Arc::new(AtomicUsize::new(0));
     let widest = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    let threads = (0..SHARDS).map(|number| {
-        let (pool, key, grants) = (pool.shard(number), key.clone(), grants.clone());
+    let run = |thread: usize| {
+        let (pool, key, grants) = (pool.clone(), key.clone(), grants.clone());
         let (ended, widest) = (ended.clone(), widest.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
             let users = tokio::task::LocalSet::new();
-            for _ in 0..USERS {
-                let (pool, key, grants) = (pool.clone(), key.clone(), grants.clone());
+            for number in (0..SHARDS).filter(|number| number % threads == thread).flat_map(|number| [number; USERS]) {
+                let (pool, key, grants) = (pool.shard(number), key.clone(), grants.clone());
                 let (ended, widest) = (ended.clone(), widest.clone());
                 users.spawn_local(async move {
                     loop {
@@ -135,13 +140,13 @@ fn at_the_cap() {
             }
             runtime.block_on(users);
         })
-    });
-    let threads: Vec<_> = threads.collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("a user"));
+    };
+    let running: Vec<_> = (0..threads).map(run).collect();
+    running.into_iter().for_each(|thread| thread.join().expect("a user"));
     let took = begun.elapsed().as_nanos() as f64;
     let counts: Vec<u64> = grants.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     let stats = pool.stats();
-    println!("at the cap, four shards of eight users for four connections of one origin:");
+    println!("at the cap, four shards of eight users for four connections of one origin, {threads} threads:");
     println!(
         "       {:6.0} ns a grant, {} grants by shard {counts:?}",
         took / counts.iter().sum::<u64>() as f64,

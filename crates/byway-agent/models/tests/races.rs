@@ -3,6 +3,8 @@
 //! In:    a pool at its cap.   Out:   everybody is served, and no cap exceeded, in each order. A wake-up that is lost ends
 //! in a model where all threads sleep, which loom reports as a deadlock.   Never: real threads, real time.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use byway_agent_models::{AcquireError, Acquired, Conn, Lease, Limits, Pool, Probe, Release};
 use loom::future::block_on;
 use loom::model::Builder;

@@ -40,8 +40,9 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
-/// How often in a row a connection may pass from user to user of one origin and shard while somebody else is next. After
-/// that it is closed and its permit goes to whoever is: a busy origin keeps its reuse, nobody starves.
+/// How often connections may pass from user to user while somebody else is next: of one origin while another origin is,
+/// and of one shard more often than of the one that is. After that one is closed and its permit goes to whoever is next:
+/// a queue does not turn reuse into dialling, and nobody starves.
 pub(crate) const PASS_OVER: u32 = 8;
 
 /// The lists that a [`Waiter`] is in: all of its origin, and those of its origin in its shard.
@@ -84,13 +85,20 @@ pub(crate) struct Origin<K: Key, C: Conn> {
     tally: Tally,
     queue: List<Waiter<K, C>, QUEUE>,
     /// The queue by shard; empty until somebody waits.
-    lines: Vec<List<Waiter<K, C>, LINE>>,
+    lines: Vec<Line<K, C>>,
     ring: Links<Self>,
     in_ring: bool,
     /// Hand-overs past the oldest waiter, who is in another shard.
-    passed_over: u32,
+    overtaken: u32,
     /// Read by shards without the bank's lock; see [`Ticket::is_void`].
     generation: Arc<AtomicUsize>,
+}
+
+/// Those who wait for one origin in one shard.
+struct Line<K: Key, C: Conn> {
+    queue: List<Waiter<K, C>, LINE>,
+    /// Grants; while it waited for nothing, as many as the others had.
+    served: u64,
 }
 
 pub(crate) struct Waiter<K: Key, C: Conn> {
@@ -296,7 +304,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
             lines: Vec::new(),
             ring: Links::default(),
             in_ring: false,
-            passed_over: 0,
+            overtaken: 0,
             generation: Arc::new(AtomicUsize::new(0)),
         });
         self.index.insert(key.clone(), origin);
@@ -356,7 +364,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
             assert!(origin.tally.held() > 0 || !origin.queue.is_empty(), "an empty origin was kept");
             let hungry = !origin.queue.is_empty() && origin.tally.held() < self.max_per_origin;
             assert_eq!(hungry, origin.in_ring);
-            assert_eq!(origin.lines.iter().map(List::len).sum::<usize>(), origin.queue.len());
+            assert_eq!(origin.lines.iter().map(|line| line.queue.len()).sum::<usize>(), origin.queue.len());
             queued += origin.queue.len();
             ring += usize::from(hungry);
             assert!(self.index.get(&origin.key).is_some_and(|indexed| *indexed == id));

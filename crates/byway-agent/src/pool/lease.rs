@@ -80,6 +80,8 @@ struct Card<K: Key, C: Conn> {
     requests: u64,
     /// While it is idle, or on its way from one user to another: from then on it must not be lent.
     good_until: Instant,
+    /// While it is idle.
+    idle_since: Instant,
     /// The end of its lifetime.
     ends: Option<Instant>,
 }
@@ -155,7 +157,7 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
         permit.opened = now;
         permit.card.ends = hub.lifetime().map(|lifetime| now + lifetime);
         permit.card.requests = 1;
-        permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key, now));
+        permit.card.berth = Some(permit.card.shard.shelves.lock().moor(&permit.key));
         tell(&hub.watch, || Event::Opened { key: &permit.key });
         Lease { held: Box::new(Held { conn, permit }) }
     }
@@ -205,6 +207,10 @@ impl<K: Key, C: Conn> Held<K, C> {
         self.permit.card.good_until
     }
 
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.permit.card.idle_since
+    }
+
     pub(crate) fn is_void(&mut self) -> bool {
         let Card { shard, ticket, .. } = &mut self.permit.card;
         ticket.is_void(&shard.hub.evictions)
@@ -237,7 +243,7 @@ impl<K: Key, C: Conn> Held<K, C> {
 impl<K: Key, C: Conn> Permit<K, C> {
     pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
         let (berth, reason, requests) = (None, Reason::NotKept, 0);
-        let card = Card { shard, ticket, berth, reason, requests, good_until: now, ends: None };
+        let card = Card { shard, ticket, berth, reason, requests, good_until: now, idle_since: now, ends: None };
         Self { card, key, phase: Phase::Connecting, opened: now }
     }
 
@@ -247,8 +253,8 @@ impl<K: Key, C: Conn> Permit<K, C> {
         self.card.reason = Reason::NotKept;
     }
 
-    /// How long it stays fit if it is kept now; the reason if it is not at all.
-    pub(crate) fn keep_until(&mut self, now: Instant, idle: Duration) -> Result<Instant, Reason> {
+    /// It may be idle from now on, for so long; the reason if it may not.
+    pub(crate) fn rest(&mut self, now: Instant, idle: Duration) -> Result<(), Reason> {
         let max_requests = self.card.shard.hub.limits.max_requests;
         if max_requests.is_some_and(|max| self.card.requests >= max) {
             return Err(Reason::MaxRequests);
@@ -256,9 +262,18 @@ impl<K: Key, C: Conn> Permit<K, C> {
         if self.is_past_its_life(now) {
             return Err(Reason::Lifetime);
         }
+        if idle.is_zero() {
+            return Err(Reason::IdleTimeout);
+        }
         let until = now + idle;
         self.card.good_until = self.card.ends.map_or(until, |ends| ends.min(until));
-        if idle.is_zero() { Err(Reason::IdleTimeout) } else { Ok(self.card.good_until) }
+        self.rests_since(now);
+        Ok(())
+    }
+
+    /// It is the one that was used last.
+    pub(crate) fn rests_since(&mut self, now: Instant) {
+        self.card.idle_since = now;
     }
 
     fn is_past_its_life(&self, now: Instant) -> bool {

@@ -18,6 +18,7 @@ mod shutdown;
 mod slab;
 mod stats;
 mod sync;
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -55,8 +56,10 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// Permits belong to no shard. The caps hold for all shards together, exactly, and the queue is one for all: at a cap, the
 /// idle connection that is closed to make room may be in any shard. A connection that comes back while somebody waits
-/// goes to a waiter of its own origin and shard, up to eight times in a row while somebody else is next; then it is
-/// closed, and its permit serves whoever is. A permit costs the next one a dial, but a cap holds nobody up for ever.
+/// goes to a waiter of its own origin and shard, though somebody else may be next, as long as that shard has had no more
+/// than eight connections more than the one that is, and no other origin has been passed over more than eight times. Then
+/// it is closed, and its permit serves whoever is next. So shards that all wait at a cap are served alike, and hardly ever
+/// dial for it.
 ///
 /// When the last handle is dropped the pool closes: idle connections are closed at once, those on loan when they come
 /// back.

@@ -96,27 +96,28 @@ impl<K: Key, C: Conn> Shard<K, C> {
         let shard = Arc::clone(held.shard());
         let now = now();
         let idle = idle.unwrap_or(shard.hub.limits.idle_timeout).min(super::LONGEST);
-        match held.permit().keep_until(now, idle) {
-            Ok(_) => shard.put(held, now),
+        match held.permit().rest(now, idle) {
+            Ok(()) => shard.put(held),
             Err(reason) => drop(held.closed_for(reason)),
         }
     }
 
     /// A hand-over whose waiter was cancelled: it goes on as if the waiter had never been there.
-    pub(crate) fn put_back(held: Box<Held<K, C>>) {
+    pub(crate) fn put_back(mut held: Box<Held<K, C>>) {
         let shard = Arc::clone(held.shard());
         let now = now();
+        held.permit().rests_since(now);
         match held.good_until() > now {
-            true => shard.put(held, now),
+            true => shard.put(held),
             false => drop(held.closed_for_age(now)),
         }
     }
 
     /// To whoever waits for it, or else onto its shelf.
-    fn put(&self, mut held: Box<Held<K, C>>, now: Instant) {
+    fn put(&self, mut held: Box<Held<K, C>>) {
         let mut unneeded_by = 0;
         loop {
-            held = match self.try_put(held, now, unneeded_by) {
+            held = match self.try_put(held, unneeded_by) {
                 Put::Kept(over) => return drop(over),
                 Put::Refused(held) => return drop(held.closed_for(Reason::Evicted)),
                 Put::Asked(held) => held,
@@ -142,7 +143,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// The look at generation and demand has to be under the lock, see [`bank`](crate::pool::bank).
-    fn try_put(&self, mut held: Box<Held<K, C>>, now: Instant, unneeded_by: usize) -> Put<K, C> {
+    fn try_put(&self, mut held: Box<Held<K, C>>, unneeded_by: usize) -> Put<K, C> {
         let mut shelves = self.shelves.lock();
         if held.is_void() {
             return Put::Refused(held);
@@ -152,7 +153,6 @@ impl<K: Key, C: Conn> Shard<K, C> {
         if shelves.shut || (demand != 0 && demand != unneeded_by) {
             return Put::Asked(held);
         }
-        let until = held.good_until();
-        Put::Kept(shelves.keep(held, berth, until, now))
+        Put::Kept(shelves.keep(held, berth))
     }
 }

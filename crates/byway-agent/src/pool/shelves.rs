@@ -51,11 +51,11 @@ pub(crate) struct Shelf<K: Key, C: Conn> {
     berths: usize,
 }
 
+/// Small, and in one line of the cache: a loan looks at two of them.
+#[repr(align(64))]
 pub(crate) struct Berth<K: Key, C: Conn> {
     /// While the connection is idle.
     held: Option<Box<Held<K, C>>>,
-    good_until: Instant,
-    idle_since: Instant,
     shelf: Id<Shelf<K, C>>,
     of_shelf: Links<Self>,
     by_age: Links<Self>,
@@ -84,7 +84,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
     }
 
     /// A berth for a new connection.
-    pub(crate) fn moor(&mut self, key: &K, now: Instant) -> Id<Berth<K, C>> {
+    pub(crate) fn moor(&mut self, key: &K) -> Id<Berth<K, C>> {
         let shelf = match self.index.get(key) {
             Some(shelf) => *shelf,
             None => {
@@ -95,8 +95,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         };
         self.shelves[shelf].berths += 1;
         let (of_shelf, by_age) = (Links::default(), Links::default());
-        let berth = Berth { held: None, good_until: now, idle_since: now, shelf, of_shelf, by_age, alarm: None };
-        self.berths.insert(berth)
+        self.berths.insert(Berth { held: None, shelf, of_shelf, by_age, alarm: None })
     }
 
     /// The connection of this berth is gone for good.
@@ -123,13 +122,8 @@ impl<K: Key, C: Conn> Shelves<K, C> {
     }
 
     /// Makes a connection idle; returns the one to close if that is one too many.
-    pub(crate) fn keep(
-        &mut self,
-        held: Box<Held<K, C>>,
-        berth: Id<Berth<K, C>>,
-        good_until: Instant,
-        now: Instant,
-    ) -> Option<Box<Held<K, C>>> {
+    pub(crate) fn keep(&mut self, held: Box<Held<K, C>>, berth: Id<Berth<K, C>>) -> Option<Box<Held<K, C>>> {
+        let good_until = held.good_until();
         let shelf = self.berths[berth].shelf;
         let idle = &self.shelves[shelf].idle;
         let one_too_many = if idle.len() >= self.max_idle_per_origin {
@@ -140,7 +134,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let over = one_too_many.and_then(|berth| self.take(berth));
 
         let place = &mut self.berths[berth];
-        (place.held, place.good_until, place.idle_since) = (Some(held), good_until, now);
+        place.held = Some(held);
         let armed = place.alarm.is_some_and(|(set, _)| set <= good_until);
         self.shelves[shelf].idle.push_back(&mut self.berths, berth);
         self.by_age.push_back(&mut self.berths, berth);
@@ -152,7 +146,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
 
     /// Since when the idle connection that was unused for longest is so: of this origin, or of all.
     pub(crate) fn oldest(&self, of: Option<&K>) -> Option<Instant> {
-        self.oldest_berth(of).map(|berth| self.berths[berth].idle_since)
+        self.berths[self.oldest_berth(of)?].held.as_ref().map(|held| held.idle_since())
     }
 
     /// Takes that one out.

@@ -3,7 +3,7 @@
 //! In:    waiters, and permits and connections that came back.   Out:   grants, and whom to wake.
 //! Never: keeps a waiter that could be served.
 
-use super::{Bank, Given, Grant, Id, LINE, Mode, Origin, PASS_OVER, QUEUE, Turn, Waiter, Want};
+use super::{Bank, Given, Grant, Id, Line, Mode, Origin, PASS_OVER, Turn, Waiter, Want};
 use crate::pool::conn::{Conn, Key};
 use crate::pool::lease::Held;
 use crate::pool::limits::QueueOrder;
@@ -26,10 +26,11 @@ impl<K: Key, C: Conn> Bank<K, C> {
         let waiter = self.waiters.insert(Waiter { origin, shard, want, since, arrival, turn, queue, line });
         let Origin { queue, lines, .. } = &mut self.origins[origin];
         if lines.is_empty() {
-            lines.resize_with(self.shards, List::default);
+            lines.resize_with(self.shards, || Line { queue: List::default(), served: 0 });
         }
         queue.push_back(&mut self.waiters, waiter);
-        lines[shard].push_back(&mut self.waiters, waiter);
+        catch_up(lines, shard);
+        lines[shard].queue.push_back(&mut self.waiters, waiter);
         self.pending += 1;
         waiter
     }
@@ -79,10 +80,10 @@ impl<K: Key, C: Conn> Bank<K, C> {
         let Waiter { origin: id, shard, .. } = self.waiters[waiter];
         let origin = &mut self.origins[id];
         if origin.queue.first() == Some(waiter) {
-            origin.passed_over = 0;
+            origin.overtaken = 0;
         }
-        List::<_, QUEUE>::remove(&mut origin.queue, &mut self.waiters, waiter);
-        List::<_, LINE>::remove(&mut origin.lines[shard], &mut self.waiters, waiter);
+        origin.queue.remove(&mut self.waiters, waiter);
+        origin.lines[shard].queue.remove(&mut self.waiters, waiter);
         self.pending -= 1;
         id
     }
@@ -97,7 +98,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
         let id = held.origin();
         let origin = &self.origins[id];
-        let Some(own) = origin.lines.get(shard).and_then(List::first) else {
+        let Some(own) = origin.lines.get(shard).and_then(|line| line.queue.first()) else {
             let nobody = origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
             return if nobody { Given::Keep(held, self.demand()) } else { Given::Close(held) };
         };
@@ -108,18 +109,25 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     /// Whether a waiter may have the connection although others may be next, and counts it.
+    ///
+    /// A line may be ahead of the one of the oldest waiter by some grants: then a shard that has more of the connections
+    /// than others gives some up, and none does while all have as many. The count of the origin bounds the wait of its
+    /// oldest waiter where lines begin far apart.
     fn may_pass_over(&mut self, id: Id<Origin<K, C>>, waiter: Id<Waiter<K, C>>) -> bool {
-        let origin = &mut self.origins[id];
-        let overtakes = origin.queue.first() != Some(waiter);
+        let origin = &self.origins[id];
+        let served = |waiter: Id<Waiter<K, C>>| origin.lines[self.waiters[waiter].shard].served;
+        let next = origin.queue.first().filter(|first| *first != waiter);
+        let ahead = next.map_or(0, |next| served(waiter).saturating_sub(served(next)));
         let others = self.ring.len() > usize::from(origin.in_ring);
-        if overtakes && origin.passed_over >= PASS_OVER {
+        let most = PASS_OVER.saturating_mul(u32::try_from(self.shards).unwrap_or(u32::MAX));
+        if ahead >= u64::from(PASS_OVER) || (next.is_some() && origin.overtaken >= most) {
             return false;
         }
         if others && self.passed_over >= PASS_OVER {
             self.rotate(id);
             return false;
         }
-        origin.passed_over += u32::from(overtakes);
+        self.origins[id].overtaken += u32::from(next.is_some());
         self.passed_over += u32::from(others);
         true
     }
@@ -158,11 +166,26 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
     fn grant(&mut self, waiter: Id<Waiter<K, C>>, grant: Grant<K, C>) -> Option<Waker> {
         let origin = self.unlink(waiter);
+        let shard = self.waiters[waiter].shard;
+        self.origins[origin].lines[shard].served += 1;
         let turn = std::mem::replace(&mut self.waiters[waiter].turn, Turn::Granted(grant));
         self.refresh(origin);
         match turn {
             Turn::Waiting(waker) => waker,
             Turn::Granted(_) | Turn::Closed => None,
         }
+    }
+}
+
+/// A line that begins to wait has no claim from the time before: it is as far as the line that is served worst, or, if no
+/// other one waits, as the one that was served best.
+fn catch_up<K: Key, C: Conn>(lines: &mut [Line<K, C>], shard: usize) {
+    if !lines[shard].queue.is_empty() {
+        return;
+    }
+    let worst = lines.iter().filter(|line| !line.queue.is_empty()).map(|line| line.served).min();
+    let best = lines.iter().map(|line| line.served).max();
+    if let Some(served) = worst.or(best) {
+        lines[shard].served = lines[shard].served.max(served);
     }
 }

@@ -81,7 +81,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         loop {
             let (at, serial, id) = self.expiry.earliest().map(|alarm| (alarm.at, alarm.serial, alarm.of))?;
             let valid = self.berths.get(id).filter(|berth| berth.alarm_is(serial));
-            let due = valid.and_then(|berth| berth.held.as_ref().map(|_| berth.good_until));
+            let due = valid.and_then(|berth| berth.held.as_ref().map(|held| held.good_until()));
             if due == Some(at) {
                 return Some((at, id));
             }
@@ -121,8 +121,8 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         assert!(kept <= self.max_idle_total && !(self.shut && kept > 0));
         assert!(self.expiry.len() <= 65 + 2 * self.berths.places());
         for (_, berth) in self.berths.iter() {
-            let on_time = berth.alarm.is_some_and(|(at, _)| at <= berth.good_until);
-            assert!(berth.held.is_none() || on_time, "an idle connection has no alarm");
+            let on_time = |held: &Held<K, C>| berth.alarm.is_some_and(|(at, _)| at <= held.good_until());
+            assert!(berth.held.as_deref().is_none_or(on_time), "an idle connection has no alarm");
         }
     }
 

@@ -194,10 +194,11 @@ fn the_future_of_an_acquire_is_small_and_send() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_real_threads_no_cap_is_exceeded_and_everyone_is_served() {
     const KEYS: [Key; 5] = ["a", "b", "c", "d", "e"];
-    let (net, world) = net(Limits { queue_wait: Duration::from_secs(60), ..Limits::capped(4, 2) });
+    let limits = Limits { queue_wait: Duration::from_secs(60), ..Limits::capped(4, 2) };
+    let (net, world) = (Net::sharded(limits, 3).unwrap(), World::default());
     let mut tasks = JoinSet::new();
     for n in 0..64_usize {
-        let (net, world) = (net.clone(), world.clone());
+        let (net, world) = (net.shard(n), world.clone());
         tasks.spawn(async move {
             for round in 0..100 {
                 let key = KEYS[(n + round) % KEYS.len()];

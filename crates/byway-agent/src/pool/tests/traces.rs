@@ -409,7 +409,7 @@ impl<'a> Trace<'a> {
             Got::Reuse(_) => assert_eq!(in_line, Some(woken), "not the oldest of its origin in its shard"),
         }
         self.overtaken[key] = if oldest == Some(woken) { 0 } else { self.overtaken[key] + 1 };
-        assert!(self.overtaken[key] <= PASS_OVER, "a shard starves");
+        assert!(self.overtaken[key] as usize <= PASS_OVER as usize * self.shards.len(), "a shard starves");
         self.waiting[woken].got = Some(got);
         for other in 0..KEYS.len() {
             let waits = other != key && self.is_hungry(other);
