@@ -50,8 +50,8 @@ pub use link_plan::{
 pub use place::{At, Place, Text};
 pub use plan::{
     Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan,
-    ParentPlan, ParentScheme, Plan, PoolPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan,
-    Verdict,
+    ParentPlan, ParentScheme, Plan, PoolPlan, RetryPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan,
+    UserPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

@@ -17,51 +17,43 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::{Passage, Stop};
 use super::conn::Conn;
-use super::deadline::while_moving;
+use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
+use super::failure::Failure;
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
+use super::pace::Pace;
+use super::retry::Outcome;
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{Borrowed, Origin};
-
-/// Why an attempt failed before anything was sent downstream.
-pub(super) struct Failure {
-    pub(super) fault: Fault,
-    /// The connection was an idle one that proved closed: nothing was read, and the request may be sent again.
-    pub(super) stale: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { fault, stale: false }
-    }
-}
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
     asked: &'a Asked<'a>,
     codec: byway_h1::Limits,
-    upload: Passage,
+    upload: &'a mut Passage,
     /// The upstream stopped taking the request's body; its answer may still be read.
     upload_broken: bool,
     uploaded: bool,
     response: ResponseHead,
     reused: bool,
     heard: u64,
+    /// The upstream has said 100: the client sends its body from now on.
+    continued: bool,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(asked: &'a Asked<'a>, lease: &Lease<Origin, Conn>) -> Self {
+    pub(super) fn new(asked: &'a Asked<'a>, upload: &'a mut Passage, lease: &Lease<Origin, Conn>) -> Self {
         let codec = codec_limits(asked.limits);
-        let framed = asked.request.framing();
         Self {
             asked,
-            upload: Passage::new(framed, framed, &codec, asked.max_body),
+            upload,
             upload_broken: false,
             uploaded: false,
             response: ResponseHead::default(),
             reused: lease.reused(),
             heard: 0,
+            continued: false,
             codec,
         }
     }
@@ -74,8 +66,10 @@ impl<'a> Attempt<'a> {
     ) -> Result<After, Failure> {
         let Borrowed { mut lease, authority } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
+        self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
             let head_bytes = self.response_head(downstream, &mut lease).await?;
+            self.upload.settle();
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
             match status {
@@ -96,14 +90,15 @@ impl<'a> Attempt<'a> {
     async fn response_head(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<usize, Failure> {
         let limits = self.asked.limits;
         if !self.uploaded {
-            let uploading = while_moving(limits.body_progress, |cx| {
+            let uploading = while_in_pace(limits.body_progress, Pace::new(limits), |cx| {
                 let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                (ready, self.upload.moved() + self.heard)
+                (ready, self.uploading())
             });
             match uploading.await {
-                Some(Ok(0)) => {}
-                Some(done) => return done,
-                None => return Err(self.stalled_upload().into()),
+                Ok(Ok(0)) => {}
+                Ok(done) => return done,
+                Err(GivenUp::StoodStill) => return Err(self.failed(self.stalled_upload(), upstream)),
+                Err(GivenUp::TooSlow) => return Err(self.slow_upload().into()),
             }
         }
         // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
@@ -115,7 +110,7 @@ impl<'a> Attempt<'a> {
                 return head;
             }
         }
-        Err(no_answer(limits.first_byte).into())
+        Err(self.failed(no_answer(limits.first_byte), upstream))
     }
 
     /// Ready(Ok(0)): uploaded. Ready(Ok(n)): a response head of n bytes stands in the upstream's unread bytes.
@@ -168,8 +163,8 @@ impl<'a> Attempt<'a> {
             }
             match ready!(upstream.poll_fill(cx)) {
                 Ok(Read::Data(n)) => self.heard += n as u64,
-                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(None))),
-                Err(broken) => return Poll::Ready(Err(self.closed_early(Some(&broken)))),
+                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(upstream, None))),
+                Err(broken) => return Poll::Ready(Err(self.closed_early(upstream, Some(&broken)))),
             }
         }
     }
@@ -179,15 +174,30 @@ impl<'a> Attempt<'a> {
         malformed(Who::Upstream, error).into()
     }
 
-    /// The upstream went away without a complete head. On a connection that was idle before, with not a byte read, the
-    /// request may go once more if sending it twice does no harm, or if none of it can have been served.
-    fn closed_early(&self, broken: Option<&Broken>) -> Failure {
+    /// The upstream went away without a complete head.
+    fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> Failure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        let untouched = self.heard == 0 && self.upload.moved() == 0;
-        Failure {
-            fault: Fault::new(Who::Upstream, Kind::ClosedEarly, format!("the upstream gave no whole answer: {how}")),
-            stale: self.reused && untouched && self.asked.may_go_again(),
-        }
+        let detail = format!("the upstream gave no whole answer: {how}");
+        self.failed(Fault::new(Who::Upstream, Kind::ClosedEarly, detail), upstream)
+    }
+
+    /// What is queued leaves first and whole: while all of it is there, nothing of the request has left.
+    fn failed(&self, fault: Fault, upstream: &Conn) -> Failure {
+        let untouched = upstream.has_queued() && upstream.left_bytes() == 0;
+        let outcome = match () {
+            () if self.heard > 0 => Outcome::Partial,
+            () if untouched => Outcome::Unsent,
+            () => Outcome::SentNoByteBack,
+        };
+        Failure { fault, outcome, connected: true, on_kept: self.reused }
+    }
+
+    /// How the upload moves. A client that expects a 100 owes nothing before it.
+    fn uploading(&self) -> Moving {
+        let invited = self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue();
+        let over = self.uploaded || self.upload_broken || self.upload.is_held_back();
+        let moved = self.upload.moved();
+        Moving { all: moved + self.heard, of_downstream: moved, awaits_downstream: invited && !over }
     }
 
     fn stopped_by_downstream(&self, stop: Stop) -> Fault {
@@ -220,6 +230,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    fn slow_upload(&self) -> Fault {
+        self.asked.shared.counters.slow_requests.add(1);
+        too_slow(self.asked.limits, Deadline::RequestRate, "the client sent its request body")
+    }
+
     /// Passes an interim response on, to a downstream that can read one.
     async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
         if self.asked.request.version() == Version::Http11 {
@@ -228,6 +243,7 @@ impl<'a> Attempt<'a> {
                 .try_queue(|out| head::forward_interim(out, &response))
                 .map_err(|error| self.malformed_response(&error))?;
         }
+        self.continued = true;
         upstream.consume(head_bytes);
         self.response.clear();
         self.push_down(downstream, upstream).await
@@ -333,19 +349,27 @@ impl<'a> Attempt<'a> {
         upstream: &mut Conn,
         downstream: &mut Conn,
     ) -> Result<(), Fault> {
-        let limit = self.asked.limits.body_progress;
-        let passed = while_moving(limit, |cx| {
+        let limits = self.asked.limits;
+        let limit = limits.body_progress;
+        // What stands between us and the reader of an egress may be shaped, and the reader may pause.
+        let pace = if downstream.has_outflow() { Pace::off() } else { Pace::new(limits) };
+        let passed = while_in_pace(limit, pace, |cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
             }
             let down = download.poll(cx, upstream, downstream);
-            (down, self.upload.moved() + download.moved())
+            let (moved, awaits_downstream) = (download.moved(), download.is_held_back());
+            (down, Moving { all: self.upload.moved() + moved, of_downstream: moved, awaits_downstream })
         });
         match passed.await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(stop)) => Err(self.cut_response(stop)),
-            None => Err(Fault::new(
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(stop)) => Err(self.cut_response(stop)),
+            Err(GivenUp::TooSlow) => {
+                self.asked.shared.counters.slow_responses.add(1);
+                Err(too_slow(limits, Deadline::ResponseRate, "the client read the response"))
+            }
+            Err(GivenUp::StoodStill) => Err(Fault::new(
                 if download.is_held_back() { Who::Downstream } else { Who::Upstream },
                 Kind::Deadline(Deadline::ResponseBody),
                 format!("the response body stood still for {limit:?}"),
@@ -402,6 +426,12 @@ async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> 
 fn not_read(limit: Duration) -> Fault {
     let detail = format!("the client took no byte of the response for {limit:?}");
     Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
+}
+
+fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
+    let least = limits.min_rate.map(|rate| rate.to_string()).unwrap_or_default();
+    let detail = format!("{what} at less than min_rate, {least}, over {:?} of waiting for it", limits.body_progress);
+    Fault::new(Who::Downstream, Kind::Deadline(deadline), detail)
 }
 
 /// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.

@@ -10,6 +10,7 @@ use byway_dial::{Broken, Read};
 use byway_h1::{BodyDecoder, Framed, Malformed, Step, write};
 
 use super::conn::Conn;
+use super::replay::Replay;
 
 /// One body on its way.
 pub struct Passage {
@@ -21,6 +22,7 @@ pub struct Passage {
     held_back: bool,
     moved: u64,
     most: Option<u64>,
+    replay: Replay,
 }
 
 /// Why a passage stopped before its end.
@@ -42,7 +44,49 @@ impl Passage {
     /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
-        Self { decoder, chunked: to == Framed::Chunked, owed: 0, ended: false, held_back: false, moved: 0, most }
+        let chunked = to == Framed::Chunked;
+        Self { decoder, chunked, owed: 0, ended: false, held_back: false, moved: 0, most, replay: Replay::Off }
+    }
+
+    /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
+    #[must_use]
+    pub fn keeping(self, bytes: usize) -> Self {
+        Self { replay: Replay::keeping(bytes), ..self }
+    }
+
+    /// Whether what leaves is being kept: it has to pass through our hands for that.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.replay, Replay::Keeping { .. })
+    }
+
+    /// Whether it can start over: nothing has left, or all of it was kept.
+    pub fn can_start_over(&self) -> bool {
+        self.replay.is_whole()
+    }
+
+    /// It will not start over any more: gives back what was kept.
+    pub fn settle(&mut self) {
+        self.replay.forget();
+    }
+
+    /// Starts over at another receiver, with what has left before; to be asked for only if it can.
+    pub fn start_over(&mut self, to: &mut Conn) {
+        (self.owed, self.held_back) = (0, false);
+        let kept = self.replay.bytes();
+        let (data, trailers) =
+            kept.split_at_checked(usize::try_from(self.moved).unwrap_or_default()).unwrap_or_default();
+        let out = to.queue();
+        if !self.chunked {
+            return out.extend_from_slice(data);
+        }
+        if !data.is_empty() {
+            write::chunk_prefix(out, data.len());
+            out.extend_from_slice(data);
+            out.extend_from_slice(write::CHUNK_SUFFIX);
+        }
+        if self.ended {
+            out.extend_from_slice(if trailers.is_empty() { NO_TRAILERS } else { trailers });
+        }
     }
 
     /// Whether the whole body has been read from its sender (it may still be queued for its receiver).
@@ -103,6 +147,7 @@ impl Passage {
         let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
         self.held_back = false;
         self.decoder.taken(sent);
+        self.replay.note(data.get(..sent).unwrap_or_default());
         from.consume(sent);
         self.moved += sent as u64;
         if self.chunked {
@@ -116,7 +161,13 @@ impl Passage {
 
     fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), Stop> {
         if self.chunked {
-            write::last_chunk(to.queue(), self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+            let out = to.queue();
+            let before = out.len();
+            write::last_chunk(out, self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+            let end = out.get(before..).unwrap_or_default();
+            if end != NO_TRAILERS {
+                self.replay.note(end);
+            }
         }
         from.consume(n);
         self.ended = true;
@@ -142,3 +193,6 @@ impl Passage {
 
 /// Bytes one poll may move before other tasks of the worker get their turn.
 const BUDGET_BYTES: usize = 1024 * 1024;
+
+/// The end of a chunked body without trailers (RFC 9112 section 7.1).
+const NO_TRAILERS: &[u8] = b"0\r\n\r\n";

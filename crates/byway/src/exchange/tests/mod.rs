@@ -3,4 +3,6 @@
 mod bodies;
 mod failures;
 mod messages;
+mod rates;
+mod retries;
 mod upgrades;
