@@ -136,6 +136,7 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     let retry = &plan.retry;
     writeln!(f, "\n[retry]  # requests that go to an upstream again")?;
     writeln!(f, "attempts = {}  # of a request that was sent and got no byte back", retry.attempts)?;
+    writeln!(f, "on = {}  # statuses that count as no byte back", list(retry.on.iter()))?;
     writeln!(f, "replay = \"{}\"  # the longest body that is kept for it", Bytes(retry.replay_bytes as u64))?;
     writeln!(f, "budget_percent = {}  # of recent requests", retry.budget_percent)?;
     writeln!(f, "budget_per_second = {}  # in any case", retry.budget_per_second)?;

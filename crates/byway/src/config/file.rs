@@ -118,6 +118,9 @@ pub struct Pool {
 pub struct Retry {
     /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to 10. Default 1.
     pub attempts: Option<At<u64>>,
+    /// `on`: statuses from 500 to 599 behind which a request is sent again as if no byte had come back, such as
+    /// `[502, 503, 504]`. Default: none.
+    pub on: Option<At<Vec<Text>>>,
     /// `replay`: the longest request body that is kept to be sent again, `"0B"` to `"256KiB"`. Default `"64KiB"`.
     pub replay: Option<Text>,
     /// `budget_percent`: of recent requests, how many may be sent again, 0 to 100. Default 20.

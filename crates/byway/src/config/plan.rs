@@ -19,6 +19,7 @@ use super::bind::Bind;
 use super::host_pattern::HostPattern;
 use super::link_plan::{JoinPlan, LinkPlan, LinkSettings};
 use super::secret::Secret;
+use super::statuses::Statuses;
 use super::units::Rate;
 use crate::exchange::budget::Budget;
 use crate::outbound::balance::Turn;
@@ -170,6 +171,8 @@ pub struct PoolPlan {
 pub struct RetryPlan {
     /// How often a request that was sent, and got no byte back, may be sent again.
     pub attempts: u32,
+    /// Behind these statuses a request is sent again as if no byte had come back.
+    pub on: Statuses,
     /// The longest request body that is kept to be sent again, in bytes.
     pub replay_bytes: usize,
     /// Of recent requests, how many may be sent again, in percent.

@@ -104,6 +104,7 @@ fn read_pool(s: &mut Section<'_, '_>) -> Pool {
 fn read_retry(s: &mut Section<'_, '_>) -> Retry {
     Retry {
         attempts: s.count("attempts"),
+        on: s.texts_or_numbers("on", "[502, 503, 504]"),
         replay: s.text_or_number("replay", "\"64KiB\""),
         budget_percent: s.count("budget_percent"),
         budget_per_second: s.count("budget_per_second"),

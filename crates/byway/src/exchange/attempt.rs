@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
-use byway_h1::{Framed, Parsed, Response, ResponseHead, Version};
+use byway_h1::{Framed, Parsed, ResponseHead, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Passage, Stop};
 use super::conn::Conn;
 use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
-use super::failure::Failure;
+use super::discard::discard;
+use super::failure::{Failure, downstream_left, no_answer, not_read, too_slow};
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
+use super::keep::keep_upstream;
 use super::pace::Pace;
-use super::retry::Outcome;
+use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{Borrowed, Origin};
@@ -62,6 +64,7 @@ impl<'a> Attempt<'a> {
         mut self,
         borrowed: Borrowed,
         downstream: &mut Conn,
+        tries: &mut Tries<'_>,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
         let Borrowed { mut lease, authority } = borrowed;
@@ -69,9 +72,12 @@ impl<'a> Attempt<'a> {
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
             let head_bytes = self.response_head(downstream, &mut lease).await?;
-            self.upload.settle();
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
+            if self.goes_elsewhere(status, tries, moved) {
+                self.discard(lease, head_bytes)?;
+                return Err(Failure::declined(status));
+            }
             match status {
                 100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
                 _ => moved.status = status,
@@ -84,6 +90,37 @@ impl<'a> Attempt<'a> {
         }
         let detail = format!("the upstream sent {MOST_HEADS} interim answers and no final one");
         Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
+    }
+
+    /// Whether another upstream is asked instead of passing on what this one has said. If not, what was kept for it goes.
+    fn goes_elsewhere(&mut self, status: u16, tries: &mut Tries<'_>, moved: &mut Moved) -> bool {
+        let on = self.asked.allowed.plan().retry.on;
+        if on.contains(status) && self.uploaded {
+            let failed = Failed {
+                outcome: Outcome::SentNoByteBack,
+                on_kept: self.reused,
+                gave_up: false,
+                repeatable: is_repeatable(&self.asked.request),
+                body_kept: self.upload.can_start_over(),
+            };
+            if self.asked.goes_again(tries, failed, moved) {
+                return true;
+            }
+        }
+        if on.is_empty() || status >= 200 {
+            self.upload.settle();
+        }
+        false
+    }
+
+    fn discard(&self, mut lease: Lease<Origin, Conn>, head_bytes: usize) -> Result<(), Failure> {
+        let response = self.response.view(lease.unread());
+        let method = self.asked.request.method();
+        let framed = response.framing(method).map_err(|error| self.malformed_response(&error))?;
+        let keep = keep_upstream(&response, framed);
+        lease.consume(head_bytes);
+        discard(lease, framed, &self.codec, keep);
+        Ok(())
     }
 
     /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
@@ -189,7 +226,7 @@ impl<'a> Attempt<'a> {
             () if untouched => Outcome::Unsent,
             () => Outcome::SentNoByteBack,
         };
-        Failure { fault, outcome, connected: true, on_kept: self.reused }
+        Failure { outcome, on_kept: self.reused, ..fault.into() }
     }
 
     /// How the upload moves. A client that expects a 100 owes nothing before it.
@@ -423,35 +460,6 @@ async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> 
     }
 }
 
-fn not_read(limit: Duration) -> Fault {
-    let detail = format!("the client took no byte of the response for {limit:?}");
-    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
-}
-
-fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
-    let least = limits.min_rate.map(|rate| rate.to_string()).unwrap_or_default();
-    let detail = format!("{what} at less than min_rate, {least}, over {:?} of waiting for it", limits.body_progress);
-    Fault::new(Who::Downstream, Kind::Deadline(deadline), detail)
-}
-
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.
-fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
-    (response.keep_alive() && framed != Framed::UntilClose).then(|| keep_alive_hint(response))
-}
-
-/// `Keep-Alive: timeout=N`, less a second for the time that our next request is on its way (in any order with `max`).
-fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
-    let hint = std::str::from_utf8(response.field("Keep-Alive")?).ok()?;
-    let seconds = hint.split(',').find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
-    })?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT))
-}
-
-/// No hint keeps a connection longer than this.
-const LONGEST_HINT: Duration = Duration::from_secs(600);
-
 /// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
 fn framed_downstream(framed: Framed, version: Version) -> Framed {
     match (framed, version) {
@@ -459,13 +467,4 @@ fn framed_downstream(framed: Framed, version: Version) -> Framed {
         (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
         (framed, _) => framed,
     }
-}
-
-fn no_answer(limit: Duration) -> Fault {
-    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
-    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
-}
-
-fn downstream_left(broken: &Broken) -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
 }

@@ -95,9 +95,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Statuses;
 
     fn plan(budget_percent: u32, budget_per_second: u32) -> RetryPlan {
-        RetryPlan { attempts: 1, replay_bytes: 0, budget_percent, budget_per_second }
+        RetryPlan { attempts: 1, on: Statuses::default(), replay_bytes: 0, budget_percent, budget_per_second }
     }
 
     /// How many retries in a row the purse pays for.

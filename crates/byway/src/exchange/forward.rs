@@ -17,7 +17,7 @@ use super::budget::Budget;
 use super::conn::Conn;
 use super::failure::Failure;
 use super::head::{self, RequestRules};
-use super::retry::{Tries, is_repeatable, kept_bytes};
+use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
 use crate::outbound::balance::Walk;
@@ -87,7 +87,7 @@ pub struct Moved {
     pub status: u16,
     /// How often it was tried again.
     pub retries: u32,
-    /// Why it was not tried again, if it failed.
+    /// Why it was not tried again, if it failed or was answered with a status of `retry.on`.
     pub retry_not_made: Option<&'static str>,
 }
 
@@ -109,7 +109,8 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
     loop {
         let failure = match asked.borrow(&mut way).await {
             Ok(borrowed) => {
-                match Attempt::new(asked, &mut upload, &borrowed.lease).run(borrowed, downstream, moved).await {
+                let attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
+                match attempt.run(borrowed, downstream, &mut tries, moved).await {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,
                 }
@@ -120,15 +121,13 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
         if failure.fault.who != Who::Upstream {
             return Err(failure.fault);
         }
-        if let Err(why) = tries.again(failure.told(asked, &upload), Instant::now(), asked.budget()) {
-            asked.shared.counters.not_retried(why).add(1);
-            moved.retry_not_made = Some(why.name());
+        if !failure.granted && !asked.goes_again(&mut tries, failure.told(asked, &upload), moved) {
             return Err(failure.fault);
         }
         tracing::debug!(outcome = ?failure.outcome, "tried again: {}", failure.fault);
         asked.shared.counters.retried(failure.outcome).add(1);
         moved.retries += 1;
-        if failure.connected {
+        if failure.connected && !failure.granted {
             way.fresh = Freshness::New;
         }
     }
@@ -182,6 +181,18 @@ impl Asked<'_> {
             _ => 1,
         };
         Way { walk, upstreams, fresh: self.freshness() }
+    }
+
+    /// Asks the judge of retries, and notes what he says.
+    pub(super) fn goes_again(&self, tries: &mut Tries<'_>, failed: Failed, moved: &mut Moved) -> bool {
+        match tries.again(failed, Instant::now(), self.budget()) {
+            Ok(()) => true,
+            Err(why) => {
+                self.shared.counters.not_retried(why).add(1);
+                moved.retry_not_made = Some(why.name());
+                false
+            }
+        }
     }
 
     fn budget(&self) -> &Budget {

@@ -18,7 +18,7 @@ pub enum Outcome {
     Unsent,
     /// Some of the request has left, and not one byte of an answer has come: it may have been served, or not.
     SentNoByteBack,
-    /// A byte of an answer has come: it was served, at least in part.
+    /// A byte of an answer has come: it was served, at least in part. (Only a status of `retry.on` lets it go again.)
     Partial,
 }
 
@@ -61,7 +61,8 @@ impl Counters {
     pub fn retried(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Unsent => &self.retried_unsent,
-            Outcome::SentNoByteBack | Outcome::Partial => &self.retried_unanswered,
+            Outcome::SentNoByteBack => &self.retried_unanswered,
+            Outcome::Partial => &self.retried_status,
         }
     }
 

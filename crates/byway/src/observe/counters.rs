@@ -105,6 +105,8 @@ counters! {
     retried_unsent,
     /// Requests sent again of which some had left, and no byte had come back.
     retried_unanswered,
+    /// Requests sent again for the status that an upstream had answered.
+    retried_status,
     /// Failed requests not sent again, as their method is not idempotent.
     not_retried_method,
     /// Failed requests not sent again, as their body was not kept.

@@ -291,3 +291,42 @@ fn a_stale_connection_is_replaced_under_a_request_with_a_body() {
     assert_eq!(seen.iter().map(|request| request.target()).collect::<Vec<_>>(), ["/1", "/2", "/2"]);
     assert!(seen[1].text() == body && seen[2].text() == body);
 }
+
+#[test]
+fn a_listed_status_is_asked_for_again_and_the_last_answer_is_passed_on() {
+    let busy = Origin::answering("HTTP/1.1 503 Service Unavailable\r\nX-From: busy\r\nContent-Length: 4\r\n\r\nlate");
+    let origin = Origin::useful();
+    let both = format!("to = [\"{}\", \"{}\"]", busy.address(), origin.address());
+    let alone = format!("path = '^/alone'\n{}", to(&busy));
+    let settings = "workers = 1\nretry.on = [502, 503]\nretry.budget_per_second = 1000";
+    let program = Program::configured(BYWAY, &config(settings, &[&alone, &both]));
+    let mut visitor = Visitor::connect(program.address());
+    for _ in 0..6 {
+        let answer = visitor.ask("PUT /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+        assert!(answer.status() == 200 && answer.text().starts_with("4 "), "{answer:?}");
+    }
+    assert_eq!((busy.requests().len(), busy.connections()), (3, 1), "a whole answer leaves its connection in use");
+    let statuses = ["/", "/"].map(|target| visitor.ask(&format!("POST {target} HTTP/1.1\r\nHost: a\r\n\r\n")).status());
+    assert!(statuses.contains(&503) && statuses.contains(&200), "a POST gets what its upstream says: {statuses:?}");
+    let answer = visitor.get("/alone");
+    assert_eq!((answer.status(), answer.field("X-From"), answer.text().as_str()), (503, Some("busy"), "late"));
+    assert_eq!(busy.requests().iter().filter(|request| request.target() == "/alone").count(), 2);
+}
+
+#[test]
+fn an_answer_that_is_not_passed_on_is_not_waited_for() {
+    for body in ["Content-Length: 1000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "\r\nhalf"] {
+        let origin = Origin::scripted(move |served| {
+            served.request();
+            if served.number == 0 {
+                served.send(format!("HTTP/1.1 503 Service Unavailable\r\n{body}"));
+                return served.hold();
+            }
+            served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        });
+        let program = edge_with("retry.on = \"503\"", &origin);
+        assert_eq!(Visitor::connect(program.address()).get("/").text(), "ok", "{body:?}");
+        // The connection with half an answer on it is given up.
+        origin.wait_for_ended(2);
+    }
+}

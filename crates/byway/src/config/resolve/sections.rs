@@ -11,6 +11,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::file::{Dial, Drain, Limits, Link, Pool, Retry, Spill};
 use super::super::link_plan::LinkSettings;
 use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, RetryPlan, SpillMode, SpillPlan};
+use super::super::statuses::Statuses;
 use super::super::units::Rate;
 use super::Resolver;
 use super::quantity::{ANY_COUNT, ANY_SIZE, ANY_TIME};
@@ -104,9 +105,14 @@ impl Resolver<'_> {
 
     pub(super) fn retry(&mut self, written: &Retry) -> RetryPlan {
         let replay = self.size("retry.replay", &written.replay, 0..=256 * KIB, 64 * KIB);
+        let mut on = Statuses::default();
+        for text in written.on.iter().flat_map(|list| &list.value) {
+            self.checked("retry.on", &text.place, on.insert(&text.value));
+        }
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         RetryPlan {
             attempts: small(self.count("retry.attempts", &written.attempts, 0..=10, 1)),
+            on,
             replay_bytes: usize::try_from(replay).unwrap_or(usize::MAX),
             budget_percent: small(self.count("retry.budget_percent", &written.budget_percent, 0..=100, 20)),
             budget_per_second: small(self.count(

@@ -39,6 +39,7 @@ fn limits_of_zero_and_out_of_range_are_refused_with_the_range() {
             "1:19 `limits.min_rate`: `0B/s` is less than one byte per second: write 25MiB/s, 200Mbit/s or 500kbit/s",
         ),
         ("retry.attempts = 11", "1:18 `retry.attempts` must be at most 10, but is 11"),
+        ("retry.on = 404", "1:12 `retry.on`: `404` is no status from 500 to 599: write 502, 503 or 504"),
         ("retry.replay = \"1MiB\"", "1:16 `retry.replay` must be at most 256KiB, but is 1MiB"),
         ("retry.budget_percent = 101", "1:24 `retry.budget_percent` must be at most 100, but is 101"),
         ("retry.budget_per_second = 0", "1:27 `retry.budget_per_second` must be at least 1, but is 0"),

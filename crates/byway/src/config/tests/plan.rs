@@ -47,7 +47,13 @@ fn what_is_not_written_has_its_default() {
         queue_wait: Duration::from_secs(5),
     };
     assert_eq!(plan.pool, pool);
-    let retry = RetryPlan { attempts: 1, replay_bytes: 65_536, budget_percent: 20, budget_per_second: 10 };
+    let retry = RetryPlan {
+        attempts: 1,
+        on: Statuses::default(),
+        replay_bytes: 65_536,
+        budget_percent: 20,
+        budget_per_second: 10,
+    };
     assert_eq!(plan.retry, retry);
     let spill = SpillPlan {
         directory: PathBuf::from("/state/spill"),

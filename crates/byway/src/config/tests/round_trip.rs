@@ -60,6 +60,7 @@ fn settings() -> impl Strategy<Value = String> {
     );
     let retry = (
         line("retry.attempts", &["0", "10"]),
+        line("retry.on", &["503", "[\"502\", 504]", "[]"]),
         line("retry.replay", &["0", "\"256KiB\""]),
         line("retry.budget_percent", &["0", "100"]),
         line("retry.budget_per_second", &["1", "1000000"]),
@@ -73,7 +74,7 @@ fn settings() -> impl Strategy<Value = String> {
     );
     (top, dial, limits, pool, retry, spill).prop_map(|(t, d, l, p, r, s)| {
         let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6].concat();
-        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, s.0, s.1, s.2, s.3].concat()
+        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3].concat()
     })
 }
 

@@ -1,13 +1,21 @@
 //! Which failures lead to another try, and how many.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use byway_h1::{Limits, RequestHead};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Statuses;
 
-const PLAN: RetryPlan = RetryPlan { attempts: 1, replay_bytes: 10, budget_percent: 0, budget_per_second: 5 };
+static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
+    attempts: 1,
+    on: Statuses::default(),
+    replay_bytes: 10,
+    budget_percent: 0,
+    budget_per_second: 5,
+});
 const GET: Failed =
     Failed { outcome: Outcome::SentNoByteBack, on_kept: false, gave_up: false, repeatable: true, body_kept: true };
 
