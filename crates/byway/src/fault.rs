@@ -96,8 +96,6 @@ pub enum Deadline {
     ResponseBody,
     /// Enough bytes of a response body, read by the downstream.
     ResponseRate,
-    /// A place in the queue for a connection.
-    Queue,
     /// A session of a link that is away.
     Parked,
 }
@@ -115,7 +113,6 @@ impl Deadline {
             Self::FirstByte => "first-byte",
             Self::ResponseBody => "response-body",
             Self::ResponseRate => "response-rate",
-            Self::Queue => "queue",
             Self::Parked => "parked",
         }
     }
@@ -267,7 +264,7 @@ impl Fault {
             (_, Kind::Tls) => "tls_protocol_error",
             (_, Kind::Lost) => "destination_unavailable",
             (_, Kind::Loop) => "proxy_loop_detected",
-            (_, Kind::Overloaded(_) | Kind::Deadline(Deadline::Queue)) => "connection_limit_reached",
+            (_, Kind::Overloaded(_)) => "connection_limit_reached",
             (_, Kind::Draining | Kind::Internal) => "proxy_internal_error",
             _ => "http_request_error",
         }
@@ -351,7 +348,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_has_its_answer_on_each_wire() {
-        use super::Deadline::{Connect, FirstByte, Parked, Queue, RequestHead, RequestRate, ResponseBody};
+        use super::Deadline::{Connect, FirstByte, Parked, RequestHead, RequestRate, ResponseBody};
         use Kind::*;
         use Who::*;
         let rows = [
@@ -377,7 +374,7 @@ mod tests {
             (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
             (Link, Deadline(Parked), 503, Reply::GeneralFailure, "LOST"),
             (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
-            (Us, Deadline(Queue), 503, Reply::GeneralFailure, "BUSY"),
+            (Us, Overloaded("max-per-origin"), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
         ];
         for (who, kind, status, socks, link) in rows {

@@ -172,13 +172,9 @@ impl Asked<'_> {
     }
 
     fn way(&self) -> Way<'_> {
-        let walk = match self.allowed.outbound() {
-            Outbound::Pooled(route) => Some(Walk::over(route)),
-            _ => None,
-        };
-        let upstreams = match self.allowed.outbound() {
-            Outbound::Pooled(route) => route.upstreams.len(),
-            _ => 1,
+        let (walk, upstreams) = match self.allowed.outbound() {
+            Outbound::Pooled(route) => (Some(Walk::over(route)), route.upstreams.len()),
+            _ => (None, 1),
         };
         Way { walk, upstreams, fresh: self.freshness() }
     }

@@ -4,8 +4,8 @@ use byway_testkit::{Ending, Origin, Visitor};
 
 use super::{edge, edge_with};
 
-/// So fast that nobody keeps it up who stops to think, judged every 200 ms.
-const STRICT: &str = "[limits]\nbody_progress = \"200ms\"\nmin_rate = \"1GiB/s\"";
+/// So fast that nobody keeps it up, judged every second.
+const STRICT: &str = "[limits]\nbody_progress = \"1s\"\nmin_rate = \"1GiB/s\"";
 
 #[test]
 fn a_dripping_upload_ends_and_a_slow_reader_too() {

@@ -187,7 +187,7 @@ fn the_log_says_why_a_retry_was_not_made() {
     // The purse held one retry, and one second earns no more than the next.
     let exhausted = (0..100).any(|_| {
         Visitor::connect(program.address()).get("/2");
-        program.stderr().contains("budget")
+        program.stderr().contains("retry_not_made=\"budget\"")
     });
     assert!(exhausted);
 }
