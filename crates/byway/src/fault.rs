@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
-use byway_agent::AcquireError;
 use byway_dial::DialError;
 use byway_dial::socks::ReplyCode as Reply;
 use byway_h1::Malformed;
@@ -33,8 +33,10 @@ pub enum Kind {
     Malformed(&'static str),
     /// The request target is longer than allowed.
     TargetTooLarge,
-    /// The head is larger or has more fields than allowed.
+    /// The head is larger than allowed.
     HeadTooLarge,
+    /// The head has more fields than allowed.
+    TooManyFields,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// An HTTP version that is not spoken here.
@@ -82,6 +84,8 @@ pub enum Deadline {
     RequestHead,
     /// Bytes of a request body.
     RequestBody,
+    /// Enough bytes of a request body.
+    RequestRate,
     /// A name look-up.
     Resolve,
     /// A connection to the upstream.
@@ -90,8 +94,8 @@ pub enum Deadline {
     FirstByte,
     /// Bytes of a response body.
     ResponseBody,
-    /// A place in the queue for a connection.
-    Queue,
+    /// Enough bytes of a response body, read by the downstream.
+    ResponseRate,
     /// A session of a link that is away.
     Parked,
 }
@@ -103,11 +107,12 @@ impl Deadline {
             Self::Handshake => "handshake",
             Self::RequestHead => "request-head",
             Self::RequestBody => "request-body",
+            Self::RequestRate => "request-rate",
             Self::Resolve => "resolve",
             Self::Connect => "connect",
             Self::FirstByte => "first-byte",
             Self::ResponseBody => "response-body",
-            Self::Queue => "queue",
+            Self::ResponseRate => "response-rate",
             Self::Parked => "parked",
         }
     }
@@ -122,21 +127,32 @@ pub struct Fault {
     pub kind: Kind,
     /// What failed and what to do next, in a sentence. It may be shown to the peer: no secrets.
     pub detail: Cow<'static, str>,
+    /// How long to wait before asking again, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with its sentence.
     pub fn new(who: Who, kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { who, kind, detail: detail.into() }
+        Self { who, kind, detail: detail.into(), wait: None }
+    }
+
+    /// The same, with how long to wait before asking again.
+    #[must_use]
+    pub fn worth_asking_again_after(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
     }
 
     /// The HTTP status (DESIGN.md section 5).
     pub fn status(&self) -> u16 {
         match (self.who, self.kind) {
-            (Who::Upstream, Kind::Malformed(_) | Kind::HeadTooLarge | Kind::Version | Kind::Unsupported(_)) => 502,
+            (
+                Who::Upstream,
+                Kind::Malformed(_) | Kind::HeadTooLarge | Kind::TooManyFields | Kind::Version | Kind::Unsupported(_),
+            ) => 502,
             (_, Kind::Malformed(_)) => 400,
             (_, Kind::TargetTooLarge) => 414,
-            (_, Kind::HeadTooLarge) => 431,
+            (_, Kind::HeadTooLarge | Kind::TooManyFields) => 431,
             (_, Kind::BodyTooLarge) => 413,
             (_, Kind::Version) => 505,
             (_, Kind::Unsupported(_)) => 501,
@@ -234,7 +250,7 @@ impl Fault {
     pub fn proxy_status(&self) -> &'static str {
         match (self.who, self.kind) {
             (Who::Upstream, Kind::Malformed(_) | Kind::Version | Kind::Unsupported(_)) => "http_protocol_error",
-            (Who::Upstream, Kind::HeadTooLarge) => "http_response_header_section_size",
+            (Who::Upstream, Kind::HeadTooLarge | Kind::TooManyFields) => "http_response_header_section_size",
             (_, Kind::Denied) => "destination_ip_prohibited",
             (_, Kind::Unauthorized) => "http_request_denied",
             (_, Kind::NoRoute) => "destination_not_found",
@@ -248,7 +264,7 @@ impl Fault {
             (_, Kind::Tls) => "tls_protocol_error",
             (_, Kind::Lost) => "destination_unavailable",
             (_, Kind::Loop) => "proxy_loop_detected",
-            (_, Kind::Overloaded(_) | Kind::Deadline(Deadline::Queue)) => "connection_limit_reached",
+            (_, Kind::Overloaded(_)) => "connection_limit_reached",
             (_, Kind::Draining | Kind::Internal) => "proxy_internal_error",
             _ => "http_request_error",
         }
@@ -260,6 +276,7 @@ impl Fault {
             Kind::Malformed(class) => class,
             Kind::TargetTooLarge => "target-too-large",
             Kind::HeadTooLarge => "head-too-large",
+            Kind::TooManyFields => "too-many-fields",
             Kind::BodyTooLarge => "body-too-large",
             Kind::Version => "http-version",
             Kind::Unsupported(what) => what,
@@ -281,9 +298,10 @@ impl Fault {
         }
     }
 
-    /// Seconds for Retry-After, where trying again makes sense.
-    pub fn retry_after_seconds(&self) -> Option<u32> {
-        (self.status() == 503).then_some(1)
+    /// Seconds for Retry-After, where trying again makes sense: 1 to 60.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = self.wait.map_or(1, |wait| wait.as_millis().div_ceil(1000).clamp(1, 60) as u64);
+        (self.status() == 503).then_some(seconds)
     }
 }
 
@@ -299,6 +317,7 @@ impl std::error::Error for Fault {}
 pub fn malformed(who: Who, error: &Malformed) -> Fault {
     let kind = match error.status() {
         414 => Kind::TargetTooLarge,
+        431 if error.class() == "too-many-fields" => Kind::TooManyFields,
         431 => Kind::HeadTooLarge,
         501 => Kind::Unsupported(error.class()),
         505 => Kind::Version,
@@ -323,30 +342,22 @@ impl From<DialError> for Fault {
     }
 }
 
-impl From<AcquireError> for Fault {
-    fn from(error: AcquireError) -> Self {
-        let kind = match &error {
-            AcquireError::QueueFull { .. } => Kind::Overloaded("queue-full"),
-            AcquireError::QueueTimeout { .. } => Kind::Deadline(Deadline::Queue),
-            _ => Kind::Draining,
-        };
-        Self::new(Who::Us, kind, error.to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_row_of_the_table_has_its_answer_on_each_wire() {
-        use super::Deadline::{Connect, FirstByte, Parked, Queue, RequestHead, ResponseBody};
+        use super::Deadline::{Connect, FirstByte, Parked, RequestHead, RequestRate, ResponseBody};
         use Kind::*;
         use Who::*;
         let rows = [
             (Downstream, Malformed("x"), 400, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, TargetTooLarge, 414, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, HeadTooLarge, 431, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, TooManyFields, 431, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, Deadline(RequestRate), 408, Reply::GeneralFailure, "PROTOCOL"),
+            (Upstream, TooManyFields, 502, Reply::ConnectionRefused, "BROKEN"),
             (Downstream, BodyTooLarge, 413, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, Deadline(RequestHead), 408, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, NoRoute, 404, Reply::NotAllowed, "NOT_FOUND"),
@@ -363,7 +374,7 @@ mod tests {
             (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
             (Link, Deadline(Parked), 503, Reply::GeneralFailure, "LOST"),
             (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
-            (Us, Deadline(Queue), 503, Reply::GeneralFailure, "BUSY"),
+            (Us, Overloaded("max-per-origin"), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
         ];
         for (who, kind, status, socks, link) in rows {
@@ -398,7 +409,12 @@ mod tests {
 
     #[test]
     fn overload_says_when_to_come_back() {
-        assert_eq!(Fault::new(Who::Us, Kind::Overloaded("queue-full"), "").retry_after_seconds(), Some(1));
+        let overloaded = Fault::new(Who::Us, Kind::Overloaded("queue-full"), "");
+        assert_eq!(overloaded.retry_after_seconds(), Some(1));
+        for (millis, seconds) in [(1, 1), (1000, 1), (1001, 2), (5000, 5), (3_600_000, 60)] {
+            let fault = overloaded.clone().worth_asking_again_after(Duration::from_millis(millis));
+            assert_eq!(fault.retry_after_seconds(), Some(seconds));
+        }
         assert_eq!(Fault::new(Who::Upstream, Kind::Refused, "").retry_after_seconds(), None);
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::config::Diff;
 use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
+use crate::exchange::budget::Budget;
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
 use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
@@ -389,6 +390,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         dialler: ArcSwap::from_pointee(dialler(&plan, resolver.clone())),
         resolver,
         pool: Pool::new(pool_limits(&plan.pool))?,
+        retries: Budget::default(),
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),

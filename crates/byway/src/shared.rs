@@ -14,6 +14,7 @@ use byway_dial::{Dialler, Resolver, Roots, TlsClient};
 use parking_lot::Mutex;
 
 use crate::config::{Bind, ListenerKey, Plan};
+use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
 use crate::inbound::crew::Loads;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub resolver: Resolver,
     /// HTTP connections to upstreams.
     pub pool: Pool<Origin, Conn>,
+    /// How many requests without a route may be sent again; a route has its own.
+    pub retries: Budget,
     /// Where slow readers' bytes are parked; `None` when spilling is off.
     pub spill: Option<SpillOptions>,
     /// What the node counts.

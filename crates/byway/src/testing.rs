@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
+use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
 use crate::inbound::crew::Loads;
 use crate::inbound::listener::{Accepted, Door};
@@ -80,6 +81,7 @@ impl Bench {
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver.clone())),
                 resolver,
                 pool: Pool::new(byway_agent::Limits::default()).unwrap(),
+                retries: Budget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),
                 counters,
@@ -196,6 +198,17 @@ impl Peer {
         }
         let heard: Vec<u8> = self.unread.drain(..expected.len()).collect();
         assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(expected));
+    }
+
+    /// Some bytes, whatever they are; false for a FIN.
+    pub(crate) async fn try_hear_some(&mut self) -> Result<bool, Broken> {
+        self.unread.clear();
+        self.read().await
+    }
+
+    /// Whether some bytes came, whatever they are, before the connection ended in whatever way.
+    pub(crate) async fn hear_some(&mut self) -> bool {
+        self.try_hear_some().await.unwrap_or(false)
     }
 
     /// Everything up to the end of the stream, if that is a FIN; `Err` for a reset.

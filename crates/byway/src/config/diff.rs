@@ -26,7 +26,7 @@ pub struct Diff {
     /// Links that are dialled, by id. One is changed if its services did, or its secret; where its join string was read
     /// from does not matter.
     pub joins: Changes<Arc<str>>,
-    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`, `link`.
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`, `spill`, `link`.
     pub settings: Vec<&'static str>,
 }
 
@@ -191,6 +191,7 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("dial", old.dial == new.dial),
         ("limits", old.limits == new.limits),
         ("pool", old.pool == new.pool),
+        ("retry", old.retry == new.retry),
         ("spill", old.spill == new.spill),
         ("link", old.link == new.link),
     ];

@@ -30,7 +30,7 @@ impl Display for Effective<'_> {
         writeln!(f, "workers = {}  # threads that serve", plan.workers)?;
         settings(f, plan)?;
         limits(f, plan)?;
-        pool_and_spill(f, plan)?;
+        pool_retry_and_spill(f, plan)?;
         links(f, plan)?;
         for section in sections(plan) {
             self.section(f, section)?;
@@ -115,13 +115,17 @@ fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "head_timeout = \"{}\"  # from its first byte to its last", Period(limits.head_timeout))?;
     writeln!(f, "keep_alive = \"{}\"  # for the next request", Period(limits.keep_alive))?;
     writeln!(f, "body_progress = \"{}\"  # the longest pause in a body", Period(limits.body_progress))?;
+    match limits.min_rate {
+        Some(rate) => writeln!(f, "min_rate = \"{rate}\"  # of a body, while a downstream is waited for")?,
+        None => writeln!(f, "min_rate = \"none\"  # of a body, while a downstream is waited for")?,
+    }
     writeln!(f, "first_byte = \"{}\"  # for the head of an upstream's answer", Period(limits.first_byte))?;
     writeln!(f, "max_body = {}  # the longest request body", ceiling(limits.max_body))?;
     writeln!(f, "half_closed_idle = \"{}\"  # once one side has finished", Period(limits.half_closed_idle))?;
     writeln!(f, "requests_per_connection = {}", limits.requests_per_connection)
 }
 
-fn pool_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let (pool, spill) = (&plan.pool, &plan.spill);
     writeln!(f, "\n[pool]  # connections kept to upstreams")?;
     writeln!(f, "max_total = {}", pool.max_total)?;
@@ -129,6 +133,13 @@ fn pool_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "idle_timeout = \"{}\"", Period(pool.idle_timeout))?;
     writeln!(f, "queue = {}  # requests that may wait for a connection", pool.queue)?;
     writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;
+    let retry = &plan.retry;
+    writeln!(f, "\n[retry]  # requests that go to an upstream again")?;
+    writeln!(f, "attempts = {}  # of a request that was sent and got no byte back", retry.attempts)?;
+    writeln!(f, "on = {}  # statuses that count as no byte back", list(retry.on.iter()))?;
+    writeln!(f, "replay = \"{}\"  # the longest body that is kept for it", Bytes(retry.replay_bytes as u64))?;
+    writeln!(f, "budget_percent = {}  # of recent requests", retry.budget_percent)?;
+    writeln!(f, "budget_per_second = {}  # in any case", retry.budget_per_second)?;
     writeln!(f, "\n[spill]  # bytes parked on disk for slow readers")?;
     writeln!(f, "directory = {}", quoted(spill.directory.display()))?;
     writeln!(f, "memory = \"{}\"  # of a stream, before the disk is used", Bytes(spill.memory))?;

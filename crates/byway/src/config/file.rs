@@ -23,6 +23,8 @@ pub struct File {
     pub limits: Limits,
     /// `[pool]`: connections kept to upstreams.
     pub pool: Pool,
+    /// `[retry]`: requests that go to an upstream again.
+    pub retry: Retry,
     /// `[spill]`: bytes parked on disk for slow readers.
     pub spill: Spill,
     /// `[[edge]]`: reverse proxies.
@@ -82,6 +84,9 @@ pub struct Limits {
     pub keep_alive: Option<Text>,
     /// `body_progress`: the longest pause within a body. Default `"60s"`.
     pub body_progress: Option<Text>,
+    /// `min_rate`: the least bytes per second of a body that a downstream sends or reads, averaged over each
+    /// `body_progress` of waiting for it; `"none"` for no least. Default `"250B/s"`.
+    pub min_rate: Option<Text>,
     /// `first_byte`: how long an upstream may take for the head of its answer, once it has the request. Default `"60s"`.
     pub first_byte: Option<Text>,
     /// `max_body`: the longest request body, such as `"10GiB"`, or `"none"` for no limit. Default `"none"`.
@@ -106,6 +111,22 @@ pub struct Pool {
     pub queue: Option<At<u64>>,
     /// `queue_wait`: the longest wait in that queue. Default `"5s"`.
     pub queue_wait: Option<Text>,
+}
+
+/// `[retry]`.
+#[derive(Clone, Debug, Default)]
+pub struct Retry {
+    /// `attempts`: how often a request that was sent, and got no byte back, may be sent again, 0 to 10. Default 1.
+    pub attempts: Option<At<u64>>,
+    /// `on`: statuses from 500 to 599 behind which a request is sent again as if no byte had come back, such as
+    /// `[502, 503, 504]`. Default: none.
+    pub on: Option<At<Vec<Text>>>,
+    /// `replay`: the longest request body that is kept to be sent again, `"0B"` to `"256KiB"`. Default `"64KiB"`.
+    pub replay: Option<Text>,
+    /// `budget_percent`: of recent requests, how many may be sent again, 0 to 100. Default 20.
+    pub budget_percent: Option<At<u64>>,
+    /// `budget_per_second`: and so many a second in any case, 1 to 1000000. Default 10.
+    pub budget_per_second: Option<At<u64>>,
 }
 
 /// `[spill]`.

@@ -24,6 +24,7 @@ mod reader;
 mod resolve;
 mod secret;
 mod section;
+mod statuses;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ pub use diff::{Changes, Diff, RouteKey};
 pub use effective::Effective;
 pub use errors::ConfigErrors;
 pub use file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, ProxyFlags, Route, Rule as RuleSection,
-    Serve, Spill, Tcp, User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, ProxyFlags, Retry, Route,
+    Rule as RuleSection, Serve, Spill, Tcp, User,
 };
 pub use host_pattern::{BadHostPattern, HostPattern};
 pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags};
@@ -50,10 +51,12 @@ pub use link_plan::{
 pub use place::{At, Place, Text};
 pub use plan::{
     Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan,
-    ParentPlan, Plan, PoolPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    ParentPlan, Plan, PoolPlan, RetryPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan,
+    Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;
+pub use statuses::Statuses;
 pub use surroundings::Surroundings;
 pub use units::{BadQuantity, Bytes, Kind, Period, Rate};
 

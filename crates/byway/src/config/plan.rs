@@ -19,7 +19,9 @@ use super::bind::Bind;
 use super::host_pattern::HostPattern;
 use super::link_plan::{JoinPlan, LinkPlan, LinkSettings};
 use super::secret::Secret;
+use super::statuses::Statuses;
 use super::units::Rate;
+use crate::exchange::budget::Budget;
 use crate::outbound::balance::Turn;
 
 /// Everything the program is to do.
@@ -39,6 +41,8 @@ pub struct Plan {
     pub limits: LimitsPlan,
     /// Connections kept to upstreams.
     pub pool: PoolPlan,
+    /// Requests that go to an upstream again.
+    pub retry: RetryPlan,
     /// Bytes parked on disk for slow readers.
     pub spill: SpillPlan,
     /// For every link of this node.
@@ -134,6 +138,9 @@ pub struct LimitsPlan {
     pub keep_alive: Duration,
     /// The longest pause within a body.
     pub body_progress: Duration,
+    /// The least bytes per second of a body while a downstream is waited for, over each `body_progress`; none for no
+    /// least.
+    pub min_rate: Option<Rate>,
     /// How long an upstream may take to begin its answer.
     pub first_byte: Duration,
     /// The longest request body in bytes; none for no limit.
@@ -157,6 +164,21 @@ pub struct PoolPlan {
     pub queue: usize,
     /// The longest wait in that queue.
     pub queue_wait: Duration,
+}
+
+/// Requests that go to an upstream again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPlan {
+    /// How often a request that was sent, and got no byte back, may be sent again.
+    pub attempts: u32,
+    /// Behind these statuses a request is sent again as if no byte had come back.
+    pub on: Statuses,
+    /// The longest request body that is kept to be sent again, in bytes.
+    pub replay_bytes: usize,
+    /// Of recent requests, how many may be sent again, in percent.
+    pub budget_percent: u32,
+    /// And so many a second in any case; not zero.
+    pub budget_per_second: u32,
 }
 
 /// Whether slow readers may use the disk.
@@ -245,6 +267,8 @@ pub struct RoutePlan {
     pub max_body: Option<u64>,
     /// Which upstream is next; moves while the Plan is in force and is no part of its meaning.
     pub turn: Turn,
+    /// How many of its requests may be sent again; as `turn`, no part of its meaning.
+    pub retries: Budget,
 }
 
 impl PartialEq for RoutePlan {

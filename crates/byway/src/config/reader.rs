@@ -8,7 +8,8 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, Route, Rule, Serve, Spill, Tcp, User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, Retry, Route, Rule, Serve, Spill, Tcp,
+    User,
 };
 use super::place::{At, Place};
 use super::secret::Secret;
@@ -51,6 +52,7 @@ fn read_file(top: &mut Section<'_, '_>) -> File {
         dial: top.section("dial", read_dial),
         limits: top.section("limits", read_limits),
         pool: top.section("pool", read_pool),
+        retry: top.section("retry", read_retry),
         spill: top.section("spill", read_spill),
         edge: top.sections("edge", read_edge).map(|all| all.value).unwrap_or_default(),
         proxy: top.sections("proxy", read_egress).map(|all| all.value).unwrap_or_default(),
@@ -81,6 +83,7 @@ fn read_limits(s: &mut Section<'_, '_>) -> Limits {
         head_timeout: s.text("head_timeout", "\"30s\""),
         keep_alive: s.text("keep_alive", "\"60s\""),
         body_progress: s.text("body_progress", "\"60s\""),
+        min_rate: s.text("min_rate", "\"250B/s\""),
         first_byte: s.text("first_byte", "\"60s\""),
         max_body: s.text_or_number("max_body", "\"10GiB\""),
         half_closed_idle: s.text("half_closed_idle", "\"10m\""),
@@ -95,6 +98,16 @@ fn read_pool(s: &mut Section<'_, '_>) -> Pool {
         idle_timeout: s.text("idle_timeout", "\"4s\""),
         queue: s.count("queue"),
         queue_wait: s.text("queue_wait", "\"5s\""),
+    }
+}
+
+fn read_retry(s: &mut Section<'_, '_>) -> Retry {
+    Retry {
+        attempts: s.count("attempts"),
+        on: s.texts_or_numbers("on", "[502, 503, 504]"),
+        replay: s.text_or_number("replay", "\"64KiB\""),
+        budget_percent: s.count("budget_percent"),
+        budget_per_second: s.count("budget_per_second"),
     }
 }
 

@@ -12,57 +12,51 @@ use std::time::Duration;
 
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
-use byway_h1::{Framed, Parsed, Response, ResponseHead, Version};
+use byway_h1::{Framed, Parsed, ResponseHead, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Passage, Stop};
 use super::conn::Conn;
-use super::deadline::while_moving;
+use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
+use super::discard::discard;
+use super::failure::{Failure, downstream_left, no_answer, not_read, too_slow};
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
+use super::keep::keep_upstream;
+use super::pace::Pace;
 use super::recycled::Recycled;
+use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::outbound::pooled::{Borrowed, Origin};
-
-/// Why an attempt failed before anything was sent downstream.
-pub(super) struct Failure {
-    pub(super) fault: Fault,
-    /// The connection was an idle one that proved closed: nothing was read, and the request may be sent again.
-    pub(super) stale: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { fault, stale: false }
-    }
-}
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
     asked: &'a Asked<'a>,
     codec: byway_h1::Limits,
-    upload: Passage,
+    upload: &'a mut Passage,
     /// The upstream stopped taking the request's body; its answer may still be read.
     upload_broken: bool,
     uploaded: bool,
     response: Recycled<ResponseHead>,
     reused: bool,
     heard: u64,
+    /// The upstream has said 100: the client sends its body from now on.
+    continued: bool,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(asked: &'a Asked<'a>, lease: &Lease<Origin, Conn>) -> Self {
+    pub(super) fn new(asked: &'a Asked<'a>, upload: &'a mut Passage, lease: &Lease<Origin, Conn>) -> Self {
         let codec = codec_limits(asked.limits);
-        let framed = asked.request.framing();
         Self {
             asked,
-            upload: Passage::new(framed, framed, &codec, asked.max_body),
+            upload,
             upload_broken: false,
             uploaded: false,
             response: Recycled::take(),
             reused: lease.reused(),
             heard: 0,
+            continued: false,
             codec,
         }
     }
@@ -71,14 +65,20 @@ impl<'a> Attempt<'a> {
         mut self,
         borrowed: Borrowed,
         downstream: &mut Conn,
+        tries: &mut Tries<'_>,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
         let Borrowed { mut lease, authority } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
+        self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
             let head_bytes = self.response_head(downstream, &mut lease).await?;
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
+            if self.goes_elsewhere(status, tries, moved) {
+                self.discard(lease, head_bytes)?;
+                return Err(Failure::declined(status));
+            }
             match status {
                 100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
                 _ => moved.status = status,
@@ -93,18 +93,50 @@ impl<'a> Attempt<'a> {
         Err(Fault::new(Who::Upstream, Kind::Malformed("endless-interim"), detail).into())
     }
 
+    /// Whether another upstream is asked instead of passing on what this one has said. If not, what was kept for it goes.
+    fn goes_elsewhere(&mut self, status: u16, tries: &mut Tries<'_>, moved: &mut Moved) -> bool {
+        let on = self.asked.allowed.plan().retry.on;
+        if on.contains(status) && self.uploaded {
+            let failed = Failed {
+                outcome: Outcome::SentNoByteBack,
+                on_kept: self.reused,
+                gave_up: false,
+                repeatable: is_repeatable(&self.asked.request),
+                body_kept: self.upload.can_start_over(),
+            };
+            if self.asked.goes_again(tries, failed, moved) {
+                return true;
+            }
+        }
+        if on.is_empty() || status >= 200 {
+            self.upload.settle();
+        }
+        false
+    }
+
+    fn discard(&self, mut lease: Lease<Origin, Conn>, head_bytes: usize) -> Result<(), Failure> {
+        let response = self.response.view(lease.unread());
+        let method = self.asked.request.method();
+        let framed = response.framing(method).map_err(|error| self.malformed_response(&error))?;
+        let keep = keep_upstream(&response, framed);
+        lease.consume(head_bytes);
+        discard(lease, framed, &self.codec, keep);
+        Ok(())
+    }
+
     /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
     async fn response_head(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<usize, Failure> {
         let limits = self.asked.limits;
         if !self.uploaded {
-            let uploading = while_moving(limits.body_progress, |cx| {
+            let uploading = while_in_pace(limits.body_progress, Pace::new(limits), |cx| {
                 let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                (ready, self.upload.moved() + self.heard)
+                (ready, self.uploading())
             });
             match uploading.await {
-                Some(Ok(0)) => {}
-                Some(done) => return done,
-                None => return Err(self.stalled_upload().into()),
+                Ok(Ok(0)) => {}
+                Ok(done) => return done,
+                Err(GivenUp::StoodStill) => return Err(self.failed(self.stalled_upload(), upstream)),
+                Err(GivenUp::TooSlow) => return Err(self.slow_upload().into()),
             }
         }
         // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
@@ -116,7 +148,7 @@ impl<'a> Attempt<'a> {
                 return head;
             }
         }
-        Err(no_answer(limits.first_byte).into())
+        Err(self.failed(no_answer(limits.first_byte), upstream))
     }
 
     /// Ready(Ok(0)): uploaded. Ready(Ok(n)): a response head of n bytes stands in the upstream's unread bytes.
@@ -169,8 +201,8 @@ impl<'a> Attempt<'a> {
             }
             match ready!(upstream.poll_fill(cx)) {
                 Ok(Read::Data(n)) => self.heard += n as u64,
-                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(None))),
-                Err(broken) => return Poll::Ready(Err(self.closed_early(Some(&broken)))),
+                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(upstream, None))),
+                Err(broken) => return Poll::Ready(Err(self.closed_early(upstream, Some(&broken)))),
             }
         }
     }
@@ -180,15 +212,30 @@ impl<'a> Attempt<'a> {
         malformed(Who::Upstream, error).into()
     }
 
-    /// The upstream went away without a complete head. On a connection that was idle before, with not a byte read, the
-    /// request may go once more if sending it twice does no harm, or if none of it can have been served.
-    fn closed_early(&self, broken: Option<&Broken>) -> Failure {
+    /// The upstream went away without a complete head.
+    fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> Failure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        let untouched = self.heard == 0 && self.upload.moved() == 0;
-        Failure {
-            fault: Fault::new(Who::Upstream, Kind::ClosedEarly, format!("the upstream gave no whole answer: {how}")),
-            stale: self.reused && untouched && self.asked.may_go_again(),
-        }
+        let detail = format!("the upstream gave no whole answer: {how}");
+        self.failed(Fault::new(Who::Upstream, Kind::ClosedEarly, detail), upstream)
+    }
+
+    /// What is queued leaves first and whole: while all of it is there, nothing of the request has left.
+    fn failed(&self, fault: Fault, upstream: &Conn) -> Failure {
+        let untouched = upstream.has_queued() && upstream.left_bytes() == 0;
+        let outcome = match () {
+            () if self.heard > 0 => Outcome::Partial,
+            () if untouched => Outcome::Unsent,
+            () => Outcome::SentNoByteBack,
+        };
+        Failure { outcome, on_kept: self.reused, ..fault.into() }
+    }
+
+    /// How the upload moves. A client that expects a 100 owes nothing before it.
+    fn uploading(&self) -> Moving {
+        let invited = self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue();
+        let over = self.uploaded || self.upload_broken || self.upload.is_held_back();
+        let moved = self.upload.moved();
+        Moving { all: moved + self.heard, of_downstream: moved, awaits_downstream: invited && !over }
     }
 
     fn stopped_by_downstream(&self, stop: Stop) -> Fault {
@@ -221,6 +268,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    fn slow_upload(&self) -> Fault {
+        self.asked.shared.counters.slow_requests.add(1);
+        too_slow(self.asked.limits, Deadline::RequestRate, "the client sent its request body")
+    }
+
     /// Passes an interim response on, to a downstream that can read one.
     async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
         if self.asked.request.version() == Version::Http11 {
@@ -229,6 +281,7 @@ impl<'a> Attempt<'a> {
                 .try_queue(|out| head::forward_interim(out, &response))
                 .map_err(|error| self.malformed_response(&error))?;
         }
+        self.continued = true;
         upstream.consume(head_bytes);
         self.response.clear();
         self.push_down(downstream, upstream).await
@@ -334,19 +387,27 @@ impl<'a> Attempt<'a> {
         upstream: &mut Conn,
         downstream: &mut Conn,
     ) -> Result<(), Fault> {
-        let limit = self.asked.limits.body_progress;
-        let passed = while_moving(limit, |cx| {
+        let limits = self.asked.limits;
+        let limit = limits.body_progress;
+        // What stands between us and the reader of an egress may be shaped, and the reader may pause.
+        let pace = if downstream.has_outflow() { Pace::off() } else { Pace::new(limits) };
+        let passed = while_in_pace(limit, pace, |cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
             }
             let down = download.poll(cx, upstream, downstream);
-            (down, self.upload.moved() + download.moved())
+            let (moved, awaits_downstream) = (download.moved(), download.is_held_back());
+            (down, Moving { all: self.upload.moved() + moved, of_downstream: moved, awaits_downstream })
         });
         match passed.await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(stop)) => Err(self.cut_response(stop)),
-            None => Err(Fault::new(
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(stop)) => Err(self.cut_response(stop)),
+            Err(GivenUp::TooSlow) => {
+                self.asked.shared.counters.slow_responses.add(1);
+                Err(too_slow(limits, Deadline::ResponseRate, "the client read the response"))
+            }
+            Err(GivenUp::StoodStill) => Err(Fault::new(
                 if download.is_held_back() { Who::Downstream } else { Who::Upstream },
                 Kind::Deadline(Deadline::ResponseBody),
                 format!("the response body stood still for {limit:?}"),
@@ -400,29 +461,6 @@ async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> 
     }
 }
 
-fn not_read(limit: Duration) -> Fault {
-    let detail = format!("the client took no byte of the response for {limit:?}");
-    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
-}
-
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.
-fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
-    (response.keep_alive() && framed != Framed::UntilClose).then(|| keep_alive_hint(response))
-}
-
-/// `Keep-Alive: timeout=N`, less a second for the time that our next request is on its way (in any order with `max`).
-fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
-    let hint = std::str::from_utf8(response.field("Keep-Alive")?).ok()?;
-    let seconds = hint.split(',').find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
-    })?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT))
-}
-
-/// No hint keeps a connection longer than this.
-const LONGEST_HINT: Duration = Duration::from_secs(600);
-
 /// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
 fn framed_downstream(framed: Framed, version: Version) -> Framed {
     match (framed, version) {
@@ -430,13 +468,4 @@ fn framed_downstream(framed: Framed, version: Version) -> Framed {
         (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
         (framed, _) => framed,
     }
-}
-
-fn no_answer(limit: Duration) -> Fault {
-    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
-    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
-}
-
-fn downstream_left(broken: &Broken) -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
 }

@@ -10,6 +10,7 @@ use byway_dial::{Broken, Read};
 use byway_h1::{BodyDecoder, Framed, Malformed, Step, write};
 
 use super::conn::Conn;
+use super::replay::Replay;
 use crate::relay::Splice;
 
 /// One body on its way.
@@ -24,6 +25,7 @@ pub struct Passage {
     most: Option<u64>,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
+    replay: Replay,
 }
 
 /// Why a passage stopped before its end.
@@ -45,15 +47,58 @@ impl Passage {
     /// A body framed as `from` that leaves framed as `to`. `most` limits its bytes.
     pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
+        let chunked = to == Framed::Chunked;
         Self {
             decoder,
-            chunked: to == Framed::Chunked,
+            chunked,
             owed: 0,
             ended: false,
             held_back: false,
             moved: 0,
             most,
             splice: None,
+            replay: Replay::Off,
+        }
+    }
+
+    /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
+    #[must_use]
+    pub fn keeping(self, bytes: usize) -> Self {
+        Self { replay: Replay::keeping(bytes), ..self }
+    }
+
+    /// Whether what leaves is being kept: it has to pass through our hands for that.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.replay, Replay::Keeping { .. })
+    }
+
+    /// Whether it can start over: nothing has left, or all of it was kept.
+    pub fn can_start_over(&self) -> bool {
+        self.replay.is_whole()
+    }
+
+    /// It will not start over any more: gives back what was kept.
+    pub fn settle(&mut self) {
+        self.replay.forget();
+    }
+
+    /// Starts over at another receiver, with what has left before; to be asked for only if it can.
+    pub fn start_over(&mut self, to: &mut Conn) {
+        (self.owed, self.held_back) = (0, false);
+        let kept = self.replay.bytes();
+        let (data, trailers) =
+            kept.split_at_checked(usize::try_from(self.moved).unwrap_or_default()).unwrap_or_default();
+        let out = to.queue();
+        if !self.chunked {
+            return out.extend_from_slice(data);
+        }
+        if !data.is_empty() {
+            write::chunk_prefix(out, data.len());
+            out.extend_from_slice(data);
+            out.extend_from_slice(write::CHUNK_SUFFIX);
+        }
+        if self.ended {
+            out.extend_from_slice(if trailers.is_empty() { NO_TRAILERS } else { trailers });
         }
     }
 
@@ -118,6 +163,7 @@ impl Passage {
         let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
         self.held_back = false;
         self.decoder.taken(sent);
+        self.replay.note(data.get(..sent).unwrap_or_default());
         from.consume(sent);
         self.moved += sent as u64;
         if self.chunked {
@@ -131,7 +177,13 @@ impl Passage {
 
     fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), Stop> {
         if self.chunked {
-            write::last_chunk(to.queue(), self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+            let out = to.queue();
+            let before = out.len();
+            write::last_chunk(out, self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+            let end = out.get(before..).unwrap_or_default();
+            if end != NO_TRAILERS {
+                self.replay.note(end);
+            }
         }
         from.consume(n);
         self.ended = true;
@@ -152,7 +204,8 @@ impl Passage {
     }
 
     /// How much of the body may go by a kernel pipe now: nothing unless both sides are plain sockets, all that was read or
-    /// queued has left, the body needs no new framing and no counting against a limit, and is, or has proven to be, large.
+    /// queued has left, the body needs no new framing, no counting against a limit
+    /// and no copy kept, and is, or has proven to be, large.
     fn spliceable_bytes(&self, from: &Conn, to: &Conn) -> Option<usize> {
         let left = match (self.decoder.remaining(), self.decoder.is_until_close()) {
             (Some(left), _) if left >= SPLICE_FROM_BYTES => left,
@@ -160,7 +213,7 @@ impl Passage {
             _ => return None,
         };
         let counted = self.most.is_some_and(|most| self.moved.saturating_add(left) > most);
-        let clear = !self.chunked && !counted && !to.has_queued() && from.unread().is_empty();
+        let clear = !self.chunked && !counted && !self.is_kept() && !to.has_queued() && from.unread().is_empty();
         (clear && from.is_plain() && to.is_plain()).then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
@@ -170,6 +223,7 @@ impl Passage {
         let read = ready!(splice.poll_fill(cx, from.stream(), most))?;
         if let Read::Data(n) = read {
             self.decoder.taken(n);
+            self.replay.lose();
             self.splice = Some(splice);
         }
         Poll::Ready(Ok(read))
@@ -203,3 +257,6 @@ const SPLICE_FROM_BYTES: u64 = 32 * 1024;
 
 /// Bytes one poll may move before other tasks of the worker get their turn.
 const BUDGET_BYTES: usize = 1024 * 1024;
+
+/// The end of a chunked body without trailers (RFC 9112 section 7.1).
+const NO_TRAILERS: &[u8] = b"0\r\n\r\n";

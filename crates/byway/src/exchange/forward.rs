@@ -1,20 +1,27 @@
-//! Forward: the story of one request: borrow a connection, send it, bring the response back, give the connection back.
+//! Forward: the story of one request: borrow a connection, send it, bring the response back, give the connection back; and
+//!          if that fails before anything came back, again.
 //!
 //! In:    a parsed request that policy allowed, and the downstream connection that it came on.
 //! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was sent downstream yet.
-//! Never: dials for a body that is announced as too large, or tries a third connection. (`attempt` is one try.)
+//! Never: dials for a body that is announced as too large, or decides about retries: `retry` does. (`attempt` is one try.)
 
 use std::sync::Arc;
 
 use byway_dial::Stream;
 use byway_h1::{Framed, Request};
+use tokio::time::Instant;
 
-use super::attempt::{Attempt, Failure};
+use super::attempt::Attempt;
+use super::body::Passage;
+use super::budget::Budget;
 use super::conn::Conn;
+use super::failure::Failure;
 use super::head::{self, RequestRules};
+use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
-use crate::outbound::pooled::{self, Borrowed, Freshness, Origin};
+use crate::outbound::balance::Walk;
+use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, is_worth_another_upstream};
 use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
 use crate::shared::Shared;
@@ -41,6 +48,8 @@ pub struct Asked<'a> {
     pub scope: &'a Scope,
     /// Whether the downstream connection has carried as many requests as it may.
     pub is_last: bool,
+    /// When the request had come.
+    pub begun: Instant,
 }
 
 /// What becomes of the downstream connection.
@@ -76,6 +85,10 @@ pub struct Moved {
     pub down: u64,
     /// The status that was passed on; 0 for none.
     pub status: u16,
+    /// How often it was tried again.
+    pub retries: u32,
+    /// Why it was not tried again, if it failed or was answered with a status of `retry.on`.
+    pub retry_not_made: Option<&'static str>,
 }
 
 /// Carries the request to its upstream and the response back.
@@ -87,18 +100,45 @@ pub struct Moved {
 /// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with it.
 pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Fault> {
     refuse_large_body(asked)?;
-    let mut fresh = asked.freshness();
+    let mut upload = asked.upload();
+    let mut way = asked.way();
+    let plan = asked.allowed.plan();
+    let mut tries =
+        Tries::new(&plan.retry, way.upstreams, asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout);
+    asked.budget().note_request();
     loop {
-        let borrowed = asked.borrow(fresh).await?;
-        match Attempt::new(asked, &borrowed.lease).run(borrowed, downstream, moved).await {
-            Ok(after) => return Ok(after),
-            Err(Failure { stale: true, .. }) if fresh == Freshness::Any => {
-                asked.shared.counters.retried_stale.add(1);
-                fresh = Freshness::New;
+        let failure = match asked.borrow(&mut way).await {
+            Ok(borrowed) => {
+                let attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
+                match attempt.run(borrowed, downstream, &mut tries, moved).await {
+                    Ok(after) => return Ok(after),
+                    Err(failure) => failure,
+                }
             }
-            Err(Failure { fault, .. }) => return Err(fault),
+            Err(fault) if is_worth_another_upstream(&fault) => Failure::unreached(fault),
+            Err(fault) => return Err(fault),
+        };
+        if failure.fault.who != Who::Upstream {
+            return Err(failure.fault);
+        }
+        if !failure.granted && !asked.goes_again(&mut tries, failure.told(asked, &upload), moved) {
+            return Err(failure.fault);
+        }
+        tracing::debug!(outcome = ?failure.outcome, "tried again: {}", failure.fault);
+        asked.shared.counters.retried(failure.outcome).add(1);
+        moved.retries += 1;
+        if failure.connected && !failure.granted {
+            way.fresh = Freshness::New;
         }
     }
+}
+
+/// Where the next connection comes from.
+struct Way<'a> {
+    /// Over the upstreams of a route; what has no route has one place to go.
+    walk: Option<Walk<'a>>,
+    upstreams: usize,
+    fresh: Freshness,
 }
 
 /// A body that is announced as too large is refused before anything is dialled, and before any 100 (Expect).
@@ -114,9 +154,48 @@ pub(super) fn body_too_large(most: u64) -> Fault {
 }
 
 impl Asked<'_> {
-    /// Whether the request may be sent a second time, without harm and whole.
-    pub(super) fn may_go_again(&self) -> bool {
-        self.request.framing() == Framed::None && is_idempotent(self.request.method())
+    /// Whether the request may be sent a second time, without harm, and whole for certain.
+    fn may_go_again(&self) -> bool {
+        let plan = &self.allowed.plan().retry;
+        let whole = match self.request.framing() {
+            Framed::None | Framed::Length(0) => true,
+            Framed::Length(length) => length <= plan.replay_bytes as u64,
+            Framed::Chunked | Framed::UntilClose => false,
+        };
+        whole && plan.attempts > 0 && is_repeatable(&self.request)
+    }
+
+    fn upload(&self) -> Passage {
+        let framed = self.request.framing();
+        let kept = kept_bytes(&self.request, &self.allowed.plan().retry);
+        Passage::new(framed, framed, &codec_limits(self.limits), self.max_body).keeping(kept)
+    }
+
+    fn way(&self) -> Way<'_> {
+        let (walk, upstreams) = match self.allowed.outbound() {
+            Outbound::Pooled(route) => (Some(Walk::over(route)), route.upstreams.len()),
+            _ => (None, 1),
+        };
+        Way { walk, upstreams, fresh: self.freshness() }
+    }
+
+    /// Asks the judge of retries, and notes what he says.
+    pub(super) fn goes_again(&self, tries: &mut Tries<'_>, failed: Failed, moved: &mut Moved) -> bool {
+        match tries.again(failed, Instant::now(), self.budget()) {
+            Ok(()) => true,
+            Err(why) => {
+                self.shared.counters.not_retried(why).add(1);
+                moved.retry_not_made = Some(why.name());
+                false
+            }
+        }
+    }
+
+    fn budget(&self) -> &Budget {
+        match self.allowed.outbound() {
+            Outbound::Pooled(route) => &route.retries,
+            _ => &self.shared.retries,
+        }
     }
 
     /// An idle connection behind a link proves nothing: the other side may be gone without a word. What may not go again
@@ -128,11 +207,11 @@ impl Asked<'_> {
         }
     }
 
-    async fn borrow(&self, fresh: Freshness) -> Result<Borrowed, Fault> {
-        match (self.allowed.outbound(), &self.origin) {
-            (Outbound::Pooled(route), _) => pooled::lease(self.shared, route, self.allowed, fresh).await,
-            (_, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, fresh).await,
-            (_, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
+    async fn borrow(&self, way: &mut Way<'_>) -> Result<Borrowed, Fault> {
+        match (&mut way.walk, &self.origin) {
+            (Some(walk), _) => pooled::lease(self.shared, walk, self.allowed, way.fresh).await,
+            (None, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, way.fresh).await,
+            (None, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
         }
     }
 
@@ -166,11 +245,6 @@ impl Asked<'_> {
         };
         head::forward_request(out, &self.request, &rules).map_err(|error| malformed(Who::Downstream, &error))
     }
-}
-
-/// RFC 9110 section 9.2.2.
-fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
 }
 
 /// The codec's limits out of the listener's.

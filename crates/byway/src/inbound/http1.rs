@@ -269,6 +269,7 @@ impl Session {
                 forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: head.id.as_str() }),
                 scope: &self.door.scope,
                 is_last,
+                begun: head.begun,
             };
             forward(&asked, &mut self.downstream, &mut moved).await
         };
@@ -325,6 +326,7 @@ impl Session {
                 forwarded: None,
                 scope: &self.door.scope,
                 is_last,
+                begun: head.begun,
             };
             forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
         };
@@ -407,11 +409,13 @@ impl Session {
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
+            // With why it was not tried again.
             Some(fault) => {
                 self.door.shared.counters.faults.add(1);
                 tracing::info!(
                     peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
+                    retries = moved.retries, retry_not_made = moved.retry_not_made,
                     "{method} {target}: {fault}"
                 );
             }

@@ -103,8 +103,30 @@ counters! {
     link_refused,
     /// Connections to a link listener that never became a session.
     link_handshakes_failed,
-    /// Requests sent again on a fresh connection because a pooled one proved stale.
-    retried_stale,
+    /// Tries at another upstream, or on a new connection, of requests of which nothing had left.
+    retried_unsent,
+    /// Requests sent again of which some had left, and no byte had come back.
+    retried_unanswered,
+    /// Requests sent again for the status that an upstream had answered.
+    retried_status,
+    /// Failed requests not sent again, as their method is not idempotent.
+    not_retried_method,
+    /// Failed requests not sent again, as their body was not kept.
+    not_retried_body,
+    /// Failed requests not sent again, as a byte of an answer had come.
+    not_retried_partial,
+    /// Failed requests not sent again, as they had been already.
+    not_retried_attempts,
+    /// Failed requests not sent again, as the budget for retries was exhausted.
+    not_retried_budget,
+    /// Failed requests for which there was no other upstream.
+    not_retried_no_upstream,
+    /// Failed requests not sent again, as they had waited long enough.
+    not_retried_deadline,
+    /// Requests ended because their body came too slowly.
+    slow_requests,
+    /// Responses cut because they were read too slowly.
+    slow_responses,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Balance: in which order the upstreams of a route are tried.
 //!
 //! In:    a route's upstreams and its turn.
-//! Out:   each upstream once, beginning with the next in turn.
+//! Out:   one upstream after the other, beginning with the next in turn.
 //! Never: remembers failures; one that refuses is skipped for this request and tried again in its next turn.
 
 use std::sync::Arc;
@@ -31,9 +31,23 @@ impl PartialEq for Turn {
     }
 }
 
-/// The upstreams in round robin order from the next in turn.
-pub fn in_turn(route: &RoutePlan) -> impl Iterator<Item = &Arc<UpstreamPlan>> {
-    let upstreams = &route.upstreams;
-    let first = route.turn.next() % upstreams.len().max(1);
-    upstreams.iter().cycle().skip(first).take(upstreams.len())
+/// A walk over the upstreams of a route, from the next in turn on and round again.
+#[derive(Debug)]
+pub struct Walk<'r> {
+    upstreams: &'r [Arc<UpstreamPlan>],
+    next: usize,
+}
+
+impl<'r> Walk<'r> {
+    /// Takes the turn of `route`.
+    pub fn over(route: &'r RoutePlan) -> Self {
+        Self { upstreams: &route.upstreams, next: route.turn.next() }
+    }
+
+    /// The next upstream; none if the route has none.
+    pub fn step(&mut self) -> Option<&'r Arc<UpstreamPlan>> {
+        let next = self.next.checked_rem(self.upstreams.len())?;
+        self.next = next + 1;
+        self.upstreams.get(next)
+    }
 }

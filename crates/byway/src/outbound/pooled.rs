@@ -4,14 +4,16 @@
 //! Out:   a lease on a connection that was silent while it was idle.
 //! Never: dials without the pool's permit, and never lends one user's egress connection to another.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_agent::{Acquired, Lease};
+use byway_agent::{AcquireError, Acquired, Lease};
 use byway_dial::{Dialled, ServerName, Target};
 
-use super::{balance, direct};
-use crate::config::{ListenerKey, RoutePlan, UpstreamPlan};
+use super::balance::Walk;
+use super::direct;
+use crate::config::{ListenerKey, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::route::{Allowed, Outbound};
@@ -37,6 +39,16 @@ pub enum Origin {
     },
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(id) => f.write_str(id),
+            Self::Service(name) => write!(f, "the service {name}"),
+            Self::Egress { target, .. } => target.fmt(f),
+        }
+    }
+}
+
 /// A connection on loan, and what its Host field should say if the route wants the upstream's own.
 pub struct Borrowed {
     /// The loan.
@@ -50,31 +62,29 @@ pub struct Borrowed {
 pub enum Freshness {
     /// Idle or new.
     Any,
-    /// New: the one retry after an idle one proved stale.
+    /// New: for a retry, after an idle one may have proved stale.
     New,
 }
 
-/// Borrows a connection to the next upstream of the route; one that refuses or cannot be reached is skipped.
+/// Borrows a connection to the next upstream of the walk.
 ///
 /// # Errors
-/// The last upstream's fault; 503 when the pool's queue is full or its wait is over.
+/// Why that upstream cannot be reached; 503 when the pool's queue is full or its wait is over.
 ///
 /// # Cancel safety
 /// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
-pub async fn lease(shared: &Shared, route: &RoutePlan, allowed: &Allowed, fresh: Freshness) -> Result<Borrowed, Fault> {
-    let mut last = Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream");
-    for upstream in balance::in_turn(route) {
-        let origin = Origin::Upstream(Arc::clone(&upstream.id));
-        match lease_from(shared, &origin, fresh, || Box::pin(open_upstream(shared, upstream, allowed))).await {
-            Ok(lease) => return Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) }),
-            Err(fault) if is_worth_another_upstream(&fault) => {
-                tracing::debug!(upstream = %upstream.id, "skipped: {fault}");
-                last = fault;
-            }
-            Err(fault) => return Err(fault),
-        }
-    }
-    Err(last)
+pub async fn lease(
+    shared: &Shared,
+    walk: &mut Walk<'_>,
+    allowed: &Allowed,
+    fresh: Freshness,
+) -> Result<Borrowed, Fault> {
+    let Some(upstream) = walk.step() else {
+        return Err(Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream"));
+    };
+    let origin = Origin::Upstream(Arc::clone(&upstream.id));
+    let lease = lease_from(shared, &origin, fresh, || Box::pin(open_upstream(shared, upstream, allowed))).await?;
+    Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) })
 }
 
 /// Borrows a connection to the target of an absolute-form request, or to an exposed service.
@@ -113,10 +123,10 @@ async fn lease_from<'a>(
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<Lease<Origin, Conn>, Fault> {
     let acquired = match fresh {
-        Freshness::Any => shared.pool.acquire(origin).await?,
-        Freshness::New => shared.pool.acquire_fresh(origin).await?,
+        Freshness::Any => shared.pool.acquire(origin).await,
+        Freshness::New => shared.pool.acquire_fresh(origin).await,
     };
-    match acquired {
+    match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
         Acquired::Lease(lease) => Ok(lease),
         Acquired::Open(permit) => Ok(permit.install(Conn::new(open().await?.stream))),
     }
@@ -139,8 +149,35 @@ fn server_name(target: &Target) -> ServerName {
     }
 }
 
-/// Nothing was sent yet, so the next upstream may be asked whatever the method.
-fn is_worth_another_upstream(fault: &Fault) -> bool {
+/// Says which limit of `[pool]` keeps a request from its connection. Whoever stands in the queue is served or gone within
+/// `queue_wait`, so that this is when to ask again.
+fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Fault {
+    let plan = shared.plan.load();
+    let fault = match error {
+        AcquireError::QueueFull { limit } => {
+            let detail = format!("pool.queue: {limit} requests wait for a connection already");
+            Fault::new(Who::Us, Kind::Overloaded("queue-full"), detail)
+        }
+        AcquireError::QueueTimeout { .. } => {
+            // One pass over the pool for each wait in vain, of which the queue allows few.
+            let stats = shared.pool.stats();
+            let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
+            let own = stats.origins.iter().find(|of| of.key == *origin);
+            let own = own.map_or(0, |of| of.connecting + of.active + of.idle + of.upgraded);
+            let (limit, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total {
+                true => ("max-total", format!("pool.max_total: {all} connections are open to all upstreams")),
+                false => ("max-per-origin", format!("pool.max_per_origin: {own} connections are open to {origin}")),
+            };
+            let detail = format!("{reached}, and none came free within pool.queue_wait, {:?}", plan.pool.queue_wait);
+            Fault::new(Who::Us, Kind::Overloaded(limit), detail)
+        }
+        _ => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
+    };
+    fault.worth_asking_again_after(plan.pool.queue_wait)
+}
+
+/// Another upstream may do better: it is this one's fault, and of its connection.
+pub fn is_worth_another_upstream(fault: &Fault) -> bool {
     let connecting =
         matches!(fault.kind, Kind::Refused | Kind::Unreachable | Kind::NameNotFound | Kind::Tls | Kind::ClosedEarly);
     fault.who == Who::Upstream

@@ -235,14 +235,15 @@ fn an_upstream_that_talks_no_http_is_a_502() {
 
 #[test]
 fn an_upstream_that_closes_without_a_word_is_a_502() {
-    for half_an_answer in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
+    // Without a byte back a GET goes once more; behind a byte nothing does.
+    for (half_an_answer, deliveries) in [("", 2), ("HTTP/1.1 200 OK\r\nContent-Le", 1)] {
         let origin = Origin::scripted(move |visitor| {
             visitor.request();
             visitor.send(half_an_answer);
         });
         let program = edge(&origin);
         let answer = Visitor::connect(program.address()).get("/");
-        assert_eq!((answer.status(), origin.requests().len()), (502, 1), "{half_an_answer:?}");
+        assert_eq!((answer.status(), origin.requests().len()), (502, deliveries), "{half_an_answer:?}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! Edge: the reverse proxy from end to end: the built program between real sockets and programs of others.
 //!
 //! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed and end · `interim`
-//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins · `upgrade` tunnels ·
+//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins ·
+//! `retries` what is sent again · `rates` slow clients · `upgrade` tunnels ·
 //! `leaving` drain and reload · `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,7 +12,9 @@ mod interim;
 mod leaving;
 mod pool;
 mod programs;
+mod rates;
 mod refusals;
+mod retries;
 mod routing;
 mod upgrade;
 

@@ -142,6 +142,24 @@ fn heads_that_cost_too_much_are_431_and_targets_414() {
 }
 
 #[test]
+fn each_limit_of_a_head_has_its_own_word() {
+    let origin = Origin::useful();
+    let program = edge_with("[limits]\nhead_bytes = \"1KiB\"\nhead_fields = 3", &origin);
+    let long = "x".repeat(2000);
+    for (request, class) in [
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), "head-too-large"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(9)), "too-many-fields"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "head-too-large"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX".to_owned(), "request-head"),
+    ] {
+        let program =
+            if class == "request-head" { &edge_with("[limits]\nhead_timeout = \"200ms\"", &origin) } else { &program };
+        let answer = Visitor::connect(program.address()).ask(&request);
+        assert!(answer.text().contains(&format!("reason: {class}\n")), "{class}: {answer:?}");
+    }
+}
+
+#[test]
 fn trailers_that_cost_too_much_do_not_reach_the_origin_as_a_complete_request() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();

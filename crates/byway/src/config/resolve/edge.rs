@@ -17,6 +17,7 @@ use super::super::place::{At, Place, Text};
 use super::super::plan::{EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RoutePlan, UpstreamPlan};
 use super::Resolver;
 use super::upstream::parse_upstream;
+use crate::exchange::budget::Budget;
 use crate::outbound::balance::Turn;
 
 /// A compiled pattern larger than this is a mistake, or meant to fill the memory.
@@ -65,6 +66,7 @@ impl Resolver<'_> {
         let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
         RoutePlan {
             turn: Turn::default(),
+            retries: Budget::default(),
             name: name.into(),
             hosts,
             path,

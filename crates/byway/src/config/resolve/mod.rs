@@ -106,6 +106,7 @@ impl<'s> Resolver<'s> {
             dial: self.dial(&file.dial),
             limits,
             pool: self.pool(&file.pool),
+            retry: self.retry(&file.retry),
             spill,
             link: self.link(&file.link),
             listeners: listeners.into_iter().map(Arc::new).collect(),

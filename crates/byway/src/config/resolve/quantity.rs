@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::super::diagnostic::Diagnostic;
 use super::super::place::{At, Place, Text};
-use super::super::units::{Bytes, Period};
+use super::super::units::{Bytes, Period, Rate};
 use super::Resolver;
 
 /// From one millisecond to what [`Period`] can hold.
@@ -50,6 +50,15 @@ impl Resolver<'_> {
             None => inherited,
             Some(text) if text.value == "none" => None,
             Some(_) => self.optional_size(key, at, ANY_SIZE).or(inherited),
+        }
+    }
+
+    /// A rate or `none` for no least.
+    pub(super) fn floor(&mut self, key: &str, at: &Option<Text>, default: Rate) -> Option<Rate> {
+        match at {
+            None => Some(default),
+            Some(text) if text.value == "none" => None,
+            Some(text) => Some(self.parsed(key, text).unwrap_or(default)),
         }
     }
 

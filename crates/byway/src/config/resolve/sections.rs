@@ -8,15 +8,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::diagnostic::Diagnostic;
-use super::super::file::{Dial, Drain, Limits, Link, Pool, Spill};
+use super::super::file::{Dial, Drain, Limits, Link, Pool, Retry, Spill};
 use super::super::link_plan::LinkSettings;
-use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, SpillMode, SpillPlan};
+use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, RetryPlan, SpillMode, SpillPlan};
+use super::super::statuses::Statuses;
+use super::super::units::Rate;
 use super::Resolver;
 use super::quantity::{ANY_COUNT, ANY_SIZE, ANY_TIME};
 
 const SECOND: Duration = Duration::from_secs(1);
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
+
+/// Half of what Apache asks for by default; a modem of 1990 sends and reads faster.
+const MIN_RATE: Rate = Rate(250);
 
 impl Resolver<'_> {
     pub(super) fn drain(&mut self, written: &Drain) -> Duration {
@@ -78,6 +83,7 @@ impl Resolver<'_> {
             head_timeout: self.period("limits.head_timeout", &written.head_timeout, ANY_TIME, 30 * SECOND),
             keep_alive: self.period("limits.keep_alive", &written.keep_alive, ANY_TIME, 60 * SECOND),
             body_progress: self.period("limits.body_progress", &written.body_progress, ANY_TIME, 60 * SECOND),
+            min_rate: self.floor("limits.min_rate", &written.min_rate, MIN_RATE),
             first_byte: self.period("limits.first_byte", &written.first_byte, ANY_TIME, 60 * SECOND),
             max_body: self.ceiling("limits.max_body", &written.max_body, None),
             half_closed_idle: self.period("limits.half_closed_idle", &written.half_closed_idle, ANY_TIME, 600 * SECOND),
@@ -94,6 +100,27 @@ impl Resolver<'_> {
             idle_timeout: self.period("pool.idle_timeout", &written.idle_timeout, ANY_TIME, 4 * SECOND),
             queue: self.count("pool.queue", &written.queue, ANY_COUNT, 1024),
             queue_wait: self.period("pool.queue_wait", &written.queue_wait, ANY_TIME, 5 * SECOND),
+        }
+    }
+
+    pub(super) fn retry(&mut self, written: &Retry) -> RetryPlan {
+        let replay = self.size("retry.replay", &written.replay, 0..=256 * KIB, 64 * KIB);
+        let mut on = Statuses::default();
+        for text in written.on.iter().flat_map(|list| &list.value) {
+            self.checked("retry.on", &text.place, on.insert(&text.value));
+        }
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        RetryPlan {
+            attempts: small(self.count("retry.attempts", &written.attempts, 0..=10, 1)),
+            on,
+            replay_bytes: usize::try_from(replay).unwrap_or(usize::MAX),
+            budget_percent: small(self.count("retry.budget_percent", &written.budget_percent, 0..=100, 20)),
+            budget_per_second: small(self.count(
+                "retry.budget_per_second",
+                &written.budget_per_second,
+                1..=1_000_000,
+                10,
+            )),
         }
     }
 

@@ -31,6 +31,7 @@ fn what_is_not_written_has_its_default() {
         head_timeout: Duration::from_secs(30),
         keep_alive: Duration::from_secs(60),
         body_progress: Duration::from_secs(60),
+        min_rate: Some(Rate(250)),
         first_byte: Duration::from_secs(60),
         max_body: None,
         half_closed_idle: Duration::from_secs(600),
@@ -46,6 +47,14 @@ fn what_is_not_written_has_its_default() {
         queue_wait: Duration::from_secs(5),
     };
     assert_eq!(plan.pool, pool);
+    let retry = RetryPlan {
+        attempts: 1,
+        on: Statuses::default(),
+        replay_bytes: 65_536,
+        budget_percent: 20,
+        budget_per_second: 10,
+    };
+    assert_eq!(plan.retry, retry);
     let spill = SpillPlan {
         directory: PathBuf::from("/state/spill"),
         memory: 256 << 10,

@@ -55,7 +55,15 @@ fn settings() -> impl Strategy<Value = String> {
         line("limits.head_bytes", &["1024", "\"100KB\"", "\"12345B\""]),
         line("limits.max_body", &["\"none\"", "\"10GiB\"", "7"]),
         line("limits.keep_alive", times),
+        line("limits.min_rate", &["\"none\"", "\"1kbit/s\"", "\"3B/s\""]),
         line("limits.requests_per_connection", &["1", "77"]),
+    );
+    let retry = (
+        line("retry.attempts", &["0", "10"]),
+        line("retry.on", &["503", "[\"502\", 504]", "[]"]),
+        line("retry.replay", &["0", "\"256KiB\""]),
+        line("retry.budget_percent", &["0", "100"]),
+        line("retry.budget_per_second", &["1", "1000000"]),
     );
     let pool = (line("pool.max_total", &["1", "64"]), line("pool.queue_wait", times));
     let spill = (
@@ -64,8 +72,9 @@ fn settings() -> impl Strategy<Value = String> {
         line("spill.per_node", &["\"1TB\"", "1"]),
         line("spill.mode", &["\"off\"", "\"auto\""]),
     );
-    (top, dial, limits, pool, spill).prop_map(|(t, d, l, p, s)| {
-        [t.0, t.1, d.0, d.1, l.0, l.1, l.2, l.3, l.4, l.5, p.0, p.1, s.0, s.1, s.2, s.3].concat()
+    (top, dial, limits, pool, retry, spill).prop_map(|(t, d, l, p, r, s)| {
+        let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6].concat();
+        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3].concat()
     })
 }
 

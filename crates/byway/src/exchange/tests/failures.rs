@@ -4,71 +4,12 @@ use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_testkit::{Origin, pipe};
-use tokio::sync::oneshot;
+use byway_testkit::pipe;
 use tokio::time::Instant;
 
 use crate::testing::{Bench, Peer, settle};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-/// Takes the head of a request on an idle connection and leaves without a word.
-async fn leave_behind_request(bench: &Bench) -> oneshot::Receiver<()> {
-    let mut upstream = bench.upstream().await;
-    let (left, leaving) = oneshot::channel();
-    bench.door.scope.spawn("upstream", async move {
-        upstream.hear_head().await;
-        upstream.finish().await;
-        left.send(()).unwrap();
-    });
-    leaving
-}
-
-#[tokio::test]
-async fn a_request_on_a_stale_connection_goes_once_more_on_a_new_one() {
-    let origin = Origin::scripted(|served| {
-        served.request();
-        served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
-    });
-    let bench = Bench::edge_to(&origin.address().to_string(), "");
-    let stale = leave_behind_request(&bench).await;
-    let mut visitor = bench.visit();
-    visitor.say(GET).await;
-    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
-    visitor.hear("hi").await;
-    stale.await.unwrap();
-    assert_eq!(bench.door.shared.counters.retried_stale.value(), 1);
-}
-
-#[tokio::test]
-async fn a_request_is_never_tried_a_third_time() {
-    let origin = Origin::scripted(|served| {
-        served.request();
-    });
-    let bench = Bench::edge_to(&origin.address().to_string(), "");
-    let (mut stale, mut unused) = (leave_behind_request(&bench).await, leave_behind_request(&bench).await);
-    let mut visitor = bench.visit();
-    visitor.say(GET).await;
-    let head = visitor.hear_head().await;
-    assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("closed-early"), "{head}");
-    assert_eq!(origin.connections(), 1);
-    assert!(stale.try_recv().is_ok() != unused.try_recv().is_ok(), "one idle connection was tried, the other was left");
-    assert_eq!(bench.door.shared.counters.retried_stale.value(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_may_have_been_done_already_is_not_done_again() {
-    let requests = ["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"];
-    for request in requests {
-        let bench = Bench::edge("");
-        let stale = leave_behind_request(&bench).await;
-        let mut visitor = bench.visit();
-        visitor.say(request).await;
-        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "), "{request}");
-        stale.await.unwrap();
-        assert_eq!(bench.door.shared.counters.retried_stale.value(), 0);
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn half_an_answer_is_a_502_and_no_reason_to_ask_again() {
@@ -79,7 +20,8 @@ async fn half_an_answer_is_a_502_and_no_reason_to_ask_again() {
     upstream.say("HTTP/1.1 200 OK\r\nContent-").await;
     upstream.finish().await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 502 "));
-    assert_eq!(bench.door.shared.counters.retried_stale.value(), 0);
+    assert_eq!(bench.door.shared.counters.retried_unanswered.value(), 0);
+    assert_eq!(bench.door.shared.counters.not_retried_partial.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,5 +3,7 @@
 mod bodies;
 mod failures;
 mod messages;
+mod rates;
+mod retries;
 mod splicing;
 mod upgrades;

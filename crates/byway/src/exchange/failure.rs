@@ -1,0 +1,84 @@
+//! Failure: why one attempt failed before anything was sent downstream.
+//!
+//! In:    the fault, and how far the attempt had got.
+//! Out:   what the judge of retries wants to know; the fault to answer with if there is none, in words.
+//! Never: claims that less was sent than may have been.
+
+use std::time::Duration;
+
+use byway_dial::Broken;
+
+use super::body::Passage;
+use super::forward::Asked;
+use super::retry::{Failed, Outcome, is_repeatable};
+use crate::config::LimitsPlan;
+use crate::fault::{Deadline, Fault, Kind, Who};
+
+/// See the head of the file.
+pub struct Failure {
+    /// What failed.
+    pub fault: Fault,
+    /// How far it had got.
+    pub outcome: Outcome,
+    /// Whether there was a connection at all.
+    pub connected: bool,
+    /// Whether the connection was a kept one.
+    pub on_kept: bool,
+    /// The retry is granted already: a whole answer had come, and could have been passed on.
+    pub granted: bool,
+}
+
+impl Failure {
+    /// No connection could be opened.
+    pub fn unreached(fault: Fault) -> Self {
+        Self { fault, outcome: Outcome::Unsent, connected: false, on_kept: false, granted: false }
+    }
+
+    /// The upstream has said that it cannot, and another try has been granted.
+    pub fn declined(status: u16) -> Self {
+        let fault = Fault::new(Who::Upstream, Kind::Unreachable, format!("the upstream answered {status}"));
+        Self { granted: true, ..fault.into() }
+    }
+
+    /// As the judge of retries wants to know it.
+    pub fn told(&self, asked: &Asked<'_>, upload: &Passage) -> Failed {
+        Failed {
+            outcome: self.outcome,
+            on_kept: self.on_kept,
+            gave_up: matches!(self.fault.kind, Kind::Deadline(_)),
+            repeatable: is_repeatable(&asked.request),
+            body_kept: upload.can_start_over(),
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    /// Where nothing else is known the request may have been served.
+    fn from(fault: Fault) -> Self {
+        Self { fault, outcome: Outcome::Partial, connected: true, on_kept: false, granted: false }
+    }
+}
+
+/// The reader takes nothing.
+pub(super) fn not_read(limit: Duration) -> Fault {
+    let detail = format!("the client took no byte of the response for {limit:?}");
+    Fault::new(Who::Downstream, Kind::Deadline(Deadline::ResponseBody), detail)
+}
+
+/// The downstream does `what` below the least rate.
+pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
+    let least = limits.min_rate.map(|rate| rate.to_string()).unwrap_or_default();
+    let detail = format!("{what} at less than min_rate, {least}, over {:?} of waiting for it", limits.body_progress);
+    Fault::new(Who::Downstream, Kind::Deadline(deadline), detail)
+}
+
+/// The upstream says nothing.
+pub(super) fn no_answer(limit: Duration) -> Fault {
+    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
+    Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
+}
+
+/// The downstream is gone.
+pub(super) fn downstream_left(broken: &Broken) -> Fault {
+    Fault::new(Who::Downstream, Kind::ClosedEarly, format!("the client left: {broken}"))
+}
