@@ -117,8 +117,14 @@ fn connection() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// So many that each pair of name and value is met in an otherwise good head: about a second.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.max(20_000), failure_persistence: None, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn whatever_is_invented_is_read_as_others_read_it(bytes in connection()) {
