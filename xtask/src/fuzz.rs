@@ -6,8 +6,20 @@ use anyhow::{Context, bail};
 
 use crate::step;
 
-const TARGETS: [&str; 8] =
-    ["h1_request_head", "h1_response_head", "h1_chunked", "socks", "config", "link_mux", "link_messages", "link_join"];
+const TARGETS: [&str; 12] = [
+    "h1_request_head",
+    "h1_response_head",
+    "h1_chunked",
+    "h1_same_request",
+    "h1_same_response",
+    "h1_stream",
+    "h1_written",
+    "socks",
+    "config",
+    "link_mux",
+    "link_messages",
+    "link_join",
+];
 
 /// One target, or each, for so many seconds.
 pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {

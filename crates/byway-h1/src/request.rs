@@ -157,9 +157,12 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Path and query as sent, not decoded: `/` for an absolute URI without a path, `*` for the asterisk, empty for
-    /// CONNECT.
+    /// Path and query as sent, not decoded: `*` for the asterisk, empty for CONNECT. For an absolute URI without a path
+    /// it is `/`, or `*` if the method is OPTIONS, which then asks about the whole host (RFC 9112 section 3.2.4).
     pub fn path_and_query(self) -> &'a [u8] {
+        if matches!(self.head.form, Form::Absolute { path_and_query: None, .. }) && self.method() == b"OPTIONS" {
+            return b"*";
+        }
         match self.target_form() {
             TargetForm::Origin | TargetForm::Asterisk => self.target(),
             TargetForm::Absolute { path_and_query, .. } => path_and_query,

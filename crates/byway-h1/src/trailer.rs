@@ -32,8 +32,14 @@ impl<'a> Iterator for Trailers<'a> {
 }
 
 /// Whether a field of that name may stand in a trailer section: not if it frames, routes, authenticates, modifies the
-/// request, controls the response, or says how to read the content.
+/// request, controls the response, or says how to read the content. `_` and `.` count as `-`, since to many an application
+/// they are: `X_Forwarded_For` behind the body would otherwise be what `X-Forwarded-For` may not.
 pub fn may_be_trailer(name: &[u8]) -> bool {
+    let is_alias = |byte: &u8| matches!(byte, b'_' | b'.');
+    if name.iter().any(is_alias) {
+        let plain: Vec<u8> = name.iter().map(|byte| if is_alias(byte) { b'-' } else { *byte }).collect();
+        return may_be_trailer(&plain);
+    }
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let starts =
         |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));

@@ -263,3 +263,25 @@ fn connect_with_a_body_is_refused() {
     let buf = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(request(buf).view(buf).framing(), Framed::Length(0));
 }
+
+#[test]
+fn an_alias_of_a_barred_trailer_is_barred_too() {
+    for name in
+        ["X_Forwarded_For", "x.forwarded.for", "X_Real_IP", "Transfer_Encoding", "content.length", "Host", "Set_Cookie"]
+    {
+        assert!(!byway_h1::may_be_trailer(name.as_bytes()), "{name}");
+    }
+    for name in ["X_Sum", "x.sum", "X-Sum", "Content_Digest"] {
+        assert!(byway_h1::may_be_trailer(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn an_options_for_a_whole_host_in_absolute_form_asks_about_the_asterisk() {
+    for (target, path) in [("http://a", "*"), ("http://a:80", "*"), ("http://a/", "/"), ("http://a/x", "/x")] {
+        let text = format!("OPTIONS {target} HTTP/1.1\r\nHost: b\r\n\r\n");
+        let mut head = byway_h1::RequestHead::default();
+        head.parse(text.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(head.view(text.as_bytes()).path_and_query(), path.as_bytes(), "{target}");
+    }
+}

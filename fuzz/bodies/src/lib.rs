@@ -2,6 +2,8 @@
 //! corpus. Each holds its parser to its promises with assertions; a find is a panic.
 
 pub mod config;
+pub mod differential;
 pub mod h1;
 pub mod link;
+pub mod reference;
 pub mod socks;

@@ -54,3 +54,29 @@ fn the_corpus_of_link_messages_holds() {
 fn the_corpus_of_join_strings_holds() {
     replay("link_join", byway_fuzz_bodies::link::join);
 }
+
+#[test]
+fn request_heads_are_read_as_another_parser_reads_them() {
+    for corpus in ["h1_same_request", "h1_request_head", "h1_stream"] {
+        replay(corpus, byway_fuzz_bodies::differential::request);
+    }
+}
+
+#[test]
+fn response_heads_are_read_as_another_parser_reads_them() {
+    for corpus in ["h1_same_response", "h1_response_head"] {
+        replay(corpus, byway_fuzz_bodies::differential::response);
+    }
+}
+
+#[test]
+fn messages_on_one_connection_end_where_the_reference_ends_them() {
+    for corpus in ["h1_stream", "h1_request_head", "h1_same_request"] {
+        replay(corpus, byway_fuzz_bodies::differential::stream);
+    }
+}
+
+#[test]
+fn what_is_written_is_read_as_what_was_given() {
+    replay("h1_written", byway_fuzz_bodies::differential::written);
+}

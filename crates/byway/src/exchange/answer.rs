@@ -7,6 +7,7 @@
 use byway_h1::{reason_phrase, write};
 
 use super::head::PSEUDONYM;
+use super::{date, hops};
 use crate::fault::{Fault, Kind};
 
 /// How an answer is given.
@@ -31,6 +32,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) {
     }
     // Status, phrase and names are ours and the values are printable by construction; a value that is not is left out.
     let _ = write::status_line(out, status, phrase.as_bytes());
+    let _ = write::field(out, b"Date", &date::now());
     let mut field = |name: &str, value: &str| {
         let _ = write::field(out, name.as_bytes(), value.as_bytes());
     };
@@ -44,7 +46,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) {
     }
     match fault.kind {
         Kind::Unauthorized => field("Proxy-Authenticate", "Basic realm=\"byway\", charset=\"UTF-8\""),
-        Kind::MethodNotAllowed => field("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+        Kind::MethodNotAllowed => field("Allow", hops::ALLOW),
         _ => {}
     }
     if manner.close {

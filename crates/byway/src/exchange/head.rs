@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, write};
 
+use super::{date, hops};
+
 /// Who we are in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
 
@@ -88,8 +90,12 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
             || is_framing(field.name)
             || field.name.eq_ignore_ascii_case(b"Host")
             || is_named_by_connection(field.name, request.connection_options());
-        if !ours && !dropped {
-            write::field(out, field.name, field.value)?;
+        if ours || dropped {
+            continue;
+        }
+        match hops::counted_down(request.method(), field.name, field.value) {
+            Some(left) => write::field(out, field.name, left.to_string().as_bytes())?,
+            None => write::field(out, field.name, field.value)?,
         }
     }
     if let Some(forwarded) = &rules.forwarded {
@@ -148,6 +154,10 @@ pub struct ResponseRules {
 pub fn forward_response(out: &mut Vec<u8>, response: &Response<'_>, rules: &ResponseRules) -> Result<(), Malformed> {
     write::status_line(out, response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
+    if response.field("Date").is_none() {
+        // RFC 9110 section 6.6.1: whoever forwards a response without one says when it was received.
+        write::field(out, b"Date", &date::now())?;
+    }
     write_via(out, response.version())?;
     match (rules.framed, rules.length_describes) {
         (Framed::None, true) => write_described_length(out, response)?,
@@ -245,10 +255,10 @@ fn is_extended(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"X-Forwarded-For")
 }
 
-/// `X_Auth_User` reads as `X-Auth-User` in many an application, so a name with `_` could smuggle one past whoever
-/// guards the other. Such names are dropped at an edge.
+/// `X_Auth_User` and `X.Auth.User` read as `X-Auth-User` in many an application, so a name with `_` or `.` could smuggle
+/// one past whoever guards the other (CVE class of GHSA-f59h-q822-g45g). Such names are dropped at an edge.
 fn is_alias(name: &[u8]) -> bool {
-    name.contains(&b'_')
+    name.iter().any(|byte| matches!(byte, b'_' | b'.'))
 }
 
 /// Fields that the sender declared to be for the next hop only. Those that carry meaning from end to end, or that an

@@ -4,18 +4,20 @@
 //! there is another, within a `budget` and with the body that `replay` has kept; `head` says which fields travel, `body`
 //! passes the bodies, `answer` is what we say ourselves, `discard` what becomes of an answer that nobody gets, `path` is
 //! the one reading of a path, `deadline` limits standstills, `pace` slow downstreams, `conn` is one end's connection,
-//! `keep` how long an upstream's is kept.
+//! `keep` how long an upstream's is kept, `hops` counts Max-Forwards down, `date` is now, `recycled` is memory on loan.
 
 pub mod answer;
 mod attempt;
 pub mod body;
 pub mod budget;
 pub mod conn;
+pub mod date;
 pub mod deadline;
 pub mod discard;
 pub mod failure;
 pub mod forward;
 pub mod head;
+pub mod hops;
 pub mod keep;
 pub mod pace;
 pub mod path;

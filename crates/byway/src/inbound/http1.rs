@@ -21,9 +21,9 @@ use crate::exchange::answer::{self, Manner};
 use crate::exchange::conn::Conn;
 use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
 use crate::exchange::head::{Forwarded, IpText, PSEUDONYM};
-use crate::exchange::path;
 use crate::exchange::recycled::{Bytes, Recycled};
 use crate::exchange::request_id::RequestId;
+use crate::exchange::{hops, path};
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
 use crate::outbound::pooled::Origin;
@@ -243,6 +243,9 @@ impl Session {
                 return Err(Fault::new(Who::Downstream, Kind::MethodNotAllowed, detail));
             }
             refuse_loop(request)?;
+            if hops::end_here(request)? {
+                return Ok(self.answer_last_hop(request, listener).await);
+            }
             let path = path::canonical(request.path())?;
             let authority = text(request.host().unwrap_or_default())?;
             let own = shared.own.load();
@@ -292,6 +295,9 @@ impl Session {
             let request = &head.request;
             let user = connect::authenticate(request, egress, &shared.counters)?;
             refuse_loop(request)?;
+            if hops::end_here(request)? {
+                return Ok(Out::After(self.answer_last_hop(request, listener).await));
+            }
             let target = connect::target(request)?;
             let own = shared.own.load();
             let inquiry = Inquiry {
@@ -337,6 +343,18 @@ impl Session {
         }
     }
 
+    /// Answers an OPTIONS that may go no further (Max-Forwards: 0).
+    async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &ListenerPlan) -> After {
+        let close =
+            has_body(request) || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
+        hops::answer(self.downstream.queue(), close);
+        match (timeout(listener.limits.body_progress, self.downstream.flush()).await, close) {
+            (Ok(Ok(())), true) => After::Close,
+            (Ok(Ok(())), false) => After::KeepAlive,
+            _ => After::Abort(Fault::new(Who::Downstream, Kind::ClosedEarly, "the client took no answer")),
+        }
+    }
+
     /// Whether the connection may carry no request after this one.
     fn is_last(&self, listener: &ListenerPlan) -> bool {
         self.served >= listener.limits.requests_per_connection
@@ -372,7 +390,7 @@ impl Session {
         let request = &head.request;
         // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
         // a CONNECT may have been sent early and be meant for the far side; it is no request.
-        let unread_body = request.framing() != Framed::None && request.framing() != Framed::Length(0);
+        let unread_body = has_body(request);
         let connect = matches!(request.target_form(), TargetForm::Authority);
         let close =
             unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
@@ -422,6 +440,10 @@ impl Session {
         }
         then
     }
+}
+
+fn has_body(request: &Request<'_>) -> bool {
+    !matches!(request.framing(), Framed::None | Framed::Length(0))
 }
 
 /// A service behind a link has no upstreams to balance: its connections are kept under its name.

@@ -89,6 +89,29 @@ fn names_with_an_underscore_do_not_pass_an_edge() {
 }
 
 #[test]
+fn names_with_a_dot_do_not_pass_an_edge_either() {
+    let sent = request_through("GET / HTTP/1.1\r\nHost: a\r\nX.Real.IP: 1.1.1.1\r\n\r\n", at_edge(false), None);
+    assert!(!sent.contains("1.1.1.1"), "{sent}");
+}
+
+#[test]
+fn max_forwards_counts_down_for_trace_and_options_alone() {
+    for (method, came, sent) in
+        [("OPTIONS", "5", "4"), ("TRACE", "1", "0"), ("GET", "5", "5"), ("OPTIONS", "99999999999", "4294967294")]
+    {
+        let text = format!("{method} / HTTP/1.1\r\nHost: a\r\nmax-forwards: {came}\r\n\r\n");
+        let head = request_through(&text, None, None);
+        assert!(head.contains(&format!("max-forwards: {sent}\r\n")), "{head}");
+    }
+}
+
+#[test]
+fn a_response_without_a_date_is_given_one() {
+    let sent = response_through("HTTP/1.1 200 OK\r\n\r\n", &PLAIN);
+    assert!(sent.contains("\r\nDate: ") && sent.contains(" GMT\r\n"), "{sent}");
+}
+
+#[test]
 fn the_framing_is_written_from_the_decision() {
     let length = request_through("POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 3\r\n\r\n", None, None);
     assert!(length.ends_with("Via: 1.1 byway\r\nContent-Length: 3\r\n\r\n"), "{length}");
@@ -106,11 +129,11 @@ fn an_upgrade_is_asked_for_in_our_own_words() {
 
 #[test]
 fn a_response_loses_its_hop_fields_and_gains_via() {
-    let text = "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+    let text = "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     assert_eq!(
         response_through(text, &PLAIN),
-        "HTTP/1.1 200 OK\r\nServer: x\r\nVia: 1.1 byway\r\nContent-Length: 2\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nDate: x\r\nVia: 1.1 byway\r\nContent-Length: 2\r\n\r\n"
     );
 }
 

@@ -1,0 +1,248 @@
+//! Responses: how they are read, and how they are passed on.
+
+use crate::case::{Case, Must};
+
+/// The rows.
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        section: "9112 6.2", name: "a response with a length",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9112 7.1", name: "a response in chunks",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9112 6.3", name: "a response that ends with its connection",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9112 6.3", name: "the same for HTTP/1.0 is not chunked",
+        request: "GET /x HTTP/1.0\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        must: Must::PassOrDistrust(&["hello"], &["chunked"]),
+    },
+    Case {
+        section: "9112 4", name: "no reason",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9112 4", name: "a status of two digits",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 20 OK\r\nContent-Length: 5\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 4", name: "no status line",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "hello x-origin: closes\r\n\r\n",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 6.3", name: "a length and a coding",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        must: Must::PassOrDistrust(&["hello"], &["Content-Length: 9"]),
+    },
+    Case {
+        section: "9112 6.3", name: "two lengths that differ (response)",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 3\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 6.3", name: "a length that is none",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 6.3", name: "a length with a sign (response)",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: +5\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 8", name: "a body that is shorter than its length",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 8", name: "chunks without a last one",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-origin: closes\r\n\r\n5\r\nhello\r\n",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 7.1", name: "a chunk size that is none",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-origin: closes\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 7.1", name: "a chunk size beyond 64 bits",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-origin: closes\r\n\r\n10000000000000005\r\nhello\r\n0\r\n\r\n",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9112 5.1", name: "a space before a colon is removed or distrusted",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nX : 1\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::PassOrDistrust(&["hello"], &["X : 1"]),
+    },
+    Case {
+        section: "9112 5.2", name: "a folded line is unfolded or distrusted",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::PassOrDistrust(&["hello"], &["\r\n 2"]),
+    },
+    Case {
+        section: "9110 5.5", name: "NUL in a value (response)",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::PassOrDistrust(&["hello"], &["\0"]),
+    },
+    Case {
+        section: "9110 5.5", name: "bare CR in a value",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::PassOrDistrust(&["hello"], &["a\rb"]),
+    },
+    Case {
+        section: "9110 15.3.5", name: "204 has no body",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        must: Must::Pass(&["204"], &["hello", "Content-Length: 5"]),
+    },
+    Case {
+        section: "9110 15.4.5", name: "304 has no body, whatever its length says",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"x\"\r\n\r\n",
+        must: Must::Pass(&["304"], &[]),
+    },
+    Case {
+        section: "9110 9.3.2", name: "the answer to HEAD has no body",
+        request: "HEAD /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        must: Must::Pass(&["Content-Length: 5"], &["hello"]),
+    },
+    Case {
+        section: "9110 9.3.2", name: "the answer to HEAD in chunks has no body",
+        request: "HEAD /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        must: Must::Pass(&["200"], &["0\r\n\r\n"]),
+    },
+    Case {
+        section: "9110 15.2", name: "103 goes before the final answer",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["200", "hello"], &[]),
+    },
+    Case {
+        section: "9110 15.2", name: "100 that nobody waited for does not end the exchange",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["200", "hello"], &[]),
+    },
+    Case {
+        section: "9110 15.2", name: "HTTP/1.0 gets no 1xx",
+        request: "GET /x HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n",
+        response: "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::PassOrDistrust(&["hello"], &[" 103 "]),
+    },
+    Case {
+        section: "9110 7.8", name: "101 that nobody asked for",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\nx-origin: closes\r\n\r\n",
+        must: Must::Distrust,
+    },
+    Case {
+        section: "9110 7.6.1", name: "hop-by-hop fields of a response stay behind",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=77\r\nProxy-Connection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &["X-Mine", "timeout=77", "Proxy-Connection"]),
+    },
+    Case {
+        section: "9110 7.8", name: "Upgrade of a response stays behind",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &["h2c"]),
+    },
+    Case {
+        section: "9112 9.6", name: "close of the origin is not close of the client",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9110 6.6.1", name: "Date is added where there is none",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["\r\nDate: "], &[]),
+    },
+    Case {
+        section: "9110 6.6.1", name: "a Date that is there is not doubled or lost",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["\r\nDate: "], &[]),
+    },
+    Case {
+        section: "9110 7.6.3", name: "Via is added to a response, or the gateway keeps to itself",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["hello"], &[]),
+    },
+    Case {
+        section: "9110 15", name: "a status that nobody knows travels on",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 299 Odd\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["HTTP/1.1 299"], &[]),
+    },
+    Case {
+        section: "9110 15", name: "a 5xx that nobody knows travels on",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 599 Odd\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["HTTP/1.1 599"], &[]),
+    },
+    Case {
+        section: "9110 2.5", name: "a response of HTTP/1.0 goes on as ours",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nx-origin: closes\r\n\r\nhello",
+        must: Must::Pass(&["HTTP/1.1 200", "hello"], &[]),
+    },
+    Case {
+        section: "9112 6.1", name: "a coding in a response of HTTP/1.0",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nx-origin: closes\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        must: Must::PassOrDistrust(&["hello"], &[]),
+    },
+    Case {
+        section: "9110 5.3", name: "Set-Cookie is not joined",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 5\r\n\r\nhello",
+        must: Must::Pass(&["a=1\r\n", "b=2\r\n"], &[]),
+    },
+    Case {
+        section: "9110 6.5.1", name: "a trailer of a response cannot frame",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n",
+        must: Must::PassOrDistrust(&["hello"], &["Content-Length: 50"]),
+    },
+    Case {
+        section: "9110 15.4", name: "the location travels on",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        response: "HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Length: 0\r\n\r\n",
+        must: Must::Pass(&["Location: /y"], &[]),
+    },
+];
