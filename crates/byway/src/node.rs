@@ -24,6 +24,7 @@ use crate::inbound::peers::Peers;
 use crate::link::grants::Purpose;
 use crate::link::joining::Joined;
 use crate::link::{LinkSetupError, Links, News};
+use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
 use crate::outbound::pooled::Origin;
@@ -77,6 +78,9 @@ pub enum NodeError {
     /// The pool's limits contradict each other.
     #[error("[pool]: {0}")]
     Pool(#[from] byway_agent::InvalidLimits),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    Access(#[from] AccessLogError),
     /// Keys, grants or UDP.
     #[error(transparent)]
     Link(#[from] LinkSetupError),
@@ -107,6 +111,7 @@ impl Node {
         let node = Self { shared, workers, stop, serving: Mutex::default(), person };
         // What links need is made before anything is served; if it cannot be, everything is let go of again.
         let ready = node.prepare_links(&node.shared.plan.load(), bound);
+        let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
             Ok(bound) => bound,
             Err(error) => {
@@ -119,6 +124,16 @@ impl Node {
         node.keep_house();
         node.follow_joins(&node.shared.plan.load());
         Ok(node)
+    }
+
+    fn begin_access_log(&self) -> Result<(), NodeError> {
+        let access = &self.shared.access;
+        Ok(access.begin(access.prepare(&self.shared.plan.load().log)?, &self.shared.stations)?)
+    }
+
+    /// Opens the access log again by its name, after a rename.
+    pub fn reopen_access_log(&self) {
+        self.shared.access.reopen();
     }
 
     /// Where the node listens, in the order of the Plan.
@@ -146,7 +161,7 @@ impl Node {
     /// new Plan with their next request. Returns what changed.
     ///
     /// # Errors
-    /// [`BindError`]; the old Plan then stays in force, whole.
+    /// [`BindError`], [`AccessLogError`]; the old Plan then stays in force, whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
         let mut serving = self.serving.lock();
         let old = self.shared.plan.load_full();
@@ -155,6 +170,10 @@ impl Node {
         let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
         let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
         let bound = self.prepare_links(&plan, bound)?;
+        if plan.log != old.log {
+            let access = &self.shared.access;
+            access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
+        }
         let plan = Arc::new(plan);
         self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
         self.shared.plan.store(Arc::clone(&plan));
@@ -170,6 +189,9 @@ impl Node {
         drop(serving);
         self.follow_joins(&plan);
         self.forget_upstreams(&plan);
+        for station in &self.shared.stations {
+            station.retain(|name| plan.listeners.iter().any(|listener| *listener.name == *name));
+        }
         warn_of_restart(&old, &plan);
         Ok(diff)
     }
@@ -204,6 +226,7 @@ impl Node {
                     key: Arc::clone(&key),
                     fixed: None,
                     address: Arc::clone(&address),
+                    visit: Arc::default(),
                     scope: scope.clone(),
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
@@ -309,6 +332,7 @@ impl Node {
     pub fn join(self) {
         self.shared.pool.close();
         self.workers.join();
+        self.shared.access.close();
     }
 }
 
@@ -392,6 +416,8 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
+        stations: workers.scopes().chain([workers.shared()]).map(|scope| Arc::clone(scope.station())).collect(),
+        access: AccessLog::default(),
         scopes: workers.scopes().cloned().collect(),
         listening: Mutex::default(),
         plan: ArcSwap::from_pointee(plan),

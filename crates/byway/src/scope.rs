@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::observe::counters::Counters;
+use crate::observe::station::Station;
 
 /// Spawns tasks onto one runtime and knows when all of them have ended. Cheap to clone.
 #[derive(Clone)]
@@ -22,10 +23,12 @@ pub struct Scope {
     draining: CancellationToken,
     cut: CancellationToken,
     counters: Arc<Counters>,
+    station: Arc<Station>,
 }
 
 impl Scope {
-    /// A scope on `runtime` that obeys the two signals of `stop`.
+    /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that polls its tasks: what they
+    /// count in the scope's station, they count alone.
     pub fn new(runtime: Handle, stop: &Stop, counters: Arc<Counters>) -> Self {
         Self {
             runtime,
@@ -33,6 +36,7 @@ impl Scope {
             draining: stop.draining.child_token(),
             cut: stop.cut.clone(),
             counters,
+            station: Arc::default(),
         }
     }
 
@@ -81,6 +85,11 @@ impl Scope {
     /// How many tasks run now.
     pub fn running(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Where the tasks count and write down what they have done; a child's is its parent's.
+    pub fn station(&self) -> &Arc<Station> {
+        &self.station
     }
 
     /// The runtime that the tasks run on.

@@ -23,6 +23,7 @@ use crate::inbound::listener::{Accepted, Door};
 use crate::inbound::peers::Peers;
 use crate::inbound::{http1, mixed};
 use crate::link::Links;
+use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
 use crate::relay::RelayCounters;
@@ -70,6 +71,7 @@ impl Bench {
             key,
             fixed: None,
             address,
+            visit: Arc::default(),
             scope: scope.clone(),
             permits: Arc::new(Semaphore::new(100)),
             peers: Peers::default(),
@@ -81,6 +83,8 @@ impl Bench {
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),
                 counters,
+                stations: vec![Arc::clone(scope.station())],
+                access: AccessLog::default(),
                 relay_counters: Arc::new(RelayCounters::default()),
                 tls: OnceLock::new(),
                 links: Links::new(Path::new("/state"), Handle::current()),

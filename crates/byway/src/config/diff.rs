@@ -26,7 +26,7 @@ pub struct Diff {
     /// Links that are dialled, by id. One is changed if its services did, or its secret; where its join string was read
     /// from does not matter.
     pub joins: Changes<Arc<str>>,
-    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`, `link`.
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `spill`, `log`, `link`.
     pub settings: Vec<&'static str>,
 }
 
@@ -192,6 +192,7 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("limits", old.limits == new.limits),
         ("pool", old.pool == new.pool),
         ("spill", old.spill == new.spill),
+        ("log", old.log == new.log),
         ("link", old.link == new.link),
     ];
     parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

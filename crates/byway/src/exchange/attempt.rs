@@ -22,6 +22,7 @@ use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits
 use super::head::{self, ResponseRules};
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::observe::course::Stage;
 use crate::outbound::pooled::{Borrowed, Origin};
 
 /// Why an attempt failed before anything was sent downstream.
@@ -80,7 +81,10 @@ impl<'a> Attempt<'a> {
             let status = self.response.view(lease.unread()).status();
             match status {
                 100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
-                _ => moved.status = status,
+                _ => {
+                    moved.status = status;
+                    moved.course.turn(Stage::Transfer);
+                }
             }
             match status {
                 101 => return self.switch(lease, head_bytes, downstream).await,

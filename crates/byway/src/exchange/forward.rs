@@ -5,6 +5,7 @@
 //! Never: dials for a body that is announced as too large, or tries a third connection. (`attempt` is one try.)
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use byway_dial::Stream;
 use byway_h1::{Framed, Request};
@@ -14,6 +15,7 @@ use super::conn::Conn;
 use super::head::{self, RequestRules};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
+use crate::observe::course::{Course, Stage};
 use crate::outbound::pooled::{self, Borrowed, Freshness, Origin};
 use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
@@ -67,8 +69,7 @@ pub struct Switched {
     pub counted: byway_agent::Detached<Origin, Conn>,
 }
 
-/// Bytes that moved, for the log.
-#[derive(Default)]
+/// Bytes that moved, and when what was done, for the log.
 pub struct Moved {
     /// Of the request's body.
     pub up: u64,
@@ -76,6 +77,15 @@ pub struct Moved {
     pub down: u64,
     /// The status that was passed on; 0 for none.
     pub status: u16,
+    /// Its phases, and where it went.
+    pub course: Course,
+}
+
+impl Moved {
+    /// Nothing yet, of a request whose head was complete at `begun`.
+    pub const fn begun(begun: Instant) -> Self {
+        Self { up: 0, down: 0, status: 0, course: Course::begun(begun) }
+    }
 }
 
 /// Carries the request to its upstream and the response back.
@@ -89,11 +99,14 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
     refuse_large_body(asked)?;
     let mut fresh = asked.freshness();
     loop {
-        let borrowed = asked.borrow(fresh).await?;
+        let borrowed = asked.borrow(fresh, &mut moved.course).await?;
+        moved.course.lent(borrowed.lease.reused());
         match Attempt::new(asked, &borrowed.lease).run(borrowed, downstream, moved).await {
             Ok(after) => return Ok(after),
             Err(Failure { stale: true, .. }) if fresh == Freshness::Any => {
                 asked.shared.counters.retried_stale.add(1);
+                moved.course.retried = true;
+                moved.course.turn(Stage::Queue);
                 fresh = Freshness::New;
             }
             Err(Failure { fault, .. }) => return Err(fault),
@@ -128,10 +141,10 @@ impl Asked<'_> {
         }
     }
 
-    async fn borrow(&self, fresh: Freshness) -> Result<Borrowed, Fault> {
+    async fn borrow(&self, fresh: Freshness, course: &mut Course) -> Result<Borrowed, Fault> {
         match (self.allowed.outbound(), &self.origin) {
-            (Outbound::Pooled(route), _) => pooled::lease(self.shared, route, self.allowed, fresh).await,
-            (_, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, fresh).await,
+            (Outbound::Pooled(route), _) => pooled::lease(self.shared, route, self.allowed, fresh, course).await,
+            (_, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, fresh, course).await,
             (_, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
         }
     }

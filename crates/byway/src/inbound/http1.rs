@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{self, Duration};
 
 use byway_dial::Read;
 use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{self, Tunnel};
 use super::listener::{Accepted, Door};
+use super::record::Record;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::answer::{self, Manner};
 use crate::exchange::conn::Conn;
@@ -22,6 +23,8 @@ use crate::exchange::head::{Forwarded, PSEUDONYM};
 use crate::exchange::path;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
+use crate::observe::ending::Ending;
+use crate::observe::ledger::Tally;
 use crate::outbound::pooled::Origin;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
@@ -42,6 +45,8 @@ struct Session {
     door: Door,
     /// The Plan of the last request and the listener's place in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
+    /// Where that listener's requests are counted.
+    tally: Arc<Tally>,
     index: RequestHead,
     /// The head of the current request: its own copy, so that the connection's buffer is free for the body.
     head: Vec<u8>,
@@ -65,7 +70,8 @@ enum Then {
 
 impl Session {
     fn new(downstream: Conn, peer: Option<SocketAddr>, door: Door) -> Self {
-        Self { downstream, peer, door, view: None, index: RequestHead::default(), head: Vec::new(), served: 0 }
+        let tally = Arc::default();
+        Self { downstream, peer, door, view: None, tally, index: RequestHead::default(), head: Vec::new(), served: 0 }
     }
 
     async fn run(mut self) {
@@ -95,6 +101,9 @@ impl Session {
         let is_current = self.view.as_ref().is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
             self.view = self.door.plan().map(|(plan, listener)| (plan, Arc::new(listener)));
+            if let Some((_, listener)) = &self.view {
+                self.tally = self.door.scope.station().tally(&listener.name);
+            }
         }
         self.view.clone()
     }
@@ -161,8 +170,12 @@ impl Session {
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
         self.door.shared.counters.faults.add(1);
         let in_detail = matches!(listener.role, Role::Egress(_));
-        let manner = Manner { request_id: &request_id(), in_detail, close: true, head_only: false };
-        answer::fault(self.downstream.queue(), fault, &manner);
+        let id = request_id();
+        let manner = Manner { request_id: &id, in_detail, close: true, head_only: false };
+        let mut moved = Moved::begun(time::Instant::now());
+        moved.down = answer::fault(self.downstream.queue(), fault, &manner);
+        moved.status = fault.status();
+        self.record(listener).note(None, &id, &moved, Ending::of_fault(fault, "request_head"));
         Then::Close
     }
 
@@ -170,13 +183,13 @@ impl Session {
         self.served += 1;
         let index = std::mem::take(&mut self.index);
         let head = std::mem::take(&mut self.head);
-        let request = Head { request: index.view(&head), id: request_id(), begun: Instant::now() };
+        let request = Head { request: index.view(&head), id: request_id(), begun: time::Instant::now() };
         let then = match &listener.role {
             Role::Edge(edge) => self.answer_at_edge(&request, plan, listener, edge).await,
             Role::Egress(egress) => self.answer_at_egress(&request, plan, listener, egress).await,
             // The address has become a TCP forward by a reload: these are not its bytes.
             Role::Forward(_) => Then::Close,
-            Role::Link(_) | Role::Exposed(_) | Role::Joined(_) => Then::Close,
+            Role::Link(_) | Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Then::Close,
         };
         (self.index, self.head) = (index, head);
         then
@@ -190,9 +203,8 @@ impl Session {
         edge: &EdgePlan,
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
-        shared.counters.edge_requests.add(1);
         let is_last = self.is_last(listener);
-        let mut moved = Moved::default();
+        let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             if matches!(request.target_form(), TargetForm::Authority) {
@@ -230,7 +242,7 @@ impl Session {
             forward(&asked, &mut self.downstream, &mut moved).await
         };
         let result = result.await;
-        self.conclude(result, head, listener, &moved).await
+        self.conclude(result, head, listener, &mut moved).await
     }
 
     async fn answer_at_egress(
@@ -241,12 +253,12 @@ impl Session {
         egress: &EgressPlan,
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
-        shared.counters.egress_requests.add(1);
         let is_last = self.is_last(listener);
-        let mut moved = Moved::default();
+        let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             let user = connect::authenticate(request, egress, &shared.counters)?;
+            moved.course.user.clone_from(&user);
             refuse_loop(request)?;
             let target = connect::target(request)?;
             let own = shared.own.load();
@@ -286,10 +298,19 @@ impl Session {
             forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
         };
         match result.await {
-            Ok(Out::Tunnel(tunnel)) => Then::Relay(tunnel),
-            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &moved).await,
-            Err(fault) => self.conclude(Err(fault), head, listener, &moved).await,
+            // Its line is written at its end.
+            Ok(Out::Tunnel(tunnel)) => {
+                self.tally.note(200, 0, 0);
+                Then::Relay(Box::new(tunnel.used_by(moved.course.user)))
+            }
+            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &mut moved).await,
+            Err(fault) => self.conclude(Err(fault), head, listener, &mut moved).await,
         }
+    }
+
+    /// Where what has ended is counted and written down.
+    fn record<'s>(&'s self, listener: &'s ListenerPlan) -> Record<'s> {
+        Record { door: &self.door, peer: self.peer, tally: &self.tally, listener }
     }
 
     /// Whether the connection may carry no request after this one.
@@ -303,27 +324,33 @@ impl Session {
         result: Result<After, Fault>,
         head: &Head<'_>,
         listener: &ListenerPlan,
-        moved: &Moved,
+        moved: &mut Moved,
     ) -> Then {
         match result {
-            Ok(After::KeepAlive) => self.log(head, moved, None, Then::Continue),
-            Ok(After::Close) => self.log(head, moved, None, Then::Close),
-            Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), Then::Reset),
+            Ok(After::KeepAlive) => self.log(head, moved, None, listener, Then::Continue),
+            Ok(After::Close) => self.log(head, moved, None, listener, Then::Close),
+            Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), listener, Then::Reset),
             Ok(After::Switch(switched)) => {
                 let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
-                self.log(head, moved, None, then)
+                self.log(head, moved, None, listener, then)
             }
             // Nobody is left to read an answer, or nobody reads what stands before it.
             Err(fault)
                 if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream || self.downstream.has_queued() =>
             {
-                self.log(head, moved, Some(&fault), Then::Reset)
+                self.log(head, moved, Some(&fault), listener, Then::Reset)
             }
             Err(fault) => self.answer_fault(fault, head, listener, moved).await,
         }
     }
 
-    async fn answer_fault(&mut self, fault: Fault, head: &Head<'_>, listener: &ListenerPlan, moved: &Moved) -> Then {
+    async fn answer_fault(
+        &mut self,
+        fault: Fault,
+        head: &Head<'_>,
+        listener: &ListenerPlan,
+        moved: &mut Moved,
+    ) -> Then {
         let request = &head.request;
         // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
         // a CONNECT may have been sent early and be meant for the far side; it is no request.
@@ -333,17 +360,23 @@ impl Session {
             unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
         let manner = Manner { request_id: &head.id, in_detail, close, head_only: request.method() == b"HEAD" };
-        answer::fault(self.downstream.queue(), &fault, &manner);
+        let body_bytes = answer::fault(self.downstream.queue(), &fault, &manner);
         let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
+        if let Ok(Ok(())) = sent {
+            (moved.status, moved.down) = (fault.status(), body_bytes);
+        }
         let then = match (sent, close) {
             (Ok(Ok(())), false) => Then::Continue,
             (Ok(Ok(())), true) => Then::Close,
             _ => Then::Reset,
         };
-        self.log(head, moved, Some(&fault), then)
+        self.log(head, moved, Some(&fault), listener, then)
     }
 
-    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, then: Then) -> Then {
+    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, listener: &ListenerPlan, then: Then) -> Then {
+        let phase = moved.course.stage().word();
+        let ending = fault.map_or_else(|| Ending::done(phase), |fault| Ending::of_fault(fault, phase));
+        self.record(listener).note(Some(&head.request), &head.id, moved, ending);
         // On the path of every request that went well: nothing is read, nor written, for a line that nobody wants.
         if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return then;
@@ -389,7 +422,7 @@ fn exposed_origin(allowed: &Allowed) -> Option<Origin> {
 struct Head<'a> {
     request: Request<'a>,
     id: String,
-    begun: Instant,
+    begun: time::Instant,
 }
 
 /// How a request at an egress goes on.

@@ -18,7 +18,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::connect::{relay_options, relay_streams};
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, Door, Visit};
+use super::passage::Passage;
 use super::peers::Peers;
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::fault::{Fault, Kind, Who};
@@ -91,8 +92,9 @@ async fn serve_quic(listener: QuicListener, door: Door) {
                 continue;
             };
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
-            door.shared.counters.accepted.add(1);
-            let arriving = door.clone();
+            let connection = door.shared.counters.accepted.add(1);
+            let visit = Arc::new(Visit { connection, peer: Some(peer) });
+            let arriving = Door { visit, ..door.clone() };
             door.scope.spawn("quic carrier", async move {
                 let _held = (permit, seat);
                 let arrival = Box::pin(acceptor.quic(incoming)).await;
@@ -190,6 +192,7 @@ impl Streams {
             key: Arc::new(ListenerKey::of_public(address.clone())),
             fixed: Some(Arc::new(listener)),
             address: Arc::new(address),
+            visit: Arc::default(),
             scope: shared.links_scope.clone(),
             permits: Arc::new(Semaphore::new(0)),
             peers: Peers::default(),
@@ -220,6 +223,7 @@ pub async fn serve_streams(mut from: Streams) {
 async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
     let Some((plan, listener)) = door.plan() else { return };
     let (peer, patience) = (arrived.peer(), listener.limits.handshake_timeout);
+    let door = Door { visit: Arc::new(Visit { peer, ..*door.visit }), ..door };
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) => return tracing::debug!(?peer, "a stream without a target: {error}"),
@@ -238,12 +242,14 @@ async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>,
                 let who = &fault.who;
                 tracing::info!(?peer, visitor = open.visitor, ?who, class = fault.class(), "link stream: {fault}");
             }
+            Passage::refused(&door, &listener, user.as_deref(), None, &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         Ok((dialled, allowed)) => {
             let Ok(Ok(stream)) = timeout(patience, asked.opened(dialled.local)).await else { return };
             let options = relay_options(&door.shared, &allowed, &listener);
-            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+            let passage = Passage::begun(&door, &listener, user.as_deref(), &allowed);
+            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
 }

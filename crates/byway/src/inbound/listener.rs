@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::bind::Socket;
 use super::peers::{Peers, Seat};
-use super::{http1, link, mixed, tcp};
+use super::{http1, link, metrics, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::observe::counters::Held;
 use crate::scope::Scope;
@@ -32,6 +32,8 @@ pub struct Door {
     pub fixed: Option<Arc<ListenerPlan>>,
     /// Where it really listens, for people: port 0 has become the chosen port.
     pub address: Arc<Bind>,
+    /// Whose connection it is that has come through; nobody's yet, for the listener itself.
+    pub visit: Arc<Visit>,
     /// Connections are spawned here, and drain with it.
     pub scope: Scope,
     /// Overload waits in the kernel's queue: no permit, no accept.
@@ -50,6 +52,15 @@ impl Door {
         };
         Some((plan, listener))
     }
+}
+
+/// Who has come through a door.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visit {
+    /// The number of the connection, from 1 on.
+    pub connection: u64,
+    /// Who connected; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
 }
 
 /// An accepted connection, before anything was read from it.
@@ -83,8 +94,9 @@ async fn accept_all(acceptor: &Acceptor, door: &Door) {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &accepted) else { continue };
                 let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
-                door.shared.counters.accepted.add(1);
-                let connection = door.clone();
+                let number = door.shared.counters.accepted.add(1);
+                let visit = Arc::new(Visit { connection: number, peer: accepted.peer });
+                let connection = Door { visit, ..door.clone() };
                 door.scope.spawn("connection", async move {
                     let _held = (permit, seat);
                     connect(accepted, connection).await;
@@ -104,9 +116,10 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
     match &listener.role {
         Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
         Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
-        Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
-        Role::Exposed(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
+        Role::Forward(_) => Box::pin(tcp::serve(accepted.stream, door, plan, listener)).await,
+        Role::Exposed(_) => Box::pin(tcp::serve(accepted.stream, door, plan, listener)).await,
         Role::Link(_) => Box::pin(link::serve_tcp(accepted, door, plan)).await,
+        Role::Metrics => Box::pin(metrics::serve(accepted, door, listener)).await,
         // Its streams come over a link, not from a listener.
         Role::Joined(_) => {}
     }

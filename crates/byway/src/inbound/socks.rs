@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::connect::{self, Tunnel};
 use super::listener::Door;
+use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -26,7 +27,7 @@ use crate::route::{Allowed, Ask, Inquiry, policy};
 /// Serves one SOCKS connection.
 pub async fn serve(downstream: Conn, peer: Option<SocketAddr>, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
     let Role::Egress(egress) = &listener.role else { return };
-    let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress };
+    let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress, target: None };
     // Boxed: the handshake's room goes before the relay begins.
     match Box::pin(session.open()).await {
         Ok(tunnel) => connect::relay(session.downstream, tunnel, &door, &listener).await,
@@ -41,6 +42,8 @@ struct Session<'a> {
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     egress: &'a EgressPlan,
+    /// What was asked for, once that is known.
+    target: Option<Target>,
 }
 
 /// What is asked for, in the dialect that it was asked in.
@@ -68,10 +71,11 @@ impl Session<'_> {
         match opened {
             Ok((dialled, allowed)) => {
                 granted(asked.dialect, &dialled, self.downstream.queue());
-                Ok(Tunnel::opened(dialled.stream, allowed))
+                Ok(Tunnel::opened(dialled.stream, allowed).used_by(asked.user))
             }
             Err(fault) => {
                 refused(asked.dialect, &fault, self.downstream.queue());
+                self.target = Some(asked.target);
                 Err(fault)
             }
         }
@@ -189,6 +193,7 @@ impl Session<'_> {
                 "SOCKS: {fault}"
             );
         }
+        Passage::refused(self.door, self.listener, None, self.target.as_ref(), fault);
         self.downstream.close().await;
     }
 }

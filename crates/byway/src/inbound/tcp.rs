@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
+use byway_dial::Stream;
+
 use super::connect::{relay_options, relay_streams};
-use super::listener::{Accepted, Door};
+use super::listener::Door;
+use super::passage::Passage;
 use crate::config::{ListenerPlan, Plan};
 use crate::fault::Fault;
 use crate::outbound;
@@ -13,11 +16,17 @@ use crate::relay::Early;
 use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.
-pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
-    let Accepted { stream, peer } = accepted;
+pub async fn serve(stream: Stream, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
     let opened = async {
         let own = door.shared.own.load();
-        let inquiry = Inquiry { plan: &plan, role: &listener.role, peer, user: None, own: &own, ask: Ask::Fixed };
+        let inquiry = Inquiry {
+            plan: &plan,
+            role: &listener.role,
+            peer: door.visit.peer,
+            user: None,
+            own: &own,
+            ask: Ask::Fixed,
+        };
         let allowed = policy::decide(&inquiry)?;
         let dialled = outbound::open(&door.shared, &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
@@ -26,11 +35,13 @@ pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: Li
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);
-            tracing::info!(?peer, listener = %door.address, class = fault.class(), "{fault}");
+            Passage::refused(&door, &listener, None, None, &fault);
+            tracing::info!(peer = ?door.visit.peer, listener = %door.address, class = fault.class(), "{fault}");
         }
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&door.shared, &allowed, &listener);
-            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+            let passage = Passage::begun(&door, &listener, None, &allowed);
+            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
 }

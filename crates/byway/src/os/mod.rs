@@ -3,4 +3,5 @@
 pub mod descriptors;
 pub mod group;
 pub mod inherit;
+pub mod process;
 pub mod unnamed;

@@ -14,6 +14,7 @@ use super::{balance, direct};
 use crate::config::{ListenerKey, RoutePlan, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::observe::course::{Course, Stage};
 use crate::route::{Allowed, Outbound};
 use crate::shared::Shared;
 
@@ -61,11 +62,18 @@ pub enum Freshness {
 ///
 /// # Cancel safety
 /// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
-pub async fn lease(shared: &Shared, route: &RoutePlan, allowed: &Allowed, fresh: Freshness) -> Result<Borrowed, Fault> {
+pub async fn lease(
+    shared: &Shared,
+    route: &RoutePlan,
+    allowed: &Allowed,
+    fresh: Freshness,
+    course: &mut Course,
+) -> Result<Borrowed, Fault> {
     let mut last = Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream");
     for upstream in balance::in_turn(route) {
         let origin = Origin::Upstream(Arc::clone(&upstream.id));
-        match lease_from(shared, &origin, fresh, || Box::pin(open_upstream(shared, upstream, allowed))).await {
+        course.upstream = Some(Arc::clone(&upstream.id));
+        match lease_from(shared, &origin, fresh, course, || Box::pin(open_upstream(shared, upstream, allowed))).await {
             Ok(lease) => return Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) }),
             Err(fault) if is_worth_another_upstream(&fault) => {
                 tracing::debug!(upstream = %upstream.id, "skipped: {fault}");
@@ -86,6 +94,7 @@ pub async fn lease_egress(
     origin: &Origin,
     allowed: &Allowed,
     mut fresh: Freshness,
+    course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
@@ -95,11 +104,15 @@ pub async fn lease_egress(
             fresh = Freshness::New;
         }
     }
-    let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
-    let authority = match allowed.outbound() {
+    let authority: Arc<str> = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string().into(),
         Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
+    course.upstream = Some(match allowed.outbound() {
+        Outbound::Service(name) => name.to_string().into(),
+        _ => Arc::clone(&authority),
+    });
+    let lease = lease_from(shared, origin, fresh, course, || Box::pin(super::open(shared, allowed))).await?;
     Ok(Borrowed { lease, authority })
 }
 
@@ -110,6 +123,7 @@ async fn lease_from<'a>(
     shared: &Shared,
     origin: &Origin,
     fresh: Freshness,
+    course: &mut Course,
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<Lease<Origin, Conn>, Fault> {
     let acquired = match fresh {
@@ -118,7 +132,12 @@ async fn lease_from<'a>(
     };
     match acquired {
         Acquired::Lease(lease) => Ok(lease),
-        Acquired::Open(permit) => Ok(permit.install(Conn::new(open().await?.stream))),
+        Acquired::Open(permit) => {
+            course.turn(Stage::Connect);
+            let opened = open().await;
+            course.turn(Stage::Queue);
+            Ok(permit.install(Conn::new(opened?.stream)))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod exit;
 mod expose;
 mod join;
 mod listen;
+mod observed;
 mod parent;
 mod quantity;
 mod sections;
@@ -98,6 +99,8 @@ impl<'s> Resolver<'s> {
             self.expose(expose);
         }
         self.refuse_emptiness(file);
+        // Last, so that an address that is there twice is told where it does not belong.
+        listeners.extend(self.metrics(&file.metrics, &limits));
         Plan {
             generation: 1,
             workers: self.workers(&file.workers),
@@ -107,6 +110,7 @@ impl<'s> Resolver<'s> {
             limits,
             pool: self.pool(&file.pool),
             spill,
+            log: self.log(&file.log),
             link: self.link(&file.link),
             listeners,
             joins: std::mem::take(&mut self.joins).into_plans(),

@@ -64,8 +64,13 @@ fn settings() -> impl Strategy<Value = String> {
         line("spill.per_node", &["\"1TB\"", "1"]),
         line("spill.mode", &["\"off\"", "\"auto\""]),
     );
-    (top, dial, limits, pool, spill).prop_map(|(t, d, l, p, s)| {
-        [t.0, t.1, d.0, d.1, l.0, l.1, l.2, l.3, l.4, l.5, p.0, p.1, s.0, s.1, s.2, s.3].concat()
+    let observed = (
+        line("log.access", &["\"off\"", "\"stdout\"", "\"/a b/\\\"c\\\".log\""]),
+        line("log.access_format", &["\"json\"", "\"combined\""]),
+        line("metrics.listen", &["\"127.0.0.1:9100\"", "[\"[::1]:0\", \"[::1]:0\"]", "\"unix:/m\""]),
+    );
+    (top, dial, limits, pool, spill, observed).prop_map(|(t, d, l, p, s, o)| {
+        [t.0, t.1, d.0, d.1, l.0, l.1, l.2, l.3, l.4, l.5, p.0, p.1, s.0, s.1, s.2, s.3, o.0, o.1, o.2].concat()
     })
 }
 

@@ -1,0 +1,124 @@
+//! Page: the part of the access log that one worker writes.
+//!
+//! In:    entries, from the worker.
+//! Out:   whole lines, taken by the writer all at once.
+//! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and costs nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::bell::Bell;
+use super::clock::{self, Dates};
+use super::line::{Entry, MOST_LINE_BYTES};
+use crate::config::AccessFormat;
+use crate::observe::counters::Own;
+
+/// What a worker's lines may fill while they wait for the writer.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// Up to here a line may begin: the longest one then still fits.
+const ROOM_BYTES: usize = PAGE_BYTES - MOST_LINE_BYTES;
+
+/// From here on the writer is called before its time.
+const HURRY_BYTES: usize = ROOM_BYTES / 2;
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub struct Page {
+    is_on: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Both are added to under the lock alone.
+    lines: Own,
+    dropped: Own,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// None while the log is off.
+    writing: Option<Writing>,
+    lines: Vec<u8>,
+    dates: Dates,
+}
+
+#[derive(Debug)]
+struct Writing {
+    format: AccessFormat,
+    bell: Arc<Bell>,
+}
+
+impl Page {
+    /// Whether lines are wanted: to be asked before anything is prepared for one.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Relaxed)
+    }
+
+    /// Lines written, those that were dropped later included.
+    pub fn lines(&self) -> u64 {
+        self.lines.value()
+    }
+
+    /// Lines dropped because the page was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.value()
+    }
+
+    /// Writes a line, if lines are wanted and there is room.
+    pub fn note(&self, entry: &Entry<'_>) {
+        if !self.is_on() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        let Inner { writing: Some(writing), lines, dates } = &mut *inner else { return };
+        let before = lines.len();
+        if before > ROOM_BYTES {
+            return self.dropped.add(1);
+        }
+        let written = match writing.format {
+            AccessFormat::Combined => entry.combined(lines, dates, clock::now()),
+            AccessFormat::Json => {
+                entry.json(lines, dates, clock::now());
+                true
+            }
+        };
+        if written && before == 0 {
+            writing.bell.call();
+        }
+        if before < HURRY_BYTES && lines.len() >= HURRY_BYTES {
+            writing.bell.hurry();
+        }
+        self.lines.add(written.into());
+    }
+
+    /// Takes every line there is. From now on lines are written so, and `bell` is rung for them; with `None` none are.
+    pub(super) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(AccessFormat, Arc<Bell>)>) {
+        let mut inner = self.inner.lock();
+        inner.swap(empty);
+        inner.writing = how.map(|(format, bell)| Writing { format, bell });
+        match inner.writing {
+            Some(_) if inner.lines.capacity() < PAGE_BYTES => inner.lines.reserve_exact(PAGE_BYTES),
+            Some(_) => {}
+            None => inner.lines = Vec::new(),
+        }
+        self.is_on.store(inner.writing.is_some(), Relaxed);
+    }
+
+    /// Whether no line waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inner.lock().lines.is_empty()
+    }
+
+    /// Takes every line there is, and leaves `empty` in their place, which has room for a page.
+    pub(super) fn swap(&self, empty: &mut Vec<u8>) {
+        self.inner.lock().swap(empty);
+    }
+}
+
+impl Inner {
+    fn swap(&mut self, empty: &mut Vec<u8>) {
+        if !self.lines.is_empty() {
+            std::mem::swap(&mut self.lines, empty);
+        }
+    }
+}
