@@ -214,6 +214,9 @@ impl Node {
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
         for ToServe { key, plan, bound, quic, .. } in bound {
             let (key, address) = (Arc::new(key), Arc::new(bound.address));
+            if plan.role == Role::Metrics && !address.is_local() {
+                tracing::warn!("metrics can be read from other machines, without a password, at {address}");
+            }
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();

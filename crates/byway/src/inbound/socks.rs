@@ -27,7 +27,8 @@ use crate::route::{Allowed, Ask, Inquiry, policy};
 /// Serves one SOCKS connection.
 pub async fn serve(downstream: Conn, peer: Option<SocketAddr>, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
     let Role::Egress(egress) = &listener.role else { return };
-    let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress, target: None };
+    let mut session =
+        Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress, refused: None };
     // Boxed: the handshake's room goes before the relay begins.
     match Box::pin(session.open()).await {
         Ok(tunnel) => connect::relay(session.downstream, tunnel, &door, &listener).await,
@@ -42,8 +43,8 @@ struct Session<'a> {
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     egress: &'a EgressPlan,
-    /// What was asked for, once that is known.
-    target: Option<Target>,
+    /// What was asked for and not granted, for the access log.
+    refused: Option<Asked>,
 }
 
 /// What is asked for, in the dialect that it was asked in.
@@ -75,7 +76,7 @@ impl Session<'_> {
             }
             Err(fault) => {
                 refused(asked.dialect, &fault, self.downstream.queue());
-                self.target = Some(asked.target);
+                self.refused = Some(asked);
                 Err(fault)
             }
         }
@@ -193,7 +194,8 @@ impl Session<'_> {
                 "SOCKS: {fault}"
             );
         }
-        Passage::refused(self.door, self.listener, None, self.target.as_ref(), fault);
+        let (user, target) = self.refused.map(|asked| (asked.user, asked.target)).unzip();
+        Passage::refused(self.door, self.listener, user.flatten().as_deref(), target.as_ref(), fault);
         self.downstream.close().await;
     }
 }
