@@ -129,9 +129,15 @@ fn open(path: &PathBuf) -> io::Result<Option<File>> {
     match options.open(path) {
         Ok(file) => Ok(Some(file)),
         #[cfg(unix)]
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+#[cfg(unix)]
+fn is_fifo(path: &PathBuf) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo())
 }
 
 /// Whether a write would not wait now, or within `patience`.
