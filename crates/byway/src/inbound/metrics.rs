@@ -126,3 +126,6 @@ fn queue(out: &mut Vec<u8>, answer: &Answer, close: bool, head_only: bool) {
         out.extend_from_slice(answer.body.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,3 +64,6 @@ impl Record<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

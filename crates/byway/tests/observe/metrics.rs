@@ -60,6 +60,24 @@ fn curl_reads_metrics_and_health_and_nothing_else_is_there() {
 }
 
 #[test]
+fn a_reload_opens_the_metrics_and_closes_them() {
+    let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
+    let socket = folder.path().join("metrics.sock");
+    let config = |metrics: &str| {
+        format!("{metrics}\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{}\"\n", origin.address())
+    };
+    let program = Program::configured(BYWAY, &config(""));
+    let ask = || curl(&["--unix-socket", socket.to_str().unwrap(), "http://m/healthz"]).status;
+    assert_eq!(ask(), 0);
+    program.reload(&config(&format!("[metrics]\nlisten = \"unix:{}\"", socket.display())));
+    program.wait_for_log("added    listener unix:");
+    assert_eq!(ask(), 200);
+    program.reload(&config(""));
+    assert_eq!(ask(), 0);
+    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200);
+}
+
+#[test]
 fn metrics_that_others_can_read_are_warned_about() {
     let origin = Origin::useful();
     let program =

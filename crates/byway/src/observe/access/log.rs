@@ -2,7 +2,7 @@
 //!
 //! In:    the Plan's `[log]`, at the start and at each reload; a wish to open the file again.
 //! Out:   pages that take lines, and a thread that writes them.
-//! Never: starts a thread before a log is wanted, and never waits longer than [`PATIENCE`] for a sink.
+//! Never: starts a thread before a log is wanted, and never waits longer than 3 s for a sink.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ impl AccessLog {
         self.lost.value()
     }
 
-    /// Writes what there is, for at most [`PATIENCE`], and ends the thread.
+    /// Writes what there is, for at most 2 s, and ends the thread.
     pub fn close(&self) {
         let Some(running) = self.running.lock().take() else { return };
         let (done, is_done) = mpsc::channel();

@@ -79,6 +79,9 @@ impl Writer {
                 }
                 Some(Order::End(deadline, done)) => {
                     self.turn_pages_over(&mut spare, None, deadline);
+                    if self.has_dropped_since() {
+                        self.tell(Some("the end came before them"));
+                    }
                     let _ = done.send(());
                     return;
                 }
@@ -205,14 +208,25 @@ impl Writer {
         }
     }
 
+    fn dropped(&self) -> u64 {
+        self.lost.value() + self.stations.iter().map(|station| station.page.dropped()).sum::<u64>()
+    }
+
     /// Tells people of lost lines: of the first ones at once, then once in a while.
     fn tell_if_due(&mut self, why: Option<&str>) {
-        let dropped = self.lost.value() + self.stations.iter().map(|station| station.page.dropped()).sum::<u64>();
-        let before = self.told.as_ref().map_or(0, |told| told.dropped);
         let is_due = self.told.as_ref().is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
-        if !is_due || (why.is_none() && dropped == before) {
-            return;
+        if is_due && (why.is_some() || self.has_dropped_since()) {
+            self.tell(why);
         }
+    }
+
+    /// Whether lines were lost that nobody was told of.
+    fn has_dropped_since(&self) -> bool {
+        self.dropped() > self.told.as_ref().map_or(0, |told| told.dropped)
+    }
+
+    fn tell(&mut self, why: Option<&str>) {
+        let dropped = self.dropped();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         tracing::warn!(dropped, "the access log does not keep up; lines that find no room are dropped{why}");
         self.told = Some(Told { at: Instant::now(), dropped });
