@@ -42,8 +42,9 @@ impl Ledger {
     }
 }
 
-/// Requests of one listener on one worker.
+/// Requests of one listener on one worker. Aligned, so that two workers' tallies share no cache line.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Tally {
     /// By the first digit of their status, from 1 to 5; first those without any.
     codes: [Own; CODES.len()],

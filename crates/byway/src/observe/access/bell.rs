@@ -79,3 +79,58 @@ impl Bell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Work appears behind a lock, as lines do on a page. A call that is lost leaves the writer asleep for ever.
+    #[test]
+    fn no_call_is_lost_however_the_two_threads_interleave() {
+        let (bell, work) = (Arc::new(Bell::default()), Arc::new(Mutex::new(0u32)));
+        let (done, is_done) = mpsc::channel();
+        let writer = thread::spawn({
+            let (bell, work) = (Arc::clone(&bell), Arc::clone(&work));
+            move || {
+                bell.belongs_here();
+                loop {
+                    bell.wait(|| *work.lock() > 0);
+                    bell.gather(Duration::from_micros(1), || false);
+                    let taken = std::mem::take(&mut *work.lock());
+                    if taken > 0 && done.send(taken).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let mut written = 0;
+        for round in 0..20_000 {
+            let was_empty = {
+                let mut work = work.lock();
+                *work += 1;
+                *work == 1
+            };
+            if was_empty {
+                bell.call();
+            }
+            // At every third round the writer is left behind, so that calls meet it in each of its states.
+            if round % 3 != 0 {
+                // This round's piece, at least, has not been told yet.
+                written += is_done.recv_timeout(Duration::from_secs(60)).expect("no call is lost");
+                written += is_done.try_iter().sum::<u32>();
+            }
+        }
+        while written < 20_000 {
+            written += is_done.recv_timeout(Duration::from_secs(60)).expect("no piece is lost");
+        }
+        drop(is_done);
+        *work.lock() += 1;
+        bell.hurry();
+        writer.join().unwrap();
+    }
+}

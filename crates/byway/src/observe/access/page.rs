@@ -122,3 +122,46 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::longest_entry;
+    use super::*;
+
+    /// A writer that never comes.
+    fn page(format: AccessFormat) -> Page {
+        let page = Page::default();
+        page.turn_over(&mut Vec::new(), Some((format, Arc::default())));
+        page
+    }
+
+    #[test]
+    fn a_page_never_grows_whatever_strangers_send_and_counts_what_it_drops() {
+        for format in [AccessFormat::Combined, AccessFormat::Json] {
+            let page = page(format);
+            let room = page.inner.lock().lines.capacity();
+            for _ in 0..1000 {
+                longest_entry(|entry| page.note(entry));
+            }
+            let inner = page.inner.lock();
+            assert!(inner.lines.len() <= PAGE_BYTES && inner.lines.capacity() == room, "{}", inner.lines.len());
+            assert!(page.lines.value() > 0 && page.dropped.value() > 0);
+            assert_eq!(page.lines.value() + page.dropped.value(), 1000);
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_taken_has_room_again_and_one_that_is_off_holds_no_memory() {
+        let page = page(AccessFormat::Json);
+        let mut taken = Vec::with_capacity(PAGE_BYTES);
+        longest_entry(|entry| page.note(entry));
+        page.swap(&mut taken);
+        assert!(page.is_empty() && !taken.is_empty());
+        longest_entry(|entry| page.note(entry));
+        let mut left = Vec::new();
+        page.turn_over(&mut left, None);
+        assert_eq!((left.len(), page.inner.lock().lines.capacity()), (taken.len(), 0));
+        longest_entry(|entry| page.note(entry));
+        assert!(page.is_empty() && !page.is_on());
+    }
+}

@@ -11,7 +11,7 @@ use byway_testkit::eventually;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::clock::Dates;
-use super::line::{Asked, Entry};
+use super::line::{Asked, Entry, MOST_LINE_BYTES};
 use super::page::PAGE_BYTES;
 use super::*;
 use crate::config::{AccessFormat, AccessPlace, LogPlan};
@@ -139,6 +139,44 @@ fn no_stranger_writes_a_line_or_a_field_of_its_own() {
     // Three quoted fields, none of them ended from inside.
     assert_eq!(combined(&entry).matches('"').count(), 6);
     assert!(combined(&entry).starts_with("192.0.2.1 - a_b\\x22\\x0a ["), "{}", combined(&entry));
+}
+
+/// What makes the longest line that there can be.
+pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
+    let bytes = vec![0xff; 100_000];
+    let text = "\u{1}".repeat(100_000);
+    let asked = Asked::Request {
+        method: &bytes,
+        target: &bytes,
+        version: Version::Http11,
+        host: Some(&bytes),
+        referer: Some(&bytes),
+        agent: Some(&bytes),
+    };
+    let most = u64::MAX / 4;
+    then(&Entry {
+        connection: u64::MAX,
+        asked,
+        listener: &text,
+        user: Some(&text),
+        upstream: Some(&text),
+        peer: Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        timers: Timers { queue_us: most, connect_us: most, first_byte_us: most, transfer_us: most },
+        not_retried: Some("as long as a word of ours may ever be"),
+        ..entry()
+    });
+}
+
+#[test]
+fn the_longest_line_is_within_its_bound() {
+    longest_entry(|entry| {
+        for line in [combined(entry), json(entry)] {
+            assert!(line.len() <= MOST_LINE_BYTES && line.ends_with('\n'), "{}", line.len());
+        }
+        assert!(json(entry).len() > MOST_LINE_BYTES - 2048);
+    });
 }
 
 /// A log of one worker into `place`, and whatever goes wrong.
