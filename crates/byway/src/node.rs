@@ -229,7 +229,6 @@ impl Node {
                     key: Arc::clone(&key),
                     fixed: None,
                     address: Arc::clone(&address),
-                    visit: Arc::default(),
                     scope: scope.clone(),
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),

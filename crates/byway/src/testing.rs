@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::conn::Conn;
-use crate::inbound::listener::{Accepted, Door};
+use crate::inbound::listener::{Accepted, Door, Visit};
 use crate::inbound::peers::Peers;
 use crate::inbound::{http1, mixed};
 use crate::link::Links;
@@ -71,7 +71,6 @@ impl Bench {
             key,
             fixed: None,
             address,
-            visit: Arc::default(),
             scope: scope.clone(),
             permits: Arc::new(Semaphore::new(100)),
             peers: Peers::default(),
@@ -110,7 +109,7 @@ impl Bench {
 
     /// Serves a connection as the listener would.
     pub(crate) fn serve(&self, stream: Stream) {
-        let (accepted, door) = (Accepted { stream, peer: None }, self.door.clone());
+        let (accepted, door) = (Accepted { stream, visit: Visit::default() }, self.door.clone());
         let (plan, listener) = door.plan().unwrap();
         self.door.scope.spawn("connection", async move {
             match &listener.role {

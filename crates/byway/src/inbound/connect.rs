@@ -12,7 +12,7 @@ use byway_agent::Detached;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
-use super::listener::Door;
+use super::listener::{Door, Visit};
 use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan};
 use crate::exchange::conn::Conn;
@@ -164,7 +164,7 @@ pub async fn open(
 }
 
 /// Sends what is still queued and relays until both directions have ended.
-pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: &ListenerPlan) {
+pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &Door, listener: &ListenerPlan) {
     let deadline = listener.limits.handshake_timeout;
     if !matches!(tokio::time::timeout(deadline, downstream.flush()).await, Ok(Ok(()))) {
         return;
@@ -172,7 +172,7 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: 
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early { from_downstream, from_upstream: tunnel.early };
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
-    let passage = Passage::begun(door, listener, tunnel.user.as_deref(), &tunnel.allowed);
+    let passage = Passage::new(door, visit, listener, tunnel.user.as_deref()).through(&tunnel.allowed);
     relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
     drop(tunnel.counted);
 }

@@ -13,7 +13,7 @@ use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{self, Tunnel};
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, Door, Visit};
 use super::record::Record;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::answer::{self, Manner};
@@ -30,18 +30,20 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// Serves a connection of an edge.
 pub async fn serve_edge(accepted: Accepted, door: Door) {
-    Session::new(Conn::new(accepted.stream), accepted.peer, door).run().await;
+    Session::new(Conn::new(accepted.stream), accepted.visit, door).run().await;
 }
 
 /// Serves a connection of an egress whose first bytes look like HTTP.
-pub async fn serve_egress(downstream: Conn, peer: Option<SocketAddr>, door: Door) {
-    Session::new(downstream, peer, door).run().await;
+pub async fn serve_egress(downstream: Conn, visit: Visit, door: Door) {
+    Session::new(downstream, visit, door).run().await;
 }
 
 /// One downstream connection.
 struct Session {
     downstream: Conn,
     peer: Option<SocketAddr>,
+    /// Its number.
+    connection: u64,
     door: Door,
     /// The Plan of the last request and the listener's place in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
@@ -69,9 +71,20 @@ enum Then {
 }
 
 impl Session {
-    fn new(downstream: Conn, peer: Option<SocketAddr>, door: Door) -> Self {
+    fn new(downstream: Conn, visit: Visit, door: Door) -> Self {
+        let Visit { connection, peer } = visit;
         let tally = Arc::default();
-        Self { downstream, peer, door, view: None, tally, index: RequestHead::default(), head: Vec::new(), served: 0 }
+        Self {
+            downstream,
+            peer,
+            connection,
+            door,
+            view: None,
+            tally,
+            index: RequestHead::default(),
+            head: Vec::new(),
+            served: 0,
+        }
     }
 
     async fn run(mut self) {
@@ -89,7 +102,10 @@ impl Session {
                 Then::Continue => {}
                 Then::Close => break,
                 Then::Reset => return,
-                Then::Relay(tunnel) => return connect::relay(self.downstream, *tunnel, &self.door, &listener).await,
+                Then::Relay(tunnel) => {
+                    let visit = self.visit();
+                    return connect::relay(self.downstream, *tunnel, &visit, &self.door, &listener).await;
+                }
             }
         }
         self.downstream.close().await;
@@ -308,9 +324,13 @@ impl Session {
         }
     }
 
+    fn visit(&self) -> Visit {
+        Visit { connection: self.connection, peer: self.peer }
+    }
+
     /// Where what has ended is counted and written down.
     fn record<'s>(&'s self, listener: &'s ListenerPlan) -> Record<'s> {
-        Record { door: &self.door, peer: self.peer, tally: &self.tally, listener }
+        Record { door: &self.door, visit: self.visit(), tally: &self.tally, listener }
     }
 
     /// Whether the connection may carry no request after this one.

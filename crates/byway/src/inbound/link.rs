@@ -38,10 +38,10 @@ pub async fn serve_tcp(accepted: Accepted, door: Door, plan: Arc<Plan>) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("{}: {error}", door.address),
     };
-    let peer = accepted.peer;
+    let visit = accepted.visit;
     // The session lives where its socket does.
     let arrival = Box::pin(acceptor.tcp(accepted.stream, &Handle::current())).await;
-    serve_arrival(arrival, peer, door).await;
+    serve_arrival(arrival, visit, door).await;
 }
 
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
@@ -93,12 +93,12 @@ async fn serve_quic(listener: QuicListener, door: Door) {
             };
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
             let connection = door.shared.counters.accepted.add(1);
-            let visit = Arc::new(Visit { connection, peer: Some(peer) });
-            let arriving = Door { visit, ..door.clone() };
+            let visit = Visit { connection, peer: Some(peer) };
+            let arriving = door.clone();
             door.scope.spawn("quic carrier", async move {
                 let _held = (permit, seat);
                 let arrival = Box::pin(acceptor.quic(incoming)).await;
-                serve_arrival(arrival, Some(peer), arriving).await;
+                serve_arrival(arrival, visit, arriving).await;
             });
         }
     };
@@ -113,7 +113,8 @@ async fn serve_quic(listener: QuicListener, door: Door) {
     listener.close("the node is leaving");
 }
 
-async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketAddr>, door: Door) {
+async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: Door) {
+    let peer = visit.peer;
     let pending = match arrival {
         Ok(Arrival::Hello(pending)) => *pending,
         Ok(Arrival::Attached(kind)) => return tracing::debug!(?peer, "{kind} carries an old session, too"),
@@ -122,7 +123,7 @@ async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketA
     let Some((_, listener)) = door.plan() else { return };
     let Role::Link(link_plan) = &listener.role else { return };
     match serving::welcome(&door.shared, pending, link_plan).await {
-        Ok(served) => Box::pin(serve_session(served, door)).await,
+        Ok(served) => Box::pin(serve_session(served, visit.connection, door)).await,
         Err(error) => log_refused(&door, peer, &error),
     }
 }
@@ -135,7 +136,7 @@ fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     }
 }
 
-async fn serve_session(served: serving::Served, door: Door) {
+async fn serve_session(served: serving::Served, connection: u64, door: Door) {
     let shared = Arc::clone(&door.shared);
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
@@ -143,8 +144,14 @@ async fn serve_session(served: serving::Served, door: Door) {
     tracing::info!(?peer, identity, grant = %grant, listener = %door.address, "link is up, by {by}");
     shared.counters.links.add(1);
     let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
-    let from =
-        Streams { door: door.clone(), joined: None, streams, link: link.clone(), user: Some(grant.to_string().into()) };
+    let from = Streams {
+        door: door.clone(),
+        connection,
+        joined: None,
+        streams,
+        link: link.clone(),
+        user: Some(grant.to_string().into()),
+    };
     shared.links_scope.spawn("link streams", serve_streams(from));
     let reason = tokio::select! {
         reason = session.run(&door) => reason,
@@ -171,6 +178,8 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// The streams that the other side of a session opens, and whose session it is.
 pub struct Streams {
     door: Door,
+    /// The number of the connection that the session began on; 0 if this node dialled it.
+    connection: u64,
     joined: Option<Arc<Joined>>,
     streams: mpsc::Receiver<Arrived>,
     link: Link,
@@ -192,13 +201,12 @@ impl Streams {
             key: Arc::new(ListenerKey::of_public(address.clone())),
             fixed: Some(Arc::new(listener)),
             address: Arc::new(address),
-            visit: Arc::default(),
             scope: shared.links_scope.clone(),
             permits: Arc::new(Semaphore::new(0)),
             peers: Peers::default(),
             shared,
         };
-        Self { door, joined: Some(joined), streams, link, user: None }
+        Self { door, connection: 0, joined: Some(joined), streams, link, user: None }
     }
 }
 
@@ -216,14 +224,15 @@ pub async fn serve_streams(mut from: Streams) {
         let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
         let door = Door { scope: scope.clone(), ..from.door.clone() };
         let (joined, user) = (from.joined.clone(), from.user.clone());
-        scope.spawn("link stream", async move { serve_stream(arrived, door, joined, user).await });
+        let visit = Visit { connection: from.connection, peer: arrived.peer() };
+        scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, user).await });
     }
 }
 
-async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
+async fn serve_stream(arrived: Arrived, visit: Visit, door: Door, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
     let Some((plan, listener)) = door.plan() else { return };
-    let (peer, patience) = (arrived.peer(), listener.limits.handshake_timeout);
-    let door = Door { visit: Arc::new(Visit { peer, ..*door.visit }), ..door };
+    let (peer, patience) = (visit.peer, listener.limits.handshake_timeout);
+    let passage = Passage::new(&door, &visit, &listener, user.as_deref());
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) => return tracing::debug!(?peer, "a stream without a target: {error}"),
@@ -242,13 +251,13 @@ async fn serve_stream(arrived: Arrived, door: Door, joined: Option<Arc<Joined>>,
                 let who = &fault.who;
                 tracing::info!(?peer, visitor = open.visitor, ?who, class = fault.class(), "link stream: {fault}");
             }
-            Passage::refused(&door, &listener, user.as_deref(), None, &fault);
+            passage.refused(None, &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         Ok((dialled, allowed)) => {
             let Ok(Ok(stream)) = timeout(patience, asked.opened(dialled.local)).await else { return };
             let options = relay_options(&door.shared, &allowed, &listener);
-            let passage = Passage::begun(&door, &listener, user.as_deref(), &allowed);
+            let passage = passage.through(&allowed);
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }

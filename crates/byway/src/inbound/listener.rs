@@ -32,8 +32,6 @@ pub struct Door {
     pub fixed: Option<Arc<ListenerPlan>>,
     /// Where it really listens, for people: port 0 has become the chosen port.
     pub address: Arc<Bind>,
-    /// Whose connection it is that has come through; nobody's yet, for the listener itself.
-    pub visit: Arc<Visit>,
     /// Connections are spawned here, and drain with it.
     pub scope: Scope,
     /// Overload waits in the kernel's queue: no permit, no accept.
@@ -54,10 +52,10 @@ impl Door {
     }
 }
 
-/// Who has come through a door.
+/// Whose connection it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Visit {
-    /// The number of the connection, from 1 on.
+    /// The number of the connection, from 1 on; 0 if this node dialled it.
     pub connection: u64,
     /// Who connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
@@ -67,8 +65,8 @@ pub struct Visit {
 pub struct Accepted {
     /// The open stream.
     pub stream: Stream,
-    /// Who connected; `None` on a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Who connected.
+    pub visit: Visit,
 }
 
 /// Accepts until the door's scope drains.
@@ -90,13 +88,12 @@ async fn accept_all(acceptor: &Acceptor, door: &Door) {
     // The semaphore is never closed, so the only way out is the drain in `serve`.
     while door.permits.acquire().await.is_ok() {
         match acceptor.accept().await {
-            Ok(accepted) => {
+            Ok(mut accepted) => {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &accepted) else { continue };
                 let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
-                let number = door.shared.counters.accepted.add(1);
-                let visit = Arc::new(Visit { connection: number, peer: accepted.peer });
-                let connection = Door { visit, ..door.clone() };
+                accepted.visit.connection = door.shared.counters.accepted.add(1);
+                let connection = door.clone();
                 door.scope.spawn("connection", async move {
                     let _held = (permit, seat);
                     connect(accepted, connection).await;
@@ -116,8 +113,8 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
     match &listener.role {
         Role::Edge(_) => Box::pin(http1::serve_edge(accepted, door)).await,
         Role::Egress(_) => Box::pin(mixed::serve(accepted, door, plan, listener)).await,
-        Role::Forward(_) => Box::pin(tcp::serve(accepted.stream, door, plan, listener)).await,
-        Role::Exposed(_) => Box::pin(tcp::serve(accepted.stream, door, plan, listener)).await,
+        Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
+        Role::Exposed(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
         Role::Link(_) => Box::pin(link::serve_tcp(accepted, door, plan)).await,
         Role::Metrics => Box::pin(metrics::serve(accepted, door, listener)).await,
         // Its streams come over a link, not from a listener.
@@ -129,7 +126,7 @@ pub(super) async fn connect(accepted: Accepted, door: Door) {
 /// peer over its share is reset at once.
 fn seat(door: &Door, accepted: &Accepted) -> Option<Option<Seat>> {
     let (_, listener) = door.plan()?;
-    let Some(peer) = accepted.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+    let Some(peer) = accepted.visit.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
         return Some(None);
     };
     let most = listener.limits.connections_per_peer;
@@ -167,12 +164,12 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Accepted { stream: Stream::tcp(socket), peer: Some(peer) })
+                Ok(Accepted { stream: Stream::tcp(socket), visit: Visit { peer: Some(peer), connection: 0 } })
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Accepted { stream: Stream::unix(socket), peer: None })
+                Ok(Accepted { stream: Stream::unix(socket), visit: Visit::default() })
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use byway_dial::Target;
 
-use super::listener::Door;
+use super::listener::{Door, Visit};
 use crate::config::ListenerPlan;
 use crate::fault::Fault;
 use crate::observe::access::line::{Asked, Entry};
@@ -17,70 +17,69 @@ use crate::observe::ending::Ending;
 use crate::relay::{Bytes, End};
 use crate::route::{Allowed, Outbound};
 
-/// A relay under way.
+/// Who wants a relay, and through which door.
 pub struct Passage<'a> {
     door: &'a Door,
+    visit: &'a Visit,
     listener: &'a ListenerPlan,
     user: Option<&'a str>,
-    allowed: &'a Allowed,
+    allowed: Option<&'a Allowed>,
     begun: Instant,
 }
 
 impl<'a> Passage<'a> {
-    /// A relay begins now.
-    pub fn begun(door: &'a Door, listener: &'a ListenerPlan, user: Option<&'a str>, allowed: &'a Allowed) -> Self {
-        door.shared.counters.relays.add(1);
-        Self { door, listener, user, allowed, begun: Instant::now() }
+    /// Nothing is open yet.
+    pub fn new(door: &'a Door, visit: &'a Visit, listener: &'a ListenerPlan, user: Option<&'a str>) -> Self {
+        Self { door, visit, listener, user, allowed: None, begun: Instant::now() }
+    }
+
+    /// A relay begins now, by this permission.
+    #[must_use]
+    pub fn through(self, allowed: &'a Allowed) -> Self {
+        self.door.shared.counters.relays.add(1);
+        Self { allowed: Some(allowed), begun: Instant::now(), ..self }
     }
 
     /// It has ended.
     pub fn ended(&self, end: &End) {
         tracing::debug!(listener = %self.door.address, "relay ended: {end}");
-        let target = || match self.allowed.outbound() {
-            Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string(),
-            Outbound::Service(name) => name.to_string(),
-            Outbound::Pooled(route) => route.name.to_string(),
+        let target = || match self.allowed.map(Allowed::outbound) {
+            Some(Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target)) => target.to_string(),
+            Some(Outbound::Service(name)) => name.to_string(),
+            Some(Outbound::Pooled(route)) => route.name.to_string(),
+            None => String::new(),
         };
-        let took_us = self.begun.elapsed().as_micros() as u64;
-        note(self.door, self.listener, self.user, target, end.bytes, took_us, Ending::of_relay(end));
+        self.note(target, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
     }
 
     /// There was none: `fault` says why.
-    pub fn refused(door: &Door, listener: &ListenerPlan, user: Option<&str>, target: Option<&Target>, fault: &Fault) {
+    pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
         let target = || target.map(Target::to_string).unwrap_or_default();
-        note(door, listener, user, target, Bytes::default(), 0, Ending::of_fault(fault, "dial"));
+        self.note(target, Bytes::default(), 0, Ending::of_fault(fault, "dial"));
     }
-}
 
-fn note(
-    door: &Door,
-    listener: &ListenerPlan,
-    user: Option<&str>,
-    target: impl FnOnce() -> String,
-    bytes: Bytes,
-    took_us: u64,
-    ending: Ending,
-) {
-    let station = door.scope.station();
-    station.ledger.ends.note(ending);
-    if !station.page.is_on() {
-        return;
+    fn note(&self, target: impl FnOnce() -> String, bytes: Bytes, took_us: u64, ending: Ending) {
+        let station = self.door.scope.station();
+        station.ledger.ends.note(ending);
+        if !station.page.is_on() {
+            return;
+        }
+        station.page.note(&Entry {
+            connection: self.visit.connection,
+            request_id: "",
+            listener: &self.listener.name,
+            peer: self.visit.peer,
+            user: self.user,
+            asked: Asked::Tunnel(&target()),
+            status: 0,
+            bytes_in: bytes.up,
+            bytes_out: bytes.down,
+            timers: Timers { transfer_us: took_us, ..Timers::default() },
+            upstream: None,
+            reused: false,
+            retried: false,
+            not_retried: None,
+            ending,
+        });
     }
-    station.page.note(&Entry {
-        connection: door.visit.connection,
-        request_id: "",
-        listener: &listener.name,
-        peer: door.visit.peer,
-        user,
-        asked: Asked::Tunnel(&target()),
-        status: 0,
-        bytes_in: bytes.up,
-        bytes_out: bytes.down,
-        timers: Timers { transfer_us: took_us, ..Timers::default() },
-        upstream: None,
-        reused: false,
-        retried: false,
-        not_retried: None,
-        ending,
-    });
 }

@@ -4,12 +4,11 @@
 //! Out:   the numbers of its worker and listener; its line in the access log.
 //! Never: reads a field for a line that nobody wants, and never allocates.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use byway_h1::Request;
 
-use super::listener::Door;
+use super::listener::{Door, Visit};
 use crate::config::ListenerPlan;
 use crate::exchange::forward::Moved;
 use crate::observe::access::line::{Asked, Entry};
@@ -20,8 +19,8 @@ use crate::observe::ledger::Tally;
 pub struct Record<'a> {
     /// What it came through.
     pub door: &'a Door,
-    /// Who sent it.
-    pub peer: Option<SocketAddr>,
+    /// Whose connection it came on.
+    pub visit: Visit,
     /// Where the requests of its listener are counted.
     pub tally: &'a Tally,
     /// Its listener.
@@ -39,10 +38,10 @@ impl Record<'_> {
             return;
         }
         station.page.note(&Entry {
-            connection: self.door.visit.connection,
+            connection: self.visit.connection,
             request_id: id,
             listener: &self.listener.name,
-            peer: self.peer,
+            peer: self.visit.peer,
             user: course.user.as_deref(),
             asked: request.map_or(Asked::Unreadable, |request| Asked::Request {
                 method: request.method(),

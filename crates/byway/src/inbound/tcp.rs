@@ -4,10 +4,8 @@
 
 use std::sync::Arc;
 
-use byway_dial::Stream;
-
 use super::connect::{relay_options, relay_streams};
-use super::listener::Door;
+use super::listener::{Accepted, Door};
 use super::passage::Passage;
 use crate::config::{ListenerPlan, Plan};
 use crate::fault::Fault;
@@ -16,17 +14,12 @@ use crate::relay::Early;
 use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.
-pub async fn serve(stream: Stream, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+pub async fn serve(accepted: Accepted, door: Door, plan: Arc<Plan>, listener: ListenerPlan) {
+    let Accepted { stream, visit } = accepted;
     let opened = async {
         let own = door.shared.own.load();
-        let inquiry = Inquiry {
-            plan: &plan,
-            role: &listener.role,
-            peer: door.visit.peer,
-            user: None,
-            own: &own,
-            ask: Ask::Fixed,
-        };
+        let inquiry =
+            Inquiry { plan: &plan, role: &listener.role, peer: visit.peer, user: None, own: &own, ask: Ask::Fixed };
         let allowed = policy::decide(&inquiry)?;
         let dialled = outbound::open(&door.shared, &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
@@ -35,12 +28,13 @@ pub async fn serve(stream: Stream, door: Door, plan: Arc<Plan>, listener: Listen
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);
-            Passage::refused(&door, &listener, None, None, &fault);
-            tracing::info!(peer = ?door.visit.peer, listener = %door.address, class = fault.class(), "{fault}");
+            Passage::new(&door, &visit, &listener, None).refused(None, &fault);
+            tracing::info!(peer = ?visit.peer, listener = %door.address, class = fault.class(), "{fault}");
         }
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&door.shared, &allowed, &listener);
-            let passage = Passage::begun(&door, &listener, None, &allowed);
+            // Boxed: idle forwards shall stay small.
+            let passage = Box::new(Passage::new(&door, &visit, &listener, None).through(&allowed));
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }

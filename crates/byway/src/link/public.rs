@@ -77,7 +77,6 @@ impl Public {
                 key: Arc::clone(&key),
                 fixed: Some(Arc::clone(&plan)),
                 address: Arc::clone(&address_told),
-                visit: Arc::default(),
                 scope: scope.clone(),
                 permits: Arc::clone(&permits),
                 peers: peers.clone(),

@@ -5,13 +5,14 @@ use std::time::Duration;
 use byway_testkit::pipe;
 use tokio::time::Instant;
 
+use super::super::listener::Visit;
 use super::*;
 use crate::testing::{Bench, Peer};
 
 /// A visitor of the metrics of a node that has an edge as well.
 fn visit(bench: &Bench) -> Peer {
     let (near, far) = pipe::pair();
-    let (accepted, door) = (Accepted { stream: near.into_stream(), peer: None }, bench.door.clone());
+    let (accepted, door) = (Accepted { stream: near.into_stream(), visit: Visit::default() }, bench.door.clone());
     let (_, listener) = door.plan().unwrap();
     bench.door.scope.spawn("metrics", serve(accepted, door, listener));
     Peer::new(far)
