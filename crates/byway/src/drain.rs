@@ -1,6 +1,6 @@
 //! Drain: how the program is told to leave, and how it leaves.
 //!
-//! In:    SIGTERM or SIGINT, once or twice; SIGHUP.
+//! In:    SIGTERM or SIGINT, once or twice; SIGHUP; SIGUSR1.
 //! Out:   after the first, a drain under the Plan's deadline; after the second, the end at once.
 //! Never: leaves a connection without either its end or its deadline.
 
@@ -64,6 +64,22 @@ pub fn on_reload_signal(mut reload: impl FnMut()) -> impl Future<Output = ()> {
         if let Ok(mut hangup) = watched {
             while hangup.recv().await.is_some() {
                 reload();
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// Watches for SIGUSR1 from the call on, which log rotation sends, and calls `reopen` at each for as long as the future is
+/// polled. It is watched for also where there is no access log: unwatched, it kills.
+pub fn on_reopen_signal(mut reopen: impl FnMut()) -> impl Future<Output = ()> {
+    #[cfg(unix)]
+    let watched = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1());
+    async move {
+        #[cfg(unix)]
+        if let Ok(mut user_defined1) = watched {
+            while user_defined1.recv().await.is_some() {
+                reopen();
             }
         }
         std::future::pending().await

@@ -26,6 +26,21 @@ pub enum Who {
     Us,
 }
 
+impl Who {
+    /// Every side.
+    pub const ALL: [Self; 4] = [Self::Downstream, Self::Upstream, Self::Link, Self::Us];
+
+    /// The word in logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Link => "link",
+            Self::Us => "byway",
+        }
+    }
+}
+
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -26,6 +26,7 @@ use crate::inbound::peers::Peers;
 use crate::link::grants::Purpose;
 use crate::link::joining::Joined;
 use crate::link::{LinkSetupError, Links, News};
+use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
 use crate::outbound::pooled::Origin;
@@ -79,6 +80,9 @@ pub enum NodeError {
     /// The pool's limits contradict each other.
     #[error("[pool]: {0}")]
     Pool(#[from] byway_agent::InvalidLimits),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    Access(#[from] AccessLogError),
     /// Keys, grants or UDP.
     #[error(transparent)]
     Link(#[from] LinkSetupError),
@@ -109,6 +113,7 @@ impl Node {
         let node = Self { shared, workers, stop, serving: Mutex::default(), person };
         // What links need is made before anything is served; if it cannot be, everything is let go of again.
         let ready = node.prepare_links(&node.shared.plan.load(), bound);
+        let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
             Ok(bound) => bound,
             Err(error) => {
@@ -121,6 +126,16 @@ impl Node {
         node.keep_house();
         node.follow_joins(&node.shared.plan.load());
         Ok(node)
+    }
+
+    fn begin_access_log(&self) -> Result<(), NodeError> {
+        let access = &self.shared.access;
+        Ok(access.begin(access.prepare(&self.shared.plan.load().log)?, &self.shared.stations)?)
+    }
+
+    /// Opens the access log again by its name, after a rename.
+    pub fn reopen_access_log(&self) {
+        self.shared.access.reopen();
     }
 
     /// Where the node listens, in the order of the Plan.
@@ -148,7 +163,7 @@ impl Node {
     /// new Plan with their next request. Returns what changed.
     ///
     /// # Errors
-    /// [`BindError`]; the old Plan then stays in force, whole.
+    /// [`BindError`], [`AccessLogError`]; the old Plan then stays in force, whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
         let mut serving = self.serving.lock();
         let old = self.shared.plan.load_full();
@@ -157,6 +172,10 @@ impl Node {
         let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
         let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
         let bound = self.prepare_links(&plan, bound)?;
+        if plan.log != old.log {
+            let access = &self.shared.access;
+            access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
+        }
         let plan = Arc::new(plan);
         self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
         self.shared.plan.store(Arc::clone(&plan));
@@ -172,6 +191,9 @@ impl Node {
         drop(serving);
         self.follow_joins(&plan);
         self.forget_upstreams(&plan);
+        for station in &self.shared.stations {
+            station.retain(|name| plan.listeners.iter().any(|listener| *listener.name == *name));
+        }
         warn_of_restart(&old, &plan);
         Ok(diff)
     }
@@ -194,6 +216,9 @@ impl Node {
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
         for ToServe { key, plan, bound, quic, .. } in bound {
             let (key, address) = (Arc::new(key), Arc::new(bound.address));
+            if plan.role == Role::Metrics && !address.is_local() {
+                tracing::warn!("metrics can be read from other machines, without a password, at {address}");
+            }
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
@@ -310,6 +335,7 @@ impl Node {
     pub fn join(self) {
         self.shared.pool.close();
         self.workers.join();
+        self.shared.access.close();
     }
 }
 
@@ -394,6 +420,8 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
         links_scope: workers.shared().child(),
+        stations: workers.scopes().chain([workers.shared()]).map(|scope| Arc::clone(scope.station())).collect(),
+        access: AccessLog::default(),
         scopes: workers.scopes().cloned().collect(),
         loads: Loads::new(workers.count()),
         listening: Mutex::default(),

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::observe::counters::Counters;
+use crate::observe::station::Station;
 use crate::signal::Signal;
 
 /// Spawns tasks onto one runtime and knows when all of them have ended. Cheap to clone.
@@ -26,10 +27,12 @@ pub struct Scope {
     draining: Signal,
     cut: Signal,
     counters: Arc<Counters>,
+    station: Arc<Station>,
 }
 
 impl Scope {
-    /// A scope on `runtime` that obeys the two signals of `stop`.
+    /// A scope on `runtime` that obeys the two signals of `stop`. `runtime` has one thread that polls its tasks: what they
+    /// count in the scope's station, they count alone.
     pub fn new(runtime: Handle, stop: &Stop, counters: Arc<Counters>) -> Self {
         let scope = Self {
             runtime,
@@ -38,6 +41,7 @@ impl Scope {
             draining: stop.draining.child(),
             cut: stop.cut.clone(),
             counters,
+            station: Arc::default(),
         };
         for signal in [&scope.draining, &scope.cut] {
             let (signal, wakers) = (signal.clone(), Arc::downgrade(&scope.wakers));
@@ -104,6 +108,11 @@ impl Scope {
     /// How many tasks run now.
     pub fn running(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Where the tasks count and write down what they have done; a child's is its parent's.
+    pub fn station(&self) -> &Arc<Station> {
+        &self.station
     }
 
     /// The runtime that the tasks run on.

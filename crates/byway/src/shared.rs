@@ -19,7 +19,9 @@ use crate::exchange::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
 use crate::inbound::crew::Loads;
 use crate::link::Links;
+use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
+use crate::observe::station::Station;
 use crate::outbound::pooled::Origin;
 use crate::relay::{RelayCounters, SpillOptions};
 use crate::scope::Scope;
@@ -42,6 +44,10 @@ pub struct Shared {
     pub spill: Option<SpillOptions>,
     /// What the node counts.
     pub counters: Arc<Counters>,
+    /// What each runtime counts and writes down: those of the workers, and the shared one's.
+    pub stations: Vec<Arc<Station>>,
+    /// Where lines for requests go.
+    pub access: AccessLog,
     /// What its relays count.
     pub relay_counters: Arc<RelayCounters>,
     /// Trust in upstreams' certificates; loaded when the first `https://` upstream is dialled.

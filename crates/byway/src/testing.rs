@@ -21,10 +21,11 @@ use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
 use crate::inbound::crew::Loads;
-use crate::inbound::listener::{Accepted, Door};
+use crate::inbound::listener::{Accepted, Door, Visit};
 use crate::inbound::peers::Peers;
 use crate::inbound::{http1, mixed};
 use crate::link::Links;
+use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
 use crate::relay::RelayCounters;
@@ -85,6 +86,8 @@ impl Bench {
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),
                 counters,
+                stations: vec![Arc::clone(scope.station())],
+                access: AccessLog::default(),
                 relay_counters: Arc::new(RelayCounters::default()),
                 tls: OnceLock::new(),
                 links: Links::new(Path::new("/state"), Handle::current()),
@@ -111,7 +114,7 @@ impl Bench {
 
     /// Serves a connection as the listener would.
     pub(crate) fn serve(&self, stream: Stream) {
-        let (accepted, door) = (Accepted { stream, peer: None }, self.door.clone());
+        let (accepted, door) = (Accepted { stream, visit: Visit::default() }, self.door.clone());
         let (plan, listener) = door.plan().unwrap();
         self.door.scope.spawn("connection", async move {
             match &listener.role {

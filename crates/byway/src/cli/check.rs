@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use super::run::RunArgs;
 use super::{Common, refuse};
-use crate::config::{self, Effective};
+use crate::config::Effective;
 
 /// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     let path = args.path();
-    match config::load(&path, &common.state()) {
+    match args.load(common) {
         Ok(plan) => {
             eprintln!("{} is valid", path.display());
             // A reader that closes early (head) has seen what it wanted.

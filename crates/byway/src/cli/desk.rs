@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::join::JoinArgs;
+use super::observe::ObserveArgs;
 use super::{Common, EXIT_CONFIG, refuse, serve};
 use crate::config::{self, File, ProxyFlags};
 
@@ -27,6 +28,8 @@ pub(super) struct DeskArgs {
     /// Serve everybody who can reach a public address, without a password
     #[arg(long)]
     open_to_the_world: bool,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 /// Serves until a signal says stop.
@@ -46,7 +49,7 @@ pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
         carrier: args.link.carrier(),
         ..ProxyFlags::default()
     });
-    match config::from_flags(&file, &common.state()) {
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }

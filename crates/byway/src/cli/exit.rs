@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::observe::ObserveArgs;
 use super::{Common, refuse, serve};
 use crate::config::{self, ExitFlags, File};
 
@@ -25,6 +26,8 @@ pub(super) struct ExitArgs {
     /// How others reach this machine, for the join string. Default: the address of --listen if it is a single one
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 /// Serves until a signal says stop.
@@ -36,7 +39,7 @@ pub(super) fn run(args: &ExitArgs, common: &Common) -> ExitCode {
         stream_limit: args.stream_limit.clone(),
         advertise: args.advertise.clone(),
     });
-    match config::from_flags(&file, &common.state()) {
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::join::JoinArgs;
+use super::observe::ObserveArgs;
 use super::{Common, EXIT_CONFIG, refuse, serve};
 use crate::config::{self, ExposeFlags, ExposedFlags, File};
 
@@ -20,6 +21,8 @@ pub(super) struct ExposeArgs {
     join: Option<String>,
     #[command(flatten)]
     link: JoinArgs,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 /// Serves until a signal says stop.
@@ -32,7 +35,7 @@ pub(super) fn run(service: ExposedFlags, args: &ExposeArgs, common: &Common) -> 
         }
     };
     let file = File::for_expose(ExposeFlags { service, to: args.target.clone(), join, carrier: args.link.carrier() });
-    match config::from_flags(&file, &common.state()) {
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }

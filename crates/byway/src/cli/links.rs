@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::observe::ObserveArgs;
 use super::{Common, refuse, serve};
 use crate::config::{self, File, ServeFlags};
 
@@ -23,6 +24,8 @@ pub(super) struct ServeArgs {
     /// single one
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 /// Serves until a signal says stop.
@@ -33,7 +36,7 @@ pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
         domain: args.domain.clone(),
         advertise: args.advertise.clone(),
     });
-    match config::from_flags(&file, &common.state()) {
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }

@@ -12,6 +12,7 @@ mod expose;
 mod http;
 mod join;
 mod links;
+mod observe;
 mod proxy;
 mod run;
 mod serve;

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::desk::{self, DeskArgs};
 use super::exit::{self, ExitArgs};
+use super::observe::ObserveArgs;
 use super::{Common, refuse, serve};
 use crate::config::{self, File, ProxyFlags};
 
@@ -50,6 +51,8 @@ struct AloneArgs {
     /// Serve everybody who can reach a public address, without a password
     #[arg(long)]
     open_to_the_world: bool,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 /// Serves until a signal says stop.
@@ -72,7 +75,7 @@ fn run_alone(args: &AloneArgs, common: &Common) -> ExitCode {
         join: None,
         carrier: None,
     });
-    match config::from_flags(&file, &common.state()) {
+    match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),
     }

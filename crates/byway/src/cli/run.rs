@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::observe::ObserveArgs;
 use super::{Common, refuse, serve};
-use crate::config;
+use crate::config::{self, ConfigErrors, Plan};
 
 /// The config file, by option or by place.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct RunArgs {
     /// The config file. Default: byway.toml
     #[arg(short, long, value_name = "FILE")]
@@ -17,6 +18,8 @@ pub(super) struct RunArgs {
     /// The same, without -c
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
 
 impl RunArgs {
@@ -24,13 +27,17 @@ impl RunArgs {
     pub(super) fn path(&self) -> PathBuf {
         self.config.clone().or_else(|| self.file.clone()).unwrap_or_else(|| "byway.toml".into())
     }
+
+    /// The Plan of that file, and of the flags beside it.
+    pub(super) fn load(&self, common: &Common) -> Result<Plan, ConfigErrors> {
+        config::load_with(&self.path(), &common.state(), &self.observe.flags())
+    }
 }
 
 /// Serves what the file says; reads it again at SIGHUP.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
-    let path = args.path();
-    match config::load(&path, &common.state()) {
-        Ok(plan) => serve::serve(plan, Some(path), common),
+    match args.load(common) {
+        Ok(plan) => serve::serve(plan, Some(args.clone()), common),
         Err(errors) => refuse(&errors),
     }
 }

@@ -5,13 +5,13 @@
 //! Never: starts by half, and never writes a join string to a log.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::sync::mpsc;
 
+use super::run::RunArgs;
 use super::{Common, EXIT_CONFIG};
-use crate::config::{self, Plan, Role};
+use crate::config::{Plan, Role};
 use crate::drain;
 use crate::link::News;
 use crate::node::{Listening, Node};
@@ -20,7 +20,7 @@ use crate::os::{descriptors, inherit};
 
 /// Serves `plan` until a signal says stop. Without a file to reload from, a person typed it all: what a daemon would wait
 /// out is then told and is the end.
-pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -> ExitCode {
+pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -> ExitCode {
     descriptors::raise_limit();
     let mut inherited = inherit::from_environment();
     let person = reload_from.is_none();
@@ -37,11 +37,13 @@ pub(super) fn serve(plan: Plan, reload_from: Option<PathBuf>, common: &Common) -
     let runtime = node.runtime().clone();
     let code = runtime.block_on(async {
         let stop = drain::wait_for_stop_signal();
+        let reopens = drain::on_reopen_signal(|| node.reopen_access_log());
         let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
         say_ready(&[&node], common.log);
         let news = node.shared().links.news();
         let (why, code) = tokio::select! {
             why = stop => (why, ExitCode::SUCCESS),
+            () = reopens => ("end of signals", ExitCode::SUCCESS),
             () = reloads => ("end of signals", ExitCode::SUCCESS),
             code = tell(news, person) => ("the link has ended", code),
         };
@@ -100,6 +102,7 @@ fn described(plan: &Plan, listening: &Listening) -> String {
         Some(Role::Edge(_)) => "edge",
         Some(Role::Egress(_)) => "proxy",
         Some(Role::Link(link)) => link.serves.word(),
+        Some(Role::Metrics) => "metrics",
         Some(Role::Forward(_) | Role::Exposed(_) | Role::Joined(_)) | None => "tcp",
     };
     match *listening.name == listening.key.bind().to_string() {
@@ -109,11 +112,12 @@ fn described(plan: &Plan, listening: &Listening) -> String {
 }
 
 /// SIGHUP: a config that is wrong changes nothing and says what is wrong.
-fn reload(node: &Node, path: Option<&PathBuf>, common: &Common) {
-    let Some(path) = path else {
+fn reload(node: &Node, from: Option<&RunArgs>, common: &Common) {
+    let Some(from) = from else {
         return tracing::warn!("SIGHUP: this command has no config file to read again");
     };
-    match config::load(path, &common.state()) {
+    let path = from.path();
+    match from.load(common) {
         Err(errors) => tracing::error!("reload refused, the old config stays in force:\n{errors}"),
         Ok(plan) => match node.apply(plan) {
             Err(error) => tracing::error!("reload refused, the old config stays in force: {error}"),

@@ -26,7 +26,7 @@ pub struct Diff {
     /// Links that are dialled, by id. One is changed if its services did, or its secret; where its join string was read
     /// from does not matter.
     pub joins: Changes<Arc<str>>,
-    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`, `spill`, `link`.
+    /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`, `spill`, `log`, `link`.
     pub settings: Vec<&'static str>,
 }
 
@@ -193,6 +193,7 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("pool", old.pool == new.pool),
         ("retry", old.retry == new.retry),
         ("spill", old.spill == new.spill),
+        ("log", old.log == new.log),
         ("link", old.link == new.link),
     ];
     parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::link_plan::{Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
-    Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan, Role, RoutePlan, Rule, SpillMode,
-    Verdict,
+    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan, Role,
+    RoutePlan, Rule, SpillMode, Verdict,
 };
 use super::resolve::derived_route_name;
 use super::units::{Bytes, Period};
@@ -31,6 +31,7 @@ impl Display for Effective<'_> {
         settings(f, plan)?;
         limits(f, plan)?;
         pool_retry_and_spill(f, plan)?;
+        log_and_metrics(f, plan)?;
         links(f, plan)?;
         for section in sections(plan) {
             self.section(f, section)?;
@@ -47,6 +48,8 @@ impl Effective<'_> {
             Role::Egress(_) => "proxy",
             Role::Forward(_) => "tcp",
             Role::Link(link) => link.serves.word(),
+            // Stands with the settings.
+            Role::Metrics => return Ok(()),
             // Never in a file, nor in a Plan.
             Role::Exposed(_) | Role::Joined(_) => return Ok(()),
         };
@@ -60,7 +63,7 @@ impl Effective<'_> {
             Role::Edge(plan) => edge(f, plan),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
-            Role::Exposed(_) | Role::Joined(_) => Ok(()),
+            Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Ok(()),
             Role::Link(plan) => {
                 let visitors = listeners.iter().filter(|listener| !alike(listener)).map(|listener| &listener.bind);
                 link(f, plan, visitors)
@@ -76,6 +79,7 @@ fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
         (Role::Egress(a), Role::Egress(b)) => Arc::ptr_eq(a, b),
         (Role::Forward(a), Role::Forward(b)) => Arc::ptr_eq(a, b),
         (Role::Link(a), Role::Link(b)) => Arc::ptr_eq(a, b),
+        (Role::Metrics, Role::Metrics) => true,
         // Those of the visitors stand behind those of the links.
         (Role::Link(_), Role::Edge(visitors)) => visitors.domain.is_some(),
         _ => false,
@@ -149,6 +153,26 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
         None => writeln!(f, "# per_node: the smaller of 10GiB and a fifth of the free disk")?,
     }
     writeln!(f, "mode = \"{}\"", if spill.mode == SpillMode::Auto { "auto" } else { "off" })
+}
+
+fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    writeln!(f, "\n[log]  # what is written down of each request")?;
+    match &plan.log.access {
+        AccessPlace::Off => writeln!(f, "access = \"off\"")?,
+        AccessPlace::Stdout => writeln!(f, "access = \"stdout\"")?,
+        AccessPlace::File(path) => writeln!(f, "access = {}", quoted(path.display()))?,
+    }
+    let format = match plan.log.format {
+        AccessFormat::Combined => "combined",
+        AccessFormat::Json => "json",
+    };
+    writeln!(f, "access_format = \"{format}\"")?;
+    writeln!(f, "\n[metrics]  # this node's numbers, for Prometheus; there is no password")?;
+    let metrics = plan.listeners.iter().filter(|listener| listener.role == Role::Metrics);
+    match metrics.clone().count() {
+        0 => writeln!(f, "# listen: nowhere"),
+        _ => writeln!(f, "listen = {}", list(metrics.map(|listener| &listener.bind))),
+    }
 }
 
 fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {

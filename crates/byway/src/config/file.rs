@@ -27,6 +27,10 @@ pub struct File {
     pub retry: Retry,
     /// `[spill]`: bytes parked on disk for slow readers.
     pub spill: Spill,
+    /// `[log]`: what is written down of each request.
+    pub log: Log,
+    /// `[metrics]`: where this node's numbers can be read.
+    pub metrics: Metrics,
     /// `[[edge]]`: reverse proxies.
     pub edge: Vec<At<Edge>>,
     /// `[[proxy]]`: exits for people and programs (SOCKS and HTTP on one port).
@@ -142,6 +146,23 @@ pub struct Spill {
     pub per_node: Option<Text>,
     /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default `"auto"`.
     pub mode: Option<Text>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// `access`: where a line for each request goes: `"off"`, `"stdout"`, or a path. Default `"off"`.
+    pub access: Option<Text>,
+    /// `access_format`: `"combined"`, as Apache and nginx write it, or `"json"`, one object a line. Default `"combined"`.
+    pub access_format: Option<Text>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// `listen`: one address or several that answer `GET /metrics` and `GET /healthz`, as for an edge. There is no
+    /// password: loopback is meant. Default: none.
+    pub listen: Option<At<Vec<Text>>>,
 }
 
 /// `[[edge]]`: a reverse proxy.

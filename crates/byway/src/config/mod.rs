@@ -18,6 +18,7 @@ mod link_flags;
 mod link_plan;
 mod mask;
 mod nearest;
+mod observe_flags;
 mod place;
 mod plan;
 mod reader;
@@ -40,7 +41,7 @@ pub use diff::{Changes, Diff, RouteKey};
 pub use effective::Effective;
 pub use errors::ConfigErrors;
 pub use file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, ProxyFlags, Retry, Route,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, ProxyFlags, Retry, Route,
     Rule as RuleSection, Serve, Spill, Tcp, User,
 };
 pub use host_pattern::{BadHostPattern, HostPattern};
@@ -48,11 +49,12 @@ pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags}
 pub use link_plan::{
     Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves, ServiceKind, ServicePlan,
 };
+pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan,
-    ParentPlan, Plan, PoolPlan, RetryPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan,
-    Verdict,
+    AccessFormat, AccessPlace, Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan,
+    ListenerKey, ListenerPlan, LogPlan, ParentPlan, Plan, PoolPlan, RetryPlan, Role, RoutePlan, Rule, SpillMode,
+    SpillPlan, UpstreamPlan, UserPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;
@@ -68,6 +70,14 @@ const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// The file cannot be read (one error), or everything that is wrong in it.
 pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
+    load_with(path, state, &ObserveFlags::default())
+}
+
+/// The same, with flags that say something else than the file does.
+///
+/// # Errors
+/// As [`load`], and what is wrong with the flags.
+pub fn load_with(path: &Path, state: &Path, flags: &ObserveFlags) -> Result<Plan, ConfigErrors> {
     let name = path.display().to_string();
     let text = read_config(path).map_err(|message| {
         let help =
@@ -75,7 +85,7 @@ pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
         ConfigErrors::new(&name, "", vec![Diagnostic::new(&Place::Whole, message).help(help)])
     })?;
     let folder = absolute(path.parent().unwrap_or_else(|| Path::new("")));
-    parse_with(&text, &name, &Surroundings::here(state, &folder))
+    parse_under(&text, &name, &Surroundings::here(state, &folder), flags)
 }
 
 /// The Plan of `text`, called `name` in messages; relative paths in it start at the current folder.
@@ -92,9 +102,13 @@ pub fn parse(text: &str, name: &str, state: &Path) -> Result<Plan, ConfigErrors>
 /// Everything that is wrong in it. Errors about something missing are held back as long as an error of form, such as a
 /// misspelt key, may be their cause.
 pub fn parse_with(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Plan, ConfigErrors> {
+    parse_under(text, name, around, &ObserveFlags::default())
+}
+
+fn parse_under(text: &str, name: &str, around: &Surroundings<'_>, flags: &ObserveFlags) -> Result<Plan, ConfigErrors> {
     let errors = |diagnostics| ConfigErrors::new(name, text, diagnostics);
     let (file, mut diagnostics) = reader::read(text).map_err(errors)?;
-    match resolve(&file, around) {
+    match resolve(&file.observed(flags), around) {
         Ok(plan) if diagnostics.is_empty() => Ok(plan),
         Ok(_) => Err(errors(diagnostics)),
         Err(more) => {

@@ -45,10 +45,12 @@ pub struct Plan {
     pub retry: RetryPlan,
     /// Bytes parked on disk for slow readers.
     pub spill: SpillPlan,
+    /// What is written down of each request.
+    pub log: LogPlan,
     /// For every link of this node.
     pub link: LinkSettings,
-    /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links, exits of links. May be
-    /// empty if there are joins.
+    /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links, exits of links, then
+    /// those of the metrics. May be empty if there are joins.
     pub listeners: Vec<Arc<ListenerPlan>>,
     /// The links that this node dials, one for each join string and carrier: those of proxies, then those of exposed
     /// services, each in the order of the file.
@@ -205,6 +207,35 @@ pub struct SpillPlan {
     pub mode: SpillMode,
 }
 
+/// Where lines for requests go, and how they look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// Where to.
+    pub access: AccessPlace,
+    /// How a line looks.
+    pub format: AccessFormat,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessPlace {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// This file, to whose end it is added.
+    File(PathBuf),
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// As Apache and nginx write it.
+    Combined,
+    /// One JSON object.
+    Json,
+}
+
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerPlan {
@@ -227,6 +258,8 @@ pub enum Role {
     Egress(Arc<EgressPlan>),
     /// `[[tcp]]`: a plain forward.
     Forward(Arc<ForwardPlan>),
+    /// `[metrics]`: this node's numbers, for Prometheus.
+    Metrics,
     /// The public port of an exposed TCP service. No file has it: it is opened when an agent registers.
     Exposed(byway_link::Name),
     /// Streams that come over a link which this node has dialled. No file has it.

@@ -8,8 +8,8 @@ use toml::de::DeTable;
 
 use super::diagnostic::Diagnostic;
 use super::file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Pool, Retry, Route, Rule, Serve, Spill, Tcp,
-    User,
+    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, Retry, Route, Rule, Serve,
+    Spill, Tcp, User,
 };
 use super::place::{At, Place};
 use super::secret::Secret;
@@ -54,6 +54,8 @@ fn read_file(top: &mut Section<'_, '_>) -> File {
         pool: top.section("pool", read_pool),
         retry: top.section("retry", read_retry),
         spill: top.section("spill", read_spill),
+        log: top.section("log", read_log),
+        metrics: top.section("metrics", |s| Metrics { listen: s.texts("listen", "\"127.0.0.1:9100\"") }),
         edge: top.sections("edge", read_edge).map(|all| all.value).unwrap_or_default(),
         proxy: top.sections("proxy", read_egress).map(|all| all.value).unwrap_or_default(),
         tcp: top.sections("tcp", read_tcp).map(|all| all.value).unwrap_or_default(),
@@ -118,6 +120,13 @@ fn read_spill(s: &mut Section<'_, '_>) -> Spill {
         per_stream: s.text_or_number("per_stream", "\"1GiB\""),
         per_node: s.text_or_number("per_node", "\"10GiB\""),
         mode: s.text("mode", "\"auto\""),
+    }
+}
+
+fn read_log(s: &mut Section<'_, '_>) -> Log {
+    Log {
+        access: s.text("access", "\"/var/log/byway/access.log\""),
+        access_format: s.text("access_format", "\"json\""),
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Manner<'a> {
     pub head_only: bool,
 }
 
-/// Queues the answer to `fault`.
-pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) {
+/// Queues the answer to `fault`; says how many bytes its body has.
+pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
     let status = fault.status();
     let phrase = reason_phrase(status);
     let mut body = format!("{status} {phrase}\nreason: {}\nrequest: {}\n", fault.class(), manner.request_id);
@@ -53,9 +53,11 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) {
         field("Connection", "close");
     }
     write::end_of_head(out);
-    if !manner.head_only {
-        out.extend_from_slice(body.as_bytes());
+    if manner.head_only {
+        return 0;
     }
+    out.extend_from_slice(body.as_bytes());
+    body.len() as u64
 }
 
 fn proxy_status(fault: &Fault, in_detail: bool) -> String {

@@ -28,6 +28,7 @@ use super::recycled::Recycled;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
+use crate::observe::course::Stage;
 use crate::outbound::pooled::{Borrowed, Origin};
 
 /// One try on one connection.
@@ -81,7 +82,10 @@ impl<'a> Attempt<'a> {
             }
             match status {
                 100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
-                _ => moved.status = status,
+                _ => {
+                    moved.status = status;
+                    moved.course.turn(Stage::Transfer);
+                }
             }
             match status {
                 101 => return self.switch(lease, head_bytes, downstream).await,

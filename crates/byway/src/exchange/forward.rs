@@ -20,6 +20,7 @@ use super::head::{self, RequestRules};
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
+use crate::observe::course::{Course, Stage};
 use crate::outbound::balance::Walk;
 use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, is_worth_another_upstream};
 use crate::route::{Allowed, Outbound};
@@ -76,8 +77,7 @@ pub struct Switched {
     pub counted: byway_agent::Detached<Origin, Conn>,
 }
 
-/// Bytes that moved, for the log.
-#[derive(Default)]
+/// Bytes that moved, and when what was done, for the log.
 pub struct Moved {
     /// Of the request's body.
     pub up: u64,
@@ -87,8 +87,15 @@ pub struct Moved {
     pub status: u16,
     /// How often it was tried again.
     pub retries: u32,
-    /// Why it was not tried again, if it failed or was answered with a status of `retry.on`.
-    pub retry_not_made: Option<&'static str>,
+    /// Its phases, and where it went.
+    pub course: Course,
+}
+
+impl Moved {
+    /// Nothing yet, of a request whose head was complete at `begun`.
+    pub const fn begun(begun: Instant) -> Self {
+        Self { up: 0, down: 0, status: 0, retries: 0, course: Course::begun(begun) }
+    }
 }
 
 /// Carries the request to its upstream and the response back.
@@ -107,8 +114,9 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
         Tries::new(&plan.retry, way.upstreams, asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout);
     asked.budget().note_request();
     loop {
-        let failure = match asked.borrow(&mut way).await {
+        let failure = match asked.borrow(&mut way, &mut moved.course).await {
             Ok(borrowed) => {
+                moved.course.lent(borrowed.lease.reused());
                 let attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
                 match attempt.run(borrowed, downstream, &mut tries, moved).await {
                     Ok(after) => return Ok(after),
@@ -127,6 +135,8 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
         tracing::debug!(outcome = ?failure.outcome, "tried again: {}", failure.fault);
         asked.shared.counters.retried(failure.outcome).add(1);
         moved.retries += 1;
+        moved.course.retried = true;
+        moved.course.turn(Stage::Queue);
         if failure.connected && !failure.granted {
             way.fresh = Freshness::New;
         }
@@ -185,7 +195,7 @@ impl Asked<'_> {
             Ok(()) => true,
             Err(why) => {
                 self.shared.counters.not_retried(why).add(1);
-                moved.retry_not_made = Some(why.name());
+                moved.course.not_retried = Some(why.name());
                 false
             }
         }
@@ -207,10 +217,10 @@ impl Asked<'_> {
         }
     }
 
-    async fn borrow(&self, way: &mut Way<'_>) -> Result<Borrowed, Fault> {
+    async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
         match (&mut way.walk, &self.origin) {
-            (Some(walk), _) => pooled::lease(self.shared, walk, self.allowed, way.fresh).await,
-            (None, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, way.fresh).await,
+            (Some(walk), _) => pooled::lease(self.shared, walk, self.allowed, way.fresh, course).await,
+            (None, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, way.fresh, course).await,
             (None, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
         }
     }

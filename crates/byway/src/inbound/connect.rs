@@ -12,7 +12,8 @@ use byway_agent::Detached;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
-use super::listener::Door;
+use super::listener::{Door, Visit};
+use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan};
 use crate::exchange::conn::Conn;
 use crate::exchange::forward::Switched;
@@ -29,6 +30,7 @@ pub struct Tunnel {
     upstream: Stream,
     early: Vec<u8>,
     allowed: Allowed,
+    user: Option<Arc<str>>,
     counted: Option<Detached<Origin, Conn>>,
 }
 
@@ -36,12 +38,18 @@ impl Tunnel {
     /// A tunnel that an upgrade opened.
     pub fn switched(switched: Switched) -> Self {
         let Switched { stream, early, allowed, counted } = switched;
-        Self { upstream: stream, early, allowed, counted: Some(counted) }
+        Self { upstream: stream, early, allowed, user: None, counted: Some(counted) }
     }
 
     /// A tunnel to a stream that `allowed` permitted.
     pub fn opened(upstream: Stream, allowed: Allowed) -> Self {
-        Self { upstream, early: Vec::new(), allowed, counted: None }
+        Self { upstream, early: Vec::new(), allowed, user: None, counted: None }
+    }
+
+    /// The same, for a user who logged in.
+    #[must_use]
+    pub fn used_by(self, user: Option<Arc<str>>) -> Self {
+        Self { user, ..self }
     }
 }
 
@@ -156,7 +164,7 @@ pub async fn open(
 }
 
 /// Sends what is still queued and relays until both directions have ended.
-pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: &ListenerPlan) {
+pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &Door, listener: &ListenerPlan) {
     let deadline = listener.limits.handshake_timeout;
     if !matches!(tokio::time::timeout(deadline, downstream.flush()).await, Ok(Ok(()))) {
         return;
@@ -164,15 +172,21 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, door: &Door, listener: 
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early { from_downstream, from_upstream: tunnel.early };
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
-    relay_streams(stream, tunnel.upstream, early, &options, door).await;
+    let passage = Passage::new(door, visit, listener, tunnel.user.as_deref()).through(&tunnel.allowed);
+    relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
     drop(tunnel.counted);
 }
 
 /// The one place where a relay is begun, whoever handed the streams over.
-pub async fn relay_streams(downstream: Stream, upstream: Stream, early: Early, options: &RelayOptions, door: &Door) {
-    door.shared.counters.relays.add(1);
+pub async fn relay_streams(
+    downstream: Stream,
+    upstream: Stream,
+    early: Early,
+    options: &RelayOptions,
+    passage: &Passage<'_>,
+) {
     let end = relay::relay(downstream, upstream, options, early).await;
-    tracing::debug!(listener = %door.address, "relay ended: {end}");
+    passage.ended(&end);
 }
 
 /// How long a relay may be half-closed and silent, where its reader's bytes may be parked, and how fast they may leave.

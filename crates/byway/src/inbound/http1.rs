@@ -15,7 +15,8 @@ use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{self, Tunnel};
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, Door, Visit};
+use super::record::Record;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::answer::{self, Manner};
 use crate::exchange::conn::Conn;
@@ -26,17 +27,19 @@ use crate::exchange::request_id::RequestId;
 use crate::exchange::{hops, path};
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
+use crate::observe::ending::Ending;
+use crate::observe::ledger::Tally;
 use crate::outbound::pooled::Origin;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// Serves a connection of an edge.
 pub fn serve_edge(accepted: Accepted, door: Arc<Door>) -> impl Future<Output = ()> + Send {
-    Session::new(Conn::new(accepted.stream), accepted.peer, door).serve()
+    Session::new(Conn::new(accepted.stream), accepted.visit, door).serve()
 }
 
 /// Serves a connection of an egress whose first bytes look like HTTP.
-pub fn serve_egress(downstream: Conn, peer: Option<SocketAddr>, door: Arc<Door>) -> impl Future<Output = ()> + Send {
-    Session::new(downstream, peer, door).serve()
+pub fn serve_egress(downstream: Conn, visit: Visit, door: Arc<Door>) -> impl Future<Output = ()> + Send {
+    Session::new(downstream, visit, door).serve()
 }
 
 /// One downstream connection. While it is idle it owns nothing beside its socket.
@@ -45,9 +48,13 @@ struct Session {
     peer: Option<SocketAddr>,
     /// The same for X-Forwarded-For.
     peer_text: Option<IpText>,
+    /// Its number.
+    connection: u64,
     door: Arc<Door>,
     /// The Plan of the last request and the listener's place in it.
     view: Option<(Arc<Plan>, Arc<ListenerPlan>)>,
+    /// Where that listener's requests are counted.
+    tally: Arc<Tally>,
     served: u64,
 }
 
@@ -84,9 +91,10 @@ enum Last {
 }
 
 impl Session {
-    fn new(downstream: Conn, peer: Option<SocketAddr>, door: Arc<Door>) -> Self {
+    fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Self {
+        let Visit { connection, peer } = visit;
         let peer_text = peer.map(|peer| IpText::of(peer.ip()));
-        Self { downstream, peer, peer_text, door, view: None, served: 0 }
+        Self { downstream, peer, peer_text, connection, door, view: None, tally: Arc::default(), served: 0 }
     }
 
     // Not an `async fn`: that would hold the session twice.
@@ -100,7 +108,8 @@ impl Session {
                 Last::Close => Box::pin(self.downstream.close()).await,
                 Last::Reset => drop(self.downstream),
                 Last::Relay(tunnel, listener) => {
-                    Box::pin(connect::relay(self.downstream, *tunnel, &self.door, &listener)).await;
+                    let visit = self.visit();
+                    Box::pin(connect::relay(self.downstream, *tunnel, &visit, &self.door, &listener)).await;
                 }
             }
         }
@@ -133,6 +142,9 @@ impl Session {
         let is_current = self.view.as_ref().is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
             self.view = self.door.plan();
+            if let Some((_, listener)) = &self.view {
+                self.tally = self.door.scope.station().tally(&listener.name);
+            }
         }
         self.view.clone()
     }
@@ -208,7 +220,10 @@ impl Session {
         let in_detail = matches!(listener.role, Role::Egress(_));
         let id = RequestId::random();
         let manner = Manner { request_id: id.as_str(), in_detail, close: true, head_only: false };
-        answer::fault(self.downstream.queue(), fault, &manner);
+        let mut moved = Moved::begun(Instant::now());
+        moved.down = answer::fault(self.downstream.queue(), fault, &manner);
+        moved.status = fault.status();
+        self.record(listener).note(None, id.as_str(), &moved, Ending::of_fault(fault, "request_head"));
         Then::Close
     }
 
@@ -221,7 +236,7 @@ impl Session {
             Role::Egress(egress) => self.answer_at_egress(&head, plan, listener, egress).await,
             // The address has become a TCP forward by a reload: these are not its bytes.
             Role::Forward(_) => Then::Close,
-            Role::Link(_) | Role::Exposed(_) | Role::Joined(_) => Then::Close,
+            Role::Link(_) | Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Then::Close,
         }
     }
 
@@ -233,9 +248,8 @@ impl Session {
         edge: &EdgePlan,
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
-        shared.counters.edge_requests.add(1);
         let is_last = self.is_last(listener);
-        let mut moved = Moved::default();
+        let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             if matches!(request.target_form(), TargetForm::Authority) {
@@ -277,7 +291,7 @@ impl Session {
             forward(&asked, &mut self.downstream, &mut moved).await
         };
         let result = result.await;
-        self.conclude(result, head, listener, &moved).await
+        self.conclude(result, head, listener, &mut moved).await
     }
 
     async fn answer_at_egress(
@@ -288,12 +302,12 @@ impl Session {
         egress: &EgressPlan,
     ) -> Then {
         let shared = Arc::clone(&self.door.shared);
-        shared.counters.egress_requests.add(1);
         let is_last = self.is_last(listener);
-        let mut moved = Moved::default();
+        let mut moved = Moved::begun(head.begun);
         let result = async {
             let request = &head.request;
             let user = connect::authenticate(request, egress, &shared.counters)?;
+            moved.course.user.clone_from(&user);
             refuse_loop(request)?;
             if hops::end_here(request)? {
                 return Ok(Out::After(self.answer_last_hop(request, listener).await));
@@ -337,9 +351,13 @@ impl Session {
             forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
         };
         match result.await {
-            Ok(Out::Tunnel(tunnel)) => Then::Relay(tunnel),
-            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &moved).await,
-            Err(fault) => self.conclude(Err(fault), head, listener, &moved).await,
+            // Its line is written at its end.
+            Ok(Out::Tunnel(tunnel)) => {
+                self.tally.note(200, 0, 0);
+                Then::Relay(Box::new(tunnel.used_by(moved.course.user)))
+            }
+            Ok(Out::After(after)) => self.conclude(Ok(after), head, listener, &mut moved).await,
+            Err(fault) => self.conclude(Err(fault), head, listener, &mut moved).await,
         }
     }
 
@@ -355,6 +373,15 @@ impl Session {
         }
     }
 
+    fn visit(&self) -> Visit {
+        Visit { connection: self.connection, peer: self.peer }
+    }
+
+    /// Where what has ended is counted and written down.
+    fn record<'s>(&'s self, listener: &'s ListenerPlan) -> Record<'s> {
+        Record { door: &self.door, visit: self.visit(), tally: &self.tally, listener }
+    }
+
     /// Whether the connection may carry no request after this one.
     fn is_last(&self, listener: &ListenerPlan) -> bool {
         self.served >= listener.limits.requests_per_connection
@@ -366,27 +393,33 @@ impl Session {
         result: Result<After, Fault>,
         head: &Head<'_>,
         listener: &ListenerPlan,
-        moved: &Moved,
+        moved: &mut Moved,
     ) -> Then {
         match result {
-            Ok(After::KeepAlive) => self.log(head, moved, None, Then::Continue),
-            Ok(After::Close) => self.log(head, moved, None, Then::Close),
-            Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), Then::Reset),
+            Ok(After::KeepAlive) => self.log(head, moved, None, listener, Then::Continue),
+            Ok(After::Close) => self.log(head, moved, None, listener, Then::Close),
+            Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), listener, Then::Reset),
             Ok(After::Switch(switched)) => {
                 let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
-                self.log(head, moved, None, then)
+                self.log(head, moved, None, listener, then)
             }
             // Nobody is left to read an answer, or nobody reads what stands before it.
             Err(fault)
                 if fault.kind == Kind::ClosedEarly && fault.who == Who::Downstream || self.downstream.has_queued() =>
             {
-                self.log(head, moved, Some(&fault), Then::Reset)
+                self.log(head, moved, Some(&fault), listener, Then::Reset)
             }
             Err(fault) => self.answer_fault(fault, head, listener, moved).await,
         }
     }
 
-    async fn answer_fault(&mut self, fault: Fault, head: &Head<'_>, listener: &ListenerPlan, moved: &Moved) -> Then {
+    async fn answer_fault(
+        &mut self,
+        fault: Fault,
+        head: &Head<'_>,
+        listener: &ListenerPlan,
+        moved: &mut Moved,
+    ) -> Then {
         let request = &head.request;
         // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
         // a CONNECT may have been sent early and be meant for the far side; it is no request.
@@ -396,17 +429,23 @@ impl Session {
             unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
         let in_detail = matches!(listener.role, Role::Egress(_));
         let manner = Manner { request_id: head.id.as_str(), in_detail, close, head_only: request.method() == b"HEAD" };
-        answer::fault(self.downstream.queue(), &fault, &manner);
+        let body_bytes = answer::fault(self.downstream.queue(), &fault, &manner);
         let sent = timeout(listener.limits.body_progress, self.downstream.flush()).await;
+        if let Ok(Ok(())) = sent {
+            (moved.status, moved.down) = (fault.status(), body_bytes);
+        }
         let then = match (sent, close) {
             (Ok(Ok(())), false) => Then::Continue,
             (Ok(Ok(())), true) => Then::Close,
             _ => Then::Reset,
         };
-        self.log(head, moved, Some(&fault), then)
+        self.log(head, moved, Some(&fault), listener, then)
     }
 
-    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, then: Then) -> Then {
+    fn log(&self, head: &Head<'_>, moved: &Moved, fault: Option<&Fault>, listener: &ListenerPlan, then: Then) -> Then {
+        let phase = moved.course.stage().word();
+        let ending = fault.map_or_else(|| Ending::done(phase), |fault| Ending::of_fault(fault, phase));
+        self.record(listener).note(Some(&head.request), head.id.as_str(), moved, ending);
         // On the path of every request that went well: nothing is read, nor written, for a line that nobody wants.
         if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return then;
@@ -433,7 +472,7 @@ impl Session {
                 tracing::info!(
                     peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
-                    retries = moved.retries, retry_not_made = moved.retry_not_made,
+                    retries = moved.retries, retry_not_made = moved.course.not_retried,
                     "{method} {target}: {fault}"
                 );
             }

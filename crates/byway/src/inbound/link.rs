@@ -18,7 +18,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::connect::{relay_options, relay_streams};
-use super::listener::{Accepted, Door};
+use super::listener::{Accepted, Door, Visit};
+use super::passage::Passage;
 use super::peers::Peers;
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::fault::{Fault, Kind, Who};
@@ -37,10 +38,10 @@ pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("{}: {error}", door.address),
     };
-    let peer = accepted.peer;
+    let visit = accepted.visit;
     // The session lives where its socket does.
     let arrival = Box::pin(acceptor.tcp(accepted.stream, &Handle::current())).await;
-    serve_arrival(arrival, peer, door).await;
+    serve_arrival(arrival, visit, door).await;
 }
 
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
@@ -91,12 +92,13 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
                 continue;
             };
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
-            door.shared.counters.accepted.add(1);
+            let connection = door.shared.counters.accepted.add(1);
+            let visit = Visit { connection, peer: Some(peer) };
             let arriving = door.clone();
             door.scope.spawn("quic carrier", async move {
                 let _held = (permit, seat);
                 let arrival = Box::pin(acceptor.quic(incoming)).await;
-                serve_arrival(arrival, Some(peer), arriving).await;
+                serve_arrival(arrival, visit, arriving).await;
             });
         }
     };
@@ -111,7 +113,8 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     listener.close("the node is leaving");
 }
 
-async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketAddr>, door: Arc<Door>) {
+async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: Arc<Door>) {
+    let peer = visit.peer;
     let pending = match arrival {
         Ok(Arrival::Hello(pending)) => *pending,
         Ok(Arrival::Attached(kind)) => return tracing::debug!(?peer, "{kind} carries an old session, too"),
@@ -120,7 +123,7 @@ async fn serve_arrival(arrival: Result<Arrival, LinkError>, peer: Option<SocketA
     let Some((_, listener)) = door.plan() else { return };
     let Role::Link(link_plan) = &listener.role else { return };
     match serving::welcome(&door.shared, pending, link_plan).await {
-        Ok(served) => Box::pin(serve_session(served, door)).await,
+        Ok(served) => Box::pin(serve_session(served, visit.connection, door)).await,
         Err(error) => log_refused(&door, peer, &error),
     }
 }
@@ -133,7 +136,7 @@ fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     }
 }
 
-async fn serve_session(served: serving::Served, door: Arc<Door>) {
+async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>) {
     let shared = Arc::clone(&door.shared);
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
@@ -143,6 +146,7 @@ async fn serve_session(served: serving::Served, door: Arc<Door>) {
     let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
     let from = Streams {
         door: Arc::clone(&door),
+        connection,
         joined: None,
         streams,
         link: link.clone(),
@@ -174,6 +178,8 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// The streams that the other side of a session opens, and whose session it is.
 pub struct Streams {
     door: Arc<Door>,
+    /// The number of the connection that the session began on; 0 if this node dialled it.
+    connection: u64,
     joined: Option<Arc<Joined>>,
     streams: mpsc::Receiver<Arrived>,
     link: Link,
@@ -201,7 +207,7 @@ impl Streams {
             peers: Peers::default(),
             shared,
         });
-        Self { door, joined: Some(joined), streams, link, user: None }
+        Self { door, connection: 0, joined: Some(joined), streams, link, user: None }
     }
 }
 
@@ -219,13 +225,21 @@ pub async fn serve_streams(mut from: Streams) {
         let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
         let door = Arc::new(Door { scope: scope.clone(), worker: turn, ..Door::clone(&from.door) });
         let (joined, user) = (from.joined.clone(), from.user.clone());
-        scope.spawn("link stream", async move { serve_stream(arrived, door, joined, user).await });
+        let visit = Visit { connection: from.connection, peer: arrived.peer() };
+        scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, user).await });
     }
 }
 
-async fn serve_stream(arrived: Arrived, door: Arc<Door>, joined: Option<Arc<Joined>>, user: Option<Arc<str>>) {
+async fn serve_stream(
+    arrived: Arrived,
+    visit: Visit,
+    door: Arc<Door>,
+    joined: Option<Arc<Joined>>,
+    user: Option<Arc<str>>,
+) {
     let Some((plan, listener)) = door.plan() else { return };
-    let (peer, patience) = (arrived.peer(), listener.limits.handshake_timeout);
+    let (peer, patience) = (visit.peer, listener.limits.handshake_timeout);
+    let passage = Passage::new(&door, &visit, &listener, user.as_deref());
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) => return tracing::debug!(?peer, "a stream without a target: {error}"),
@@ -244,12 +258,14 @@ async fn serve_stream(arrived: Arrived, door: Arc<Door>, joined: Option<Arc<Join
                 let who = &fault.who;
                 tracing::info!(?peer, visitor = open.visitor, ?who, class = fault.class(), "link stream: {fault}");
             }
+            passage.refused(None, &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         Ok((dialled, allowed)) => {
             let Ok(Ok(stream)) = timeout(patience, asked.opened(dialled.local)).await else { return };
             let options = relay_options(&door.shared, &allowed, &listener);
-            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+            let passage = passage.through(&allowed);
+            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
 }

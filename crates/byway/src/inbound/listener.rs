@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::bind::Socket;
 use super::crew::{Busy, Crew};
 use super::peers::{Peers, Seat};
-use super::{http1, link, mixed, tcp};
+use super::{http1, link, metrics, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::observe::counters::Held;
 use crate::scope::Scope;
@@ -53,12 +53,21 @@ impl Door {
     }
 }
 
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visit {
+    /// The number of the connection, from 1 on; 0 if this node dialled it.
+    pub connection: u64,
+    /// Who connected; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
 /// An accepted connection, before anything was read from it.
 pub struct Accepted {
     /// The open stream.
     pub stream: Stream,
-    /// Who connected; `None` on a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Who connected.
+    pub visit: Visit,
 }
 
 /// Serves a group of sockets, one on each worker, and returns the scopes that they drain with.
@@ -91,11 +100,11 @@ async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
     // The semaphore is never closed, so the only way out is the drain in `serve`.
     while door.permits.acquire().await.is_ok() {
         match acceptor.accept().await {
-            Ok(arrived) => {
+            Ok(mut arrived) => {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &arrived) else { continue };
                 let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
-                door.shared.counters.accepted.add(1);
+                arrived.visit.connection = door.shared.counters.accepted.add(1);
                 let taker = crew.place(door);
                 let held = (Busy::new(&taker), permit, seat);
                 match Arc::ptr_eq(&taker, door) {
@@ -146,6 +155,7 @@ pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
         Role::Forward(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
         Role::Exposed(_) => Box::pin(tcp::serve(accepted, door, plan, listener)).await,
         Role::Link(_) => Box::pin(link::serve_tcp(accepted, door, plan)).await,
+        Role::Metrics => Box::pin(metrics::serve(accepted, door, listener)).await,
         // Its streams come over a link, not from a listener.
         Role::Joined(_) => {}
     }
@@ -155,7 +165,7 @@ pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
 /// peer over its share is reset at once.
 fn seat(door: &Door, arrived: &Arrived) -> Option<Option<Seat>> {
     let (_, listener) = door.plan()?;
-    let Some(peer) = arrived.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+    let Some(peer) = arrived.visit.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
         return Some(None);
     };
     let most = listener.limits.connections_per_peer;
@@ -193,12 +203,12 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Arrived { socket: Registered::Tcp(socket), peer: Some(peer) })
+                Ok(Arrived { socket: Registered::Tcp(socket), visit: Visit { peer: Some(peer), connection: 0 } })
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Arrived { socket: Registered::Unix(socket), peer: None })
+                Ok(Arrived { socket: Registered::Unix(socket), visit: Visit::default() })
             }
         }
     }
@@ -207,7 +217,7 @@ impl Acceptor {
 /// A connection that a worker has accepted and nobody serves yet.
 struct Arrived {
     socket: Registered,
-    peer: Option<SocketAddr>,
+    visit: Visit,
 }
 
 enum Registered {
@@ -219,7 +229,7 @@ enum Registered {
 /// The same between two workers, known to no reactor.
 struct Leaving {
     socket: Unregistered,
-    peer: Option<SocketAddr>,
+    visit: Visit,
 }
 
 enum Unregistered {
@@ -235,7 +245,7 @@ impl Arrived {
             #[cfg(unix)]
             Registered::Unix(socket) => Stream::unix(socket),
         };
-        Accepted { stream, peer: self.peer }
+        Accepted { stream, visit: self.visit }
     }
 
     fn leave(self) -> io::Result<Leaving> {
@@ -244,7 +254,7 @@ impl Arrived {
             #[cfg(unix)]
             Registered::Unix(socket) => Unregistered::Unix(socket.into_std()?),
         };
-        Ok(Leaving { socket, peer: self.peer })
+        Ok(Leaving { socket, visit: self.visit })
     }
 }
 
@@ -256,7 +266,7 @@ impl Leaving {
             #[cfg(unix)]
             Unregistered::Unix(socket) => Registered::Unix(tokio::net::UnixStream::from_std(socket)?),
         };
-        Ok(Arrived { socket, peer: self.peer })
+        Ok(Arrived { socket, visit: self.visit })
     }
 }
 

@@ -17,15 +17,15 @@ use crate::observe::counters::is_told;
 
 /// Serves one connection of an egress.
 pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
-    let Accepted { stream, peer } = accepted;
+    let Accepted { stream, visit } = accepted;
     let mut downstream = Conn::new(stream);
     let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;
     if !matches!(first, Ok(Ok(Read::Data(_)))) {
         return downstream.close_quietly();
     }
     match downstream.unread().first() {
-        Some(4 | 5) => Box::pin(socks::serve(downstream, peer, door, plan, listener)).await,
-        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, peer, door)).await,
+        Some(4 | 5) => Box::pin(socks::serve(downstream, visit, door, plan, listener)).await,
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, visit, door)).await,
         first => {
             let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
             if !is_told(malformed_handshakes) {
@@ -33,7 +33,7 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
             }
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
             tracing::info!(
-                ?peer, listener = %door.address, malformed_handshakes,
+                peer = ?visit.peer, listener = %door.address, malformed_handshakes,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
             );
             downstream.close_quietly();

@@ -1,7 +1,7 @@
 //! Inbound: from an accepted connection to an `Inquiry`.
 //!
 //! `bind` makes sockets, `listener` accepts on them, and by the listener's role a connection goes to `http1` (edge),
-//! `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed service) or `link`. `connect` is the CONNECT method.
+//! `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed service), `link` or `metrics`. `connect` is the CONNECT method.
 
 pub mod bind;
 pub mod connect;
@@ -9,8 +9,11 @@ pub mod crew;
 pub mod http1;
 pub mod link;
 pub mod listener;
+pub mod metrics;
 pub mod mixed;
+pub mod passage;
 pub mod peers;
+pub mod record;
 pub mod socks;
 pub mod tcp;
 

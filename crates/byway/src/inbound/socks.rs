@@ -15,7 +15,8 @@ use byway_dial::{Dialled, Read, Target};
 use tokio::time::timeout;
 
 use super::connect::{self, Tunnel};
-use super::listener::Door;
+use super::listener::{Door, Visit};
+use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -24,29 +25,26 @@ use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// Serves one SOCKS connection.
-pub async fn serve(
-    downstream: Conn,
-    peer: Option<SocketAddr>,
-    door: Arc<Door>,
-    plan: Arc<Plan>,
-    listener: Arc<ListenerPlan>,
-) {
+pub async fn serve(downstream: Conn, visit: Visit, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
     let Role::Egress(egress) = &listener.role else { return };
-    let mut session = Session { downstream, peer, door: &door, plan: &plan, listener: &listener, egress };
+    let mut session =
+        Session { downstream, visit, door: &door, plan: &plan, listener: &listener, egress, refused: None };
     // Boxed: the handshake's room goes before the relay begins.
     match Box::pin(session.open()).await {
-        Ok(tunnel) => connect::relay(session.downstream, tunnel, &door, &listener).await,
+        Ok(tunnel) => connect::relay(session.downstream, tunnel, &visit, &door, &listener).await,
         Err(fault) => session.leave(&fault).await,
     }
 }
 
 struct Session<'a> {
     downstream: Conn,
-    peer: Option<SocketAddr>,
+    visit: Visit,
     door: &'a Door,
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     egress: &'a EgressPlan,
+    /// What was asked for and not granted, for the access log.
+    refused: Option<Asked>,
 }
 
 /// What is asked for, in the dialect that it was asked in.
@@ -70,14 +68,15 @@ impl Session<'_> {
             let detail = format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
             Fault::new(Who::Downstream, Kind::Deadline(Deadline::Handshake), detail)
         })??;
-        let opened = dial(self.door, self.plan, self.listener, self.peer, &asked).await;
+        let opened = dial(self.door, self.plan, self.listener, self.visit.peer, &asked).await;
         match opened {
             Ok((dialled, allowed)) => {
                 granted(asked.dialect, &dialled, self.downstream.queue());
-                Ok(Tunnel::opened(dialled.stream, allowed))
+                Ok(Tunnel::opened(dialled.stream, allowed).used_by(asked.user))
             }
             Err(fault) => {
                 refused(asked.dialect, &fault, self.downstream.queue());
+                self.refused = Some(asked);
                 Err(fault)
             }
         }
@@ -191,10 +190,13 @@ impl Session<'_> {
         let faults = self.door.shared.counters.faults.add(1);
         if fault.who != Who::Downstream || is_told(faults) {
             tracing::info!(
-                peer = ?self.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), faults,
+                peer = ?self.visit.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), faults,
                 "SOCKS: {fault}"
             );
         }
+        let (user, target) = self.refused.map(|asked| (asked.user, asked.target)).unzip();
+        let passage = Passage::new(self.door, &self.visit, self.listener, user.as_ref().and_then(Option::as_deref));
+        passage.refused(target.as_ref(), fault);
         self.downstream.close().await;
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::connect::{relay_options, relay_streams};
 use super::listener::{Accepted, Door};
+use super::passage::Passage;
 use crate::config::{ListenerPlan, Plan};
 use crate::fault::Fault;
 use crate::outbound;
@@ -14,10 +15,11 @@ use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.
 pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
-    let Accepted { stream, peer } = accepted;
+    let Accepted { stream, visit } = accepted;
     let opened = async {
         let own = door.shared.own.load();
-        let inquiry = Inquiry { plan: &plan, role: &listener.role, peer, user: None, own: &own, ask: Ask::Fixed };
+        let inquiry =
+            Inquiry { plan: &plan, role: &listener.role, peer: visit.peer, user: None, own: &own, ask: Ask::Fixed };
         let allowed = policy::decide(&inquiry)?;
         let dialled = outbound::open(&door.shared, &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
@@ -26,11 +28,14 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);
-            tracing::info!(?peer, listener = %door.address, class = fault.class(), "{fault}");
+            Passage::new(&door, &visit, &listener, None).refused(None, &fault);
+            tracing::info!(peer = ?visit.peer, listener = %door.address, class = fault.class(), "{fault}");
         }
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&door.shared, &allowed, &listener);
-            relay_streams(stream, dialled.stream, Early::default(), &options, &door).await;
+            // Boxed: idle forwards shall stay small.
+            let passage = Box::new(Passage::new(&door, &visit, &listener, None).through(&allowed));
+            relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::listener::{self, Accepted};
+use super::listener::{self, Accepted, Visit};
 use super::{http1, mixed, tcp};
 use crate::testing::{Bench, settle};
 
@@ -93,7 +93,7 @@ async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
 async fn a_connection_has_the_room_of_its_own_role_only() {
     let bench = Bench::egress("");
     let (plan, listener) = bench.door.plan().unwrap();
-    let accepted = || Accepted { stream: byway_testkit::pipe::pair().0.into_stream(), peer: None };
+    let accepted = || Accepted { stream: byway_testkit::pipe::pair().0.into_stream(), visit: Visit::default() };
     let door = || bench.door.clone();
     let rooms = [
         ("before its role", size_of_val(&listener::connect(accepted(), door())), 1024),

@@ -1,6 +1,7 @@
-//! Counters: numbers that only grow, and gauges that go up and down. One set a node.
+//! Counters: numbers that only grow, and gauges that go up and down. One set a node, for what happens once a connection
+//! or less; what happens once a request is counted by each worker for itself, in its `ledger`.
 //!
-//! In:    single additions on the data path.
+//! In:    single additions.
 //! Out:   values, each exact by itself; two read together may be from slightly different moments.
 //! Never: locks.
 
@@ -19,6 +20,23 @@ impl Counter {
     /// Takes away what was added before.
     pub fn sub(&self, by: u64) {
         self.0.fetch_sub(by, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that one thread adds to and any thread may read: an addition is a load and a store, no locked instruction.
+/// Two threads that add at once would lose one of the additions, and nothing else.
+#[derive(Debug, Default)]
+pub struct Own(AtomicU64);
+
+impl Own {
+    /// Adds.
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
     }
 
     /// The value now.
@@ -79,10 +97,6 @@ counters! {
     accept_errors,
     /// Tasks that panicked.
     panics,
-    /// Requests answered on edge listeners.
-    edge_requests,
-    /// Requests answered on egress listeners (absolute-form).
-    egress_requests,
     /// Byte relays begun (SOCKS, CONNECT, TCP forward, upgrades).
     relays,
     /// Inquiries that policy refused.

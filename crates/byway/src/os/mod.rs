@@ -3,5 +3,6 @@
 pub mod descriptors;
 pub mod group;
 pub mod inherit;
+pub mod process;
 pub mod splice;
 pub mod unnamed;

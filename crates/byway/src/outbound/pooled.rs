@@ -16,6 +16,7 @@ use super::direct;
 use crate::config::{ListenerKey, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
+use crate::observe::course::{Course, Stage};
 use crate::route::{Allowed, Outbound};
 use crate::shared::Shared;
 
@@ -78,12 +79,15 @@ pub async fn lease(
     walk: &mut Walk<'_>,
     allowed: &Allowed,
     fresh: Freshness,
+    course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     let Some(upstream) = walk.step() else {
         return Err(Fault::new(Who::Us, Kind::NoRoute, "the route has no upstream"));
     };
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
-    let lease = lease_from(shared, &origin, fresh, || Box::pin(open_upstream(shared, upstream, allowed))).await?;
+    course.upstream = Some(Arc::clone(&upstream.id));
+    let open = || open_upstream(shared, upstream, allowed);
+    let lease = lease_from(shared, &origin, fresh, course, || Box::pin(open())).await?;
     Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) })
 }
 
@@ -96,6 +100,7 @@ pub async fn lease_egress(
     origin: &Origin,
     allowed: &Allowed,
     mut fresh: Freshness,
+    course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
@@ -105,11 +110,15 @@ pub async fn lease_egress(
             fresh = Freshness::New;
         }
     }
-    let lease = lease_from(shared, origin, fresh, || Box::pin(super::open(shared, allowed))).await?;
-    let authority = match allowed.outbound() {
+    let authority: Arc<str> = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => target.to_string().into(),
         Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
+    course.upstream = Some(match allowed.outbound() {
+        Outbound::Service(name) => name.to_string().into(),
+        _ => Arc::clone(&authority),
+    });
+    let lease = lease_from(shared, origin, fresh, course, || Box::pin(super::open(shared, allowed))).await?;
     Ok(Borrowed { lease, authority })
 }
 
@@ -120,6 +129,7 @@ async fn lease_from<'a>(
     shared: &Shared,
     origin: &Origin,
     fresh: Freshness,
+    course: &mut Course,
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<Lease<Origin, Conn>, Fault> {
     let acquired = match fresh {
@@ -128,7 +138,12 @@ async fn lease_from<'a>(
     };
     match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
         Acquired::Lease(lease) => Ok(lease),
-        Acquired::Open(permit) => Ok(permit.install(Conn::new(open().await?.stream))),
+        Acquired::Open(permit) => {
+            course.turn(Stage::Connect);
+            let opened = open().await;
+            course.turn(Stage::Queue);
+            Ok(permit.install(Conn::new(opened?.stream)))
+        }
     }
 }
 
@@ -164,12 +179,18 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
             let own = stats.origins.iter().find(|of| of.key == *origin);
             let own = own.map_or(0, |of| of.connecting + of.active + of.idle + of.upgraded);
-            let (limit, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total {
-                true => ("max-total", format!("pool.max_total: {all} connections are open to all upstreams")),
-                false => ("max-per-origin", format!("pool.max_per_origin: {own} connections are open to {origin}")),
+            let (kind, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total {
+                true => (
+                    Kind::Overloaded("max-total"),
+                    format!("pool.max_total: {all} connections are open to all upstreams"),
+                ),
+                false => (
+                    Kind::Overloaded("max-per-origin"),
+                    format!("pool.max_per_origin: {own} connections are open to {origin}"),
+                ),
             };
             let detail = format!("{reached}, and none came free within pool.queue_wait, {:?}", plan.pool.queue_wait);
-            Fault::new(Who::Us, Kind::Overloaded(limit), detail)
+            Fault::new(Who::Us, kind, detail)
         }
         _ => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
     };

@@ -122,6 +122,23 @@ impl fmt::Display for Side {
     }
 }
 
+impl EndKind {
+    /// One word for metrics and access log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fin => "done",
+            Self::Reset => "reset",
+            Self::SessionLost => "link-lost",
+            Self::Idle => "idle",
+            Self::Deadline => "deadline",
+            Self::Drained => "drained",
+            Self::Shed => "shed",
+            Self::Malformed => "malformed",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl fmt::Display for EndKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -138,9 +155,10 @@ impl fmt::Display for EndKind {
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Phase {
+    /// What is going on, in a word or two.
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Handshake => "handshake",
             Self::Dial => "dial",
             Self::Relay => "relay",
@@ -149,7 +167,13 @@ impl fmt::Display for Phase {
             Self::RequestBody => "request body",
             Self::ResponseHead => "response head",
             Self::ResponseBody => "response body",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

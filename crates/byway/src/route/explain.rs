@@ -68,6 +68,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
                 Serves::Exit(_) => explain_egress(&plan, listener, question),
                 Serves::Services { .. } => "  takes links of agents, and no request\n".to_owned(),
             },
+            Role::Metrics => "  answers GET /metrics and GET /healthz, and nothing else\n".to_owned(),
             Role::Exposed(_) | Role::Joined(_) => String::new(),
         };
         // Writing to a String does not fail.
@@ -83,6 +84,7 @@ fn role_name(role: &Role) -> &'static str {
         Role::Forward(_) => "tcp",
         Role::Link(link) => link.serves.word(),
         Role::Exposed(_) => "tcp",
+        Role::Metrics => "metrics",
         Role::Joined(_) => "link",
     }
 }

@@ -11,6 +11,7 @@ mod exit;
 mod expose;
 mod join;
 mod listen;
+mod observed;
 mod parent;
 mod quantity;
 mod sections;
@@ -98,6 +99,8 @@ impl<'s> Resolver<'s> {
             self.expose(expose);
         }
         self.refuse_emptiness(file);
+        // Last, so that an address that is there twice is told where it does not belong.
+        listeners.extend(self.metrics(&file.metrics, &limits));
         Plan {
             generation: 1,
             workers: self.workers(&file.workers),
@@ -108,6 +111,7 @@ impl<'s> Resolver<'s> {
             pool: self.pool(&file.pool),
             retry: self.retry(&file.retry),
             spill,
+            log: self.log(&file.log),
             link: self.link(&file.link),
             listeners: listeners.into_iter().map(Arc::new).collect(),
             joins: std::mem::take(&mut self.joins).into_plans(),

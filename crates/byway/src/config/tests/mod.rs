@@ -5,6 +5,7 @@ mod flags;
 mod form;
 mod links;
 mod meaning;
+mod observed;
 mod plan;
 mod round_trip;
 

@@ -72,9 +72,15 @@ fn settings() -> impl Strategy<Value = String> {
         line("spill.per_node", &["\"1TB\"", "1"]),
         line("spill.mode", &["\"off\"", "\"auto\""]),
     );
-    (top, dial, limits, pool, retry, spill).prop_map(|(t, d, l, p, r, s)| {
+    let observed = (
+        line("log.access", &["\"off\"", "\"stdout\"", "\"/a b/\\\"c\\\".log\""]),
+        line("log.access_format", &["\"json\"", "\"combined\""]),
+        line("metrics.listen", &["\"127.0.0.1:9100\"", "[\"[::1]:0\", \"[::1]:0\"]", "\"unix:/m\""]),
+    );
+    (top, dial, limits, pool, retry, spill, observed).prop_map(|(t, d, l, p, r, s, o)| {
         let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6].concat();
-        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3].concat()
+        let observed = [o.0, o.1, o.2].concat();
+        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
     })
 }
 

@@ -1,0 +1,31 @@
+//! Observe: the flags of every serving verb that say what it tells about itself.
+
+use clap::Args;
+
+use crate::config::ObserveFlags;
+
+/// Access log and metrics.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ObserveArgs {
+    /// Writes a line for each request to this file, or to standard output: stdout, off, or a path. SIGUSR1 opens the
+    /// file again. Default: off
+    #[arg(long, value_name = "PATH")]
+    access_log: Option<String>,
+    /// How those lines look: combined, as nginx and Apache write them, or json. Default: combined
+    #[arg(long, value_name = "FORMAT")]
+    access_log_format: Option<String>,
+    /// Answers GET /metrics (Prometheus) and GET /healthz here: 127.0.0.1:9100. There is no password. Default: nowhere
+    #[arg(long, value_name = "ADDR")]
+    metrics: Vec<String>,
+}
+
+impl ObserveArgs {
+    /// As a config understands them.
+    pub(super) fn flags(&self) -> ObserveFlags {
+        ObserveFlags {
+            access_log: self.access_log.clone(),
+            access_log_format: self.access_log_format.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}

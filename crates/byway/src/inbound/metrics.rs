@@ -1,0 +1,133 @@
+//! Metrics: what a `[metrics]` listener answers: this node's numbers, and whether it serves.
+//!
+//! In:    an accepted connection.
+//! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it is leaving.
+//! Never: another path (404), another method (405), or a request body.
+
+use std::sync::Arc;
+
+use byway_dial::Read;
+use byway_h1::{Framed, Parsed, Request, RequestHead, reason_phrase, write};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::listener::{Accepted, Door};
+use crate::config::{LimitsPlan, ListenerPlan};
+use crate::exchange::conn::Conn;
+use crate::exchange::forward::codec_limits;
+use crate::observe::exposition::CONTENT_TYPE;
+use crate::observe::prometheus;
+
+/// Serves one connection, request after request.
+pub async fn serve(accepted: Accepted, door: Arc<Door>, listener: Arc<ListenerPlan>) {
+    let mut downstream = Conn::new(accepted.stream);
+    let (limits, mut head) = (&listener.limits, RequestHead::default());
+    for served in 0..limits.requests_per_connection {
+        let Some(head_bytes) = next_head(&mut downstream, &mut head, limits, served, &door).await else { break };
+        let close = match head_bytes {
+            Ok(n) => {
+                let request = head.view(downstream.unread());
+                let close = !request.keep_alive() || request.framing() != Framed::None || door.scope.is_draining();
+                let answer = answer(&request, &door);
+                let is_head = request.method() == b"HEAD";
+                downstream.consume(n);
+                queue(downstream.queue(), &answer, close, is_head);
+                close
+            }
+            Err(status) => {
+                queue(downstream.queue(), &Answer::of(status), true, false);
+                true
+            }
+        };
+        let sent = timeout(limits.body_progress, downstream.flush()).await;
+        if close || !matches!(sent, Ok(Ok(()))) {
+            break;
+        }
+        head.clear();
+    }
+    downstream.close().await;
+}
+
+/// The length of the next head, or the status of what stands in its place; none if nobody asks any more.
+async fn next_head(
+    downstream: &mut Conn,
+    head: &mut RequestHead,
+    limits: &LimitsPlan,
+    served: u64,
+    door: &Door,
+) -> Option<Result<usize, u16>> {
+    let begun = Instant::now();
+    let mut deadline = begun + if served == 0 { limits.head_timeout } else { limits.keep_alive };
+    loop {
+        if !downstream.unread().is_empty() {
+            match head.parse(downstream.unread(), &codec_limits(limits)) {
+                Ok(Parsed::Complete(n)) => return Some(Ok(n)),
+                Ok(Parsed::Partial) => {}
+                Err(malformed) => return Some(Err(malformed.status())),
+            }
+        }
+        let was_empty = downstream.unread().is_empty();
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(deadline, downstream.fill()) => read,
+            () = door.scope.drained(), if was_empty => return None,
+        };
+        match read {
+            Ok(Ok(Read::Data(_))) if was_empty => deadline = Instant::now() + limits.head_timeout,
+            Ok(Ok(Read::Data(_))) => {}
+            Err(_elapsed) if !was_empty => return Some(Err(408)),
+            _ => return None,
+        }
+    }
+}
+
+struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn of(status: u16) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: format!("{status} {}\n", reason_phrase(status)),
+        }
+    }
+}
+
+fn answer(request: &Request<'_>, door: &Door) -> Answer {
+    if !matches!(request.method(), b"GET" | b"HEAD") {
+        return Answer::of(405);
+    }
+    match request.path() {
+        b"/metrics" => Answer { status: 200, content_type: CONTENT_TYPE, body: prometheus::text(&door.shared) },
+        b"/healthz" if door.scope.is_draining() => Answer { body: "draining\n".into(), ..Answer::of(503) },
+        b"/healthz" => Answer { body: "ok\n".into(), ..Answer::of(200) },
+        _ => Answer { body: "404 Not Found\nthere are /metrics and /healthz\n".into(), ..Answer::of(404) },
+    }
+}
+
+fn queue(out: &mut Vec<u8>, answer: &Answer, close: bool, head_only: bool) {
+    // Status, phrase, names and values are ours.
+    let _ = write::status_line(out, answer.status, reason_phrase(answer.status).as_bytes());
+    let mut field = |name: &str, value: &str| {
+        let _ = write::field(out, name.as_bytes(), value.as_bytes());
+    };
+    field("Content-Type", answer.content_type);
+    field("Content-Length", &answer.body.len().to_string());
+    field("Cache-Control", "no-store");
+    if answer.status == 405 {
+        field("Allow", "GET, HEAD");
+    }
+    if close {
+        field("Connection", "close");
+    }
+    write::end_of_head(out);
+    if !head_only {
+        out.extend_from_slice(answer.body.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

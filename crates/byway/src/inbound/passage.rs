@@ -1,0 +1,85 @@
+//! Passage: what is written down of a tunnel: its relay, or why there was none.
+//!
+//! In:    who opens a relay, for whom and to where; its end.
+//! Out:   counts, a line in the access log, a line for people at `debug`.
+//! Never: costs a relay more than three references and a moment while it runs.
+
+use tokio::time::Instant;
+
+use byway_dial::Target;
+
+use super::listener::{Door, Visit};
+use crate::config::ListenerPlan;
+use crate::fault::Fault;
+use crate::observe::access::line::{Asked, Entry};
+use crate::observe::course::Timers;
+use crate::observe::ending::Ending;
+use crate::relay::{Bytes, End};
+use crate::route::{Allowed, Outbound};
+
+/// Who wants a relay, and through which door.
+pub struct Passage<'a> {
+    door: &'a Door,
+    visit: &'a Visit,
+    listener: &'a ListenerPlan,
+    user: Option<&'a str>,
+    allowed: Option<&'a Allowed>,
+    begun: Instant,
+}
+
+impl<'a> Passage<'a> {
+    /// Nothing is open yet.
+    pub fn new(door: &'a Door, visit: &'a Visit, listener: &'a ListenerPlan, user: Option<&'a str>) -> Self {
+        Self { door, visit, listener, user, allowed: None, begun: Instant::now() }
+    }
+
+    /// A relay begins now, by this permission.
+    #[must_use]
+    pub fn through(self, allowed: &'a Allowed) -> Self {
+        self.door.shared.counters.relays.add(1);
+        Self { allowed: Some(allowed), begun: Instant::now(), ..self }
+    }
+
+    /// It has ended.
+    pub fn ended(&self, end: &End) {
+        tracing::debug!(listener = %self.door.address, "relay ended: {end}");
+        let target = || match self.allowed.map(Allowed::outbound) {
+            Some(Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target)) => target.to_string(),
+            Some(Outbound::Service(name)) => name.to_string(),
+            Some(Outbound::Pooled(route)) => route.name.to_string(),
+            None => String::new(),
+        };
+        self.note(target, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
+    }
+
+    /// There was none: `fault` says why.
+    pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
+        let target = || target.map(Target::to_string).unwrap_or_default();
+        self.note(target, Bytes::default(), 0, Ending::of_fault(fault, "dial"));
+    }
+
+    fn note(&self, target: impl FnOnce() -> String, bytes: Bytes, took_us: u64, ending: Ending) {
+        let station = self.door.scope.station();
+        station.ledger.ends.note(ending);
+        if !station.page.is_on() {
+            return;
+        }
+        station.page.note(&Entry {
+            connection: self.visit.connection,
+            request_id: "",
+            listener: &self.listener.name,
+            peer: self.visit.peer,
+            user: self.user,
+            asked: Asked::Tunnel(&target()),
+            status: 0,
+            bytes_in: bytes.up,
+            bytes_out: bytes.down,
+            timers: Timers { transfer_us: took_us, ..Timers::default() },
+            upstream: None,
+            reused: false,
+            retried: false,
+            not_retried: None,
+            ending,
+        });
+    }
+}

@@ -1,0 +1,279 @@
+//! Line: one line of the access log, as text.
+//!
+//! In:    what is known of a request or a tunnel that has ended.
+//! Out:   the line, appended to a buffer that has room for it.
+//! Never: allocates, if there is room for [`MOST_LINE_BYTES`]; nor lets a field of a stranger out of its quotes.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use byway_h1::Version;
+
+use super::clock::Dates;
+use super::escape::{self, MOST_WRITTEN_BYTES};
+use crate::observe::course::Timers;
+use crate::observe::ending::Ending;
+
+/// Texts of strangers in a line: user, method, target, host, Referer, User-Agent, upstream, and the listener's name.
+const TEXTS: usize = 8;
+
+/// The longest line: all texts at their longest, and everything else.
+pub const MOST_LINE_BYTES: usize = TEXTS * MOST_WRITTEN_BYTES + 2048;
+
+/// Everything that may be said.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The number of the connection, counted from 1 in this process.
+    pub connection: u64,
+    /// The id of the request, as answers carry it; empty for tunnels.
+    pub request_id: &'a str,
+    /// The name of the listener.
+    pub listener: &'a str,
+    /// Who connected; nobody's address on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Who logged in.
+    pub user: Option<&'a str>,
+    /// What was asked for.
+    pub asked: Asked<'a>,
+    /// What was answered; 0 for nothing.
+    pub status: u16,
+    /// Bytes of body, or of the tunnel, towards the upstream.
+    pub bytes_in: u64,
+    /// The same towards the downstream.
+    pub bytes_out: u64,
+    /// How long each phase took.
+    pub timers: Timers,
+    /// Which upstream was asked.
+    pub upstream: Option<&'a str>,
+    /// Whether it was asked on a kept connection.
+    pub reused: bool,
+    /// Whether it was asked more than once.
+    pub retried: bool,
+    /// Why not, if it failed.
+    pub not_retried: Option<&'static str>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// A request with its head.
+    Request {
+        /// As it came.
+        method: &'a [u8],
+        /// As it came.
+        target: &'a [u8],
+        /// As it came.
+        version: Version,
+        /// The Host that counts.
+        host: Option<&'a [u8]>,
+        /// `Referer`.
+        referer: Option<&'a [u8]>,
+        /// `User-Agent`.
+        agent: Option<&'a [u8]>,
+    },
+    /// A head that could not be read.
+    Unreadable,
+    /// A stream of bytes to this target, by CONNECT, SOCKS, a forward, a link or an upgrade.
+    Tunnel(&'a str),
+}
+
+impl Entry<'_> {
+    /// One line as Apache and nginx write it by default: `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. `false`:
+    /// the form has no words for it, as for tunnels.
+    pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) -> bool {
+        let (referer, agent) = match self.asked {
+            Asked::Request { referer, agent, .. } => (referer, agent),
+            Asked::Unreadable => (None, None),
+            Asked::Tunnel(_) => return false,
+        };
+        match self.peer {
+            Some(peer) => ip(out, peer.ip().to_canonical()),
+            None => out.extend_from_slice(b"unix:"),
+        }
+        out.extend_from_slice(b" - ");
+        match self.user {
+            Some(user) => word(out, user),
+            None => out.push(b'-'),
+        }
+        out.extend_from_slice(b" [");
+        out.extend_from_slice(dates.combined(now));
+        out.extend_from_slice(b"] \"");
+        self.request_line(out);
+        out.extend_from_slice(b"\" ");
+        let status = u64::from(self.status);
+        out.extend([status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
+        out.push(b' ');
+        number(out, self.bytes_out);
+        for text in [referer, agent] {
+            out.extend_from_slice(b" \"");
+            escape::combined(out, text.unwrap_or(b"-"));
+            out.push(b'"');
+        }
+        out.push(b'\n');
+        true
+    }
+
+    fn request_line(&self, out: &mut Vec<u8>) {
+        let Asked::Request { method, target, version, .. } = self.asked else { return };
+        escape::combined(out, method);
+        out.push(b' ');
+        escape::combined(out, target);
+        out.push(b' ');
+        out.extend_from_slice(version_text(version));
+    }
+
+    /// One JSON object. Every field is always there; `null` where there is nothing to say. Names end in their unit.
+    pub fn json(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(dates.json(now));
+        let millis = now.subsec_millis();
+        out.push(b'.');
+        out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
+        out.extend_from_slice(b"Z\",\"kind\":");
+        let tunnel = matches!(self.asked, Asked::Tunnel(_));
+        out.extend_from_slice(if tunnel { b"\"tunnel\"" } else { b"\"request\"" });
+        count(out, b"connection", self.connection);
+        text(out, b"request", Some(self.request_id.as_bytes()).filter(|id| !id.is_empty()));
+        text(out, b"listener", Some(self.listener.as_bytes()));
+        match self.peer {
+            Some(peer) => {
+                out.extend_from_slice(b",\"peer\":\"");
+                address(out, peer);
+                out.push(b'"');
+            }
+            None => text(out, b"peer", None),
+        }
+        text(out, b"user", self.user.map(str::as_bytes));
+        let (method, target, version, host) = match self.asked {
+            Asked::Request { method, target, version, host, .. } => {
+                (Some(method), Some(target), Some(version_text(version)), host)
+            }
+            Asked::Unreadable => (None, None, None, None),
+            Asked::Tunnel(target) => (None, Some(target.as_bytes()), None, None),
+        };
+        text(out, b"method", method);
+        text(out, b"target", target);
+        text(out, b"version", version);
+        text(out, b"host", host);
+        if let Asked::Request { referer, agent, .. } = self.asked {
+            text(out, b"referer", referer);
+            text(out, b"user_agent", agent);
+        } else {
+            text(out, b"referer", None);
+            text(out, b"user_agent", None);
+        }
+        match self.status {
+            0 => text(out, b"status", None),
+            status => count(out, b"status", status.into()),
+        }
+        count(out, b"in_bytes", self.bytes_in);
+        count(out, b"out_bytes", self.bytes_out);
+        count(out, b"queue_us", self.timers.queue_us);
+        count(out, b"connect_us", self.timers.connect_us);
+        count(out, b"first_byte_us", self.timers.first_byte_us);
+        count(out, b"transfer_us", self.timers.transfer_us);
+        count(out, b"total_us", self.timers.total_us());
+        text(out, b"upstream", self.upstream.map(str::as_bytes));
+        truth(out, b"reused", self.reused);
+        truth(out, b"retried", self.retried);
+        text(out, b"not_retried", self.not_retried.map(str::as_bytes));
+        text(out, b"end", Some(self.ending.class.as_bytes()));
+        text(out, b"end_who", self.ending.who.map(|who| who.word().as_bytes()));
+        text(out, b"end_phase", Some(self.ending.phase.as_bytes()));
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+const fn version_text(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"HTTP/1.0",
+        Version::Http11 => b"HTTP/1.1",
+    }
+}
+
+/// A user's name where a space ends the field.
+fn word(out: &mut Vec<u8>, name: &str) {
+    let from = out.len();
+    escape::combined(out, name.as_bytes());
+    for byte in out.iter_mut().skip(from).filter(|byte| **byte == b' ') {
+        *byte = b'_';
+    }
+    if out.len() == from {
+        out.push(b'-');
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name);
+    out.extend_from_slice(b"\":");
+}
+
+fn text(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
+    key(out, name);
+    match value {
+        None => out.extend_from_slice(b"null"),
+        Some(value) => {
+            out.push(b'"');
+            escape::json(out, value);
+            out.push(b'"');
+        }
+    }
+}
+
+fn count(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    key(out, name);
+    number(out, value);
+}
+
+fn truth(out: &mut Vec<u8>, name: &[u8], value: bool) {
+    key(out, name);
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+        begin = at;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(begin..).unwrap_or_default());
+}
+
+fn ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                number(out, octet.into());
+            }
+        }
+        // Writing to a Vec does not fail, and Display of an address does not allocate.
+        IpAddr::V6(ip) => {
+            let _ = write!(out, "{ip}");
+        }
+    }
+}
+
+fn address(out: &mut Vec<u8>, peer: SocketAddr) {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(four) => ip(out, four.into()),
+        six => {
+            out.push(b'[');
+            ip(out, six);
+            out.push(b']');
+        }
+    }
+    out.push(b':');
+    number(out, peer.port().into());
+}

@@ -1,0 +1,167 @@
+//! Page: the part of the access log that one worker writes.
+//!
+//! In:    entries, from the worker.
+//! Out:   whole lines, taken by the writer all at once.
+//! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and costs nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::bell::Bell;
+use super::clock::{self, Dates};
+use super::line::{Entry, MOST_LINE_BYTES};
+use crate::config::AccessFormat;
+use crate::observe::counters::Own;
+
+/// What a worker's lines may fill while they wait for the writer.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// Up to here a line may begin: the longest one then still fits.
+const ROOM_BYTES: usize = PAGE_BYTES - MOST_LINE_BYTES;
+
+/// From here on the writer is called before its time.
+const HURRY_BYTES: usize = ROOM_BYTES / 2;
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub struct Page {
+    is_on: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Both are added to under the lock alone.
+    lines: Own,
+    dropped: Own,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// None while the log is off.
+    writing: Option<Writing>,
+    lines: Vec<u8>,
+    dates: Dates,
+}
+
+#[derive(Debug)]
+struct Writing {
+    format: AccessFormat,
+    bell: Arc<Bell>,
+}
+
+impl Page {
+    /// Whether lines are wanted: to be asked before anything is prepared for one.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Relaxed)
+    }
+
+    /// Lines written, those that were dropped later included.
+    pub fn lines(&self) -> u64 {
+        self.lines.value()
+    }
+
+    /// Lines dropped because the page was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.value()
+    }
+
+    /// Writes a line, if lines are wanted and there is room.
+    pub fn note(&self, entry: &Entry<'_>) {
+        if !self.is_on() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        let Inner { writing: Some(writing), lines, dates } = &mut *inner else { return };
+        let before = lines.len();
+        if before > ROOM_BYTES {
+            return self.dropped.add(1);
+        }
+        let written = match writing.format {
+            AccessFormat::Combined => entry.combined(lines, dates, clock::now()),
+            AccessFormat::Json => {
+                entry.json(lines, dates, clock::now());
+                true
+            }
+        };
+        if written && before == 0 {
+            writing.bell.call();
+        }
+        if before < HURRY_BYTES && lines.len() >= HURRY_BYTES {
+            writing.bell.hurry();
+        }
+        self.lines.add(written.into());
+    }
+
+    /// Takes every line there is. From now on lines are written so, and `bell` is rung for them; with `None` none are.
+    pub(super) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(AccessFormat, Arc<Bell>)>) {
+        let mut inner = self.inner.lock();
+        inner.swap(empty);
+        inner.writing = how.map(|(format, bell)| Writing { format, bell });
+        match inner.writing {
+            Some(_) if inner.lines.capacity() < PAGE_BYTES => inner.lines.reserve_exact(PAGE_BYTES),
+            Some(_) => {}
+            None => inner.lines = Vec::new(),
+        }
+        self.is_on.store(inner.writing.is_some(), Relaxed);
+    }
+
+    /// Whether no line waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inner.lock().lines.is_empty()
+    }
+
+    /// Takes every line there is, and leaves `empty` in their place, which has room for a page.
+    pub(super) fn swap(&self, empty: &mut Vec<u8>) {
+        self.inner.lock().swap(empty);
+    }
+}
+
+impl Inner {
+    fn swap(&mut self, empty: &mut Vec<u8>) {
+        if !self.lines.is_empty() {
+            std::mem::swap(&mut self.lines, empty);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::longest_entry;
+    use super::*;
+
+    /// A writer that never comes.
+    fn page(format: AccessFormat) -> Page {
+        let page = Page::default();
+        page.turn_over(&mut Vec::new(), Some((format, Arc::default())));
+        page
+    }
+
+    #[test]
+    fn a_page_never_grows_whatever_strangers_send_and_counts_what_it_drops() {
+        for format in [AccessFormat::Combined, AccessFormat::Json] {
+            let page = page(format);
+            let room = page.inner.lock().lines.capacity();
+            for _ in 0..1000 {
+                longest_entry(|entry| page.note(entry));
+            }
+            let inner = page.inner.lock();
+            assert!(inner.lines.len() <= PAGE_BYTES && inner.lines.capacity() == room, "{}", inner.lines.len());
+            assert!(page.lines.value() > 0 && page.dropped.value() > 0);
+            assert_eq!(page.lines.value() + page.dropped.value(), 1000);
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_taken_has_room_again_and_one_that_is_off_holds_no_memory() {
+        let page = page(AccessFormat::Json);
+        let mut taken = Vec::with_capacity(PAGE_BYTES);
+        longest_entry(|entry| page.note(entry));
+        page.swap(&mut taken);
+        assert!(page.is_empty() && !taken.is_empty());
+        longest_entry(|entry| page.note(entry));
+        let mut left = Vec::new();
+        page.turn_over(&mut left, None);
+        assert_eq!((left.len(), page.inner.lock().lines.capacity()), (taken.len(), 0));
+        longest_entry(|entry| page.note(entry));
+        assert!(page.is_empty() && !page.is_on());
+    }
+}

@@ -1,0 +1,184 @@
+//! Sink: where the lines of the access log go in the end.
+//!
+//! In:    whole lines, from the writer.
+//! Out:   the same on standard output or at the end of a file, as far as the sink takes them.
+//! Never: waits longer than it was told to, as far as the system can tell beforehand (a disk cannot).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::AccessPlace;
+
+/// What a pipe takes at once or not at all (PIPE_BUF of pipe(7)): more could block where the pipe belongs to others, too.
+const PIPE_BYTES: usize = 4096;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct Sink {
+    place: Place,
+    /// A line was cut: the next one begins with a line end, so that one line is lost and not two.
+    torn: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Stdout {
+        /// A file takes any number of bytes.
+        is_file: bool,
+    },
+    File {
+        path: PathBuf,
+        /// None: a FIFO that nobody reads yet.
+        file: Option<File>,
+    },
+}
+
+impl Sink {
+    /// The sink that `place` means; `None` for none.
+    ///
+    /// # Errors
+    /// The file can be neither opened nor made. A FIFO that nobody reads is no error: somebody may come.
+    pub(super) fn open(place: &AccessPlace) -> io::Result<Option<Self>> {
+        let place = match place {
+            AccessPlace::Off => return Ok(None),
+            AccessPlace::Stdout => Place::Stdout { is_file: stdout_is_file() },
+            AccessPlace::File(path) => Place::File { path: path.clone(), file: open(path)? },
+        };
+        Ok(Some(Self { place, torn: false }))
+    }
+
+    /// Opens the file anew, by its name: what has that name now. The old one stays if that fails.
+    ///
+    /// # Errors
+    /// As [`Sink::open`].
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Place::File { path, file } = &mut self.place {
+            *file = open(path)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the beginning of `bytes`, and says how much that was: 0 if the sink took nothing for `patience`.
+    ///
+    /// # Errors
+    /// The disk is full, the reader is gone, and the like.
+    pub(super) fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+        if self.torn {
+            if self.write_some(b"\n", patience)? == 0 {
+                return Ok(0);
+            }
+            self.torn = false;
+        }
+        self.write_some(bytes, patience)
+    }
+
+    /// The rest of a line was given up.
+    pub(super) fn tear(&mut self) {
+        self.torn = true;
+    }
+
+    fn write_some(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+        match &mut self.place {
+            Place::Stdout { is_file } => {
+                let out = io::stdout();
+                if !is_ready(&out, patience)? {
+                    return Ok(0);
+                }
+                let most = if *is_file { bytes.len() } else { PIPE_BYTES };
+                write_stdout(bytes.get(..most).unwrap_or(bytes))
+            }
+            Place::File { path, file } => {
+                if file.is_none() {
+                    *file = open(path)?;
+                }
+                let Some(open) = file else {
+                    std::thread::park_timeout(patience);
+                    return Ok(0);
+                };
+                if !is_ready(open, patience)? {
+                    return Ok(0);
+                }
+                match open.write(bytes) {
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                        Ok(0)
+                    }
+                    // Whoever read the FIFO is gone; somebody else may come.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        *file = None;
+                        Err(error)
+                    }
+                    written => written,
+                }
+            }
+        }
+    }
+}
+
+/// Opened so that no write waits, where the system can do that. `None`: a FIFO without a reader (ENXIO of open(2)).
+fn open(path: &PathBuf) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o640).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    }
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) && is_fifo(path) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn is_fifo(path: &PathBuf) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo())
+}
+
+/// Whether a write would not wait now, or within `patience`.
+#[cfg(unix)]
+fn is_ready(fd: &impl std::os::fd::AsFd, patience: Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let limit = rustix::event::Timespec::try_from(patience).ok();
+    match poll(&mut [PollFd::new(fd, PollFlags::OUT)], limit.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_ready<T>(_: &T, _: Duration) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Past the buffer of the standard library, whose lock and flushes are for people's lines.
+#[cfg(unix)]
+fn write_stdout(bytes: &[u8]) -> io::Result<usize> {
+    match rustix::io::write(io::stdout(), bytes) {
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(0),
+        written => Ok(written?),
+    }
+}
+
+#[cfg(not(unix))]
+fn write_stdout(bytes: &[u8]) -> io::Result<usize> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map(|()| bytes.len())
+}
+
+#[cfg(unix)]
+fn stdout_is_file() -> bool {
+    let kind = rustix::fs::fstat(io::stdout()).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+    kind.is_ok_and(|kind| kind == rustix::fs::FileType::RegularFile)
+}
+
+#[cfg(not(unix))]
+fn stdout_is_file() -> bool {
+    false
+}

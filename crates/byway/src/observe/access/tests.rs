@@ -1,0 +1,328 @@
+//! The access log from an entry to its sink: forms, strangers' bytes, sinks that are stuck or full, renames.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_h1::Version;
+use byway_testkit::eventually;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::clock::Dates;
+use super::line::{Asked, Entry, MOST_LINE_BYTES};
+use super::page::PAGE_BYTES;
+use super::*;
+use crate::config::{AccessFormat, AccessPlace, LogPlan};
+use crate::fault::Who;
+use crate::observe::course::Timers;
+use crate::observe::ending::Ending;
+use crate::observe::station::Station;
+
+const NOW: Duration = Duration::from_millis(1_795_633_699_123);
+
+fn entry() -> Entry<'static> {
+    Entry {
+        connection: 7,
+        request_id: "00000000000000ab",
+        listener: "site",
+        peer: Some("192.0.2.1:4711".parse().unwrap()),
+        user: None,
+        asked: Asked::Request {
+            method: b"GET",
+            target: b"/a?b=c",
+            version: Version::Http11,
+            host: Some(b"a.example"),
+            referer: None,
+            agent: Some(b"curl/8"),
+        },
+        status: 200,
+        bytes_in: 0,
+        bytes_out: 1234,
+        timers: Timers { queue_us: 1, connect_us: 20, first_byte_us: 300, transfer_us: 4000 },
+        upstream: Some("http://127.0.0.1:9001"),
+        reused: false,
+        retried: false,
+        not_retried: None,
+        ending: Ending::done("transfer"),
+    }
+}
+
+fn combined(entry: &Entry<'_>) -> String {
+    let mut out = Vec::new();
+    entry.combined(&mut out, &mut Dates::default(), NOW);
+    String::from_utf8(out).unwrap()
+}
+
+fn json(entry: &Entry<'_>) -> String {
+    let mut out = Vec::new();
+    entry.json(&mut out, &mut Dates::default(), NOW);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_request_is_one_line_in_each_form() {
+    let line = "192.0.2.1 - - [25/Nov/2026:19:08:19 +0000] \"GET /a?b=c HTTP/1.1\" 200 1234 \"-\" \"curl/8\"\n";
+    assert_eq!(combined(&entry()), line);
+    let line = concat!(
+        r#"{"time":"2026-11-25T19:08:19.123Z","kind":"request","connection":7,"request":"00000000000000ab","#,
+        r#""listener":"site","peer":"192.0.2.1:4711","user":null,"method":"GET","target":"/a?b=c","#,
+        r#""version":"HTTP/1.1","host":"a.example","referer":null,"user_agent":"curl/8","status":200,"in_bytes":0,"#,
+        r#""out_bytes":1234,"queue_us":1,"connect_us":20,"first_byte_us":300,"transfer_us":4000,"total_us":4321,"#,
+        r#""upstream":"http://127.0.0.1:9001","reused":false,"retried":false,"not_retried":null,"end":"done","#,
+        r#""end_who":null,"end_phase":"transfer"}"#,
+        "\n"
+    );
+    assert_eq!(json(&entry()), line);
+}
+
+#[test]
+fn what_is_not_known_is_a_dash_or_null() {
+    let ending = Ending { who: Some(Who::Downstream), class: "bare-lf", phase: "queue" };
+    let entry = Entry {
+        peer: None,
+        request_id: "",
+        asked: Asked::Unreadable,
+        status: 400,
+        bytes_out: 0,
+        upstream: None,
+        ending,
+        ..entry()
+    };
+    assert_eq!(combined(&entry), "unix: - - [25/Nov/2026:19:08:19 +0000] \"\" 400 0 \"-\" \"-\"\n");
+    let line = json(&entry);
+    for part in [r#""request":null"#, r#""peer":null"#, r#""method":null"#, r#""end":"bare-lf","end_who":"downstream""#]
+    {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(json(&Entry { status: 0, ..entry }).contains(r#""status":null"#));
+    assert!(combined(&Entry { status: 0, ..entry }).contains("\"\" 000 0 "));
+}
+
+#[test]
+fn a_tunnel_has_a_line_in_json_alone() {
+    let entry = Entry { asked: Asked::Tunnel("a.example:443"), status: 0, ..entry() };
+    assert_eq!(combined(&entry), "");
+    let line = json(&entry);
+    assert!(line.contains(r#""kind":"tunnel""#) && line.contains(r#""target":"a.example:443""#), "{line}");
+}
+
+#[test]
+fn addresses_of_both_families_are_written_as_people_write_them() {
+    for (peer, shown) in [("[2001:db8::1]:5", "2001:db8::1"), ("[::ffff:192.0.2.9]:5", "192.0.2.9")] {
+        let entry = Entry { peer: Some(peer.parse().unwrap()), ..entry() };
+        assert!(combined(&entry).starts_with(&format!("{shown} - ")), "{}", combined(&entry));
+        let bracketed = if shown.contains(':') { format!("[{shown}]:5") } else { format!("{shown}:5") };
+        assert!(json(&entry).contains(&format!(r#""peer":"{bracketed}""#)), "{}", json(&entry));
+    }
+}
+
+/// CVE class: log injection. What a stranger sends ends neither its field nor its line.
+#[test]
+fn no_stranger_writes_a_line_or_a_field_of_its_own() {
+    let forged = b"x\" 200 1 \"-\" \"-\"\r\n6.6.6.6 - admin [now] \"GET / HTTP/1.1\" 200 1 \"-\" \"\x1b]0;owned\x07\\";
+    let Asked::Request { version, .. } = entry().asked else { unreachable!() };
+    let asked = Asked::Request {
+        method: forged,
+        target: forged,
+        version,
+        host: Some(forged),
+        referer: Some(forged),
+        agent: Some(forged),
+    };
+    let entry = Entry { asked, user: Some("a b\"\n"), upstream: Some("c\nd"), listener: "e\"f", ..entry() };
+    for line in [combined(&entry), json(&entry)] {
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(line.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+    }
+    // Three quoted fields, none of them ended from inside.
+    assert_eq!(combined(&entry).matches('"').count(), 6);
+    assert!(combined(&entry).starts_with("192.0.2.1 - a_b\\x22\\x0a ["), "{}", combined(&entry));
+}
+
+/// What makes the longest line that there can be.
+pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
+    let bytes = vec![0xff; 100_000];
+    let text = "\u{1}".repeat(100_000);
+    let asked = Asked::Request {
+        method: &bytes,
+        target: &bytes,
+        version: Version::Http11,
+        host: Some(&bytes),
+        referer: Some(&bytes),
+        agent: Some(&bytes),
+    };
+    let most = u64::MAX / 4;
+    then(&Entry {
+        connection: u64::MAX,
+        asked,
+        listener: &text,
+        user: Some(&text),
+        upstream: Some(&text),
+        peer: Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap()),
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        timers: Timers { queue_us: most, connect_us: most, first_byte_us: most, transfer_us: most },
+        not_retried: Some("as long as a word of ours may ever be"),
+        ..entry()
+    });
+}
+
+#[test]
+fn the_longest_line_is_within_its_bound() {
+    longest_entry(|entry| {
+        for line in [combined(entry), json(entry)] {
+            assert!(line.len() <= MOST_LINE_BYTES && line.ends_with('\n'), "{}", line.len());
+        }
+        assert!(json(entry).len() > MOST_LINE_BYTES - 2048);
+    });
+}
+
+/// A log of one worker into `place`, and whatever goes wrong.
+fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<Station>) {
+    let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
+    let ready = log.prepare(&LogPlan { access: place, format }).unwrap();
+    log.begin(ready, &[Arc::clone(&station)]).unwrap();
+    (log, station)
+}
+
+fn file(path: &Path) -> AccessPlace {
+    AccessPlace::File(path.to_owned())
+}
+
+/// Notes lines until some are dropped: whoever writes is never held up.
+fn overfill(station: &Station) {
+    let before = station.page.dropped();
+    let mut noted = 0;
+    while station.page.dropped() == before {
+        station.page.note(&entry());
+        noted += 1;
+        assert!(noted < 100 * PAGE_BYTES, "nothing is ever dropped");
+    }
+}
+
+#[test]
+fn everything_that_was_noted_stands_in_the_file_when_the_log_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let (log, station) = log_to(file(&path), AccessFormat::Combined);
+    for _ in 0..5_000 {
+        station.page.note(&entry());
+    }
+    log.close();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!((text.lines().count() as u64, station.page.dropped(), log.lost()), (5_000, 0, 0));
+    assert!(text.lines().all(|line| line.ends_with("\"GET /a?b=c HTTP/1.1\" 200 1234 \"-\" \"curl/8\"")));
+    station.page.note(&entry());
+    assert_eq!(station.page.lines(), 5_000, "nothing is noted behind the end");
+}
+
+#[test]
+fn a_line_reaches_the_file_without_being_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let (_log, station) = log_to(file(&path), AccessFormat::Json);
+    for count in 1..=3 {
+        station.page.note(&entry());
+        eventually("the line is there", || fs::read_to_string(&path).unwrap().lines().count() == count);
+    }
+}
+
+#[test]
+fn a_file_that_was_renamed_is_left_alone_and_a_new_one_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let (log, station) = log_to(file(&path), AccessFormat::Combined);
+    station.page.note(&entry());
+    eventually("the first line", || fs::read_to_string(&path).unwrap().lines().count() == 1);
+    fs::rename(&path, &moved).unwrap();
+    log.reopen();
+    eventually("the new file", || path.exists());
+    station.page.note(&entry());
+    log.close();
+    assert_eq!([path, moved].map(|path| fs::read_to_string(path).unwrap().lines().count()), [1, 1]);
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_costs_lines_and_nobodys_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let (log, station) = log_to(file(&path), AccessFormat::Combined);
+    overfill(&station);
+    // Somebody comes after all: lines arrive again, each of them whole.
+    let mut reader = fs::File::open(&path).unwrap();
+    let mut heard = vec![0; 1 << 16];
+    reader.read_exact(&mut heard).unwrap();
+    let whole = heard.rsplitn(2, |byte| *byte == b'\n').nth(1).unwrap();
+    assert!(whole.split(|byte| *byte == b'\n').all(|line| line.ends_with(b"\"curl/8\"")));
+    // And stops reading: the log ends all the same.
+    overfill(&station);
+    log.close();
+    assert!(log.lost() > 0);
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_their_number_is_known() {
+    let (log, station) = log_to(file(Path::new("/dev/full")), AccessFormat::Combined);
+    for _ in 0..100 {
+        station.page.note(&entry());
+    }
+    eventually("all of them are counted", || log.lost() == 100);
+    station.page.note(&entry());
+    log.close();
+    assert_eq!((log.lost(), station.page.dropped()), (101, 0));
+}
+
+#[test]
+fn a_log_goes_over_to_another_file_and_form_without_mixing_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let (log, station) = log_to(file(&old), AccessFormat::Combined);
+    station.page.note(&entry());
+    let ready = log.prepare(&LogPlan { access: file(&new), format: AccessFormat::Json }).unwrap();
+    log.begin(ready, &[]).unwrap();
+    station.page.note(&entry());
+    let ready = log.prepare(&LogPlan { access: AccessPlace::Off, format: AccessFormat::Json }).unwrap();
+    log.begin(ready, &[]).unwrap();
+    station.page.note(&entry());
+    log.close();
+    let (old, new) = (fs::read_to_string(old).unwrap(), fs::read_to_string(new).unwrap());
+    assert!(old.starts_with("192.0.2.1 ") && new.starts_with('{'), "{old}{new}");
+    assert_eq!((old.lines().count(), new.lines().count()), (1, 1));
+}
+
+#[test]
+fn a_stuck_sink_does_not_keep_the_log_from_going_over_to_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fifo, path) = (folder.path().join("fifo"), folder.path().join("file"));
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let (log, station) = log_to(file(&fifo), AccessFormat::Combined);
+    overfill(&station);
+    let ready = log.prepare(&LogPlan { access: file(&path), format: AccessFormat::Combined }).unwrap();
+    log.begin(ready, &[]).unwrap();
+    eventually("lines in the new file", || {
+        station.page.note(&entry());
+        fs::metadata(&path).is_ok_and(|file| file.len() > 0)
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = file(&folder.path().join("missing/access.log"));
+    let error = AccessLog::default().prepare(&LogPlan { access: place, format: AccessFormat::Json }).err().unwrap();
+    assert!(error.to_string().contains("missing/access.log: No such file"), "{error}");
+}
+
+#[test]
+fn a_line_that_was_cut_does_not_spoil_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut sink = sink::Sink::open(&file(&path)).unwrap().unwrap();
+    assert_eq!(sink.write(b"half a li", Duration::ZERO).unwrap(), 9);
+    sink.tear();
+    assert_eq!(sink.write(b"whole\n", Duration::ZERO).unwrap(), 6);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half a li\nwhole\n");
+}

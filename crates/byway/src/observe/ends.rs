@@ -1,0 +1,88 @@
+//! Ends: how many requests and tunnels of one worker ended how.
+//!
+//! In:    an `Ending`, from the worker's thread.
+//! Out:   numbers by side and word, read by any thread.
+//! Never: a word that no document explains: `docs/reasons.md` has all of them, and a test says so.
+
+use super::counters::Own;
+use super::ending::Ending;
+use crate::fault::Who;
+
+/// Everything that was to be said was said.
+pub const DONE: &str = "done";
+
+/// A word that is not in [`WORDS`], which would be a mistake of ours.
+pub const OTHER: &str = "other";
+
+/// Every way in which something ends badly, in the order of the alphabet.
+#[rustfmt::skip]
+pub const WORDS: &[&str] = &[
+    "absolute-scheme", "ambiguous-path", "asterisk-target", "bad-host", "bad-target", "bare-cr", "bare-lf",
+    "body-too-large", "chunk-extension-byte", "chunk-extensions-too-long", "chunk-line-end", "chunk-size-byte",
+    "chunk-size-too-large", "chunked-not-last", "chunked-repeated", "closed-early", "coding-invalid",
+    "coding-on-http10", "coding-repeated", "coding-unasked", "coding-unknown", "colon-missing", "connect",
+    "connect-body", "connect-target", "connect-with-body", "deadline", "denied", "descriptors", "drained", "draining",
+    "empty-lines", "endless-interim", "error", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",
+    "head-too-large", "host-invalid", "host-missing", "host-repeated", "http-version", "idle", "internal",
+    "leading-whitespace", "length-and-coding", "length-invalid", "length-repeated", "length-too-large", "link-answer",
+    "link-lost", "loop", "malformed", "max-forwards", "max-per-origin", "max-total", "method-byte", "method-not-allowed", "method-too-long", "name-byte",
+    "name-empty", "name-not-found", "network", "no-route", "obs-fold", "origin-form", "parked", "parked-full",
+    "premature-upgrade", "queue-full", "reason-byte", "refused", "request-body", "request-head", "request-rate", "reset",
+    "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-command", "space-before-colon",
+    "status-code", "target-byte", "target-empty", "target-form", "target-too-large", "target-too-long", "tls",
+    "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable", "value-byte",
+    "version-invalid", "version-missing", "version-unsupported",
+];
+
+const SIDES: usize = Who::ALL.len();
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Ends {
+    done: Own,
+    /// Side by side, and behind each side's words the one for others.
+    ended: Box<[Own]>,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        let ended = (0..SIDES * (WORDS.len() + 1)).map(|_| Own::default()).collect();
+        Self { done: Own::default(), ended }
+    }
+}
+
+impl Ends {
+    /// Counts one.
+    pub fn note(&self, ending: Ending) {
+        let Some(who) = ending.who else { return self.done.add(1) };
+        let word = WORDS.binary_search(&ending.class).unwrap_or(WORDS.len());
+        if let Some(count) = self.ended.get(who as usize * (WORDS.len() + 1) + word) {
+            count.add(1);
+        }
+    }
+
+    /// Those that went well.
+    pub fn done(&self) -> u64 {
+        self.done.value()
+    }
+
+    /// Adds every other number to `sum`, which is as long as [`Ends::room`].
+    pub fn add_to(&self, sum: &mut [u64]) {
+        for (to, from) in sum.iter_mut().zip(&self.ended) {
+            *to += from.value();
+        }
+    }
+
+    /// Zeroes for [`Ends::add_to`].
+    pub fn room() -> Vec<u64> {
+        vec![0; SIDES * (WORDS.len() + 1)]
+    }
+
+    /// What the numbers of a sum stand for, in their order.
+    pub fn labels() -> impl Iterator<Item = (Who, &'static str)> {
+        Who::ALL.into_iter().flat_map(|who| WORDS.iter().copied().chain([OTHER]).map(move |word| (who, word)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Exposition: the text that Prometheus reads (exposition format 0.0.4).
+//!
+//! In:    families of numbers: their names, their kinds, a sentence each, and their samples with labels.
+//! Out:   lines.
+//! Never: two families of one name, a sample outside its family, or a label that could end its quotes.
+
+use std::fmt::{Display, Write};
+
+use super::histogram::Distribution;
+
+/// What the text is, for the Content-Type of an answer.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a number does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// The text as it is written.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+}
+
+/// The samples of one family.
+#[derive(Debug)]
+pub struct Family<'e> {
+    text: &'e mut String,
+    name: &'static str,
+}
+
+/// Bounds of a histogram as they are told: from 64 µs to 134 s, each twice the one before.
+const BOUND_BITS: std::ops::RangeInclusive<u32> = 6..=27;
+
+impl Exposition {
+    /// A family; `help` is one sentence.
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> Family<'_> {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        self.head(name, kind, help);
+        Family { text: &mut self.text, name }
+    }
+
+    /// A family with one number and no labels.
+    pub fn single(&mut self, name: &'static str, kind: Kind, help: &'static str, value: impl Display) {
+        self.family(name, kind, help).sample(&[], value);
+    }
+
+    /// A histogram of durations, in seconds. `name` is to end in `_seconds`.
+    pub fn histogram(&mut self, name: &'static str, help: &'static str, of: &Distribution) {
+        self.head(name, "histogram", help);
+        let count = of.count();
+        for bits in BOUND_BITS {
+            let bound = seconds(1 << bits);
+            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {}", of.below(bits)));
+        }
+        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
+        self.line(format_args!("{name}_sum {}", seconds(of.sum_us())));
+        self.line(format_args!("{name}_count {count}"));
+    }
+
+    /// All of it.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+}
+
+impl Family<'_> {
+    /// One number.
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(self.name);
+        for (index, (name, label)) in labels.iter().enumerate() {
+            self.text.push(if index == 0 { '{' } else { ',' });
+            self.text.push_str(name);
+            self.text.push_str("=\"");
+            for character in label.chars() {
+                match character {
+                    '\\' | '"' => self.text.extend(['\\', character]),
+                    '\n' => self.text.push_str("\\n"),
+                    _ => self.text.push(character),
+                }
+            }
+            self.text.push('"');
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+}
+
+/// Microseconds as seconds, exact, without zeroes at the end.
+pub fn seconds(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram::Histogram;
+    use super::*;
+
+    #[test]
+    fn labels_are_quoted_and_families_have_their_head() {
+        let mut out = Exposition::default();
+        let mut family = out.family("a_total", Kind::Counter, "What it is.");
+        family.sample(&[("listener", "a\"b\\c\nd"), ("code", "2xx")], 7);
+        family.sample(&[], 1);
+        out.single("b_bytes", Kind::Gauge, "Another.", 0.5);
+        let expected = "# HELP a_total What it is.\n# TYPE a_total counter\n\
+                        a_total{listener=\"a\\\"b\\\\c\\nd\",code=\"2xx\"} 7\na_total 1\n\
+                        # HELP b_bytes Another.\n# TYPE b_bytes gauge\nb_bytes 0.5\n";
+        assert_eq!(out.into_text(), expected);
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_end_with_everything() {
+        let histogram = Histogram::default();
+        [63, 64, 1_000_000, 1 << 40].into_iter().for_each(|us| histogram.note(us));
+        let mut sum = Distribution::default();
+        histogram.add_to(&mut sum);
+        let mut out = Exposition::default();
+        out.histogram("x_seconds", "How long.", &sum);
+        let text = out.into_text();
+        for line in [
+            "x_seconds_bucket{le=\"0.000064\"} 1",
+            "x_seconds_bucket{le=\"0.000128\"} 2",
+            "x_seconds_bucket{le=\"1.048576\"} 3",
+            "x_seconds_bucket{le=\"134.217728\"} 3",
+            "x_seconds_bucket{le=\"+Inf\"} 4",
+            "x_seconds_sum 1099512.627903",
+            "x_seconds_count 4",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_exact() {
+        for (us, text) in [(0, "0"), (1, "0.000001"), (1_500_000, "1.5"), (10_000_000, "10")] {
+            assert_eq!(seconds(us), text);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Prometheus: everything that a node counts, in one text.
+//!
+//! In:    the stations of its workers, its counters, its pool, its relays, the process.
+//! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends in its unit.
+//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are added up.
+
+use byway_agent::Stats;
+
+use super::counters::Counter;
+use super::ends::{DONE, Ends};
+use super::exposition::{Exposition, Kind, seconds};
+use super::histogram::{Distribution, Histogram};
+use super::ledger::{CODES, Ledger, Tallied};
+use crate::os::process;
+use crate::shared::Shared;
+
+/// The text of one moment. Numbers of different families may be of slightly different moments.
+pub fn text(shared: &Shared) -> String {
+    let mut out = Exposition::default();
+    requests(&mut out, shared);
+    timers(&mut out, shared);
+    ends(&mut out, shared);
+    connections(&mut out, shared);
+    retries(&mut out, shared);
+    pool(&mut out, &shared.pool.stats());
+    relays(&mut out, shared);
+    access_log(&mut out, shared);
+    about(&mut out, shared);
+    out.into_text()
+}
+
+fn requests(out: &mut Exposition, shared: &Shared) {
+    let mut listeners: Vec<(String, Tallied)> = Vec::new();
+    for (name, tally) in shared.stations.iter().flat_map(|station| station.tallies()) {
+        match listeners.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, sum)) => tally.add_to(sum),
+            None => {
+                let mut sum = Tallied::default();
+                tally.add_to(&mut sum);
+                listeners.push((name.to_string(), sum));
+            }
+        }
+    }
+    let help = "HTTP requests that have ended, by listener and class of status; none: nothing was answered.";
+    let mut family = out.family("byway_requests_total", Kind::Counter, help);
+    for (name, sum) in &listeners {
+        for (code, count) in CODES.iter().zip(sum.codes) {
+            family.sample(&[("listener", name), ("code", code)], count);
+        }
+    }
+    let help = "Bytes of request bodies, delivered to upstreams.";
+    let mut family = out.family("byway_request_body_bytes_total", Kind::Counter, help);
+    listeners.iter().for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_in));
+    let help = "Bytes of response bodies, delivered to downstreams.";
+    let mut family = out.family("byway_response_body_bytes_total", Kind::Counter, help);
+    listeners.iter().for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
+}
+
+/// The histogram of every worker together.
+fn all(shared: &Shared, which: impl Fn(&Ledger) -> &Histogram) -> Distribution {
+    let mut sum = Distribution::default();
+    shared.stations.iter().for_each(|station| which(&station.ledger).add_to(&mut sum));
+    sum
+}
+
+fn timers(out: &mut Exposition, shared: &Shared) {
+    let help = "Requests: from the end of the head to the end of the answer.";
+    out.histogram("byway_request_duration_seconds", help, &all(shared, |ledger| &ledger.duration));
+    let help = "Requests that were answered by an upstream: from the connection to the head of the answer.";
+    out.histogram("byway_request_first_byte_seconds", help, &all(shared, |ledger| &ledger.first_byte));
+    let help = "Requests that had a connection opened: name, TCP and TLS.";
+    out.histogram("byway_request_connect_seconds", help, &all(shared, |ledger| &ledger.connect));
+    let help = "Requests that went to an upstream: the wait for a connection, without its opening.";
+    out.histogram("byway_request_queue_seconds", help, &all(shared, |ledger| &ledger.queue));
+}
+
+fn ends(out: &mut Exposition, shared: &Shared) {
+    let (mut done, mut sum) = (0, Ends::room());
+    for station in &shared.stations {
+        done += station.ledger.ends.done();
+        station.ledger.ends.add_to(&mut sum);
+    }
+    let help = "Requests and tunnels that have ended, by whose doing and how; docs/reasons.md explains each kind.";
+    let mut family = out.family("byway_ends_total", Kind::Counter, help);
+    family.sample(&[("who", "nobody"), ("kind", DONE)], done);
+    for ((who, kind), count) in Ends::labels().zip(sum).filter(|(_, count)| *count > 0) {
+        family.sample(&[("who", who.word()), ("kind", kind)], count);
+    }
+}
+
+fn connections(out: &mut Exposition, shared: &Shared) {
+    use Kind::{Counter as Total, Gauge};
+    let counters = &shared.counters;
+    let mut one = |name, kind, help, counter: &Counter| out.single(name, kind, help, counter.value());
+    let help = "Connections of downstreams that are open.";
+    one("byway_connections", Gauge, help, &counters.connections);
+    let help = "Connections accepted, QUIC carriers among them.";
+    one("byway_accepted_total", Total, help, &counters.accepted);
+    let help = "Connections refused because their peer holds too many.";
+    one("byway_refused_per_peer_total", Total, help, &counters.refused_per_peer);
+    let help = "Failed accepts, mostly for want of descriptors.";
+    one("byway_accept_errors_total", Total, help, &counters.accept_errors);
+    one("byway_denied_total", Total, "Inquiries that policy refused.", &counters.denied);
+    one("byway_auth_failures_total", Total, "Failed log-ins on egress listeners.", &counters.auth_failures);
+    one("byway_malformed_requests_total", Total, "Malformed requests.", &counters.malformed_requests);
+    one("byway_malformed_responses_total", Total, "Malformed responses.", &counters.malformed_responses);
+    let help = "Malformed SOCKS handshakes, and first bytes of no known protocol.";
+    one("byway_malformed_handshakes_total", Total, help, &counters.malformed_handshakes);
+    let help = "Connections that the worker which accepted them gave to a less busy one.";
+    one("byway_handed_over_total", Total, help, &counters.handed_over);
+    let help = "Requests ended because their body came too slowly.";
+    one("byway_slow_requests_total", Total, help, &counters.slow_requests);
+    let help = "Responses cut because they were read too slowly.";
+    one("byway_slow_responses_total", Total, help, &counters.slow_responses);
+    one("byway_panics_total", Total, "Tasks that panicked.", &counters.panics);
+    one("byway_link_sessions", Gauge, "Sessions of links that were accepted and are up.", &counters.links);
+    one("byway_link_refused_total", Total, "Links refused for their grant.", &counters.link_refused);
+    let help = "Connections to a link listener that never became a session.";
+    one("byway_link_handshakes_failed_total", Total, help, &counters.link_handshakes_failed);
+}
+
+/// Requests that went to an upstream again, and those that might have and did not.
+fn retries(out: &mut Exposition, shared: &Shared) {
+    let counters = &shared.counters;
+    let help = "Tries beyond the first, by what had happened before.";
+    let mut family = out.family("byway_retries_total", Kind::Counter, help);
+    for (after, counter) in [
+        ("unsent", &counters.retried_unsent),
+        ("unanswered", &counters.retried_unanswered),
+        ("status", &counters.retried_status),
+    ] {
+        family.sample(&[("after", after)], counter.value());
+    }
+    let help = "Failed requests that were not sent again, by why not.";
+    let mut family = out.family("byway_not_retried_total", Kind::Counter, help);
+    for (why, counter) in [
+        ("method", &counters.not_retried_method),
+        ("body", &counters.not_retried_body),
+        ("partial", &counters.not_retried_partial),
+        ("attempts", &counters.not_retried_attempts),
+        ("budget", &counters.not_retried_budget),
+        ("no-upstream", &counters.not_retried_no_upstream),
+        ("deadline", &counters.not_retried_deadline),
+    ] {
+        family.sample(&[("why", why)], counter.value());
+    }
+}
+
+fn pool<K>(out: &mut Exposition, stats: &Stats<K>) {
+    let help = "Connections to all upstreams together, by what they do.";
+    let mut family = out.family("byway_pool_connections", Kind::Gauge, help);
+    for (state, count) in
+        [("connecting", stats.connecting), ("active", stats.active), ("idle", stats.idle), ("upgraded", stats.upgraded)]
+    {
+        family.sample(&[("state", state)], count);
+    }
+    out.single("byway_pool_origins", Kind::Gauge, "Upstreams that the pool knows now.", stats.origins.len());
+    out.single("byway_pool_pending", Kind::Gauge, "Requests that wait for a connection.", stats.pending);
+    let oldest = seconds(stats.oldest_wait.unwrap_or_default().as_micros() as u64);
+    out.single("byway_pool_oldest_wait_seconds", Kind::Gauge, "How long the first of them has waited.", oldest);
+    let mut total = |name, help, value| out.single(name, Kind::Counter, help, value);
+    total("byway_pool_opened_total", "Connections opened.", stats.opened_total);
+    total("byway_pool_reused_total", "Loans of a connection that had been used before.", stats.reused_total);
+    total("byway_pool_closed_total", "Connections closed.", stats.closed_total);
+    total("byway_pool_stale_total", "Kept connections that were found closed or dirty.", stats.stale_closed_total);
+    total("byway_pool_queue_full_total", "Requests refused because the queue was full.", stats.queue_full_total);
+    total("byway_pool_queue_timeout_total", "Requests that waited in vain.", stats.queue_timeout_total);
+}
+
+fn relays(out: &mut Exposition, shared: &Shared) {
+    let relays = &shared.relay_counters;
+    let total = shared.counters.relays.value();
+    out.single("byway_relays_total", Kind::Counter, "Tunnels begun: CONNECT, SOCKS, forwards, upgrades, links.", total);
+    out.single("byway_relays", Kind::Gauge, "Tunnels under way.", relays.active());
+    let mut family = out.family("byway_relay_bytes_total", Kind::Counter, "Bytes delivered by tunnels.");
+    family.sample(&[("direction", "up")], relays.bytes_up());
+    family.sample(&[("direction", "down")], relays.bytes_down());
+    let help = "Bytes that were read and never delivered, because a side broke off.";
+    out.single("byway_relay_wasted_bytes_total", Kind::Counter, help, relays.wasted_bytes());
+    out.single("byway_spills_total", Kind::Counter, "Times that a stream began to use the disk.", relays.spills());
+    out.single("byway_spilling_streams", Kind::Gauge, "Streams with bytes on disk.", relays.spilling());
+    out.single("byway_spilled_bytes", Kind::Gauge, "Bytes on disk that wait for readers.", relays.spilled_bytes());
+    let help = "Bytes in memory that wait for readers, of streams that may use the disk.";
+    out.single("byway_spill_memory_bytes", Kind::Gauge, help, relays.ring_bytes());
+}
+
+fn access_log(out: &mut Exposition, shared: &Shared) {
+    let sum = |of: fn(&super::access::page::Page) -> u64| -> u64 {
+        shared.stations.iter().map(|station| of(&station.page)).sum()
+    };
+    let lines = sum(super::access::page::Page::lines);
+    out.single("byway_access_log_lines_total", Kind::Counter, "Lines for the access log.", lines);
+    let help = "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
+    let mut family = out.family("byway_access_log_dropped_total", Kind::Counter, help);
+    family.sample(&[("why", "full")], sum(super::access::page::Page::dropped));
+    family.sample(&[("why", "sink")], shared.access.lost());
+}
+
+fn about(out: &mut Exposition, shared: &Shared) {
+    let help = "1, with the version as a label.";
+    out.family("byway_build_info", Kind::Gauge, help).sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let plan = shared.plan.load();
+    out.single("byway_config_generation", Kind::Gauge, "Grows with each reload.", plan.generation);
+    out.single("byway_workers", Kind::Gauge, "Threads that serve.", plan.workers);
+    let usage = process::usage();
+    if let Some(begun) = usage.begun {
+        let help = "When the process began, since 1970.";
+        out.single("process_start_time_seconds", Kind::Gauge, help, seconds(begun.as_micros() as u64));
+    }
+    if let Some(cpu) = usage.cpu {
+        let help = "Processor time, user and system.";
+        out.single("process_cpu_seconds_total", Kind::Counter, help, seconds(cpu.as_micros() as u64));
+    }
+    for (name, help, value) in [
+        ("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes),
+        ("process_open_fds", "Open files and sockets.", usage.open_files),
+        ("process_max_fds", "How many there may be.", usage.most_files),
+    ] {
+        if let Some(value) = value {
+            out.single(name, Kind::Gauge, help, value);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Access allocations: a line of the access log, and everything that is counted of a request, costs no allocation. In a
+//! program of its own, because the allocator counts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use byway::config::{AccessFormat, AccessPlace, LogPlan};
+use byway::observe::access::AccessLog;
+use byway::observe::access::line::{Asked, Entry};
+use byway::observe::course::{Course, Stage};
+use byway::observe::ending::Ending;
+use byway::observe::station::Station;
+use byway_h1::Version;
+
+/// A request from its head to its line.
+fn one_request(station: &Station, upstream: &Arc<str>, tally: &byway::observe::ledger::Tally, agent: &[u8]) {
+    let mut course = Course::begun(Instant::now());
+    course.upstream = Some(Arc::clone(upstream));
+    course.lent(true);
+    course.turn(Stage::Transfer);
+    let timers = course.timers(Instant::now());
+    let ending = Ending::done(course.stage().word());
+    tally.note(200, 0, 1024);
+    station.ledger.note(&course, &timers, ending);
+    station.page.note(&Entry {
+        connection: 4711,
+        request_id: "0123456789abcdef",
+        listener: "site",
+        peer: Some("[2001:db8::1]:4711".parse().unwrap()),
+        user: Some("alice"),
+        asked: Asked::Request {
+            method: b"GET",
+            target: b"/a/path?with=a&query",
+            version: Version::Http11,
+            host: Some(b"www.example.com"),
+            referer: Some(b"http://example.com/"),
+            agent: Some(agent),
+        },
+        status: 200,
+        bytes_in: 0,
+        bytes_out: 1024,
+        timers,
+        upstream: course.upstream.as_deref(),
+        reused: course.reused,
+        retried: course.retried,
+        not_retried: course.not_retried,
+        ending,
+    });
+}
+
+/// Both forms, lines that need escapes and lines that do not, over many turns of the writer.
+#[test]
+fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, format) in [("combined", AccessFormat::Combined), ("json", AccessFormat::Json)] {
+        let (log, station) = (AccessLog::default(), Arc::new(Station::default()));
+        let plan = LogPlan { access: AccessPlace::File(folder.path().join(name)), format };
+        log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&station)]).unwrap();
+        let tally = station.tally(&Arc::from("site"));
+        let upstream: Arc<str> = Arc::from("http://127.0.0.1:9001");
+        let hostile: Vec<u8> = (0..=255).cycle().take(8192).collect();
+        let counted = allocation_counter::measure(|| {
+            for turn in 0..100_000 {
+                let agent: &[u8] = if turn % 1000 == 0 { &hostile } else { b"curl/8.14.1" };
+                one_request(black_box(&station), &upstream, &tally, agent);
+            }
+        });
+        assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "{name}");
+        assert_eq!(station.page.lines() + station.page.dropped(), 100_000);
+        log.close();
+    }
+}
+
+/// The counter counts: without this, the test above could not fail.
+#[test]
+fn an_allocation_is_seen_by_the_counter() {
+    let counted = allocation_counter::measure(|| {
+        black_box(vec![0u8; 100]);
+    });
+    assert_eq!(counted.count_total, 1);
+}
