@@ -207,13 +207,13 @@ impl Stream {
         }
     }
 
-    /// As [`Stream::has_news`], but asks the kernel about a TCP socket only if the reactor has announced something on it.
-    /// Enough where the reactor has turned since the stream was last read to its end: everything that came before is
-    /// announced by then.
-    pub fn has_announced_news(&mut self) -> bool {
-        match &mut self.0 {
-            Kind::Tcp(tcp) => raw::is_announced(&tcp.io) && peek_has_news(SockRef::from(&*tcp.io)),
-            _ => self.has_news(),
+    /// Whether [`Stream::has_news`] could find anything, without asking the kernel: for a TCP socket, whether the reactor
+    /// has announced something since the socket was found empty. Worth something only if the reactor has turned since:
+    /// whatever came before its turn is announced by then. Of other streams it is not known: yes.
+    pub fn may_have_news(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp(tcp) => raw::is_announced(&tcp.io),
+            _ => true,
         }
     }
 

@@ -24,4 +24,5 @@ pub mod shared;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+pub mod turn;
 pub mod worker;

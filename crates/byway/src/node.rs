@@ -231,6 +231,7 @@ impl Node {
                     address: Arc::clone(&address),
                     scope: scope.child(),
                     worker,
+                    pool: self.shared.pool.shard(worker),
                     permits: Arc::clone(&permits),
                     peers: peers.clone(),
                 })
@@ -415,7 +416,7 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         own: ArcSwap::from_pointee(Arc::from([])),
         dialler: ArcSwap::from_pointee(dialler(&plan, resolver.clone())),
         resolver,
-        pool: Pool::new(pool_limits(&plan.pool))?,
+        pool: Pool::sharded(pool_limits(&plan.pool), plan.workers.get())?,
         retries: Budget::default(),
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),

@@ -69,7 +69,9 @@ impl Bench {
         let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
         let address = Arc::new(plan.listeners[0].bind.clone());
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
+        let pool = Pool::new(byway_agent::Limits::default()).unwrap();
         let door = Arc::new(Door {
+            pool: pool.clone(),
             key,
             fixed: None,
             address,
@@ -81,7 +83,7 @@ impl Bench {
                 own: ArcSwap::from_pointee(Arc::from([])),
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver.clone())),
                 resolver,
-                pool: Pool::new(byway_agent::Limits::default()).unwrap(),
+                pool,
                 retries: Budget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),

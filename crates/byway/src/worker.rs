@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::observe::counters::Counters;
 use crate::scope::{Scope, Stop};
+use crate::turn;
 
 /// Every runtime of the process.
 pub struct Workers {
@@ -95,7 +96,7 @@ impl Workers {
 
 impl Worker {
     fn start(index: usize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().on_thread_unpark(turn::next).build()?;
         let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
         let (quit, quitting) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(format!("byway-{index}")).spawn(move || {

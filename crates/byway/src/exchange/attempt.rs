@@ -13,8 +13,9 @@ use std::time::Duration;
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::{Framed, Parsed, ResponseHead, Version};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::body::{Passage, Stop};
 use super::conn::Conn;
 use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
@@ -67,13 +68,14 @@ impl<'a> Attempt<'a> {
         borrowed: Borrowed,
         downstream: &mut Conn,
         tries: &mut Tries<'_>,
+        alarm: &mut Alarm,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
         let Borrowed { mut lease, authority } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
-            let head_bytes = self.response_head(downstream, &mut lease).await?;
+            let head_bytes = self.response_head(downstream, &mut lease, alarm).await?;
             moved.up = self.upload.moved();
             let status = self.response.view(lease.unread()).status();
             if self.goes_elsewhere(status, tries, moved) {
@@ -81,7 +83,7 @@ impl<'a> Attempt<'a> {
                 return Err(Failure::declined(status));
             }
             match status {
-                100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream).await?,
+                100 | 102..=199 => self.interim(&mut lease, head_bytes, downstream, alarm).await?,
                 _ => {
                     moved.status = status;
                     moved.course.turn(Stage::Transfer);
@@ -89,7 +91,7 @@ impl<'a> Attempt<'a> {
             }
             match status {
                 101 => return self.switch(lease, head_bytes, downstream).await,
-                200.. => return self.finish(lease, head_bytes, downstream, moved).await,
+                200.. => return self.finish(lease, head_bytes, downstream, alarm, moved).await,
                 _ => {}
             }
         }
@@ -129,10 +131,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Sends the request and reads the next response head, interim or final. Uploading goes on meanwhile.
-    async fn response_head(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<usize, Failure> {
+    async fn response_head(
+        &mut self,
+        downstream: &mut Conn,
+        upstream: &mut Conn,
+        alarm: &mut Alarm,
+    ) -> Result<usize, Failure> {
         let limits = self.asked.limits;
         if !self.uploaded {
-            let uploading = while_in_pace(limits.body_progress, Pace::new(limits), |cx| {
+            let uploading = while_in_pace(limits.body_progress, Pace::new(limits), alarm, |cx| {
                 let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
                 (ready, self.uploading())
             });
@@ -145,10 +152,14 @@ impl<'a> Attempt<'a> {
         }
         // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
         let begun = Instant::now();
-        let watch = begun + WATCH_AFTER.min(limits.first_byte);
-        for (deadline, until) in [(watch, Until::Head), (begun + limits.first_byte, Until::HeadOrLeft)] {
-            let head = poll_fn(|cx| self.poll_until(cx, downstream, upstream, until));
-            if let Ok(head) = timeout_at(deadline, head).await {
+        for (patience, until) in
+            [(WATCH_AFTER.min(limits.first_byte), Until::Head), (limits.first_byte, Until::HeadOrLeft)]
+        {
+            let head = poll_fn(|cx| match self.poll_until(cx, downstream, upstream, until) {
+                Poll::Ready(head) => Poll::Ready(Some(head)),
+                Poll::Pending => alarm.poll_at(cx, begun + patience).map(|()| None),
+            });
+            if let Some(head) = head.await {
                 return head;
             }
         }
@@ -278,7 +289,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Passes an interim response on, to a downstream that can read one.
-    async fn interim(&mut self, upstream: &mut Conn, head_bytes: usize, downstream: &mut Conn) -> Result<(), Failure> {
+    async fn interim(
+        &mut self,
+        upstream: &mut Conn,
+        head_bytes: usize,
+        downstream: &mut Conn,
+        alarm: &mut Alarm,
+    ) -> Result<(), Failure> {
         if self.asked.request.version() == Version::Http11 {
             let response = self.response.view(upstream.unread());
             downstream
@@ -288,13 +305,18 @@ impl<'a> Attempt<'a> {
         self.continued = true;
         upstream.consume(head_bytes);
         self.response.clear();
-        self.push_down(downstream, upstream).await
+        self.push_down(downstream, upstream, alarm).await
     }
 
     /// Sends what is queued for the client, and its request's body up meanwhile: it may send all of that before it reads.
-    async fn push_down(&mut self, downstream: &mut Conn, upstream: &mut Conn) -> Result<(), Failure> {
+    async fn push_down(
+        &mut self,
+        downstream: &mut Conn,
+        upstream: &mut Conn,
+        alarm: &mut Alarm,
+    ) -> Result<(), Failure> {
         let limit = self.asked.limits.body_progress;
-        let pushed = while_moving(limit, |cx| {
+        let pushed = while_moving(limit, alarm, |cx| {
             let pushed = match self.poll_upload(cx, downstream, upstream) {
                 Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
                 Err(failure) => Poll::Ready(Err(failure)),
@@ -336,6 +358,7 @@ impl<'a> Attempt<'a> {
         mut lease: Lease<Origin, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,
+        alarm: &mut Alarm,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
         let request = &self.asked.request;
@@ -360,8 +383,8 @@ impl<'a> Attempt<'a> {
         let keep = keep_upstream(&response, framed);
         lease.consume(head_bytes);
 
-        let mut download = Passage::new(framed, sent_as, &self.codec, None);
-        let passed = self.pass_bodies(&mut download, &mut lease, downstream).await;
+        let mut download = Passage::new(framed, sent_as, &self.codec, None).gathering();
+        let passed = self.pass_bodies(&mut download, &mut lease, downstream, alarm).await;
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
             return Ok(After::Abort(fault));
@@ -377,7 +400,7 @@ impl<'a> Attempt<'a> {
                 lease.release(Release::Close);
             }
         }
-        Ok(match flush(self.asked.limits, downstream).await {
+        Ok(match flush(self.asked.limits, downstream, alarm).await {
             Err(fault) => After::Abort(fault),
             Ok(()) if close => After::Close,
             Ok(()) => After::KeepAlive,
@@ -390,18 +413,21 @@ impl<'a> Attempt<'a> {
         download: &mut Passage,
         upstream: &mut Conn,
         downstream: &mut Conn,
+        alarm: &mut Alarm,
     ) -> Result<(), Fault> {
         let limits = self.asked.limits;
         let limit = limits.body_progress;
         // What stands between us and the reader of an egress may be shaped, and the reader may pause.
         let pace = if downstream.has_outflow() { Pace::off() } else { Pace::new(limits) };
-        let passed = while_in_pace(limit, pace, |cx| {
+        let passed = while_in_pace(limit, pace, alarm, |cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
             }
             let down = download.poll(cx, upstream, downstream);
-            let (moved, awaits_downstream) = (download.moved(), download.is_held_back());
+            // What has joined the queue has not left with that.
+            let moved = download.moved().saturating_sub(downstream.queued_bytes() as u64);
+            let awaits_downstream = download.is_held_back();
             (down, Moving { all: self.upload.moved() + moved, of_downstream: moved, awaits_downstream })
         });
         match passed.await {
@@ -453,8 +479,8 @@ enum Until {
 const WATCH_AFTER: Duration = Duration::from_secs(1);
 
 /// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
-async fn flush(limits: &LimitsPlan, downstream: &mut Conn) -> Result<(), Fault> {
-    let flushed = while_moving(limits.body_progress, |cx| {
+async fn flush(limits: &LimitsPlan, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
+    let flushed = while_moving(limits.body_progress, alarm, |cx| {
         let ready = downstream.poll_flush(cx);
         (ready, downstream.left_bytes())
     });

@@ -23,6 +23,8 @@ pub struct Passage {
     held_back: bool,
     moved: u64,
     most: Option<u64>,
+    /// Whether a few bytes join what is queued in front of them, so that one plain send takes both.
+    gathers: bool,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
     replay: Replay,
@@ -56,9 +58,17 @@ impl Passage {
             held_back: false,
             moved: 0,
             most,
+            gathers: false,
             splice: None,
             replay: Replay::Off,
         }
+    }
+
+    /// Lets a few bytes join what is queued in front of them: what has joined counts as moved. Not for a request, of which
+    /// it must be known what has left.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { gathers: true, ..self }
     }
 
     /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
@@ -159,9 +169,16 @@ impl Passage {
         }
         let n = if self.chunked { n.min(self.owed) } else { n };
         let data = from.unread().get(..n).unwrap_or_default();
-        self.held_back = true;
-        let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
-        self.held_back = false;
+        let joins = self.gathers && to.has_queued() && to.queued_bytes() + n <= JOIN_BYTES && !to.has_outflow();
+        let sent = if joins {
+            to.queue().extend_from_slice(data);
+            n
+        } else {
+            self.held_back = true;
+            let sent = ready!(to.poll_send(cx, data)).map_err(Stop::To)?;
+            self.held_back = false;
+            sent
+        };
         self.decoder.taken(sent);
         self.replay.note(data.get(..sent).unwrap_or_default());
         from.consume(sent);
@@ -251,6 +268,9 @@ impl Passage {
         })
     }
 }
+
+/// As much is copied for less than a gathered write costs more than a plain one.
+const JOIN_BYTES: usize = 8 * 1024;
 
 /// A body, or what is left of one, from which a kernel pipe pays: below it two more system calls cost more than the copy.
 const SPLICE_FROM_BYTES: u64 = 32 * 1024;

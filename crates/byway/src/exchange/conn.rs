@@ -16,11 +16,14 @@ use tokio::time::timeout;
 use super::recycled::{Bytes, Recycled};
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
+use crate::turn;
 
 /// See the head of the file.
 pub struct Conn {
     stream: Stream,
     unread: Option<Buffer>,
+    /// The reactor's turn in which something was read last.
+    read_in: u64,
     growth: Growth,
     /// There only while something waits to leave.
     out: Option<Recycled<Bytes>>,
@@ -32,7 +35,7 @@ pub struct Conn {
 impl Conn {
     /// A connection that nothing was read from yet.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, unread: None, growth: Growth::new(), out: None, out_sent: 0, outflow: None }
+        Self { stream, unread: None, read_in: 0, growth: Growth::new(), out: None, out_sent: 0, outflow: None }
     }
 
     /// From now on whatever leaves goes through `outflow` (spilled and shaped).
@@ -89,6 +92,11 @@ impl Conn {
         written
     }
 
+    /// How many queued bytes wait to leave.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued().len()
+    }
+
     /// Whether queued bytes wait to leave.
     pub fn has_queued(&self) -> bool {
         !self.queued().is_empty()
@@ -117,6 +125,7 @@ impl Conn {
         let read = self.stream.poll_read(cx, buffer.space());
         if let Poll::Ready(Ok(Read::Data(n))) = &read {
             buffer.advance(*n);
+            self.read_in = turn::now();
             self.growth.record(*n, offered);
         }
         // An empty buffer is not kept while we wait.
@@ -293,5 +302,11 @@ impl byway_agent::Conn for Conn {
             true => Probe::Clean,
             false => Probe::Dirty,
         }
+    }
+
+    /// What came before the reactor's last turn, it has announced. Within the turn of the last read nobody has looked.
+    fn may_have_news(&mut self) -> bool {
+        let is_known_silent = self.read_in != turn::now() && !self.stream.may_have_news();
+        !is_known_silent || !self.unread().is_empty() || self.has_queued()
     }
 }

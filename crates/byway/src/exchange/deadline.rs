@@ -4,12 +4,12 @@
 //! Out:   its result, or the news that for a whole limit nothing moved, or that the downstream does not keep its pace.
 //! Never: fires while bytes move in time, however long the whole takes.
 
-use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::pace::Pace;
 
 /// How far a future has come.
@@ -42,7 +42,8 @@ pub enum GivenUp {
 /// Watches a number that should grow.
 struct Progress {
     seen: u64,
-    since: Instant,
+    /// The last look that found it grown, and when the next is due. The first is taken once there is something to wait for.
+    since: Option<(Instant, Instant)>,
     limit: Duration,
 }
 
@@ -52,24 +53,30 @@ impl Progress {
     fn poll_given_up(
         &mut self,
         cx: &mut Context<'_>,
-        mut timer: Pin<&mut Sleep>,
+        alarm: &mut Alarm,
         moving: Moving,
         pace: &mut Pace,
     ) -> Poll<GivenUp> {
         pace.wait(moving.awaits_downstream, Instant::now);
-        while timer.as_mut().poll(cx).is_ready() {
+        let (mut since, mut due) = self.since.unwrap_or_else(|| {
+            self.seen = moving.all;
+            let now = Instant::now();
+            (now, now + self.limit)
+        });
+        while alarm.poll_at(cx, due).is_ready() {
             let now = Instant::now();
             if moving.all != self.seen {
-                (self.seen, self.since) = (moving.all, now);
-            } else if now >= self.since + self.limit {
+                (self.seen, since) = (moving.all, now);
+            } else if now >= since + self.limit {
                 return Poll::Ready(GivenUp::StoodStill);
             }
             if pace.is_too_slow(moving.of_downstream, now) {
                 return Poll::Ready(GivenUp::TooSlow);
             }
-            let standstill = self.since + self.limit;
-            timer.as_mut().reset(pace.due(now).map_or(standstill, |due| due.min(standstill)));
+            let standstill = since + self.limit;
+            due = pace.due(now).map_or(standstill, |due| due.min(standstill));
         }
+        self.since = Some((since, due));
         Poll::Pending
     }
 }
@@ -78,12 +85,16 @@ impl Progress {
 ///
 /// # Cancel safety
 /// As safe as `step`.
-pub async fn while_moving<T>(limit: Duration, mut step: impl FnMut(&mut Context<'_>) -> (Poll<T>, u64)) -> Option<T> {
+pub async fn while_moving<T>(
+    limit: Duration,
+    alarm: &mut Alarm,
+    mut step: impl FnMut(&mut Context<'_>) -> (Poll<T>, u64),
+) -> Option<T> {
     let step = |cx: &mut Context<'_>| {
         let (ready, moved) = step(cx);
         (ready, Moving::at_any_rate(moved))
     };
-    while_in_pace(limit, Pace::off(), step).await.ok()
+    while_in_pace(limit, Pace::off(), alarm, step).await.ok()
 }
 
 /// Polls `step` until it is ready, as long as anything moves within `limit` and the downstream keeps its pace.
@@ -96,16 +107,15 @@ pub async fn while_moving<T>(limit: Duration, mut step: impl FnMut(&mut Context<
 pub async fn while_in_pace<T>(
     limit: Duration,
     mut pace: Pace,
+    alarm: &mut Alarm,
     mut step: impl FnMut(&mut Context<'_>) -> (Poll<T>, Moving),
 ) -> Result<T, GivenUp> {
-    let begun = Instant::now();
-    let mut progress = Progress { seen: 0, since: begun, limit };
-    let mut timer = pin!(sleep_until(begun + limit));
+    let mut progress = Progress { seen: 0, since: None, limit };
     std::future::poll_fn(|cx| {
         let (ready, moving) = step(cx);
         match ready {
             Poll::Ready(value) => Poll::Ready(Ok(value)),
-            Poll::Pending => progress.poll_given_up(cx, timer.as_mut(), moving, &mut pace).map(Err),
+            Poll::Pending => progress.poll_given_up(cx, alarm, moving, &mut pace).map(Err),
         }
     })
     .await
@@ -113,23 +123,25 @@ pub async fn while_in_pace<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::config::LimitsPlan;
 
     #[tokio::test(start_paused = true)]
     async fn a_standstill_of_the_whole_limit_is_a_stall() {
-        let begun = Instant::now();
-        let ended: Option<()> = while_moving(Duration::from_secs(10), |_| (Poll::Pending, 0)).await;
+        let (begun, mut alarm) = (Instant::now(), Alarm::default());
+        let ended: Option<()> = while_moving(Duration::from_secs(10), &mut alarm, |_| (Poll::Pending, 0)).await;
         assert!(ended.is_none());
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_but_steady_bytes_never_stall() {
-        let begun = Instant::now();
+        let (begun, mut alarm) = (Instant::now(), Alarm::default());
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(6)));
         let mut moved = 0;
-        let ended = while_moving(Duration::from_secs(10), |cx| {
+        let ended = while_moving(Duration::from_secs(10), &mut alarm, |cx| {
             while tick.as_mut().poll(cx).is_ready() {
                 moved += 1;
                 tick.as_mut().reset(Instant::now() + Duration::from_secs(6));
@@ -142,10 +154,10 @@ mod tests {
 
     /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the upstream.
     async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Result<(), GivenUp>, u64) {
-        let begun = Instant::now();
+        let (begun, mut alarm) = (Instant::now(), Alarm::default());
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(upstream)));
         let (mut moved, mut awaits_downstream) = (0, false);
-        let ended = while_in_pace(limits.body_progress, Pace::new(limits), |cx| {
+        let ended = while_in_pace(limits.body_progress, Pace::new(limits), &mut alarm, |cx| {
             while tick.as_mut().poll(cx).is_ready() {
                 moved += u64::from(awaits_downstream);
                 awaits_downstream = !awaits_downstream;

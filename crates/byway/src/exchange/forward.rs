@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
+use byway_agent::Pool;
 use byway_dial::Stream;
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::attempt::Attempt;
 use super::body::Passage;
 use super::budget::Budget;
@@ -31,6 +33,8 @@ use crate::shared::Shared;
 pub struct Asked<'a> {
     /// What the node shares.
     pub shared: &'a Shared,
+    /// HTTP connections to upstreams, this worker's part of them.
+    pub pool: &'a Pool<Origin, Conn>,
     /// The head.
     pub request: Request<'a>,
     /// How policy permitted it.
@@ -105,7 +109,12 @@ impl Moved {
 ///
 /// # Cancel safety
 /// Not safe: a cancelled exchange leaves half a message behind; drop the downstream connection with it.
-pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved) -> Result<After, Fault> {
+pub async fn forward(
+    asked: &Asked<'_>,
+    downstream: &mut Conn,
+    alarm: &mut Alarm,
+    moved: &mut Moved,
+) -> Result<After, Fault> {
     refuse_large_body(asked)?;
     let mut upload = asked.upload();
     let mut way = asked.way();
@@ -118,7 +127,7 @@ pub async fn forward(asked: &Asked<'_>, downstream: &mut Conn, moved: &mut Moved
             Ok(borrowed) => {
                 moved.course.lent(borrowed.lease.reused());
                 let attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
-                match attempt.run(borrowed, downstream, &mut tries, moved).await {
+                match attempt.run(borrowed, downstream, &mut tries, alarm, moved).await {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,
                 }
@@ -219,8 +228,10 @@ impl Asked<'_> {
 
     async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
         match (&mut way.walk, &self.origin) {
-            (Some(walk), _) => pooled::lease(self.shared, walk, self.allowed, way.fresh, course).await,
-            (None, Some(origin)) => pooled::lease_egress(self.shared, origin, self.allowed, way.fresh, course).await,
+            (Some(walk), _) => pooled::lease(self.shared, self.pool, walk, self.allowed, way.fresh, course).await,
+            (None, Some(origin)) => {
+                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, way.fresh, course).await
+            }
             (None, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
         }
     }

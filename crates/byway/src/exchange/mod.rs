@@ -6,6 +6,7 @@
 //! the one reading of a path, `deadline` limits standstills, `pace` slow downstreams, `conn` is one end's connection,
 //! `keep` how long an upstream's is kept, `hops` counts Max-Forwards down, `date` is now, `recycled` is memory on loan.
 
+pub mod alarm;
 pub mod answer;
 mod attempt;
 pub mod body;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use byway_dial::Read;
 use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::connect::{self, Tunnel};
 use super::listener::{Accepted, Door, Visit};
 use super::record::Record;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
+use crate::exchange::alarm::Alarm;
 use crate::exchange::answer::{self, Manner};
 use crate::exchange::conn::Conn;
 use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
@@ -56,6 +57,7 @@ struct Session {
     /// Where that listener's requests are counted.
     tally: Arc<Tally>,
     served: u64,
+    alarm: Alarm,
 }
 
 /// The head of a request: its own copy, so that the connection's buffer is free for the body, and the index over it.
@@ -94,7 +96,17 @@ impl Session {
     fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Self {
         let Visit { connection, peer } = visit;
         let peer_text = peer.map(|peer| IpText::of(peer.ip()));
-        Self { downstream, peer, peer_text, connection, door, view: None, tally: Arc::default(), served: 0 }
+        Self {
+            downstream,
+            peer,
+            peer_text,
+            connection,
+            door,
+            view: None,
+            tally: Arc::default(),
+            served: 0,
+            alarm: Alarm::default(),
+        }
     }
 
     // Not an `async fn`: that would hold the session twice.
@@ -161,15 +173,20 @@ impl Session {
         }
         let deadline = Instant::now() + limits.head_timeout;
         loop {
-            match timeout_at(deadline, self.downstream.fill()).await {
-                Ok(Ok(Read::Data(_))) => {}
+            let (downstream, alarm) = (&mut self.downstream, &mut self.alarm);
+            let read = poll_fn(|cx| match downstream.poll_fill(cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending => alarm.poll_at(cx, deadline).map(|()| None),
+            });
+            match read.await {
+                Some(Ok(Read::Data(_))) => {}
                 // Half a head and then the end: there is nobody to answer.
-                Ok(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
+                Some(Ok(Read::Fin) | Err(_)) => return Ok(Next::Ended),
                 // Empty lines, which some clients send behind a body, are no request that wants an answer.
-                Err(_elapsed) if self.downstream.unread().iter().all(|byte| b"\r\n".contains(byte)) => {
+                None if self.downstream.unread().iter().all(|byte| b"\r\n".contains(byte)) => {
                     return Ok(Next::Ended);
                 }
-                Err(_elapsed) => return Err(slow_head(limits.head_timeout)),
+                None => return Err(slow_head(limits.head_timeout)),
             }
             if let Some(text) = self.take_head(&mut index, &codec)? {
                 return Ok(Next::Request(Text { index, bytes: text }));
@@ -180,13 +197,15 @@ impl Session {
     /// Waits for the first byte of a request. `false`: none will come.
     async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
         let patience = if self.served == 0 { limits.head_timeout } else { limits.keep_alive };
-        let (downstream, scope) = (&mut self.downstream, &self.door.scope);
+        let deadline = Instant::now() + patience;
+        let (downstream, alarm, scope) = (&mut self.downstream, &mut self.alarm, &self.door.scope);
         // A request that is there already is served, also while we leave.
         let first = poll_fn(|cx| match downstream.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
-            Poll::Pending => scope.poll_drained(cx).map(|()| false),
+            Poll::Pending if scope.poll_drained(cx).is_ready() => Poll::Ready(false),
+            Poll::Pending => alarm.poll_at(cx, deadline).map(|()| false),
         });
-        timeout(patience, first).await.unwrap_or(false)
+        first.await
     }
 
     /// A copy of the head, once all of it is there.
@@ -247,7 +266,8 @@ impl Session {
         listener: &ListenerPlan,
         edge: &EdgePlan,
     ) -> Then {
-        let shared = Arc::clone(&self.door.shared);
+        let door = Arc::clone(&self.door);
+        let (shared, pool) = (&door.shared, &door.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
@@ -276,7 +296,8 @@ impl Session {
             let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
             let peer = self.peer_text.as_ref().map(IpText::as_str);
             let asked = Asked {
-                shared: &shared,
+                shared,
+                pool,
                 request: *request,
                 allowed: &allowed,
                 origin: exposed_origin(&allowed),
@@ -288,7 +309,7 @@ impl Session {
                 is_last,
                 begun: head.begun,
             };
-            forward(&asked, &mut self.downstream, &mut moved).await
+            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await
         };
         let result = result.await;
         self.conclude(result, head, listener, &mut moved).await
@@ -301,7 +322,8 @@ impl Session {
         listener: &ListenerPlan,
         egress: &EgressPlan,
     ) -> Then {
-        let shared = Arc::clone(&self.door.shared);
+        let door = Arc::clone(&self.door);
+        let (shared, pool) = (&door.shared, &door.pool);
         let is_last = self.is_last(listener);
         let mut moved = Moved::begun(head.begun);
         let result = async {
@@ -326,17 +348,18 @@ impl Session {
                 shared.counters.denied.add(1);
             })?;
             if matches!(request.target_form(), TargetForm::Authority) {
-                return connect::open(&shared, &mut self.downstream, request, &allowed).await.map(Out::Tunnel);
+                return connect::open(shared, &mut self.downstream, request, &allowed).await.map(Out::Tunnel);
             }
             if !self.downstream.has_outflow()
-                && let Some(outflow) = connect::slow_reader_guard(&shared, &allowed)
+                && let Some(outflow) = connect::slow_reader_guard(shared, &allowed)
             {
                 self.downstream.leave_through(outflow);
             }
             let (generation, listener_key) = (plan.generation, Arc::clone(&self.door.key));
             let origin = Origin::Egress { generation, listener: listener_key, user, target };
             let asked = Asked {
-                shared: &shared,
+                shared,
+                pool,
                 request: *request,
                 allowed: &allowed,
                 origin: Some(origin),
@@ -348,7 +371,7 @@ impl Session {
                 is_last,
                 begun: head.begun,
             };
-            forward(&asked, &mut self.downstream, &mut moved).await.map(Out::After)
+            forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await.map(Out::After)
         };
         match result.await {
             // Its line is written at its end.

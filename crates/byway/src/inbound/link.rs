@@ -203,6 +203,7 @@ impl Streams {
             address: Arc::new(address),
             scope: shared.links_scope.clone(),
             worker: usize::MAX,
+            pool: shared.pool.clone(),
             permits: Arc::new(Semaphore::new(0)),
             peers: Peers::default(),
             shared,
@@ -223,7 +224,12 @@ pub async fn serve_streams(mut from: Streams) {
         let scopes = &from.door.shared.scopes;
         let turn = TURN.fetch_add(1, Relaxed).checked_rem(scopes.len()).unwrap_or_default();
         let scope: &Scope = scopes.get(turn).unwrap_or(&from.door.scope);
-        let door = Arc::new(Door { scope: scope.clone(), worker: turn, ..Door::clone(&from.door) });
+        let door = Arc::new(Door {
+            scope: scope.clone(),
+            worker: turn,
+            pool: from.door.shared.pool.shard(turn),
+            ..Door::clone(&from.door)
+        });
         let (joined, user) = (from.joined.clone(), from.user.clone());
         let visit = Visit { connection: from.connection, peer: arrived.peer() };
         scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, user).await });

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use byway_agent::Pool;
 use byway_dial::Stream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -19,7 +20,9 @@ use super::crew::{Busy, Crew};
 use super::peers::{Peers, Seat};
 use super::{http1, link, metrics, mixed, tcp};
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
+use crate::exchange::conn::Conn;
 use crate::observe::counters::Held;
+use crate::outbound::pooled::Origin;
 use crate::scope::Scope;
 use crate::shared::Shared;
 
@@ -38,6 +41,8 @@ pub struct Door {
     pub scope: Scope,
     /// The number of the worker that `scope` belongs to.
     pub worker: usize,
+    /// HTTP connections to upstreams, this worker's part of them.
+    pub pool: Pool<Origin, Conn>,
     /// Overload waits in the kernel's queue: no permit, no accept.
     pub permits: Arc<Semaphore>,
     /// No peer may hold all permits.

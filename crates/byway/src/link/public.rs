@@ -77,6 +77,7 @@ impl Public {
                 address: Arc::clone(&address_told),
                 scope: scope.child(),
                 worker,
+                pool: shared.pool.shard(worker),
                 permits: Arc::clone(&permits),
                 peers: peers.clone(),
             })

@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_agent::{AcquireError, Acquired, Lease};
+use byway_agent::{AcquireError, Acquired, Lease, Pool};
 use byway_dial::{Dialled, ServerName, Target};
 
 use super::balance::Walk;
@@ -76,6 +76,7 @@ pub enum Freshness {
 /// Safe: a place in the queue is given up, a half-made connection is closed, a permit goes back.
 pub async fn lease(
     shared: &Shared,
+    pool: &Pool<Origin, Conn>,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
     fresh: Freshness,
@@ -87,7 +88,7 @@ pub async fn lease(
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
     course.upstream = Some(Arc::clone(&upstream.id));
     let open = || open_upstream(shared, upstream, allowed);
-    let lease = lease_from(shared, &origin, fresh, course, || Box::pin(open())).await?;
+    let lease = lease_from(shared, pool, &origin, fresh, course, || Box::pin(open())).await?;
     Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) })
 }
 
@@ -97,6 +98,7 @@ pub async fn lease(
 /// As [`lease`], and `Denied` when every address of the target is.
 pub async fn lease_egress(
     shared: &Shared,
+    pool: &Pool<Origin, Conn>,
     origin: &Origin,
     allowed: &Allowed,
     mut fresh: Freshness,
@@ -118,7 +120,7 @@ pub async fn lease_egress(
         Outbound::Service(name) => name.to_string().into(),
         _ => Arc::clone(&authority),
     });
-    let lease = lease_from(shared, origin, fresh, course, || Box::pin(super::open(shared, allowed))).await?;
+    let lease = lease_from(shared, pool, origin, fresh, course, || Box::pin(super::open(shared, allowed))).await?;
     Ok(Borrowed { lease, authority })
 }
 
@@ -127,14 +129,15 @@ type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Dialled, Fault>> + Send +
 
 async fn lease_from<'a>(
     shared: &Shared,
+    pool: &Pool<Origin, Conn>,
     origin: &Origin,
     fresh: Freshness,
     course: &mut Course,
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<Lease<Origin, Conn>, Fault> {
     let acquired = match fresh {
-        Freshness::Any => shared.pool.acquire(origin).await,
-        Freshness::New => shared.pool.acquire_fresh(origin).await,
+        Freshness::Any => pool.acquire(origin).await,
+        Freshness::New => pool.acquire_fresh(origin).await,
     };
     match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
         Acquired::Lease(lease) => Ok(lease),
