@@ -9,9 +9,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::chart::{Chart, Tone};
 use crate::process::children_cpu_time;
 use crate::report::Section;
 use crate::setting;
+use crate::statistics::Spread;
 
 /// Builds into an empty folder, which goes afterwards.
 pub(crate) async fn measure() -> Result<Section> {
@@ -25,6 +27,11 @@ pub(crate) async fn measure() -> Result<Section> {
     section.row(["wall time".into(), format!("{:.0} s", wall.as_secs_f64())]);
     section.row(["CPU time of compiler and linker".into(), format!("{:.0} s", cpu.total().as_secs_f64())]);
     section.row(["size of the program, with line tables".into(), format!("{:.1} MiB", bytes as f64 / 1_048_576.0)]);
+    let mut chart = Chart::new(section.title(), "seconds; less is better");
+    for (label, seconds) in [("wall time", wall.as_secs_f64()), ("CPU time", cpu.total().as_secs_f64())] {
+        chart.bar(label, Tone::Ours, Spread::single(seconds), format!("{seconds:.0}"));
+    }
+    section.chart(chart);
     section.note("`cargo build --release -p byway` into an empty folder; the sources of dependencies were at hand.");
     Ok(section)
 }

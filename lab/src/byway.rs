@@ -10,7 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::peers::free_address;
+use crate::access_log::AccessLog;
+use crate::peers::{Logs, free_address};
 use crate::process::Process;
 use crate::setting::Setting;
 
@@ -24,20 +25,35 @@ pub(crate) struct Byway {
     pub(crate) proxy: SocketAddr,
     /// The TCP forward.
     pub(crate) tcp: SocketAddr,
+    /// Where it writes a line for each request, if it does.
+    pub(crate) access_log: Option<AccessLog>,
 }
 
 impl Byway {
-    /// Starts it from a config file, and waits for its ready line.
-    pub(crate) async fn start(setting: &Setting) -> Result<Self> {
+    /// Starts it from a config file, and waits for its ready line. An older byway that cannot log starts without.
+    pub(crate) async fn start(setting: &Setting, logs: Logs) -> Result<Self> {
         let file = setting.dir().join("byway.toml");
+        let log = AccessLog::new(setting.dir(), "byway");
+        let access_log = (logs == Logs::On && can_log(setting)).then_some(log);
         let listen = [free_address()?, free_address()?, free_address()?];
         fs::write(&file, config(listen, setting.origin())).context("writing byway.toml")?;
         let file = file.display().to_string();
-        let (process, ready) = start_verb(setting, "byway", &["run", "-c", &file]).await?;
+        let mut arguments = vec!["run", "-c", &file];
+        let log = access_log.as_ref().map(|log| log.path().display().to_string()).unwrap_or_default();
+        if access_log.is_some() {
+            arguments.extend(["--access-log", &log, "--access-log-format", "combined"]);
+        }
+        let (process, ready) = start_verb(setting, "byway", &arguments).await?;
         let address = |role| listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"));
         let (edge, proxy, tcp) = (address("edge")?, address("proxy")?, address("tcp")?);
-        Ok(Self { process, edge, proxy, tcp })
+        Ok(Self { process, edge, proxy, tcp, access_log })
     }
+}
+
+/// Whether this byway knows the option.
+fn can_log(setting: &Setting) -> bool {
+    let help = Command::new(&setting.byway).args(["run", "--help"]).output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--access-log "))
 }
 
 /// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names its log file.
@@ -77,8 +93,8 @@ requests_per_connection = 1000000000
 keep_alive = "10m"
 
 [pool]
-max_total = 1024
-max_per_origin = 512
+max_total = 4096
+max_per_origin = 2048
 idle_timeout = "60s"
 
 [[edge]]

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,7 @@ impl Cores {
     /// The wished cores, else the first two that the lab may use. On a machine with one core both are the same.
     pub(crate) fn choose(subject: Option<usize>, load: Option<usize>) -> Result<Self> {
         let set = sched_getaffinity(None).context("asking which cores may be used")?;
+        let set = *ALL_CORES.get_or_init(|| set);
         let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
         let first = *usable.first().context("no core may be used")?;
         let second = usable.get(1).copied().unwrap_or(first);
@@ -48,6 +50,23 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("pinning a thread to core {core}"))
 }
 
+/// Runs `work` on every core that the lab was given when it began: what is built for it need not share its core.
+pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
+    let before = sched_getaffinity(None).ok();
+    if let Some(all) = ALL_CORES.get() {
+        // A thread that stays pinned works as well, only slower.
+        let _ = sched_setaffinity(None, all);
+    }
+    let result = work();
+    if let Some(before) = before {
+        let _ = sched_setaffinity(None, &before);
+    }
+    result
+}
+
+/// What the lab was given when it began.
+static ALL_CORES: OnceLock<CpuSet> = OnceLock::new();
+
 /// Lets the lab and its children hold some ten thousand connections. No more than that: some programs size their tables
 /// by this limit.
 pub(crate) fn raise_descriptors() -> Result<()> {
@@ -56,6 +75,11 @@ pub(crate) fn raise_descriptors() -> Result<()> {
     let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
     setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
         .context("raising the limit of open descriptors")
+}
+
+/// How many descriptors the lab and each of its children may open.
+pub(crate) fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(65_536)
 }
 
 /// How long one core has worked since boot, for anybody.

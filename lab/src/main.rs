@@ -1,12 +1,15 @@
 //! The lab: Byway beside the programs that it wants to replace, on one machine, in one run.
 //!
 //! In:    which questions to ask, how long and how often.
-//! Out:   Markdown on stdout and in `lab/results/`: figures, ratios within the run, who wins each question.
+//! Out:   Markdown on stdout and in `lab/results/`, with a chart a question: figures, ratios within the run, who wins.
 //! Never: compares figures of different runs, leaves a process or a folder behind, or talks to anything but 127.0.0.1.
 
+mod access_log;
 mod build;
 mod byway;
+mod calls;
 mod case;
+mod chart;
 mod load;
 mod machine;
 mod options;
@@ -15,9 +18,11 @@ mod peers;
 mod process;
 mod report;
 mod setting;
+mod statistics;
 mod two_nodes;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -29,8 +34,15 @@ use setting::Setting;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Verb::SpliceRelay { listen, to }) = options.verb {
+        return exit(peers::splice::relay(listen, to));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = runtime.context("the lab's own runtime").and_then(|runtime| runtime.block_on(until_signal(&options)));
+    exit(ran)
+}
+
+fn exit(ran: Result<()>) -> ExitCode {
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,16 +67,22 @@ async fn run(options: &Options) -> Result<()> {
         peers::install::missing()?;
     }
     let mut report = Report::begin();
-    if options.verb == Some(Verb::BuildTime) {
+    if options.build_time() {
         report.add(build::measure().await?);
+    }
+    let cases = options.cases();
+    if cases.is_empty() {
+        anyhow::ensure!(options.build_time(), "no question is left: `--only` names none of these groups");
         return report.finish(options);
     }
     let setting = Setting::prepare(options).await?;
     report.describe(&setting);
-    for case in options.cases() {
+    for case in cases {
+        let begun = Instant::now();
         for section in case.run(&setting).await? {
             report.add(section);
         }
+        eprintln!("lab: {} took {:.0} s", case.name(), begun.elapsed().as_secs_f64());
     }
     report.finish(options)
 }

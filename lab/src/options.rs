@@ -7,29 +7,33 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::case::Case;
+use crate::case::{Case, Group};
+use std::net::SocketAddr;
 
-/// Measures byway beside nginx, haproxy, microsocks, tinyproxy, rathole and frp. Everything runs on 127.0.0.1.
+/// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1.
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo xtask bench", version)]
 pub(crate) struct Options {
-    /// Something other than the benchmark
+    /// What the lab starts itself as
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
+    /// Only the questions of these groups
+    #[arg(value_name = "GROUP")]
+    groups: Vec<Group>,
     /// Length of one HTTP measurement in seconds, after a warm-up of a sixth of it
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
     pub(crate) seconds: f64,
     /// How often each subject gets its turn; the median is reported
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub(crate) rounds: usize,
-    /// A smoke run of less than 40 seconds: one short round, small transfers
+    /// A smoke run: one short round, small transfers
     #[arg(long)]
-    quick: bool,
+    pub(crate) quick: bool,
     /// Only these questions
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     only: Vec<Case>,
-    /// No further round is begun after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    /// No further round of a question is begun after this many seconds of it
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     budget: u64,
     /// The core that the measured programs run on. Default: the first that the lab may use
     #[arg(long, value_name = "CORE")]
@@ -40,7 +44,7 @@ pub(crate) struct Options {
     /// A byway that is built already. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
-    /// Installs the missing peers first: by apt-get, which needs root, by cargo and by go
+    /// Installs the missing peers first: by apt-get, which needs root, by cargo, by go and by npm
     #[arg(long)]
     pub(crate) install: bool,
     /// Names the file in lab/results. Default: the time in UTC, or `quick`
@@ -51,17 +55,27 @@ pub(crate) struct Options {
 /// What the lab does besides the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
-    /// Builds byway in release mode into an empty folder and reports the time; takes minutes
-    BuildTime,
+    /// The bare relay that forwards are measured against
+    #[command(hide = true)]
+    SpliceRelay {
+        /// Where visitors come
+        listen: SocketAddr,
+        /// Where they are led to
+        to: SocketAddr,
+    },
 }
 
 impl Options {
-    /// The questions of this run, in their order.
+    /// The questions of this run, in their order: those of the groups, less those that `--only` does not name.
     pub(crate) fn cases(&self) -> Vec<Case> {
-        match self.only.is_empty() {
-            true => Case::ALL.to_vec(),
-            false => Case::ALL.into_iter().filter(|case| self.only.contains(case)).collect(),
-        }
+        let of_group = |case: &Case| self.groups.is_empty() || self.groups.contains(&case.group());
+        let named = |case: &Case| self.only.is_empty() || self.only.contains(case);
+        Case::all().iter().copied().filter(|case| of_group(case) && named(case)).collect()
+    }
+
+    /// Whether a cold build is to be timed.
+    pub(crate) fn build_time(&self) -> bool {
+        self.groups.contains(&Group::BuildTime)
     }
 
     /// The length of one HTTP measurement.
@@ -89,5 +103,31 @@ impl Options {
     pub(crate) fn name(&self, now: &str) -> String {
         let default = if self.quick { "quick".to_owned() } else { now.replace(':', "").replace(' ', "-") };
         self.name.clone().unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases(words: &[&str]) -> Vec<Case> {
+        Options::try_parse_from([&["lab"], words].concat()).unwrap().cases()
+    }
+
+    #[test]
+    fn a_group_asks_its_questions_and_only_picks_among_them() {
+        assert_eq!(cases(&["agent"]), [Case::AgentSmall, Case::AgentOrigins, Case::AgentCheckout]);
+        assert_eq!(cases(&["edge", "--only", "edge-idle,relay"]), [Case::EdgeIdle]);
+        assert_eq!(cases(&["--only", "edge-small,link"]), [Case::EdgeSmall, Case::Link]);
+        assert_eq!(cases(&[]).len(), Case::all().len());
+        assert_eq!(cases(&["build-time"]), []);
+    }
+
+    #[test]
+    fn the_relay_is_a_verb_and_a_wrong_group_an_error() {
+        let words = ["lab", "splice-relay", "127.0.0.1:1", "127.0.0.1:2"];
+        let verb = Options::try_parse_from(words).unwrap().verb;
+        assert!(matches!(verb, Some(Verb::SpliceRelay { listen, .. }) if listen.port() == 1));
+        assert!(Options::try_parse_from(["lab", "edges"]).is_err());
     }
 }

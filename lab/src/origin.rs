@@ -1,12 +1,14 @@
 //! Origin: the HTTP/1.1 service behind every measured program; as little work a request as it can do.
 //!
-//! In:    `GET /N` (N bytes are answered) and `PUT /` with a Content-Length (its body is swallowed).
+//! In:    `GET /N` (N bytes are answered; behind `Connection: close` the connection ends), `GET /ws` (a WebSocket that echoes), and `PUT /` or `POST /` with a
+//!        Content-Length (the body is swallowed).
 //! Out:   correct keep-alive responses with the few fields that an ordinary origin sends.
 //! Never: reads a request that the lab itself would not send; anything else closes the connection.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,27 +17,60 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::load::scratch;
+use crate::load::{scratch, websocket};
 
 /// A running origin, on the same thread as the load generator: neither ever has to wake the other. Dropping it ends it.
 pub(crate) struct Origin {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    counts: Arc<Counts>,
     _accepting: JoinSet<()>,
+}
+
+/// What the origin has seen since it began.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    answered: AtomicU64,
+}
+
+impl Counts {
+    /// Requests that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
 }
 
 impl Origin {
     /// Starts it on a free port of 127.0.0.1.
     pub(crate) fn start() -> Result<Self> {
-        let listener = listen().context("opening the origin's port")?;
-        let address = listener.local_addr()?;
-        let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener));
-        Ok(Self { address, _accepting: accepting })
+        Self::start_many(1)
     }
 
-    /// Where it listens.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
+    /// Starts it on so many ports: as many origins, for whoever pools connections.
+    pub(crate) fn start_many(count: usize) -> Result<Self> {
+        let answers: Answers = Arc::new([1024, 64 << 10, 1 << 20].map(|length| (length, answer(length))).into());
+        let counts = Arc::new(Counts::default());
+        let (mut addresses, mut accepting) = (Vec::with_capacity(count), JoinSet::new());
+        for _ in 0..count {
+            let listener = listen().context("opening the origin's port")?;
+            addresses.push(listener.local_addr()?);
+            accepting.spawn(accept(listener, Arc::clone(&answers), Arc::clone(&counts)));
+        }
+        Ok(Self { addresses, counts, _accepting: accepting })
+    }
+
+    /// Where it listens; with several ports, the first.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Every place where it listens.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it has seen.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 
@@ -47,13 +82,14 @@ fn listen() -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(listener: TcpListener) {
-    let answers = Arc::new(HashMap::from([1024, 1 << 20].map(|length| (length, answer(length)))));
+async fn accept(listener: TcpListener, answers: Answers, counts: Arc<Counts>) {
     let mut serving = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(serving.spawn(serve(stream, Arc::clone(&answers)))),
+                Ok((stream, _)) => {
+                    serving.spawn(serve(stream, Arc::clone(&answers), Arc::clone(&counts)));
+                }
                 // Out of descriptors: the case that opens too many says so itself; do not spin.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             },
@@ -65,27 +101,43 @@ async fn accept(listener: TcpListener) {
 type Answers = Arc<HashMap<u64, Vec<u8>>>;
 
 /// One connection, until it ends.
-async fn serve(mut stream: TcpStream, answers: Answers) {
+async fn serve(mut stream: TcpStream, answers: Answers, counts: Arc<Counts>) {
     let _ = stream.set_nodelay(true);
     let mut head = Vec::with_capacity(1024);
     while let Ok(Some(request)) = next_request(&mut stream, &mut head).await {
         let served = match request {
-            Request::Get(length) => match answers.get(&length) {
-                Some(answer) => stream.write_all(answer).await,
-                None => send_long(&mut stream, length).await,
-            },
-            Request::Put => stream.write_all(answer_head(0).as_bytes()).await,
+            Request::Get { length, last } => {
+                let sent = match answers.get(&length) {
+                    Some(answer) => stream.write_all(answer).await,
+                    None => send_long(&mut stream, length).await,
+                };
+                if last {
+                    counts.answered.fetch_add(1, Relaxed);
+                    return;
+                }
+                sent
+            }
+            Request::Body => stream.write_all(answer_head(0).as_bytes()).await,
+            // Whoever speaks with the echo leaves by closing.
+            Request::Echo => return drop(websocket::echo(&mut stream).await),
         };
         if served.is_err() {
             return;
         }
+        counts.answered.fetch_add(1, Relaxed);
     }
 }
 
 enum Request {
-    Get(u64),
-    /// Its body has been read.
-    Put,
+    Get {
+        length: u64,
+        /// Its connection ends behind it.
+        last: bool,
+    },
+    /// A PUT or a POST whose body has been read.
+    Body,
+    /// A switch to the WebSocket protocol.
+    Echo,
 }
 
 /// Reads one request, body included. `None`: the connection has ended, or this is no request of ours.
@@ -99,10 +151,10 @@ async fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> std::io::Re
                 head.extend_from_slice(bytes);
                 return Seen::Kept(bytes.len());
             }
-            Seen::Get(get_length(bytes))
+            Seen::Get(get_request(bytes))
         });
         match n.await? {
-            Seen::Get(length) => return Ok(length.map(Request::Get)),
+            Seen::Get(request) => return Ok(request),
             Seen::Kept(0) => return Ok(None),
             Seen::Kept(_) => {}
         }
@@ -114,13 +166,13 @@ async fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> std::io::Re
 
 /// What one read has shown: a whole GET (the usual case, nothing is copied), or bytes that were kept for later.
 enum Seen {
-    Get(Option<u64>),
+    Get(Option<Request>),
     Kept(usize),
 }
 
 async fn finish_request(stream: &mut TcpStream, head: &[u8], end: usize) -> std::io::Result<Option<Request>> {
     if head.starts_with(b"GET ") {
-        return Ok(get_length(head).map(Request::Get));
+        return Ok(get_request(head));
     }
     let Some(length) = content_length(head.get(..end).unwrap_or_default()) else { return Ok(None) };
     let mut left = length.saturating_sub((head.len() - end) as u64);
@@ -130,7 +182,18 @@ async fn finish_request(stream: &mut TcpStream, head: &[u8], end: usize) -> std:
             n => left = left.saturating_sub(n),
         }
     }
-    Ok(Some(Request::Put))
+    Ok(Some(Request::Body))
+}
+
+/// A GET of a body, or of the echo.
+fn get_request(head: &[u8]) -> Option<Request> {
+    if let Some(length) = get_length(head) {
+        // As the lab writes it; whoever asks the origin in its own words is no visitor of the lab.
+        let last = memmem::find(head, b"\r\nConnection: close\r\n").is_some();
+        return Some(Request::Get { length, last });
+    }
+    let target = head.strip_prefix(b"GET ")?.strip_prefix(websocket::PATH.as_bytes())?;
+    target.starts_with(b" ").then_some(Request::Echo)
 }
 
 /// The N of `GET /N `.

@@ -4,6 +4,7 @@
 //! Out:   CPU time, memory, its log; an end by its own id.
 //! Never: signals a process that the lab has not started, and never outlives the lab's interest in it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
@@ -61,9 +62,15 @@ impl Process {
     /// Starts `command` on the subject's core. Standard error goes to `NAME.log` in `dir`. The calling thread is on the
     /// load generator's core afterwards.
     pub(crate) fn spawn(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
+        command.stdout(Stdio::null());
+        Self::spawn_as_it_is(command, name, cores, dir)
+    }
+
+    /// The same for a program whose standard output is asked for: it goes where `command` says.
+    pub(crate) fn spawn_as_it_is(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        command.stdin(Stdio::null()).stderr(stderr);
         // A child inherits the affinity of the thread that starts it, and so do its own threads from the first one on.
         pin(cores.subject)?;
         let child = command.spawn();
@@ -97,6 +104,12 @@ impl Process {
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
+        let status = self.child.try_wait()?;
+        Ok(status.map(|status| format!("it ended ({status}): {}", last_line(&self.log()))))
     }
 
     /// Kills it, and waits until it is gone.
@@ -161,6 +174,29 @@ pub(crate) fn memory(pid: Pid) -> Result<Memory> {
     Ok(Memory { rss_kib: field("VmRSS:")?, anonymous_kib: field("RssAnon:")?, threads: field("Threads:")? })
 }
 
+/// How many network sockets a process has open, connecting ones included. Unix sockets, which runtimes use to wake
+/// themselves, are not counted.
+pub(crate) fn network_sockets(pid: Pid) -> Result<usize> {
+    let path = format!("/proc/{}/fd", pid.as_raw_nonzero());
+    let entries = fs::read_dir(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    // What was closed since the folder was read has no target any more.
+    let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let all: Vec<u64> = targets.filter_map(|target| socket_inode(target.to_str()?)).collect();
+    let unix = fs::read_to_string("/proc/net/unix").context("reading /proc/net/unix")?;
+    let unix: HashSet<u64> = unix.lines().filter_map(unix_inode).collect();
+    Ok(all.iter().filter(|inode| !unix.contains(inode)).count())
+}
+
+/// The N of `socket:[N]`.
+fn socket_inode(target: &str) -> Option<u64> {
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The seventh column of a line of `/proc/net/unix`; its head has a word there.
+fn unix_inode(line: &str) -> Option<u64> {
+    line.split_whitespace().nth(6)?.parse().ok()
+}
+
 fn last_line(log: &str) -> &str {
     log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing")
 }
@@ -168,6 +204,18 @@ fn last_line(log: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn network_sockets_are_told_from_files_and_unix_sockets() {
+        assert_eq!(socket_inode("socket:[4711]"), Some(4711));
+        assert_eq!(socket_inode("/dev/null"), None);
+        let head = "Num       RefCount Protocol Flags    Type St Inode Path";
+        let line = "0000000000000000: 00000003 00000000 00000000 0001 03 18253 /run/systemd/journal/stdout";
+        assert_eq!((unix_inode(head), unix_inode(line)), (None, Some(18253)));
+        let _network = [0; 3].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        // Other tests of this process may have sockets, too.
+        assert!(network_sockets(rustix::process::getpid()).unwrap() >= 3);
+    }
 
     #[test]
     fn a_name_with_parentheses_and_spaces_shifts_no_field() {

@@ -1,18 +1,21 @@
-//! Report: what was asked, what was measured, on what, and what it means; as Markdown.
+//! Report: what was asked, what was measured, on what, and what it means; as Markdown with a chart a question.
 //!
 //! In:    sections.
-//! Out:   the report on stdout and in `lab/results/NAME.md`.
+//! Out:   the report on stdout and in `lab/results/NAME.md`, its charts in `lab/results/NAME/`.
 //! Never: a figure without the machine and the command that it comes from.
 
 use std::env;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::chart::Chart;
 use crate::machine;
 use crate::options::Options;
-use crate::peers::Program;
+use crate::peers::built::Package;
+use crate::peers::{Program, node};
 use crate::setting::{Setting, workspace};
 
 /// A question with its table and its answers.
@@ -22,23 +25,34 @@ pub(crate) struct Section {
     table: Vec<Vec<String>>,
     answers: Vec<String>,
     notes: Vec<String>,
+    chart: Option<Chart>,
 }
 
 impl Section {
     /// A question without an answer yet.
     pub(crate) fn new(title: &str, asks: &str) -> Self {
         let (table, answers, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { title: title.to_owned(), asks: asks.to_owned(), table, answers, notes }
+        Self { title: title.to_owned(), asks: asks.to_owned(), table, answers, notes, chart: None }
+    }
+
+    /// Its title.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
     }
 
     /// The heads of the columns.
-    pub(crate) fn head<const N: usize>(&mut self, head: [&str; N]) {
-        self.table.insert(0, head.map(str::to_owned).to_vec());
+    pub(crate) fn head<'a>(&mut self, head: impl IntoIterator<Item = &'a str>) {
+        self.table.insert(0, head.into_iter().map(str::to_owned).collect());
     }
 
     /// One more row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.push(cells.to_vec());
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.table.push(cells.into_iter().collect());
+    }
+
+    /// The answer as a picture. One without bars is none.
+    pub(crate) fn chart(&mut self, chart: Chart) {
+        self.chart = Some(chart).filter(|chart| !chart.is_empty());
     }
 
     /// An answer to the question.
@@ -51,8 +65,13 @@ impl Section {
         self.notes.push(note.into());
     }
 
-    fn markdown(&self) -> String {
+    /// The section in words; `picture` is where its chart is, seen from the report.
+    pub(crate) fn markdown(&self, picture: Option<&str>) -> String {
         let mut text = format!("\n## {}\n{}\n\n", self.title, self.asks);
+        if let (Some(picture), Some(chart)) = (picture, &self.chart) {
+            let words = chart.text().replace(['[', ']'], "");
+            text += &format!("![{words}]({picture})\n\n");
+        }
         for (index, row) in self.table.iter().enumerate() {
             text += &format!("| {} |\n", row.join(" | "));
             if index == 0 {
@@ -87,13 +106,17 @@ impl Report {
         let cores = setting.cores;
         let shared = if cores.shared() { " (**the same core: rates say nothing, CPU time little**)" } else { "" };
         let byway = machine::version_line(&setting.byway.display().to_string(), &["--version"]);
-        let peers = Program::ALL.into_iter().filter_map(Program::version);
+        let built =
+            [(Package::Pingora, "pingora"), (Package::RustClients, "hyper-util"), (Package::RustClients, "reqwest")];
+        let built = built.into_iter().filter_map(|(package, name)| package.version_of(name));
+        let peers = Program::ALL.into_iter().filter_map(Program::version).chain(built).chain(node::versions());
         let revision = if setting.built_here { revision() } else { String::new() };
         let versions: Vec<String> = byway.into_iter().map(|byway| byway + &revision).chain(peers).collect();
         self.facts.extend([
             ("cores", format!("subjects on {}, generator and origin on {}{shared}", cores.subject, cores.load)),
             ("versions", versions.join("; ")),
             ("rounds", format!("{} interleaved, {:?} each; medians", setting.rounds, setting.window)),
+            ("descriptors", format!("{} a process at most", machine::descriptors())),
         ]);
     }
 
@@ -104,10 +127,13 @@ impl Report {
 
     /// Writes the report to `lab/results` and to stdout.
     pub(crate) fn finish(self, options: &Options) -> Result<()> {
-        let text = self.markdown();
+        let name = options.name(&self.date);
         let folder = workspace().join("lab").join("results");
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let file = folder.join(format!("{}.md", options.name(&self.date)));
+        let charts = folder.join(&name);
+        fs::create_dir_all(&charts).with_context(|| format!("making {}", charts.display()))?;
+        self.draw(&charts)?;
+        let text = self.markdown(&name);
+        let file = folder.join(format!("{name}.md"));
         fs::write(&file, &text).with_context(|| format!("writing {}", file.display()))?;
         eprintln!("lab: written to {}", file.display());
         // A reader that closes early has seen what it wanted.
@@ -115,7 +141,24 @@ impl Report {
         Ok(())
     }
 
-    fn markdown(&self) -> String {
+    /// Writes the charts, and removes those of an earlier run of this name.
+    fn draw(&self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "svg") {
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
+        }
+        for section in &self.sections {
+            if let Some(chart) = &section.chart {
+                let file = folder.join(file_name(&section.title));
+                fs::write(&file, chart.svg()).with_context(|| format!("writing {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn markdown(&self, name: &str) -> String {
         let mut text = "# Byway beside its peers\n\n".to_owned();
         text += &format!("- date: {} UTC\n- command: `{}`\n", self.date, command());
         for (name, fact) in &self.facts {
@@ -127,9 +170,17 @@ impl Report {
                  than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that nobody's \
                  figures hold the price of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
                  the row's: above 1 byway is better.\n";
-        self.sections.iter().for_each(|section| text += &section.markdown());
+        for section in &self.sections {
+            text += &section.markdown(Some(&format!("{name}/{}", file_name(&section.title))));
+        }
         text
     }
+}
+
+/// The file of the chart of a question: `Edge, 1 KiB` becomes `edge-1-kib.svg`.
+fn file_name(title: &str) -> String {
+    let words = title.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase() + ".svg"
 }
 
 /// The command that gives this report; paths of this machine are of no use to anybody else.
@@ -178,12 +229,27 @@ mod tests {
     }
 
     #[test]
+    fn a_chart_stands_between_question_and_table_with_its_words() {
+        let mut section = Section::new("T", "Q?");
+        let mut chart = Chart::new("T", "pieces");
+        chart.bar("a", crate::chart::Tone::Ours, crate::statistics::Spread::single(1.0), "1");
+        section.chart(chart);
+        section.head(["a"]);
+        assert_eq!(section.markdown(Some("run/t.svg")), "\n## T\nQ?\n\n![T, pieces: a 1](run/t.svg)\n\n| a |\n|---|\n");
+    }
+
+    #[test]
+    fn titles_become_file_names_without_spaces_or_commas() {
+        assert_eq!(file_name("Edge, 1 KiB, access logs on"), "edge-1-kib-access-logs-on.svg");
+    }
+
+    #[test]
     fn a_section_is_a_markdown_table_with_answers_and_notes() {
         let mut section = Section::new("T", "Q?");
         section.head(["a", "b"]);
         section.row(["1".into(), "2".into()]);
         section.answer("yes");
         section.note("but");
-        assert_eq!(section.markdown(), "\n## T\nQ?\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- yes\n\n- but\n");
+        assert_eq!(section.markdown(None), "\n## T\nQ?\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- yes\n\n- but\n");
     }
 }

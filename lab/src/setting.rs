@@ -2,7 +2,9 @@
 //!
 //! In:    the options.   Out: a prepared machine.   Never: measures.
 
+use std::cell::Cell;
 use std::env;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,9 +14,10 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::calls::Counter;
 use crate::machine::{self, Cores};
 use crate::options::Options;
-use crate::origin::Origin;
+use crate::origin::{Counts, Origin};
 
 /// See the head of the file.
 pub(crate) struct Setting {
@@ -28,15 +31,20 @@ pub(crate) struct Setting {
     pub(crate) window: Duration,
     /// Turns of each subject.
     pub(crate) rounds: usize,
+    /// A smoke run.
+    pub(crate) quick: bool,
+    /// Who counts system calls here, if anybody can.
+    pub(crate) counter: Option<Counter>,
     /// Size of a bulk transfer.
     pub(crate) bulk_bytes: u64,
     origin: Origin,
     dir: TempDir,
-    deadline: Instant,
+    budget: Duration,
+    deadline: Cell<Instant>,
 }
 
 impl Setting {
-    /// Builds byway if need be, pins the lab to its core, and starts the origin. The budget begins after the build.
+    /// Builds byway if need be, pins the lab to its core, and starts the origin.
     pub(crate) async fn prepare(options: &Options) -> Result<Self> {
         let byway = match &options.byway {
             Some(path) => path.canonicalize().with_context(|| format!("--byway {}", path.display()))?,
@@ -51,16 +59,24 @@ impl Setting {
             built_here: options.byway.is_none(),
             window: options.window(),
             rounds: options.rounds(),
+            quick: options.quick,
+            counter: Counter::choose(),
             bulk_bytes: options.bulk_bytes(),
             origin: Origin::start()?,
             dir: TempDir::with_prefix("byway-lab-").context("making a scratch folder")?,
-            deadline: Instant::now() + options.budget(),
+            budget: options.budget(),
+            deadline: Cell::new(Instant::now() + options.budget()),
         })
     }
 
     /// Where the origin listens.
-    pub(crate) const fn origin(&self) -> SocketAddr {
+    pub(crate) fn origin(&self) -> SocketAddr {
         self.origin.address()
+    }
+
+    /// What the origin has seen.
+    pub(crate) fn origin_counts(&self) -> &Counts {
+        self.origin.counts()
     }
 
     /// The scratch folder, which goes with the run.
@@ -68,17 +84,20 @@ impl Setting {
         self.dir.path()
     }
 
+    /// The next question begins: its rounds may use the whole budget.
+    pub(crate) fn begin_question(&self) {
+        self.deadline.set(Instant::now() + self.budget);
+    }
+
     /// Whether another round may begin.
     pub(crate) fn has_time(&self) -> bool {
-        Instant::now() < self.deadline
+        Instant::now() < self.deadline.get()
     }
 }
 
 /// Builds byway in release mode and says where it is.
 pub(crate) fn build(target_dir: &Path) -> Result<PathBuf> {
-    // The cargo that runs the lab, if one does; so that both are built by the same toolchain.
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = Command::new(cargo())
         .args(["build", "--release", "--package", "byway", "--target-dir"])
         .arg(target_dir)
         .current_dir(workspace())
@@ -88,8 +107,13 @@ pub(crate) fn build(target_dir: &Path) -> Result<PathBuf> {
     Ok(target_dir.join("release").join("byway"))
 }
 
+/// The cargo that runs the lab, if one does; so that all is built by the same toolchain.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// The target folder that the lab itself was built into: the folder above `release`.
-fn target_dir() -> Result<PathBuf> {
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let lab = env::current_exe().context("asking where the lab itself is")?;
     Ok(lab.ancestors().nth(2).context("the lab is not in a target folder; use --byway FILE")?.to_owned())
 }

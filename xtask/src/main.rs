@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask VERB
   test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
-  bench [ARGS]       side-by-side measurements (the `lab` package); bench --help says more
+  bench [edge|agent|relay] [ARGS]
+                     side-by-side measurements (the `lab` package); bench --help says more
   docs               builds the API documents and checks every link between the written ones
   fuzz [TARGET] [S]  runs a fuzz target, or each, for S seconds (60); needs a nightly toolchain";
 

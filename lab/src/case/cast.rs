@@ -4,12 +4,17 @@
 //! Out:   subjects to measure in turn; a note for each that is left out.
 //! Never: leaves a peer out without a word.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use anyhow::Result;
 use rustix::process::Pid;
 
+use crate::access_log::AccessLog;
 use crate::byway::Byway;
+use crate::chart::Tone;
 use crate::load::reach::Reach;
-use crate::peers::{Program, Running};
+use crate::peers::{Logs, Program, Running};
 use crate::process::Process;
 use crate::setting::Setting;
 
@@ -20,14 +25,25 @@ pub(crate) enum Part {
     Ours,
     /// Another program doing the same.
     Peer,
-    /// Byway doing less: what no amount of care could go below.
+    /// A program doing less: what no amount of care could go below.
     Floor,
     /// Nobody between generator and origin: what the load can reach at most.
     Ceiling,
 }
 
+impl Part {
+    /// How its bar is drawn.
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Self::Ours => Tone::Ours,
+            Self::Peer => Tone::Peer,
+            Self::Floor | Self::Ceiling => Tone::Bound,
+        }
+    }
+}
+
 /// One row of a table.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Subject {
     /// Its name in the table.
     pub(crate) name: String,
@@ -39,53 +55,103 @@ pub(crate) struct Subject {
     pub(crate) reach: Reach,
     /// Which of our rows it is compared with.
     pub(crate) against: &'static str,
+    /// Where it writes a line for each request, if it does.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
 }
 
 /// Everybody who takes part. Dropping it ends the programs.
+#[derive(Default)]
 pub(crate) struct Cast {
     /// In the order of the table.
     pub(crate) subjects: Vec<Subject>,
     /// Who was left out, and why.
     pub(crate) left_out: Vec<String>,
     programs: Vec<Process>,
+    forward: Option<SocketAddr>,
 }
 
 impl Cast {
-    /// A cast with byway and the direct way; `ours` are byway's rows by name.
+    /// A cast with byway alone; `ours` are its rows by name.
     pub(crate) async fn begin(
         setting: &Setting,
+        logs: Logs,
         ours: impl FnOnce(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<Self> {
-        let byway = Byway::start(setting).await?;
+        let byway = Byway::start(setting, logs).await?;
         let rows = ours(&byway);
-        let pid = Some(byway.process.pid());
         let against = rows.first().map_or("", |(name, _)| *name);
-        let row = |name: &str, part, pid, reach| Subject { name: name.to_owned(), part, pid, reach, against };
-        let mut subjects: Vec<_> = rows.iter().map(|(name, reach)| row(name, Part::Ours, pid, *reach)).collect();
-        subjects.push(row("floor: byway as TCP forward", Part::Floor, pid, Reach::Plain(byway.tcp)));
-        subjects.push(row("ceiling: no one between", Part::Ceiling, None, Reach::Plain(setting.origin())));
-        Ok(Self { subjects, left_out: Vec::new(), programs: vec![byway.process] })
+        let mut left_out = Vec::new();
+        if logs == Logs::On && byway.access_log.is_none() {
+            left_out.push("byway's access log: this byway has none".to_owned());
+        }
+        let access_log = byway.access_log.map(Arc::new);
+        let pid = Some(byway.process.pid());
+        let row = |(name, reach): (&str, Reach)| Subject {
+            name: name.to_owned(),
+            part: Part::Ours,
+            pid,
+            reach,
+            against,
+            access_log: access_log.clone(),
+        };
+        let subjects = rows.into_iter().map(row).collect();
+        Ok(Self { subjects, left_out, programs: vec![byway.process], forward: Some(byway.tcp) })
     }
 
-    /// Adds a peer, if it is there and starts.
+    /// Adds byway as a forward that parses nothing, and the way without anybody.
+    pub(crate) fn bound(&mut self, setting: &Setting) {
+        let ours = self.subjects.first().map(|first| (first.pid, first.against));
+        if let (Some((pid, against)), Some(forward)) = (ours, self.forward) {
+            let name = "floor: byway as TCP forward".to_owned();
+            let reach = Reach::Plain(forward);
+            self.subjects.push(Subject { name, part: Part::Floor, pid, reach, against, access_log: None });
+        }
+        self.ceiling(setting);
+    }
+
+    /// Adds the way without anybody.
+    pub(crate) fn ceiling(&mut self, setting: &Setting) {
+        self.subjects.push(Subject {
+            name: "ceiling: no one between".to_owned(),
+            part: Part::Ceiling,
+            pid: None,
+            reach: Reach::Plain(setting.origin()),
+            against: "",
+            access_log: None,
+        });
+    }
+
+    /// Adds an installed peer, if it is there and starts.
     pub(crate) async fn add(
         &mut self,
         program: Program,
         name: &str,
         against: &'static str,
-        reach: fn(std::net::SocketAddr) -> Reach,
+        reach: fn(SocketAddr) -> Reach,
         start: impl Future<Output = Result<Running>>,
     ) {
         if program.path().is_none() {
             self.leave_out(format!("{name} is not installed: {}", program.remedy()));
             return;
         }
+        self.start(Part::Peer, name, against, reach, start).await;
+    }
+
+    /// Adds whatever starts.
+    pub(crate) async fn start(
+        &mut self,
+        part: Part,
+        name: &str,
+        against: &'static str,
+        reach: fn(SocketAddr) -> Reach,
+        start: impl Future<Output = Result<Running>>,
+    ) {
         match start.await {
             Err(error) => self.leave_out(format!("{name} did not start: {error:#}")),
-            Ok(Running { process, address }) => {
-                let (pid, reach) = (Some(process.pid()), reach(address));
-                let subject = Subject { name: name.to_owned(), part: Part::Peer, pid, reach, against };
-                self.subjects.push(subject);
+            Ok(Running { process, address, access_log }) => {
+                let (pid, reach, name) = (Some(process.pid()), reach(address), name.to_owned());
+                let access_log = access_log.map(Arc::new);
+                self.subjects.push(Subject { name, part, pid, reach, against, access_log });
                 self.programs.push(process);
             }
         }

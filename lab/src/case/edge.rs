@@ -1,7 +1,10 @@
-//! Edge: HTTP/1.1 with keep-alive on both sides, in clear, without access logs on any side.
+//! Edge: HTTP/1.1 in clear, keep-alive to the origin: what one CPU-second of each reverse proxy carries.
 //!
-//! In:    the setting.   Out: work per CPU-second of each reverse proxy.   Never: lets a wrong answer count.
+//! In:    the setting and the question.
+//! Out:   work per CPU-second, times at equal offered load, memory and system calls of each reverse proxy.
+//! Never: lets a wrong answer count.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Result;
@@ -9,81 +12,145 @@ use tokio::time::sleep;
 
 use super::cast::{Cast, Subject};
 use super::figures::{self, Unit};
+use super::front::{Front, OURS};
+use super::phases::{self, Load};
 use super::rounds::{Sample, interleave, watch};
 use crate::load::keepalive::Keepalive;
 use crate::load::reach::Reach;
-use crate::peers::haproxy::Bodies;
-use crate::peers::{Fields, Program, haproxy, nginx};
+use crate::load::request::Request;
+use crate::peers::Logs;
 use crate::report::Section;
 use crate::setting::Setting;
 
-/// How large the bodies are.
+/// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// 1 KiB.
+pub(crate) enum Kind {
+    /// 1 KiB, everybody writes an access log.
     Small,
+    /// 1 KiB, byway alone writes an access log.
+    OurLog,
+    /// 64 KiB.
+    Medium,
     /// 1 MiB.
     Large,
+    /// 64 KiB to the origin.
+    Post,
+    /// 1 KiB on a connection of its own.
+    Alone,
 }
 
-const OURS: &str = "byway edge";
+/// A question in full.
+struct Question {
+    title: &'static str,
+    asks: &'static str,
+    unit: Unit,
+    connections: usize,
+    request: Request,
+    /// What one answer is worth in the unit.
+    piece: f64,
+    fronts: Vec<Front>,
+    logs_of_peers: Logs,
+}
 
 /// Asks it.
-pub(crate) async fn run(setting: &Setting, size: Size) -> Result<Section> {
-    let cast = cast(setting, size).await?;
+pub(crate) async fn run(setting: &Setting, kind: Kind) -> Result<Section> {
+    let question = question(setting, kind);
+    let mut cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    match kind {
+        // A forward would have to dial for each request: more work than any of them, and no floor.
+        Kind::Alone => cast.ceiling(setting),
+        _ => cast.bound(setting),
+    }
+    for front in &question.fronts {
+        front.enter(&mut cast, setting, question.logs_of_peers).await;
+    }
     let load = Keepalive {
         origin: setting.origin(),
-        connections: if size == Size::Small { 64 } else { 16 },
-        body_bytes: if size == Size::Small { 1024 } else { 1 << 20 },
+        connections: question.connections,
+        request: question.request.clone(),
         window: setting.window,
     };
-    let rows = interleave(setting, &cast.subjects, async |subject| turn(setting, size, &load, subject).await).await;
-    let (title, asks, unit) = match size {
-        Size::Small => (
-            "Edge, HTTP/1.1, 1 KiB",
-            "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections?",
-            Unit::Requests,
-        ),
-        Size::Large => (
-            "Edge, HTTP/1.1, 1 MiB",
-            "How many GB of 1 MiB responses does one CPU-second of the reverse proxy carry, at 16 connections?",
-            Unit::Bytes,
-        ),
-    };
-    let mut section = Section::new(title, asks);
-    figures::fill(&mut section, unit, setting.rounds, &rows, &cast);
+    let turn = async |subject: &Subject| turn(setting, question.piece, &load, subject).await;
+    let mut rows = interleave(setting, &cast.subjects, turn).await;
+    let load = Load { keepalive: load, piece: question.piece };
+    phases::memory_now(&mut rows);
+    phases::calls(setting, &load, &mut rows).await;
+    let offered = phases::latency(setting, &load, &mut rows).await;
+    let mut section = Section::new(question.title, question.asks);
+    figures::fill(&mut section, question.unit, setting, &rows, &cast, offered.as_ref());
+    figures::logs(&mut section, &rows);
     section.note(
-        "Byway always adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via. The peers add \
-         X-Forwarded-For alone, but where the row says `same fields`.",
+        "Byway always adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via. Caddy adds the first three, \
+         the others X-Forwarded-For alone, but where the row says `same fields`.",
     );
     cast.end().await?;
     Ok(section)
 }
 
-async fn cast(setting: &Setting, size: Size) -> Result<Cast> {
-    let mut cast = Cast::begin(setting, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
-    let nginx = nginx::serve(setting, Fields::Least);
-    cast.add(Program::Nginx, "nginx", OURS, Reach::Plain, nginx).await;
-    let haproxy = match size {
-        Size::Small => haproxy::serve(setting, Fields::Least, Bodies::Small),
-        Size::Large => haproxy::serve(setting, Fields::Least, Bodies::Buffered),
+fn question(setting: &Setting, kind: Kind) -> Question {
+    let origin = setting.origin();
+    let small = Question {
+        title: "Edge, 1 KiB, access logs on",
+        asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, while \
+               everybody who has one writes an access log?",
+        unit: Unit::Requests,
+        connections: 64,
+        request: Request::get(1024, origin),
+        piece: 1.0,
+        fronts: Front::EACH.into_iter().chain([Front::NginxAsByway, Front::HaproxyAsByway]).collect(),
+        logs_of_peers: Logs::On,
     };
-    cast.add(Program::Haproxy, "haproxy", OURS, Reach::Plain, haproxy).await;
-    if size == Size::Large {
-        let spliced = haproxy::serve(setting, Fields::Least, Bodies::Spliced);
-        cast.add(Program::Haproxy, "haproxy, splice", OURS, Reach::Plain, spliced).await;
-        return Ok(cast);
+    let bodies = |haproxy: Front| vec![Front::Nginx, haproxy, Front::HaproxySpliced, Front::Caddy, Front::Pingora];
+    match kind {
+        Kind::Small => small,
+        Kind::OurLog => Question {
+            title: "Edge, 1 KiB, only Byway logs",
+            asks: "How many keep-alive GETs of 1 KiB does one CPU-second of the reverse proxy carry, at 64 connections, \
+                   while Byway alone writes an access log?",
+            fronts: Front::EACH.to_vec(),
+            logs_of_peers: Logs::Off,
+            ..small
+        },
+        Kind::Medium => Question {
+            title: "Edge, 64 KiB",
+            asks: "How many keep-alive GETs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
+            connections: 32,
+            request: Request::get(64 << 10, origin),
+            fronts: bodies(Front::Haproxy),
+            ..small
+        },
+        Kind::Large => Question {
+            title: "Edge, 1 MiB",
+            asks: "How many GB of 1 MiB responses does one CPU-second of the reverse proxy carry, at 16 connections?",
+            unit: Unit::Bytes,
+            connections: 16,
+            request: Request::get(1 << 20, origin),
+            piece: 1_048_576.0,
+            fronts: bodies(Front::HaproxyBuffered),
+            ..small
+        },
+        Kind::Post => Question {
+            title: "Edge, POST of 64 KiB",
+            asks: "How many keep-alive POSTs of 64 KiB does one CPU-second of the reverse proxy carry, at 32 connections?",
+            connections: 32,
+            request: Request::post(64 << 10, origin),
+            fronts: bodies(Front::Haproxy),
+            ..small
+        },
+        Kind::Alone => Question {
+            title: "Edge, a connection a request",
+            asks: "How many GETs of 1 KiB, each on a connection of its own, does one CPU-second of the reverse proxy carry, \
+                   64 at a time, its own connections to the origin kept?",
+            request: Request::get_alone(1024, origin),
+            fronts: Front::EACH.to_vec(),
+            ..small
+        },
     }
-    let nginx = nginx::serve(setting, Fields::AsByway);
-    cast.add(Program::Nginx, "nginx, same fields", OURS, Reach::Plain, nginx).await;
-    let haproxy = haproxy::serve(setting, Fields::AsByway, Bodies::Small);
-    cast.add(Program::Haproxy, "haproxy, same fields", OURS, Reach::Plain, haproxy).await;
-    Ok(cast)
 }
 
-async fn turn(setting: &Setting, size: Size, load: &Keepalive, subject: &Subject) -> Result<Sample> {
-    let piece = if size == Size::Small { 1.0 } else { load.body_bytes as f64 };
-    let measured = async |answered: &std::sync::atomic::AtomicU64| {
+/// One turn of a subject: the load for the length of the window.
+pub(super) async fn turn(setting: &Setting, piece: f64, load: &Keepalive, subject: &Subject) -> Result<Sample> {
+    let measured = async |answered: &AtomicU64| {
         let work = async || {
             let before = answered.load(Relaxed);
             sleep(load.window).await;

@@ -12,7 +12,7 @@ use super::figures::{self, Unit};
 use super::rounds::{Sample, interleave, watch};
 use crate::load::bulk::{Way, transfer};
 use crate::load::reach::Reach;
-use crate::peers::{Program, microsocks, tinyproxy};
+use crate::peers::{Logs, Program, microsocks, tinyproxy};
 use crate::report::Section;
 use crate::setting::Setting;
 
@@ -24,7 +24,8 @@ pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
     let ours = |byway: &crate::byway::Byway| {
         vec![(SOCKS5, Reach::Socks5(byway.proxy)), (CONNECT, Reach::Connect(byway.proxy))]
     };
-    let mut cast = Cast::begin(setting, ours).await?;
+    let mut cast = Cast::begin(setting, Logs::Off, ours).await?;
+    cast.bound(setting);
     cast.add(Program::Microsocks, "microsocks", SOCKS5, Reach::Socks5, microsocks::serve(setting)).await;
     cast.add(Program::Tinyproxy, "tinyproxy CONNECT", CONNECT, Reach::Connect, tinyproxy::serve(setting)).await;
     let rows = interleave(setting, &cast.subjects, async |subject| turn(setting, way, subject).await).await;
@@ -35,7 +36,7 @@ pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
     let size = setting.bulk_bytes >> 20;
     let asks = format!("What does one {what} of {size} MiB through the egress cost, and how fast does it go?");
     let mut section = Section::new(title, &asks);
-    figures::fill(&mut section, Unit::Bytes, setting.rounds, &rows, &cast);
+    figures::fill(&mut section, Unit::Bytes, setting, &rows, &cast, None);
     section.note("CPU time is counted in ticks of 10 ms: a difference of a few per cent between rows says nothing.");
     cast.end().await?;
     Ok(section)

@@ -10,11 +10,13 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::chart::{Chart, Tone};
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
 use crate::process::{CpuTime, cpu_time, memory};
 use crate::report::{Section, grouped};
 use crate::setting::Setting;
+use crate::statistics::{self, Spread};
 use crate::two_nodes::{Road, TwoNodes};
 
 const CARRIERS: [&str; 2] = ["quic", "tls"];
@@ -49,6 +51,7 @@ async fn bulk(setting: &Setting) -> Result<Section> {
         format!("What does one transfer of {size} MiB through two nodes cost at each end, and how fast does it go?");
     let mut section = Section::new("Links, bulk", &asks);
     section.head(["road", "carrier", "way", "near end, CPU-s/GB", "far end, CPU-s/GB", "both", "MB/s"]);
+    let mut chart = Chart::new(section.title(), "CPU-seconds per GB, both ends; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
@@ -63,11 +66,15 @@ async fn bulk(setting: &Setting) -> Result<Section> {
                 let rate = setting.bulk_bytes as f64 / 1e6 / of(|cost| cost[2]);
                 let figures = [near, far, near + far].map(|value| format!("{value:.2}"));
                 let [near, far, both] = figures;
+                let spread = Spread::of(costs.iter().map(|[near, far, _]| (near + far) / gigabytes));
+                let label = format!("{}, {carrier}, {}", road_name(road), way_name(way));
+                spread.into_iter().for_each(|spread| chart.bar(&label, Tone::Ours, spread, both.clone()));
                 section.row([road_name(road), carrier.into(), way_name(way), near, far, both, grouped(rate)]);
             }
             nodes.stop().await?;
         }
     }
+    section.chart(chart);
     section.note("Near is the server or the desk, far the agent or the exit. Both share the subjects' core: rates are half \
                   of what two machines give, CPU time is not touched by it. Every byte is encrypted once and decrypted once.");
     Ok(section)
@@ -87,19 +94,22 @@ async fn opening(setting: &Setting) -> Result<Section> {
         format!("What does a stream cost: connect, one request of 1 KiB, close; {OPENED_STREAMS} of them in 50 lanes?");
     let mut section = Section::new("Links, streams opened", &asks);
     section.head(["road", "carrier", "streams/s", "near end, us", "far end, us"]);
+    let mut chart = Chart::new(section.title(), "microseconds of CPU a stream, both ends; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
             let (before, begun) = (ends(&nodes)?, Instant::now());
             drop(timeout(ENDS_PATIENCE, hold::open(nodes.reach, OPENED_STREAMS, setting.origin())).await??);
             let took = begun.elapsed().as_secs_f64();
-            let each =
-                spent(before, ends(&nodes)?).map(|seconds| format!("{:.0}", seconds * 1e6 / OPENED_STREAMS as f64));
-            let [near, far] = each;
+            let [near, far] = spent(before, ends(&nodes)?).map(|seconds| seconds * 1e6 / OPENED_STREAMS as f64);
+            let both = Spread::single(near + far);
+            chart.bar(&format!("{}, {carrier}", road_name(road)), Tone::Ours, both, format!("{:.0}", both.median));
+            let [near, far] = [near, far].map(|value| format!("{value:.0}"));
             section.row([road_name(road), carrier.into(), grouped(OPENED_STREAMS as f64 / took), near, far]);
             nodes.stop().await?;
         }
     }
+    section.chart(chart);
     section.note("The sockets at both ends are in these figures: an accept at one, a dial at the other.");
     Ok(section)
 }
@@ -108,6 +118,7 @@ async fn recovery(setting: &Setting) -> Result<Section> {
     let asks = "How long after its start does a killed node serve again, a new connection to the origin answered?";
     let mut section = Section::new("Links, recovery", asks);
     section.head(["road", "carrier", "killed", "median, ms", "worst, ms"]);
+    let mut chart = Chart::new(section.title(), "milliseconds from start to service; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             for dialler in [true, false] {
@@ -122,15 +133,16 @@ async fn recovery(setting: &Setting) -> Result<Section> {
                     nodes.until_open(setting.origin()).await?;
                     took.push(begun.elapsed().as_secs_f64() * 1e3);
                 }
-                let worst = took.iter().copied().fold(0.0, f64::max);
+                let Some(spread) = Spread::of(took) else { continue };
                 let killed = if dialler { "who dialled" } else { "who accepted" };
-                let figures = [median(took), worst].map(|value| format!("{value:.0}"));
-                let [median, worst] = figures;
+                let [median, worst] = [spread.median, spread.most].map(|value| format!("{value:.0}"));
+                chart.bar(&format!("{}, {carrier}, {killed}", road_name(road)), Tone::Ours, spread, median.clone());
                 section.row([road_name(road), carrier.into(), killed.into(), median, worst]);
                 nodes.stop().await?;
             }
         }
     }
+    section.chart(chart);
     section.note("kill -9, then at once a start; the start of the program itself is in the figure.");
     Ok(section)
 }
@@ -139,6 +151,7 @@ async fn idle(setting: &Setting) -> Result<Section> {
     let asks = format!("How much memory do both ends of {IDLE_STREAMS} streams hold that were used once and idle now?");
     let mut section = Section::new("Links, idle streams", &asks);
     section.head(["road", "carrier", "end", "RSS before, MiB", "RSS with them", "KiB a stream"]);
+    let mut chart = Chart::new(section.title(), "resident KiB a stream; less is better");
     for road in [Road::Expose, Road::Egress] {
         for carrier in CARRIERS {
             let nodes = TwoNodes::start(setting, road, carrier).await?;
@@ -150,6 +163,8 @@ async fn idle(setting: &Setting) -> Result<Section> {
             for ((end, pid), before) in pids.into_iter().zip(before) {
                 let (before, with) = (before?, rss_kib(pid)?);
                 let each = (with as f64 - before as f64) / IDLE_STREAMS as f64;
+                let label = format!("{}, {carrier}, {end} end", road_name(road));
+                chart.bar(&label, Tone::Ours, Spread::single(each.max(0.0)), format!("{each:.1}"));
                 let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
                 let row = [
                     road_name(road),
@@ -165,6 +180,7 @@ async fn idle(setting: &Setting) -> Result<Section> {
             nodes.stop().await?;
         }
     }
+    section.chart(chart);
     Ok(section)
 }
 
@@ -172,9 +188,8 @@ fn rss_kib(pid: Pid) -> Result<u64> {
     Ok(memory(pid)?.rss_kib)
 }
 
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+pub(super) fn median(values: Vec<f64>) -> f64 {
+    statistics::median(values).unwrap_or_default()
 }
 
 fn road_name(road: Road) -> String {

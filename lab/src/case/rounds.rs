@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use tokio::time::Instant;
+use anyhow::{Result, anyhow};
+use tokio::time::{Instant, timeout};
 
 use super::cast::Subject;
 use crate::machine;
 use crate::process::{CpuTime, cpu_time};
 use crate::setting::Setting;
+use crate::statistics::Quantiles;
 
 /// What one turn has shown.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,45 @@ pub(crate) struct Row {
     pub(crate) samples: Vec<Sample>,
     /// Why it dropped out, if it did.
     pub(crate) failure: Option<String>,
+    /// How long requests took at the load that was offered to all, one entry a round.
+    pub(crate) latency: Vec<Quantiles>,
+    /// Resident memory behind the rounds.
+    pub(crate) rss_kib: Option<u64>,
+    /// System calls a request.
+    pub(crate) calls: Option<f64>,
+    /// Sockets that were open at once.
+    pub(crate) sockets: Option<usize>,
+    /// Bytes of its access log.
+    pub(crate) logged: u64,
 }
+
+impl Row {
+    /// A row without samples yet.
+    pub(crate) fn new(subject: &Subject) -> Self {
+        let subject = subject.clone();
+        Self {
+            subject,
+            samples: Vec::new(),
+            failure: None,
+            latency: Vec::new(),
+            rss_kib: None,
+            calls: None,
+            sockets: None,
+            logged: 0,
+        }
+    }
+
+    /// Counts what the subject has logged since the last time, and forgets it.
+    pub(crate) fn empty_log(&mut self) -> Result<()> {
+        if let Some(log) = &self.subject.access_log {
+            self.logged += log.take()?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a turn may take beyond its window: to open ten thousand connections, or to move what is slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Gives every subject its turn in every round. Each round begins with another subject.
 pub(crate) async fn interleave(
@@ -43,15 +82,17 @@ pub(crate) async fn interleave(
     subjects: &[Subject],
     turn: impl AsyncFn(&Subject) -> Result<Sample>,
 ) -> Vec<Row> {
-    let row = |subject: &Subject| Row { subject: subject.clone(), samples: Vec::new(), failure: None };
-    let mut rows: Vec<Row> = subjects.iter().map(row).collect();
+    let mut rows: Vec<Row> = subjects.iter().map(Row::new).collect();
     for round in 0..setting.rounds {
         if round > 0 && !setting.has_time() {
             break;
         }
         rows.rotate_left(1);
         for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
-            match turn(&row.subject).await {
+            let patience = setting.window + PATIENCE;
+            let sample = timeout(patience, turn(&row.subject)).await;
+            let sample = sample.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {patience:?}")));
+            match sample.and_then(|sample| row.empty_log().map(|()| sample)) {
                 Ok(sample) => row.samples.push(sample),
                 Err(error) => row.failure = Some(format!("{error:#}")),
             }
@@ -65,7 +106,10 @@ pub(crate) async fn interleave(
 /// Keeps the generator's thread from going to sleep while `work` is done: to wake a sleeping core costs the one who wakes
 /// it up to some microseconds (an interrupt that leaves the virtual machine), and the subject would pay for what no real
 /// visitor asks of it.
-async fn awake<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn awake<T>(setting: &Setting, work: impl Future<Output = T>) -> T {
+    if setting.cores.shared() {
+        return work.await;
+    }
     let never_idle = async {
         loop {
             tokio::task::yield_now().await;
@@ -86,7 +130,7 @@ pub(crate) async fn watch(
     let spent = || subject.pid.map(cpu_time).transpose();
     let busy = || machine::busy(setting.cores.subject);
     let (begun, spent_before, busy_before) = (Instant::now(), spent()?, busy()?);
-    let work = if setting.cores.shared() { work().await } else { awake(work()).await }?;
+    let work = awake(setting, work()).await?;
     let (wall, spent_after, busy_after) = (begun.elapsed(), spent()?, busy()?);
     let cpu = spent_before.zip(spent_after).map(|(before, after)| after - before);
     let of_others = busy_after.saturating_sub(busy_before).saturating_sub(cpu.unwrap_or_default().total());

@@ -7,7 +7,9 @@
 use anyhow::{Context, Result};
 use tokio::time::timeout;
 
+use super::figures;
 use super::link::{ENDS_PATIENCE, OPENED_STREAMS, median};
+use crate::chart::{Chart, Tone};
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
 use crate::load::reach::Reach;
@@ -16,6 +18,7 @@ use crate::peers::{BothEnds, Program, frp, rathole};
 use crate::process::{Process, cpu_time};
 use crate::report::Section;
 use crate::setting::Setting;
+use crate::statistics::Spread;
 use crate::two_nodes::{Road, TwoNodes};
 
 /// One tunnel, and what its ends have spent: seconds of CPU a round, for each of [`QUESTIONS`].
@@ -65,13 +68,25 @@ pub(crate) async fn run(setting: &Setting) -> Result<Section> {
     let scale = [1e9 / setting.bulk_bytes as f64, 1e9 / setting.bulk_bytes as f64, 1e6 / OPENED_STREAMS as f64];
     let costs: Vec<_> =
         tunnels.iter().map(|tunnel| tunnel.spent.each_ref().map(|spent| median(spent.clone()))).collect();
+    let mut chart = Chart::new(section.title(), "CPU-seconds per GB down, both ends; less is better");
     for (tunnel, cost) in tunnels.iter().zip(&costs) {
+        let tone = if tunnel.name.starts_with("byway") { Tone::Ours } else { Tone::Peer };
+        let spread = Spread::of(tunnel.spent[0].iter().map(|spent| spent * scale[0]));
+        spread.into_iter().for_each(|spread| chart.bar(&tunnel.name, tone, spread, format!("{:.2}", spread.median)));
         let figure = |place: usize| format!("{:.*}", if place == 2 { 0 } else { 2 }, cost[place] * scale[place]);
         // Work per CPU-second: what it spends by what byway spends for the same.
         let ratio =
             |place: usize| costs.first().map_or_else(String::new, |ours| format!("{:.2}", cost[place] / ours[place]));
+        if tone == Tone::Peer {
+            let words = ["bytes down per CPU-second", "bytes up per CPU-second", "opened streams per CPU-second"];
+            for (place, what) in words.into_iter().enumerate() {
+                let ratio = costs.first().map_or(1.0, |ours| cost[place] / ours[place]);
+                section.answer(figures::more_is_better("byway, tls", &tunnel.name, ratio, what));
+            }
+        }
         section.row([tunnel.name.clone(), figure(0), figure(1), figure(2), ratio(0), ratio(1), ratio(2)]);
     }
+    section.chart(chart);
     section.note(
         "The ratios compare the first row, byway over TLS, with each. All are encrypted; byway proves a key at \
                   each end, rathole checks a certificate at one, frp, as it comes, at none.",

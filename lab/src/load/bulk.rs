@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::answer::Answer;
+use super::request::Request;
 use super::{keepalive, scratch};
 
 /// Which way the bytes go.
@@ -23,8 +24,8 @@ pub(crate) enum Way {
 /// Moves `length` bytes and waits until the last has arrived.
 pub(crate) async fn transfer(stream: &mut TcpStream, way: Way, length: u64, origin: SocketAddr) -> Result<()> {
     if way == Way::Down {
-        let request = keepalive::get(length, origin);
-        return keepalive::exchange(stream, &request, &mut Answer::expecting(length)).await;
+        let request = Request::get(length, origin);
+        return keepalive::exchange(stream, &request.bytes, &mut Answer::expecting(length)).await;
     }
     let head = format!("PUT / HTTP/1.1\r\nHost: {origin}\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;

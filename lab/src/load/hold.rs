@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::answer::Answer;
-use super::keepalive::{exchange, get};
+use super::keepalive::exchange;
 use super::reach::Reach;
+use super::request::Request;
 
 /// Opens `count` connections and sends one request on each, a few at a time: one after the other would be a matter of
 /// round trips alone.
@@ -31,11 +32,11 @@ pub(crate) async fn open(reach: Reach, count: usize, origin: SocketAddr) -> Resu
 
 async fn open_some(reach: Reach, count: usize, origin: SocketAddr) -> Result<Vec<TcpStream>> {
     const BODY_BYTES: u64 = 1024;
-    let request = get(BODY_BYTES, origin);
+    let request = Request::get(BODY_BYTES, origin);
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
         let mut stream = reach.open(origin).await?;
-        let answered = exchange(&mut stream, &request, &mut Answer::expecting(BODY_BYTES)).await;
+        let answered = exchange(&mut stream, &request.bytes, &mut Answer::expecting(BODY_BYTES)).await;
         answered.context("the request on a fresh connection")?;
         held.push(stream);
     }

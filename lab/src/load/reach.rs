@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::keepalive::{exchange, get};
+use super::keepalive::exchange;
+use super::request::Request;
 
 /// How the origin is reached.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,7 @@ impl Reach {
         const PATIENCE: Duration = Duration::from_secs(3);
         let asked = async {
             let mut stream = self.open(origin).await?;
-            exchange(&mut stream, &get(1, origin), &mut Answer::expecting(1)).await?;
+            exchange(&mut stream, &Request::get(1, origin).bytes, &mut Answer::expecting(1)).await?;
             anyhow::Ok(stream)
         };
         timeout(PATIENCE, asked).await.ok()?.ok()

@@ -3,14 +3,20 @@
 //! In:    what is missing.   Out: installed packages and programs.   Never: runs unless asked by `--install`.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Program, Source};
+use super::built::Package;
+use super::{Program, Source, node};
+use crate::calls::Counter;
 
-/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo, Go's by go.
+/// Packages of which no program is called, but a part.
+const PARTS: [(&str, &str); 1] = [("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream")];
+
+/// Installs the peers that are missing: packages by apt-get, which needs root, crates by cargo, Go's by go, Node's by npm.
+/// Builds the packages of the lab.
 pub(crate) fn missing() -> Result<()> {
     let (mut packages, mut crates, mut modules) = (Vec::new(), Vec::new(), Vec::new());
     for program in Program::ALL.into_iter().filter(|program| program.path().is_none()) {
@@ -20,13 +26,22 @@ pub(crate) fn missing() -> Result<()> {
             Source::Go(module) => modules.push(module),
         }
     }
+    packages.extend(PARTS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
+    if !node::is_there() {
+        packages.extend(["nodejs", "npm"]);
+    }
+    if Counter::choose().is_none() {
+        packages.push("strace");
+    }
     // Frp's two programs are one module.
     modules.dedup();
     if !packages.is_empty() {
         debian(&packages)?;
     }
     crates.into_iter().try_for_each(cargo)?;
-    modules.into_iter().try_for_each(go)
+    modules.into_iter().try_for_each(go)?;
+    Package::ALL.into_iter().try_for_each(|package| package.build().map(drop))?;
+    node::install()
 }
 
 fn debian(packages: &[&str]) -> Result<()> {

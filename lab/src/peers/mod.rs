@@ -4,12 +4,18 @@
 //! Out:   a running program and its address; or that it is not installed, and which package to install.
 //! Never: touches a running service of the machine: every peer runs in the foreground on a config of the lab's own.
 
+pub(crate) mod built;
+pub(crate) mod caddy;
+pub(crate) mod clients;
 pub(crate) mod frp;
 pub(crate) mod haproxy;
 pub(crate) mod install;
 pub(crate) mod microsocks;
 pub(crate) mod nginx;
+pub(crate) mod node;
+pub(crate) mod pingora;
 pub(crate) mod rathole;
+pub(crate) mod splice;
 pub(crate) mod tinyproxy;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,6 +25,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
+use crate::access_log::AccessLog;
 use crate::machine::version_line;
 use crate::process::Process;
 use crate::setting::Setting;
@@ -30,6 +37,8 @@ pub(crate) enum Program {
     Nginx,
     /// Reverse proxy and balancer.
     Haproxy,
+    /// Web server and reverse proxy, in Go.
+    Caddy,
     /// A small SOCKS5 server: a thread a connection.
     Microsocks,
     /// A small HTTP forward proxy: a thread a connection.
@@ -55,14 +64,23 @@ pub(crate) enum Source {
 
 impl Program {
     /// Every peer.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Nginx, Self::Haproxy, Self::Microsocks, Self::Tinyproxy, Self::Rathole, Self::Frps, Self::Frpc];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Caddy,
+        Self::Microsocks,
+        Self::Tinyproxy,
+        Self::Rathole,
+        Self::Frps,
+        Self::Frpc,
+    ];
 
     /// The name of the program file.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Caddy => "caddy",
             Self::Microsocks => "microsocks",
             Self::Tinyproxy => "tinyproxy",
             Self::Rathole => "rathole",
@@ -75,7 +93,7 @@ impl Program {
     pub(crate) const fn source(self) -> Source {
         match self {
             Self::Nginx => Source::Debian("nginx-light"),
-            Self::Haproxy | Self::Microsocks | Self::Tinyproxy => Source::Debian(self.name()),
+            Self::Haproxy | Self::Caddy | Self::Microsocks | Self::Tinyproxy => Source::Debian(self.name()),
             Self::Rathole => Source::Cargo("rathole@0.5.0"),
             Self::Frps | Self::Frpc => Source::Go("github.com/fatedier/frp@v0.61.1"),
         }
@@ -102,6 +120,7 @@ impl Program {
         let path = self.path()?.display().to_string();
         match self {
             Self::Nginx | Self::Haproxy | Self::Tinyproxy => version_line(&path, &["-v"]),
+            Self::Caddy => Some(format!("caddy {}", version_line(&path, &["version"])?)),
             Self::Microsocks => {
                 let version = version_line("dpkg-query", &["-W", "-f", "${Package} ${Version}\n", self.name()]);
                 Some(version.unwrap_or_else(|| "version unknown".into()))
@@ -124,6 +143,8 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     /// Its only listener.
     pub(crate) address: SocketAddr,
+    /// Where it writes a line for each request, if it does.
+    pub(crate) access_log: Option<AccessLog>,
 }
 
 /// Both ends of a tunnel that exposes the origin.
@@ -138,10 +159,20 @@ pub(crate) struct BothEnds {
 
 /// Starts a peer and waits until it accepts connections. `log` names its log file.
 async fn start(setting: &Setting, log: &str, command: Command, address: SocketAddr) -> Result<Running> {
-    let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    let process = Process::spawn(command, log, setting.cores, setting.dir())?;
+    accepting(process, log, address, None).await
+}
+
+/// A started peer, once it accepts connections.
+async fn accepting(
+    mut process: Process,
+    log: &str,
+    address: SocketAddr,
+    access_log: Option<AccessLog>,
+) -> Result<Running> {
     let accepts = process.until(async |_| TcpStream::connect(address).await.ok()).await;
     accepts.with_context(|| log.to_owned())?;
-    Ok(Running { process, address })
+    Ok(Running { process, address, access_log })
 }
 
 /// A port that nobody listened on a moment ago. None of the peers can say which port it got for port 0.
@@ -166,4 +197,13 @@ pub(crate) enum Fields {
     Least,
     /// The same ones that byway always sets: X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via.
     AsByway,
+}
+
+/// Whether a reverse proxy writes a line for each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Logs {
+    /// It does not.
+    Off,
+    /// It does, in the cheapest way that it offers.
+    On,
 }

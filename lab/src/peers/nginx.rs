@@ -1,28 +1,78 @@
-//! Nginx: one process, upstream keep-alive, no log, buffers of 64 KiB that never touch the disk.
+//! Nginx: one process, upstream keep-alive, buffers of 64 KiB that never touch the disk, with or without an access log.
 //!
-//! In:    which fields it adds.   Out: a running nginx.   Never: reads the machine's own nginx.conf.
+//! In:    which fields it adds, whether it logs.   Out: a running nginx.   Never: reads the machine's own nginx.conf.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Fields, Program, Running, command, free_address, start, write};
+use super::{Fields, Logs, Program, Running, command, free_address, start, write};
+use crate::access_log::AccessLog;
+use crate::machine::descriptors;
 use crate::setting::Setting;
 
 /// Starts nginx as a reverse proxy of the origin.
-pub(crate) async fn serve(setting: &Setting, fields: Fields) -> Result<Running> {
+pub(crate) async fn serve(setting: &Setting, fields: Fields, logs: Logs) -> Result<Running> {
     let address = free_address()?;
-    let log = format!("nginx-{}", address.port());
-    let config = config(address, setting.origin(), fields, setting.dir());
+    let access_log = (logs == Logs::On).then(|| AccessLog::new(setting.dir(), &format!("nginx-{}", address.port())));
+    let http = http(address, setting.origin(), fields, access_log.as_ref(), setting.dir());
+    let running = run(setting, address, "", &http).await?;
+    Ok(Running { access_log, ..running })
+}
+
+/// Starts nginx as a forward of plain TCP connections. Debian has that part as a module of its own.
+pub(crate) async fn forward(setting: &Setting) -> Result<Running> {
+    const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    let address = free_address()?;
+    let load = if Path::new(MODULE).is_file() { format!("load_module {MODULE};") } else { String::new() };
+    let stream = format!(
+        "stream {{
+    server {{
+        listen {address} backlog=4096;
+        proxy_pass {};
+        proxy_buffer_size 64k;
+        tcp_nodelay on;
+    }}
+}}",
+        setting.origin()
+    );
+    run(setting, address, &load, &stream).await
+}
+
+/// A single process (`master_process off`) does the same work a request as a worker does, and has one id to watch.
+async fn run(setting: &Setting, address: SocketAddr, modules: &str, blocks: &str) -> Result<Running> {
+    let (port, dir, most) = (address.port(), setting.dir().display(), descriptors());
+    let config = format!(
+        "{modules}
+daemon off;
+master_process off;
+worker_processes 1;
+worker_rlimit_nofile {most};
+pid {dir}/nginx-{port}.pid;
+error_log stderr crit;
+events {{
+    use epoll;
+    worker_connections 16384;
+    multi_accept on;
+    accept_mutex off;
+}}
+{blocks}
+"
+    );
+    let log = format!("nginx-{port}");
     let file = write(&setting.dir().join(format!("{log}.conf")), &config)?;
     let mut command = command(Program::Nginx)?;
     command.args(["-c", &file, "-p"]).arg(setting.dir());
     start(setting, &log, command, address).await
 }
 
-/// A single process (`master_process off`) does the same work a request as a worker does, and has one id to watch.
-fn config(address: SocketAddr, origin: SocketAddr, fields: Fields, dir: &Path) -> String {
+/// Lines are gathered in 1 MiB and written at once: the cheapest way nginx has to log, and what busy sites use.
+fn http(address: SocketAddr, origin: SocketAddr, fields: Fields, access_log: Option<&AccessLog>, dir: &Path) -> String {
+    let log = match access_log {
+        Some(log) => format!("{} combined buffer=1m flush=1s", log.path().display()),
+        None => "off".to_owned(),
+    };
     let (port, dir) = (address.port(), dir.display());
     let more = match fields {
         Fields::Least => "",
@@ -36,25 +86,14 @@ fn config(address: SocketAddr, origin: SocketAddr, fields: Fields, dir: &Path) -
         }
     };
     format!(
-        r#"daemon off;
-master_process off;
-worker_processes 1;
-worker_rlimit_nofile 65536;
-pid {dir}/nginx-{port}.pid;
-error_log stderr crit;
-events {{
-    use epoll;
-    worker_connections 16384;
-    multi_accept on;
-    accept_mutex off;
-}}
-http {{
-    access_log off;
+        r#"http {{
+    access_log {log};
     client_body_temp_path {dir}/nginx-{port}-body;
     proxy_temp_path {dir}/nginx-{port}-proxy;
     tcp_nodelay on;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
+    client_header_timeout 30s;
     upstream origin {{
         server {origin};
         keepalive 512;
@@ -69,13 +108,25 @@ http {{
             proxy_buffers 16 64k;
             proxy_busy_buffers_size 128k;
             proxy_max_temp_file_size 0;
+            # Bodies are passed on as they come, as the others do; nginx itself is a little cheaper so.
+            proxy_request_buffering off;
+            client_body_buffer_size 128k;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             {more}
         }}
+        location /ws {{
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_read_timeout 600s;
+            proxy_send_timeout 600s;
+        }}
     }}
-}}
-"#
+}}"#
     )
 }

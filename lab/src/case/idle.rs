@@ -1,0 +1,145 @@
+//! Idle: what connections cost that have carried one request and wait now.
+//!
+//! In:    the setting.   Out: resident memory of each program, without and with them.   Never: measures while bytes move.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::time::{sleep, timeout};
+
+use super::cast::{Cast, Subject};
+use super::figures;
+use super::front::{Front, OURS};
+use super::rounds::PATIENCE;
+use crate::chart::Chart;
+use crate::load::hold;
+use crate::load::reach::Reach;
+use crate::peers::{Logs, Program, microsocks, tinyproxy};
+use crate::process::{Memory, memory};
+use crate::report::{Section, grouped};
+use crate::setting::Setting;
+use crate::statistics::Spread;
+
+/// Keep-alive connections of an edge.
+const VISITORS: usize = 10_000;
+/// Streams through an egress, each of them two connections.
+const STREAMS: usize = 2000;
+
+/// How long a program is left alone before it is looked at.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Asks it of reverse proxies.
+pub(crate) async fn edges(setting: &Setting) -> Result<Section> {
+    let asks = format!(
+        "How much memory do {} keep-alive connections cost a reverse proxy, each having carried one request of 1 KiB, \
+         against none?",
+        grouped(VISITORS as f64)
+    );
+    let mut table = Table::begin("Edge, idle connections", &asks, VISITORS);
+    let cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    table.fill(setting, cast).await?;
+    for front in Front::EACH {
+        let mut cast = Cast::default();
+        front.enter(&mut cast, setting, Logs::On).await;
+        table.fill(setting, cast).await?;
+    }
+    table.section.note(
+        "Each program has done nothing else before. The kernel's memory for sockets is in none of these figures.",
+    );
+    Ok(table.end())
+}
+
+/// Asks it of the egress.
+pub(crate) async fn egress(setting: &Setting) -> Result<Section> {
+    let asks = format!(
+        "How much memory do {} streams through an egress cost that have been used once and idle now?",
+        grouped(STREAMS as f64)
+    );
+    let mut table = Table::begin("Egress, idle streams", &asks, STREAMS);
+    let ours = |byway: &crate::byway::Byway| vec![("byway SOCKS5", Reach::Socks5(byway.proxy))];
+    table.fill(setting, Cast::begin(setting, Logs::Off, ours).await?).await?;
+    let mut cast = Cast::default();
+    cast.add(Program::Microsocks, "microsocks", "", Reach::Socks5, microsocks::serve(setting)).await;
+    cast.add(Program::Tinyproxy, "tinyproxy CONNECT", "", Reach::Connect, tinyproxy::serve(setting)).await;
+    table.fill(setting, cast).await?;
+    table.section.note("A stream is two sockets; their kernel memory is in none of these figures.");
+    Ok(table.end())
+}
+
+/// The table while it grows.
+struct Table {
+    section: Section,
+    chart: Chart,
+    count: usize,
+    /// KiB a connection of our row, which comes first.
+    ours: Option<(String, f64)>,
+}
+
+impl Table {
+    fn begin(title: &str, asks: &str, count: usize) -> Self {
+        let mut section = Section::new(title, asks);
+        section.head([
+            "subject",
+            "RSS before, MiB",
+            "RSS with them",
+            "KiB per connection",
+            "of it anonymous",
+            "threads",
+        ]);
+        let chart = Chart::new(title, "resident KiB a connection; less is better");
+        Self { section, chart, count, ours: None }
+    }
+
+    /// Measures a cast of fresh programs, and ends it.
+    async fn fill(&mut self, setting: &Setting, cast: Cast) -> Result<()> {
+        for subject in &cast.subjects {
+            let held = timeout(PATIENCE, hold(setting, subject, self.count)).await;
+            match held.unwrap_or_else(|_| Err(anyhow!("they were not open after {PATIENCE:?}"))) {
+                Ok((before, with)) => self.row(subject, before, with),
+                Err(error) => self.section.note(format!("{} failed: {error:#}.", subject.name)),
+            }
+        }
+        figures::left_out(&mut self.section, &cast);
+        cast.end().await
+    }
+
+    fn row(&mut self, subject: &Subject, before: Memory, with: Memory) {
+        let each = |before: u64, with: u64| (with as f64 - before as f64) / self.count as f64;
+        let resident = each(before.rss_kib, with.rss_kib);
+        let mebibytes = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
+        let text = format!("{resident:.1}");
+        // Less than nothing is a program that has given memory back meanwhile.
+        self.chart.bar(&subject.name, subject.part.tone(), Spread::single(resident.max(0.0)), text.clone());
+        match &self.ours {
+            Some((name, mine)) => {
+                let answer = figures::less_is_better((name, *mine), (&subject.name, resident), "KiB a connection");
+                self.section.answer(answer);
+            }
+            None => self.ours = Some((subject.name.clone(), resident)),
+        }
+        self.section.row([
+            subject.name.clone(),
+            mebibytes(before.rss_kib),
+            mebibytes(with.rss_kib),
+            text,
+            format!("{:.1}", each(before.anonymous_kib, with.anonymous_kib)),
+            grouped(with.threads as f64),
+        ]);
+    }
+
+    fn end(mut self) -> Section {
+        self.section.chart(self.chart);
+        self.section
+    }
+}
+
+async fn hold(setting: &Setting, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
+    let pid = subject.pid.ok_or_else(|| anyhow::anyhow!("it is no process"))?;
+    sleep(SETTLE).await;
+    let before = memory(pid)?;
+    let held = hold::open(subject.reach, count, setting.origin()).await?;
+    sleep(SETTLE).await;
+    let with = memory(pid)?;
+    drop(held);
+    Ok((before, with))
+}

@@ -1,0 +1,108 @@
+//! Phases: what else is asked of the same subjects once their rounds are over: memory, system calls, times at equal load.
+//!
+//! In:    rows with their samples.
+//! Out:   the same rows with more to tell.
+//! Never: lets one of these disturb the figures of CPU time: those are taken before.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::time::timeout;
+
+use super::cast::Part;
+use super::figures;
+use super::rounds::{PATIENCE, Row, awake};
+use crate::load::keepalive::Keepalive;
+use crate::load::paced::Paced;
+use crate::process::memory;
+use crate::setting::Setting;
+use crate::statistics::{Quantiles, median};
+
+/// How the subjects are loaded, and what an answer is worth.
+pub(crate) struct Load {
+    /// Connections and request.
+    pub(crate) keepalive: Keepalive,
+    /// What one answer adds to a sample's work.
+    pub(crate) piece: f64,
+}
+
+/// The load that was offered to everybody alike.
+pub(crate) struct Offered {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Whose rate it is a share of.
+    pub(crate) slowest: String,
+    /// Turns of each subject.
+    pub(crate) rounds: usize,
+}
+
+/// The share of the slowest subject's rate that everybody is offered.
+const SHARE: f64 = 0.7;
+/// Turns of each subject; the median of their quantiles is reported.
+const ROUNDS: usize = 7;
+
+/// Longer turns would only repeat the same thousands of requests.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Resident memory of each, as the rounds have left it.
+pub(crate) fn memory_now(rows: &mut [Row]) {
+    for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+        row.rss_kib = row.subject.pid.and_then(|pid| memory(pid).ok()).map(|memory| memory.rss_kib);
+    }
+}
+
+/// System calls a request of each.
+pub(crate) async fn calls(setting: &Setting, load: &Load, rows: &mut [Row]) {
+    let Some(counter) = setting.counter else { return };
+    for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+        let Some(pid) = row.subject.pid else { continue };
+        let count = async |answered: &AtomicU64| {
+            let work = || answered.load(Relaxed) as f64;
+            awake(setting, counter.a_piece(pid, setting.dir(), work)).await
+        };
+        // A count that fails leaves its cell empty; the subject's figures stand.
+        match timeout(PATIENCE, load.keepalive.run(row.subject.reach, count)).await {
+            Ok(Ok(calls)) => row.calls = Some(calls),
+            Ok(Err(error)) => eprintln!("lab: system calls of {}: {error:#}", row.subject.name),
+            Err(_) => eprintln!("lab: system calls of {}: not counted after {PATIENCE:?}", row.subject.name),
+        }
+        let _ = row.empty_log();
+    }
+}
+
+/// How long requests take at a rate that all can carry: 70 % of what the slowest reached when all were asked for their
+/// most. None if nobody has samples.
+pub(crate) async fn latency(setting: &Setting, load: &Load, rows: &mut [Row]) -> Option<Offered> {
+    let speed = |row: &Row| median(row.samples.iter().map(figures::rate)).filter(|rate| *rate > 0.0);
+    let alive = rows.iter().filter(|row| row.failure.is_none() && row.subject.part != Part::Ceiling);
+    let speeds = alive.filter_map(|row| Some((speed(row)?, row.subject.name.clone())));
+    let (slowest_rate, slowest) = speeds.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let rate = slowest_rate / load.piece * SHARE;
+    let rounds = if setting.quick { 1 } else { ROUNDS };
+    let Keepalive { origin, connections, ref request, window } = load.keepalive;
+    let window = window.min(LONGEST);
+    let paced = Paced { origin, connections, request: request.clone(), rate, window };
+    let mut done = 0;
+    for round in 0..rounds {
+        if round > 0 && !setting.has_time() {
+            break;
+        }
+        rows.rotate_left(1);
+        for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+            let turn = timeout(PATIENCE, paced.run(row.subject.reach)).await;
+            let turn = turn.unwrap_or_else(|_| Err(anyhow!("its turn was not over after {PATIENCE:?}")));
+            match turn.and_then(|took| Quantiles::of(took).context("no request was answered")) {
+                Ok(quantiles) => row.latency.push(quantiles),
+                Err(error) => row.failure = Some(format!("at {rate:.0} requests/s: {error:#}")),
+            }
+            let _ = row.empty_log();
+        }
+        done += 1;
+    }
+    // Back to the order of the table.
+    let turned = done % rows.len().max(1);
+    rows.rotate_right(turned);
+    Some(Offered { rate, slowest, rounds: done })
+}

@@ -1,0 +1,103 @@
+//! Slow: what a thousand visitors on slow lines take from all others.
+//!
+//! In:    the setting.
+//! Out:   ordinary requests of each reverse proxy, alone and beside heads that never end.
+//! Never: forgets the slow ones: all of them are in before a turn begins.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use anyhow::{Result, bail};
+
+use super::cast::{Cast, Part, Subject};
+use super::edge;
+use super::figures;
+use super::front::{Front, OURS};
+use super::rounds::{Row, Sample, interleave};
+use crate::chart::Chart;
+use crate::load::keepalive::Keepalive;
+use crate::load::reach::Reach;
+use crate::load::request::Request;
+use crate::load::trickle::Trickle;
+use crate::peers::Logs;
+use crate::report::{Section, grouped};
+use crate::setting::Setting;
+use crate::statistics::{Spread, median};
+
+const VISITORS: usize = 1000;
+
+/// Asks it.
+pub(crate) async fn run(setting: &Setting) -> Result<Section> {
+    let asks = format!(
+        "What is left of 1 KiB keep-alive GETs at 64 connections while {} other visitors send a head of a byte every half \
+         second?",
+        grouped(VISITORS as f64)
+    );
+    let mut cast = Cast::begin(setting, Logs::On, |byway| vec![(OURS, Reach::Plain(byway.edge))]).await?;
+    for front in Front::EACH {
+        front.enter(&mut cast, setting, Logs::On).await;
+    }
+    let load = Keepalive {
+        origin: setting.origin(),
+        connections: 64,
+        request: Request::get(1024, setting.origin()),
+        window: setting.window,
+    };
+    let alone =
+        interleave(setting, &cast.subjects, async |subject| edge::turn(setting, 1.0, &load, subject).await).await;
+    let closed = AtomicUsize::new(0);
+    let beside = async |subject: &Subject| beside_slow(setting, &load, subject, &closed).await;
+    let beside = interleave(setting, &cast.subjects, beside).await;
+    let mut section = Section::new("Edge, slow visitors", &asks);
+    fill(&mut section, &alone, &beside);
+    figures::left_out(&mut section, &cast);
+    if closed.into_inner() > 0 {
+        section.note("Some slow visitors were closed on within their turn; each came again after a second.");
+    }
+    section.note(
+        "Reads of the slow visitors' bytes, 2,000 a second, are in the second figure of everybody. All wait 30 s for a head: \
+         longer than a turn lasts.",
+    );
+    cast.end().await?;
+    Ok(section)
+}
+
+async fn beside_slow(setting: &Setting, load: &Keepalive, subject: &Subject, closed: &AtomicUsize) -> Result<Sample> {
+    let Reach::Plain(to) = subject.reach else { bail!("an edge is spoken to plainly") };
+    let slow = Trickle::start(to, VISITORS).await?;
+    let sample = edge::turn(setting, 1.0, load, subject).await;
+    closed.fetch_add(slow.closed(), Relaxed);
+    sample
+}
+
+fn fill(section: &mut Section, alone: &[Row], beside: &[Row]) {
+    section.head(["subject", "requests per CPU-s alone", "beside slow visitors", "kept", "requests/s alone", "beside"]);
+    let mut chart = Chart::new(section.title(), "requests per CPU-second beside the slow visitors; more is better");
+    let per_cpu = |row: &Row| Spread::of(row.samples.iter().filter_map(figures::per_cpu));
+    let rate = |row: &Row| median(row.samples.iter().map(figures::rate)).map_or_else(|| "–".to_owned(), grouped);
+    // Byway is the first row.
+    let mut ours = None;
+    for (alone, beside) in alone.iter().zip(beside) {
+        for failure in [&alone.failure, &beside.failure].into_iter().flatten() {
+            section.note(format!("{} failed: {failure}.", alone.subject.name));
+        }
+        let (Some(before), Some(with)) = (per_cpu(alone), per_cpu(beside)) else { continue };
+        chart.bar(&beside.subject.name, beside.subject.part.tone(), with, grouped(with.median));
+        match (beside.subject.part, ours) {
+            (Part::Ours, _) => ours = Some(with.median),
+            (_, Some(ours)) => {
+                let what = "requests per CPU-second beside slow visitors";
+                section.answer(figures::more_is_better(OURS, &beside.subject.name, ours / with.median, what));
+            }
+            (_, None) => {}
+        }
+        section.row([
+            beside.subject.name.clone(),
+            grouped(before.median),
+            grouped(with.median),
+            format!("{:.0} %", with.median / before.median * 100.0),
+            rate(alone),
+            rate(beside),
+        ]);
+    }
+    section.chart(chart);
+}

@@ -1,0 +1,73 @@
+//! Caddy: one thread of Go code, connections to the origin kept, with or without an access log in its own form, JSON.
+//!
+//! In:    whether it logs.   Out: a running caddy.   Never: reads the machine's own Caddyfile, or opens its admin port.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use super::{Logs, Program, Running, command, free_address, start, write};
+use crate::access_log::AccessLog;
+use crate::setting::Setting;
+
+/// Starts caddy as a reverse proxy of the origin. It adds X-Forwarded-For, -Proto and -Host, as it always does.
+pub(crate) async fn serve(setting: &Setting, logs: Logs) -> Result<Running> {
+    let address = free_address()?;
+    let log = format!("caddy-{}", address.port());
+    let access_log = (logs == Logs::On).then(|| AccessLog::new(setting.dir(), &log));
+    let config = config(address, setting.origin(), access_log.as_ref());
+    let file = write(&setting.dir().join(format!("{log}.caddyfile")), &config)?;
+    let mut command = command(Program::Caddy)?;
+    command.args(["run", "--adapter", "caddyfile", "--config", &file]);
+    // One worker, as everybody has: Go would otherwise take the machine's count of cores for its own.
+    command.env("GOMAXPROCS", "1");
+    // What it keeps between runs goes with the scratch folder.
+    command.env("XDG_DATA_HOME", setting.dir()).env("XDG_CONFIG_HOME", setting.dir()).env("HOME", setting.dir());
+    let running = start(setting, &log, command, address).await?;
+    Ok(Running { access_log, ..running })
+}
+
+fn config(address: SocketAddr, origin: SocketAddr, access_log: Option<&AccessLog>) -> String {
+    let log = match access_log {
+        Some(log) => {
+            format!(
+                "log {{\n        output file {} {{\n            roll_disabled\n        }}\n    }}",
+                log.path().display()
+            )
+        }
+        None => String::new(),
+    };
+    format!(
+        "{{
+    admin off
+    auto_https off
+    log {{
+        level ERROR
+    }}
+    servers {{
+        timeouts {{
+            read_header 30s
+            idle 10m
+        }}
+    }}
+}}
+http://:{port} {{
+    bind {ip}
+    {log}
+    reverse_proxy {origin} {{
+        transport http {{
+            keepalive 60s
+            keepalive_idle_conns 512
+            keepalive_idle_conns_per_host 512
+            # Whatever the visitor accepts is asked of the origin, as the others do.
+            compression off
+            read_buffer 64KiB
+            write_buffer 64KiB
+        }}
+    }}
+}}
+",
+        ip = address.ip(),
+        port = address.port(),
+    )
+}

@@ -1,0 +1,17 @@
+//! Pingora: a proxy of some fifty lines, built from `lab/peers/pingora`; it has no access log.
+//!
+//! In:    the setting.   Out: a running proxy.   Never: is built inside the workspace: it would bring half a thousand crates.
+
+use anyhow::Result;
+
+use super::built::Package;
+use super::{Running, free_address, start};
+use crate::setting::Setting;
+
+/// Starts it.
+pub(crate) async fn serve(setting: &Setting) -> Result<Running> {
+    let address = free_address()?;
+    let mut command = std::process::Command::new(Package::Pingora.program("lab-pingora")?);
+    command.args([address.to_string(), setting.origin().to_string()]).env("RUST_LOG", "error");
+    start(setting, "pingora", command, address).await
+}
