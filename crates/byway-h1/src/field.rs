@@ -25,6 +25,47 @@ pub struct Fields<'a> {
     buf: &'a [u8],
 }
 
+/// A field together with the bytes that it was sent as. Only the parser makes one, so that those bytes are known to be an
+/// honest line, and [`write::line`](crate::write::line) may pass them on by one copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    field: Field<'a>,
+    /// `name: value CRLF`; empty where there was other white space than that.
+    sent: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// The field.
+    pub fn field(self) -> Field<'a> {
+        self.field
+    }
+
+    /// The line as it was sent, if that is how one would write it.
+    pub(crate) fn sent(self) -> Option<&'a [u8]> {
+        (!self.sent.is_empty()).then_some(self.sent)
+    }
+}
+
+/// All field lines of a section in the order of the wire. Made by [`Request::lines`](crate::Request::lines) and
+/// [`Response::lines`](crate::Response::lines).
+#[derive(Clone, Debug)]
+pub struct Lines<'a>(Fields<'a>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Line<'a>;
+
+    fn next(&mut self) -> Option<Line<'a>> {
+        let entry = self.0.entries.next()?;
+        let buf = self.0.buf;
+        let field = Field { name: entry.name.of(buf), value: entry.value.of(buf) };
+        let sent = entry.line().of(buf);
+        let is_plain = sent.len() == field.name.len() + field.value.len() + b": \r\n".len()
+            && sent.get(field.name.len()..).is_some_and(|rest| rest.starts_with(b": "))
+            && sent.ends_with(b"\r\n");
+        Some(Line { field, sent: if is_plain { sent } else { &[] } })
+    }
+}
+
 /// The values of all fields of one name, in the order of the wire.
 #[derive(Clone, Debug)]
 pub struct FieldsNamed<'a, 'n> {
@@ -56,6 +97,10 @@ impl fmt::Debug for Field<'_> {
 impl<'a> Fields<'a> {
     pub(crate) fn new(section: &'a Section, buf: &'a [u8]) -> Self {
         Self { entries: section.entries().iter(), buf }
+    }
+
+    pub(crate) fn lines(self) -> Lines<'a> {
+        Lines(self)
     }
 
     /// The value of the first field of that name.

@@ -45,7 +45,7 @@ pub mod write;
 
 pub use body::{BodyDecoder, Step};
 pub use error::{Malformed, Truncated};
-pub use field::{Field, Fields, FieldsNamed, Options};
+pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
 pub use framing::Framed;
 pub use hop::is_hop_by_hop;
 pub use limits::Limits;

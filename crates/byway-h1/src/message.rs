@@ -38,6 +38,8 @@ pub(crate) struct Survey {
     pub(crate) upgrade: Option<Span>,
     pub(crate) expects_continue: bool,
     pub(crate) lists_upgrade: bool,
+    /// Connection lists something else than close, keep-alive and upgrade.
+    pub(crate) lists_fields: bool,
     lists_close: bool,
     lists_keep_alive: bool,
 }
@@ -87,6 +89,7 @@ impl Survey {
         self.lists_close |= lists(value, "close");
         self.lists_keep_alive |= lists(value, "keep-alive");
         self.lists_upgrade |= lists(value, "upgrade");
+        self.lists_fields |= !lists_only(value, &["close", "keep-alive", "upgrade"]);
     }
 }
 
@@ -122,4 +125,16 @@ fn lists(mut list: &[u8], element: &str) -> bool {
         list = rest;
     }
     false
+}
+
+/// Whether a comma-separated list has no other elements than those, in any case.
+fn lists_only(mut list: &[u8], elements: &[&str]) -> bool {
+    while !list.is_empty() {
+        let (first, rest) = split_list(list);
+        if !first.is_empty() && !elements.iter().any(|element| first.eq_ignore_ascii_case(element.as_bytes())) {
+            return false;
+        }
+        list = rest;
+    }
+    true
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::error::Malformed;
-use crate::field::{Fields, FieldsNamed, Options};
+use crate::field::{Fields, FieldsNamed, Lines, Options};
 use crate::framing::{Framed, Seen, declared};
 use crate::limits::Limits;
 use crate::message::{Listed, Parsed, Survey, Version, unfinished, window};
@@ -192,6 +192,11 @@ impl<'a> Request<'a> {
         Fields::new(&self.head.section, self.buf)
     }
 
+    /// The same with the bytes that each was sent as, to pass it on by one copy.
+    pub fn lines(self) -> Lines<'a> {
+        self.fields().lines()
+    }
+
     /// The value of the first field of that name, in any case.
     pub fn field(self, name: &str) -> Option<&'a [u8]> {
         self.fields().first(name)
@@ -222,6 +227,11 @@ impl<'a> Request<'a> {
     /// The elements of all Connection fields: names of fields that concern this connection alone (RFC 9110 section 7.6.1).
     pub fn connection_options(self) -> Options<'a> {
         self.fields().options("connection")
+    }
+
+    /// Whether Connection lists anything that could be a field: something else than `close`, `keep-alive` and `upgrade`.
+    pub fn connection_lists_fields(self) -> bool {
+        self.head.survey.lists_fields
     }
 
     /// Whether the connection may carry another request after this one: by default in 1.1, if asked for in 1.0, and never

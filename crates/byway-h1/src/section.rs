@@ -70,6 +70,13 @@ impl Cursor {
     }
 }
 
+impl Entry {
+    /// From the name to the line end behind the value, if nothing else stands there.
+    pub(crate) fn line(&self) -> Span {
+        Span { start: self.name.start, end: self.value.end.saturating_add(2) }
+    }
+}
+
 impl Section {
     pub(crate) fn clear(&mut self) {
         self.entries.clear();

@@ -5,7 +5,7 @@
 //! checked it before, and on an error leaves the buffer as it was.
 
 use crate::error::Malformed;
-use crate::field::Field;
+use crate::field::{Field, Line};
 use crate::octets::{first_non_target, first_non_token, first_non_value};
 
 /// What follows a chunk's data.
@@ -66,6 +66,20 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Malform
     }
     append(out, &[name, b": ", value, CRLF]);
     Ok(())
+}
+
+/// A field as it was sent. What the parser has taken for an honest line is one; it is copied and not looked at again.
+///
+/// # Errors
+/// As [`field`], if it has to be written anew.
+pub fn line(out: &mut Vec<u8>, line: Line<'_>) -> Result<(), Malformed> {
+    match line.sent() {
+        Some(sent) => {
+            out.extend_from_slice(sent);
+            Ok(())
+        }
+        None => field(out, line.field().name, line.field().value),
+    }
 }
 
 /// `name ": " element ", " element … CRLF`. Nothing at all if there is no element.

@@ -96,3 +96,36 @@ fn a_start_line_that_would_end_early_is_not_written() {
     assert_eq!(write::status_line(&mut out, 200, b"O\r\nK"), Err(Malformed::ReasonByte { at: 1, byte: b'\r' }));
     assert_eq!(out, b"kept");
 }
+
+#[test]
+fn a_line_is_passed_on_as_it_was_sent_or_written_anew_where_it_had_other_white_space() {
+    let buf = b"GET / HTTP/1.1\r\nHost: a\r\nPlain: a value\r\nTight:x\r\nWide:  y \t\r\nEmpty:\r\nSpaced: \r\n\r\n";
+    let mut head = byway_h1::RequestHead::default();
+    assert!(matches!(head.parse(buf, &byway_h1::Limits::default()), Ok(byway_h1::Parsed::Complete(_))));
+    let mut out = Vec::new();
+    for line in head.view(buf).lines() {
+        write::line(&mut out, line).unwrap();
+    }
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text, "Host: a\r\nPlain: a value\r\nTight: x\r\nWide: y\r\nEmpty: \r\nSpaced: \r\n");
+}
+
+#[test]
+fn a_list_is_one_field_with_its_elements_and_a_bad_element_leaves_nothing() {
+    let mut out = b"before".to_vec();
+    write::list(&mut out, b"Via", [&b"1.1 a"[..], b"1.1 b"]).unwrap();
+    assert_eq!(out, b"beforeVia: 1.1 a, 1.1 b\r\n");
+    assert!(write::list(&mut out, b"Via", [&b"1.1 a"[..], b"b\r\nEvil: x"]).is_err());
+    assert_eq!(out, b"beforeVia: 1.1 a, 1.1 b\r\n");
+    write::list(&mut out, b"Via", []).unwrap();
+    assert_eq!(out, b"beforeVia: 1.1 a, 1.1 b\r\n");
+}
+
+#[test]
+fn a_content_length_is_written_in_full_for_every_size() {
+    for length in [0, 9, 10, 1024, u64::MAX] {
+        let mut out = Vec::new();
+        write::content_length(&mut out, length);
+        assert_eq!(out, format!("Content-Length: {length}\r\n").into_bytes());
+    }
+}

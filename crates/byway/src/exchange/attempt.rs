@@ -64,7 +64,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) async fn run(
-        mut self,
+        &mut self,
         borrowed: Borrowed,
         downstream: &mut Conn,
         tries: &mut Tries<'_>,
@@ -328,7 +328,7 @@ impl<'a> Attempt<'a> {
 
     /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
     async fn switch(
-        self,
+        &self,
         mut lease: Lease<Origin, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,
@@ -354,7 +354,7 @@ impl<'a> Attempt<'a> {
 
     /// The final response: its head, its body, and what becomes of both connections.
     async fn finish(
-        mut self,
+        &mut self,
         mut lease: Lease<Origin, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,

@@ -126,7 +126,7 @@ pub async fn forward(
         let failure = match asked.borrow(&mut way, &mut moved.course).await {
             Ok(borrowed) => {
                 moved.course.lent(borrowed.lease.reused());
-                let attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
+                let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
                 match attempt.run(borrowed, downstream, &mut tries, alarm, moved).await {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,

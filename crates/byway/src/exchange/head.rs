@@ -83,19 +83,20 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
     write::field(out, b"Host", rules.host)?;
     let at_edge = rules.forwarded.is_some();
     let trusted = rules.forwarded.as_ref().is_some_and(|forwarded| forwarded.trusted);
-    for field in request.fields() {
+    for line in request.lines() {
+        let field = line.field();
         let ours =
             at_edge && (is_forwarding(field.name) && !trusted || is_extended(field.name) || is_alias(field.name));
         let dropped = is_hop_by_hop(field.name)
             || is_framing(field.name)
             || field.name.eq_ignore_ascii_case(b"Host")
-            || is_named_by_connection(field.name, request.connection_options());
+            || request.connection_lists_fields() && is_named_by_connection(field.name, request.connection_options());
         if ours || dropped {
             continue;
         }
         match hops::counted_down(request.method(), field.name, field.value) {
             Some(left) => write::field(out, field.name, left.to_string().as_bytes())?,
-            None => write::field(out, field.name, field.value)?,
+            None => write::line(out, line)?,
         }
     }
     if let Some(forwarded) = &rules.forwarded {
@@ -198,12 +199,13 @@ pub fn forward_switch(out: &mut Vec<u8>, response: &Response<'_>, protocol: &[u8
 }
 
 fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
-    for field in response.fields() {
-        let dropped = is_hop_by_hop(field.name)
-            || is_framing(field.name)
-            || is_named_by_connection(field.name, response.connection_options());
+    for line in response.lines() {
+        let name = line.field().name;
+        let dropped = is_hop_by_hop(name)
+            || is_framing(name)
+            || response.connection_lists_fields() && is_named_by_connection(name, response.connection_options());
         if !dropped {
-            write::field(out, field.name, field.value)?;
+            write::line(out, line)?;
         }
     }
     Ok(())

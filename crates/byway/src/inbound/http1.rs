@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::{self, Tunnel};
 use super::listener::{Accepted, Door, Visit};
 use super::record::Record;
+use super::room;
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::alarm::Alarm;
 use crate::exchange::answer::{self, Manner};
@@ -81,22 +82,14 @@ enum Then {
     Relay(Box<Tunnel>),
 }
 
-/// How a connection ends that carries no more requests.
-enum Last {
-    /// Nothing is owed to the client.
-    Leave,
-    /// What was answered last shall arrive.
-    Close,
-    Reset,
-    /// It has become a tunnel.
-    Relay(Box<Tunnel>, Arc<ListenerPlan>),
-}
+/// A connection whose request was answered, and what becomes of it.
+pub struct Answered(Box<Session>, Then);
 
 impl Session {
-    fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Self {
+    fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Box<Self> {
         let Visit { connection, peer } = visit;
         let peer_text = peer.map(|peer| IpText::of(peer.ip()));
-        Self {
+        Box::new(Self {
             downstream,
             peer,
             peer_text,
@@ -106,46 +99,44 @@ impl Session {
             tally: Arc::default(),
             served: 0,
             alarm: Alarm::default(),
-        }
+        })
     }
 
-    // Not an `async fn`: that would hold the session twice.
-    #[allow(clippy::manual_async_fn)]
-    fn serve(mut self) -> impl Future<Output = ()> + Send {
-        async move {
-            let last = self.run().await;
-            // Boxed: what comes now is short, or has all the room of a tunnel.
-            match last {
-                Last::Leave => Box::pin(self.downstream.leave()).await,
-                Last::Close => Box::pin(self.downstream.close()).await,
-                Last::Reset => drop(self.downstream),
-                Last::Relay(tunnel, listener) => {
-                    let visit = self.visit();
-                    Box::pin(connect::relay(self.downstream, *tunnel, &visit, &self.door, &listener)).await;
-                }
-            }
-        }
-    }
-
-    async fn run(&mut self) -> Last {
-        while let Some((_, listener)) = self.view() {
+    /// Serves one request after the other. Each is answered in a room of the worker's, so that a connection which waits
+    /// for its next one takes little.
+    async fn serve(mut self: Box<Self>) {
+        let Some((_, mut listener)) = self.view() else { return Box::pin(self.downstream.close()).await };
+        loop {
             let next = self.next_request(&listener.limits).await;
             // A reload may have come while the connection waited. What a listener that is gone would have said is no
             // longer true: the connection ends, and its client asks again.
-            let Some((plan, listener)) = self.view() else { break };
+            let Some((plan, current)) = self.view() else { break };
+            listener = current;
             let then = match next {
-                Ok(Next::Request(text)) => self.answer_request(text, &plan, &listener).await,
-                Ok(Next::Ended) => return Last::Leave,
+                Ok(Next::Request(text)) => {
+                    let answered = room::lend(self.answer(text, plan, Arc::clone(&listener))).await;
+                    self = answered.0;
+                    answered.1
+                }
+                Ok(Next::Ended) => return Box::pin(self.downstream.leave()).await,
                 Err(fault) => self.refuse_head(&fault, &listener),
             };
             match then {
                 Then::Continue => {}
                 Then::Close => break,
-                Then::Reset => return Last::Reset,
-                Then::Relay(tunnel) => return Last::Relay(tunnel, listener),
+                Then::Reset => return,
+                Then::Relay(tunnel) => {
+                    let visit = self.visit();
+                    return Box::pin(connect::relay(self.downstream, *tunnel, &visit, &self.door, &listener)).await;
+                }
             }
         }
-        Last::Close
+        Box::pin(self.downstream.close()).await;
+    }
+
+    async fn answer(mut self: Box<Self>, text: Text, plan: Arc<Plan>, listener: Arc<ListenerPlan>) -> Answered {
+        let then = self.answer_request(text, &plan, &listener).await;
+        Answered(self, then)
     }
 
     /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
@@ -310,8 +301,8 @@ impl Session {
                 begun: head.begun,
             };
             forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await
-        };
-        let result = result.await;
+        }
+        .await;
         self.conclude(result, head, listener, &mut moved).await
     }
 
@@ -372,8 +363,9 @@ impl Session {
                 begun: head.begun,
             };
             forward(&asked, &mut self.downstream, &mut self.alarm, &mut moved).await.map(Out::After)
-        };
-        match result.await {
+        }
+        .await;
+        match result {
             // Its line is written at its end.
             Ok(Out::Tunnel(tunnel)) => {
                 self.tally.note(200, 0, 0);

@@ -14,6 +14,7 @@ pub mod mixed;
 pub mod passage;
 pub mod peers;
 pub mod record;
+mod room;
 pub mod socks;
 pub mod tcp;
 

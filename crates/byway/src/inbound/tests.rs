@@ -97,7 +97,7 @@ async fn a_connection_has_the_room_of_its_own_role_only() {
     let door = || bench.door.clone();
     let rooms = [
         ("before its role", size_of_val(&listener::connect(accepted(), door())), 1024),
-        ("edge", size_of_val(&http1::serve_edge(accepted(), door())), 5 * 1024),
+        ("edge", size_of_val(&http1::serve_edge(accepted(), door())), 1024),
         ("egress", size_of_val(&mixed::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
         ("tcp", size_of_val(&tcp::serve(accepted(), door(), Arc::clone(&plan), listener.clone())), 2 * 1024),
     ];

@@ -9,6 +9,7 @@ use byway_testkit::pattern::{MIB, Pattern};
 use byway_testkit::{Origin, Program, curl, eventually};
 use socket2::{Domain, Socket, Type};
 
+use super::config;
 use super::{BYWAY, edge};
 
 #[test]
@@ -95,7 +96,9 @@ fn nginx_config(folder: &Path, address: SocketAddr) -> String {
 #[test]
 fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
     let nginx = Nginx::start();
-    let program = Program::start(BYWAY, &["edge", "--from", "127.0.0.1:0", "--to", &nginx.address.to_string()]);
+    // Each worker has connections of its own.
+    let to = format!("to = \"{}\"", nginx.address);
+    let program = Program::configured(BYWAY, &config("workers = 1", &[&to]));
     let url = |path: &str| format!("http://{}{path}", program.address());
     let sum = Pattern::sha256(3 * MIB);
 
