@@ -239,6 +239,7 @@ impl Passage {
         let Some(mut splice) = Splice::take() else { return from.poll_fill(cx) };
         let read = ready!(splice.poll_fill(cx, from.stream(), most))?;
         if let Read::Data(n) = read {
+            from.read_small();
             self.decoder.taken(n);
             self.replay.lose();
             self.splice = Some(splice);

@@ -58,6 +58,12 @@ impl Conn {
         self.outflow.is_none() && self.stream.as_tcp().is_some()
     }
 
+    /// The next read is a small one, however full the last ones were: what is large goes by a pipe, and a large buffer
+    /// would only copy the beginning of it.
+    pub fn read_small(&mut self) {
+        self.growth = Growth::new();
+    }
+
     /// Marks the first `n` unread bytes as used. An emptied buffer goes back to its free list.
     pub fn consume(&mut self, n: usize) {
         if let Some(buffer) = &mut self.unread {
