@@ -29,10 +29,12 @@ const ANSWER: &[u8] =
     X-Something: else\r\n\r\nHello, world!\n";
 
 #[test]
-fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing() {
-    let origin = answer_for_ever();
+fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access_log_on() {
+    let (origin, folder) = (answer_for_ever(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
     let text = format!(
-        "workers = 1\nlimits.requests_per_connection = 1_000_000\n[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n"
+        "workers = 1\nlimits.requests_per_connection = 1_000_000\nlog.access = {log:?}\nlog.access_format = \"json\"\n\
+         [[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{origin}\"\n"
     );
     let node =
         Node::start(parse(&text, "byway.toml", Path::new("/nowhere")).unwrap(), &mut Inherited::default()).unwrap();
@@ -47,6 +49,8 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing() {
     assert_eq!((change.allocations, change.reallocations), (0, 0), "{change:?}");
     node.cut();
     node.join();
+    let lines = std::fs::read_to_string(&log).unwrap().lines().count();
+    assert_eq!(lines, WARM_UP + REQUESTS, "every request has its line");
 }
 
 /// The first wait for a contended lock makes a table for the whole process, whenever that happens: let it be now.
