@@ -473,7 +473,7 @@ impl Session {
                 tracing::info!(
                     peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
-                    retries = moved.retries, retry_not_made = moved.course.not_retried,
+                    retries = moved.retries, not_retried = moved.course.not_retried,
                     "{method} {target}: {fault}"
                 );
             }
