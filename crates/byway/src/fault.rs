@@ -62,6 +62,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The request has come through us too often already.
     Loop,
+    /// The request is meant for another scheme than this connection's (RFC 9110 section 7.4).
+    Misdirected,
     /// Credentials are missing or wrong.
     Unauthorized,
     /// No route matches.
@@ -173,6 +175,7 @@ impl Fault {
             (_, Kind::Unsupported(_)) => 501,
             (_, Kind::MethodNotAllowed) => 405,
             (_, Kind::Loop) => 508,
+            (_, Kind::Misdirected) => 421,
             (_, Kind::Unauthorized) => 407,
             (_, Kind::NoRoute) => 404,
             (_, Kind::Denied) => 403,
@@ -297,6 +300,7 @@ impl Fault {
             Kind::Unsupported(what) => what,
             Kind::MethodNotAllowed => "method-not-allowed",
             Kind::Loop => "loop",
+            Kind::Misdirected => "misdirected",
             Kind::Unauthorized => "unauthorized",
             Kind::NoRoute => "no-route",
             Kind::Denied => "denied",
@@ -371,6 +375,7 @@ mod tests {
             (Downstream, TargetTooLarge, 414, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, HeadTooLarge, 431, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, TooManyFields, 431, Reply::GeneralFailure, "PROTOCOL"),
+            (Downstream, Misdirected, 421, Reply::GeneralFailure, "PROTOCOL"),
             (Downstream, Deadline(RequestRate), 408, Reply::GeneralFailure, "PROTOCOL"),
             (Upstream, TooManyFields, 502, Reply::ConnectionRefused, "BROKEN"),
             (Downstream, BodyTooLarge, 413, Reply::GeneralFailure, "PROTOCOL"),

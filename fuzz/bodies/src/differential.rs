@@ -2,7 +2,7 @@
 //!
 //! In:    bytes from a fuzzer.
 //! Out:   nothing, or a panic: one of the two read what the other did not, and the difference has no name here.
-//! Never: compares errors by their text. What is stricter here is listed by variant in [`stricter`].
+//! Never: compares errors by their text. What is stricter here is listed by variant in `stricter`.
 
 use byway_h1::{
     BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step, Version, write,

@@ -25,3 +25,39 @@ fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
 
 /// No hint keeps a connection longer than this.
 const LONGEST_HINT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use byway_h1::{Limits, Parsed, ResponseHead};
+
+    use super::*;
+
+    fn kept(fields: &str, framed: Framed) -> Option<Option<Duration>> {
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\n");
+        let mut index = ResponseHead::default();
+        assert!(matches!(index.parse(text.as_bytes(), &Limits::default()).unwrap(), Parsed::Complete(_)));
+        keep_upstream(&index.view(text.as_bytes()), framed)
+    }
+
+    #[test]
+    fn a_hint_is_heeded_less_a_second_in_any_order_and_within_reason() {
+        for (fields, seconds) in [
+            ("", None),
+            ("Keep-Alive: timeout=5\r\n", Some(4)),
+            ("Keep-Alive: max=9, Timeout = 5\r\n", Some(4)),
+            ("Keep-Alive: timeout=1\r\n", Some(0)),
+            ("Keep-Alive: timeout=0\r\n", Some(0)),
+            ("Keep-Alive: timeout=99999999\r\n", Some(600)),
+            ("Keep-Alive: timeout=soon\r\n", None),
+            ("Keep-Alive: timeout=-1\r\n", None),
+        ] {
+            assert_eq!(kept(fields, Framed::Length(2)), Some(seconds.map(Duration::from_secs)), "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_says_close_or_ends_by_it_is_not_kept() {
+        assert_eq!(kept("Connection: close\r\nKeep-Alive: timeout=5\r\n", Framed::Length(2)), None);
+        assert_eq!(kept("", Framed::UntilClose), None);
+    }
+}

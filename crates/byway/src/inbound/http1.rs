@@ -271,6 +271,9 @@ impl Session {
             if hops::end_here(request)? {
                 return Ok(self.answer_last_hop(request, listener).await);
             }
+            let ip = self.peer.map(|peer| peer.ip().to_canonical());
+            let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
+            refuse_misdirected(request, trusted)?;
             let path = path::canonical(request.path())?;
             let authority = text(request.host().unwrap_or_default())?;
             let own = shared.own.load();
@@ -283,8 +286,6 @@ impl Session {
                 ask: Ask::Request { host: without_port(authority), path },
             };
             let allowed = policy::decide(&inquiry)?;
-            let ip = self.peer.map(|peer| peer.ip().to_canonical());
-            let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
             let peer = self.peer_text.as_ref().map(IpText::as_str);
             let asked = Asked {
                 shared,
@@ -487,7 +488,7 @@ impl Session {
                 tracing::info!(
                     peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
-                    retries = moved.retries, retry_not_made = moved.course.not_retried,
+                    retries = moved.retries, not_retried = moved.course.not_retried,
                     "{method} {target}: {fault}"
                 );
             }
@@ -532,6 +533,19 @@ fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
     match hops < MOST_HOPS {
         true => Ok(()),
         false => Err(Fault::new(Who::Downstream, Kind::Loop, "the request has passed through here 16 times: a loop")),
+    }
+}
+
+/// A target in absolute form says by which scheme its sender means to be here. In clear text that is `http`; a trusted
+/// proxy may have ended TLS in front of us.
+fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault> {
+    match request.target_form() {
+        TargetForm::Absolute { scheme, .. } if !scheme.eq_ignore_ascii_case(b"http") && !trusted => {
+            let detail =
+                "the target has another scheme than http, and this connection is no TLS: ask for it by its path";
+            Err(Fault::new(Who::Downstream, Kind::Misdirected, detail))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -50,8 +50,8 @@ impl Splice {
         self.held == 0
     }
 
-    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As [`Stream::poll_read`]: cancel safe, `Fin` is
-    /// the peer's. A stream that is no plain TCP any more reads as broken.
+    /// Moves at most `most` bytes in from `source`; the pipe must be empty. As [`byway_dial::Pipe::poll_read`]: cancel safe,
+    /// `Fin` is the peer's. A stream that is no plain TCP any more reads as broken.
     ///
     /// # Errors
     /// What broke the source.

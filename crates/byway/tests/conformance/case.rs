@@ -7,6 +7,8 @@
 pub(crate) enum Must {
     /// An answer of 4xx or 5xx (or none), nothing at the origin, and no request behind it served.
     Refuse,
+    /// An answer of 4xx or 5xx and nothing at the origin; the connection may go on, as its boundary is known.
+    Decline,
     /// Served, and every text of the first list stands in what the origin got, none of the second does.
     Forward(&'static [&'static str], &'static [&'static str]),
     /// Either of the two: the RFC allows both, and a third thing would be wrong.
@@ -63,6 +65,10 @@ impl Case {
             Must::Refuse if !refused => Err(format!("not refused: {status}, {} forwarded", seen.forwarded.len())),
             Must::Refuse if seen.went_on => Err("refused, and the connection went on".into()),
             Must::Refuse => Ok(()),
+            Must::Decline if status == 0 || !refused => {
+                Err(format!("not declined: {status}, {} forwarded", seen.forwarded.len()))
+            }
+            Must::Decline => Ok(()),
             Must::ForwardOrRefuse(..) if refused => Ok(()),
             Must::Forward(with, without) | Must::ForwardOrRefuse(with, without) => {
                 let Some(forwarded) = seen.forwarded.first() else {

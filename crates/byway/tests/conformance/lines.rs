@@ -168,6 +168,12 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::Refuse,
     },
     Case {
+        section: "9110 7.4", name: "an https target in clear text is declined",
+        request: "GET https://b.example/x HTTP/1.1\r\nHost: b.example\r\n\r\n",
+        response: "",
+        must: Must::Decline,
+    },
+    Case {
         section: "9112 3.2.4", name: "OPTIONS *",
         request: "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",

@@ -23,7 +23,8 @@ fn a_drain_finishes_what_is_under_way_refuses_what_is_new_and_ends_clean() {
     for signal in [Signal::TERM, Signal::INT] {
         let gate = Gate::new();
         let origin = answering_late(&gate);
-        let program = edge(&origin);
+        // One worker, so that the idle connection is accepted before the other one.
+        let program = edge_with("workers = 1", &origin);
         let address = program.address();
         let mut idle = Visitor::connect(address);
         let mut busy = Visitor::connect(address);

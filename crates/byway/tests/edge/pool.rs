@@ -129,7 +129,7 @@ fn no_more_connections_than_the_cap_and_no_longer_queue_than_allowed() {
             visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let program = edge_with("[pool]\nmax_per_origin = 2\nqueue = 1\nqueue_wait = \"20s\"", &origin);
+    let program = edge_with("workers = 1\n[pool]\nmax_per_origin = 2\nqueue = 1\nqueue_wait = \"20s\"", &origin);
     let mut visitors: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
     for visitor in &mut visitors {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -182,12 +182,12 @@ fn the_log_says_why_a_retry_was_not_made() {
         assert_eq!(answer.status(), 502, "{reason}: {answer:?}");
         let id = answer.field("X-Request-Id").unwrap().to_owned();
         let line = program.wait_for_log(&id);
-        assert!(line.contains("retry_not_made") && line.contains(reason), "{reason}: {line}");
+        assert!(line.contains("not_retried") && line.contains(reason), "{reason}: {line}");
     }
     // The purse held one retry, and one second earns no more than the next.
     let exhausted = (0..100).any(|_| {
         Visitor::connect(program.address()).get("/2");
-        program.stderr().contains("retry_not_made=\"budget\"")
+        program.stderr().contains("not_retried=\"budget\"")
     });
     assert!(exhausted);
 }

@@ -11,7 +11,8 @@ const AUTHORITIES: [&str; 3] = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:9
 fn config(api: [SocketAddr; 3], socket: &Origin, assets: &Origin) -> String {
     let mut given: Vec<_> = AUTHORITIES.into_iter().zip(api.map(|authority| authority.to_string())).collect();
     given.extend([("127.0.0.1:9004", at(socket)), ("127.0.0.1:9005", at(assets))]);
-    example("004-hawkey", &given)
+    // One worker, as the source has one process: each worker keeps connections of its own.
+    format!("workers = 1\n{}", example("004-hawkey", &given))
 }
 
 struct Hawkey {

@@ -18,7 +18,8 @@ fn agent(main: &Origin, cluster: &Origin, parent: Option<&Program>) -> Program {
             ("socks5://127.0.0.1:1080", format!("socks5://{parent}")),
         ],
     );
-    Program::configured(BYWAY, &config)
+    // One worker, as Node has one thread: each worker keeps connections of its own.
+    Program::configured(BYWAY, &format!("workers = 1\n{config}"))
 }
 
 fn get(agent: &Program, host: &str, path: &str) -> String {

@@ -3,7 +3,7 @@
 use super::never_completed;
 
 #[test]
-fn cve_2025_bare_line_ends_in_chunks() {
+fn line_ends_in_chunks_that_are_half_or_missing() {
     never_completed([
         "5\nhello\r\n0\r\n\r\n",
         "5\rhello\r\n0\r\n\r\n",

@@ -1,8 +1,8 @@
 //! Lines: start lines, fields, Host and paths that two readers could read differently, or that cost too much.
 
-use byway_testkit::{Origin, Visitor};
+use byway_testkit::{Origin, Program, Visitor};
 
-use super::{edge, forwarded, refused};
+use super::{BYWAY, edge, forwarded, refused};
 
 #[test]
 fn request_lines_with_other_white_space_or_line_ends() {
@@ -130,6 +130,24 @@ fn an_absolute_target_counts_and_host_is_written_from_it() {
     let request = forwarded("GET http://b.example/x HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     assert_eq!((request.target(), request.field("Host")), ("/x", Some("b.example")));
     assert!(!request.head.contains("evil"), "{request:?}");
+}
+
+#[test]
+fn a_target_of_another_scheme_is_misdirected_unless_a_trusted_proxy_passes_it_on() {
+    let origin = Origin::useful();
+    let program = edge("", &origin);
+    for target in ["https://b.example/x", "HTTPS://b.example/x", "ftp://b.example/x"] {
+        let mut visitor = Visitor::connect(program.address());
+        let answer = visitor.get(target);
+        assert_eq!((answer.status(), answer.text().contains("misdirected")), (421, true), "{target}");
+        assert_eq!(visitor.get("http://b.example/x").status(), 200, "a request behind it is served");
+    }
+    let config = format!(
+        "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n[[edge.route]]\nto = \"{}\"\n",
+        origin.address()
+    );
+    let program = Program::configured(BYWAY, &config);
+    assert_eq!(Visitor::connect(program.address()).get("https://b.example/x").status(), 200);
 }
 
 #[test]
