@@ -2,6 +2,7 @@
 
 mod bodies;
 mod failures;
+mod keeping;
 mod messages;
 mod rates;
 mod retries;

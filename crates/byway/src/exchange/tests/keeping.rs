@@ -1,0 +1,53 @@
+//! A kept connection is looked at by a system call only when something may have come.
+
+use std::task::Poll;
+
+use byway_agent::{Conn as _, Probe};
+use byway_dial::Stream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::exchange::conn::Conn;
+use crate::turn;
+
+async fn pair() -> (Conn, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (ours, theirs) = tokio::join!(connecting, listener.accept());
+    (Conn::new(Stream::tcp(ours.unwrap())), theirs.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_probed_unless_the_reactor_has_turned_and_announced_nothing() {
+    let (mut kept, mut origin) = pair().await;
+    origin.write_all(b"an answer").await.unwrap();
+    kept.fill().await.unwrap();
+    kept.consume(9);
+    assert!(kept.may_have_news(), "nobody has looked since it was read");
+    assert_eq!(kept.probe(), Probe::Clean);
+    turn::next();
+    assert!(!kept.may_have_news(), "what had come before the turn would be announced");
+
+    origin.write_all(b"x").await.unwrap();
+    std::future::poll_fn(|cx| match kept.may_have_news() {
+        true => Poll::Ready(()),
+        false => {
+            // The reactor turns between two polls.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+    assert_eq!(kept.probe(), Probe::Dirty);
+}
+
+#[tokio::test]
+async fn a_connection_with_unread_or_unsent_bytes_is_never_taken_for_silent() {
+    let (mut kept, mut origin) = pair().await;
+    origin.write_all(b"an answer and more").await.unwrap();
+    kept.fill().await.unwrap();
+    kept.consume(9);
+    turn::next();
+    assert!(kept.may_have_news());
+    assert_eq!(kept.probe(), Probe::Dirty);
+}
