@@ -6,6 +6,7 @@
 //!
 //! The modules in the order of that line; `ARCHITECTURE.md` walks through them for each journey.
 
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod drain;

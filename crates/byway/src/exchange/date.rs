@@ -5,10 +5,10 @@
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::calendar::{civil, month_name, two};
+
 const LEN: usize = 29;
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
 thread_local! {
     static LAST: Cell<(u64, [u8; LEN])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
@@ -40,30 +40,13 @@ fn imf_fixdate(seconds: u64) -> [u8; LEN] {
     };
     put(0, DAYS.get((days % 7) as usize).copied().unwrap_or(b"Thu"));
     put(5, &two(day));
-    put(8, MONTHS.get(month as usize - 1).copied().unwrap_or(b"Jan"));
+    put(8, month_name(month));
     put(12, &two(year / 100));
     put(14, &two(year % 100));
     put(17, &two(of_day / 3600));
     put(20, &two(of_day / 60 % 60));
     put(23, &two(of_day % 60));
     text
-}
-
-/// Year, month (1 to 12) and day (1 to 31) of a day since 1970, counted in years that begin in March, so that the odd day
-/// of a leap year is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let since_year_0 = days + 719_468;
-    let (era, of_era) = (since_year_0 / 146_097, since_year_0 % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-fn two(number: u64) -> [u8; 2] {
-    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::calendar::{civil, four, month_name, two};
+
 /// Since the beginning of 1970, coarse.
 pub fn now() -> Duration {
     #[cfg(target_os = "linux")]
@@ -60,9 +62,9 @@ impl Dates {
         self.second = second;
         let (year, month, day) = civil(second / 86_400);
         let (hour, minute, rest) = (second / 3600 % 24, second / 60 % 60, second % 60);
-        let name = MONTHS.get(month as usize - 1).copied().unwrap_or(b"???");
-        let (y, [m, d]) = (four(year), [two_of_four(month), two_of_four(day)]);
-        let [h, n, s] = [two_of_four(hour), two_of_four(minute), two_of_four(rest)];
+        let name = month_name(month);
+        let (y, [m, d]) = (four(year), [two(month), two(day)]);
+        let [h, n, s] = [two(hour), two(minute), two(rest)];
         let pieces: [&[u8]; 12] = [&d, b"/", name, b"/", &y, b":", &h, b":", &n, b":", &s, b" +0000"];
         fill(&mut self.combined, &pieces);
         let pieces: [&[u8]; 11] = [&y, b"-", &m, b"-", &d, b"T", &h, b":", &n, b":", &s];
@@ -70,35 +72,10 @@ impl Dates {
     }
 }
 
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-
 fn fill(to: &mut [u8], pieces: &[&[u8]]) {
     for (to, from) in to.iter_mut().zip(pieces.iter().copied().flatten()) {
         *to = *from;
     }
-}
-
-fn four(number: u64) -> [u8; 4] {
-    [number / 1000, number / 100, number / 10, number].map(|digit| b'0' + (digit % 10) as u8)
-}
-
-fn two_of_four(number: u64) -> [u8; 2] {
-    let [_, _, tens, ones] = four(number);
-    [tens, ones]
-}
-
-/// Year, month and day of the proleptic Gregorian calendar, from days since 1970-01-01. Years begin in March here, so that
-/// the leap day comes last and months have a regular length: 153 days in five.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
