@@ -5,7 +5,8 @@
 //! Never: compares errors by their text. What is stricter here is listed by variant in `stricter`.
 
 use byway_h1::{
-    BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step, Version, write,
+    BodyDecoder, Field, Fields, Framed, Limits, Line, Malformed, Parsed, RequestHead, ResponseHead, Step, Version,
+    write,
 };
 use httparse::Status;
 
@@ -30,6 +31,7 @@ pub fn request(data: &[u8]) {
             assert_eq!(Some(request.target()), other.path.map(str::as_bytes));
             assert_eq!(Some(minor(request.version())), other.version);
             same_fields(request.fields(), other.headers);
+            passed_on(request.lines(), other.headers);
             let verdict = body_of(minor(request.version()), pairs(other.headers), None);
             assert_eq!(Verdict::Ends(ends(request.framing())), verdict, "the body ends elsewhere");
         }
@@ -61,6 +63,7 @@ pub fn response(data: &[u8]) {
                 assert_eq!(Some(response.reason()), other.reason.map(str::as_bytes));
             }
             same_fields(response.fields(), other.headers);
+            passed_on(response.lines(), other.headers);
             for method in [&b"GET"[..], b"HEAD", b"CONNECT"] {
                 let answers = Answers { status: response.status(), method };
                 let verdict = body_of(minor(response.version()), pairs(other.headers), Some(answers));
@@ -84,6 +87,22 @@ pub fn response(data: &[u8]) {
         }
         _ => {}
     }
+}
+
+/// Lines that are passed on as they were sent: another reader finds in them what it found in the head that they came in.
+fn passed_on<'a>(lines: impl Iterator<Item = Line<'a>>, theirs: &[httparse::Header<'_>]) {
+    let mut out = b"HTTP/1.1 200 \r\n".to_vec();
+    for line in lines {
+        assert!(write::line(&mut out, line).is_ok(), "an accepted line can be written");
+    }
+    write::end_of_head(&mut out);
+    let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut again = httparse::Response::new(&mut room);
+    assert_eq!(again.parse(&out), Ok(Status::Complete(out.len())), "what is passed on is one head");
+    let pairs = |headers: &[httparse::Header<'_>]| -> Vec<(String, Vec<u8>)> {
+        headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
+    };
+    assert_eq!(pairs(again.headers), pairs(theirs), "fields changed on their way");
 }
 
 /// A connection: requests with their bodies, one behind the other. Every boundary stands where the reference has it, and
