@@ -13,6 +13,7 @@ use byway_link::{Conflict, GrantId, JoinString, Key};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Common, EXIT_CONFIG};
+use crate::calendar::civil;
 use crate::link::grants::{Grant, GrantError, Grants, Purpose};
 
 /// What is done with grants.
@@ -162,19 +163,10 @@ fn table(grants: &[Grant]) -> String {
     text
 }
 
-/// `2026-11-25 16:40` in UTC, by the civil calendar.
+/// `2026-11-25 16:40` in UTC.
 fn date(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01, in eras of 400 years: years then end with the leap day.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", rest / 3600, rest / 60 % 60)
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60)
 }
 
 #[cfg(test)]
