@@ -8,6 +8,7 @@ use std::fmt;
 use crate::error::Malformed;
 use crate::field::{Fields, FieldsNamed, Lines, Options};
 use crate::framing::{Framed, declared, of_response};
+use crate::hint::KeepAliveHint;
 use crate::limits::Limits;
 use crate::message::{Listed, Parsed, Survey, Version, unfinished, window};
 use crate::octets::first_non_value;
@@ -182,6 +183,11 @@ impl<'a> Response<'a> {
     /// section 9.3); a body that is [`Framed::UntilClose`] ends it all the same.
     pub fn keep_alive(self) -> bool {
         self.head.survey.keep_alive(self.head.version)
+    }
+
+    /// What the fields say of how long the connection is kept.
+    pub fn keep_alive_hint(self) -> KeepAliveHint {
+        KeepAliveHint::of(self.fields_named("Keep-Alive"))
     }
 
     /// The value of Upgrade, if Connection lists it too: what a 101 switches to.

@@ -38,46 +38,15 @@ pub(crate) fn keep(response: &Response<'_>, framed: Framed, hint: Hint, requests
         return Err(CloseReason::LastResponse);
     }
     let Hint::Honour { margin, longest } = hint else { return Ok(None) };
-    let said = parameters(response);
+    let said = response.keep_alive_hint();
     *requests_left = said.max.or(*requests_left);
     if *requests_left == Some(0) {
         return Err(CloseReason::Hint);
     }
-    match said.timeout.map(|seconds| Duration::from_secs(seconds).saturating_sub(margin)) {
+    match said.timeout_seconds.map(|seconds| Duration::from_secs(seconds).saturating_sub(margin)) {
         Some(Duration::ZERO) => Err(CloseReason::Hint),
         idle => Ok(idle.map(|idle| idle.min(longest))),
     }
-}
-
-#[derive(Default)]
-struct Said {
-    timeout: Option<u64>,
-    max: Option<u64>,
-}
-
-/// Of parameters that stand twice the smaller counts; what is no number says nothing.
-fn parameters(response: &Response<'_>) -> Said {
-    let mut said = Said::default();
-    for field in response.fields_named("keep-alive") {
-        for part in field.split(|byte| matches!(byte, b',' | b';')) {
-            let Some(equals) = part.iter().position(|byte| *byte == b'=') else { continue };
-            let (name, value) = (part[..equals].trim_ascii(), part[equals + 1..].trim_ascii());
-            let Some(number) = number(value) else { continue };
-            let smaller = |known: Option<u64>| Some(known.map_or(number, |known| known.min(number)));
-            if name.eq_ignore_ascii_case(b"timeout") {
-                said.timeout = smaller(said.timeout);
-            } else if name.eq_ignore_ascii_case(b"max") {
-                said.max = smaller(said.max);
-            }
-        }
-    }
-    said
-}
-
-fn number(value: &[u8]) -> Option<u64> {
-    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-    let digits = value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok())??;
-    digits.parse().ok()
 }
 
 #[cfg(test)]

@@ -8,19 +8,13 @@ use std::time::Duration;
 
 use byway_h1::{Framed, Response};
 
-/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows.
+/// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less a second for the time that our
+/// next request is on its way.
 pub fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
-    (response.keep_alive() && framed != Framed::UntilClose).then(|| keep_alive_hint(response))
-}
-
-/// `Keep-Alive: timeout=N`, less a second for the time that our next request is on its way (in any order with `max`).
-fn keep_alive_hint(response: &Response<'_>) -> Option<Duration> {
-    let hint = std::str::from_utf8(response.field("Keep-Alive")?).ok()?;
-    let seconds = hint.split(',').find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
-    })?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT))
+    let hint = response.keep_alive_hint();
+    let kept = response.keep_alive() && framed != Framed::UntilClose && hint.max != Some(0);
+    let idle = |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT);
+    kept.then(|| hint.timeout_seconds.map(idle))
 }
 
 /// No hint keeps a connection longer than this.
@@ -59,5 +53,6 @@ mod tests {
     fn what_says_close_or_ends_by_it_is_not_kept() {
         assert_eq!(kept("Connection: close\r\nKeep-Alive: timeout=5\r\n", Framed::Length(2)), None);
         assert_eq!(kept("", Framed::UntilClose), None);
+        assert_eq!(kept("Keep-Alive: timeout=5, max=0\r\n", Framed::Length(2)), None);
     }
 }
