@@ -4,10 +4,10 @@
 //! Out:   whole lines, taken by the writer all at once.
 //! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and costs nothing else.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+#![expect(clippy::disallowed_types, reason = "a thread that waits for parking_lot's lock allocates, once, on a worker")]
 
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bell::Bell;
 use super::clock::{self, Dates};
@@ -69,7 +69,7 @@ impl Page {
         if !self.is_on() {
             return;
         }
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         let Inner { writing: Some(writing), lines, dates } = &mut *inner else { return };
         let before = lines.len();
         if before > ROOM_BYTES {
@@ -93,7 +93,7 @@ impl Page {
 
     /// Takes every line there is. From now on lines are written so, and `bell` is rung for them; with `None` none are.
     pub(super) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(AccessFormat, Arc<Bell>)>) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inner();
         inner.swap(empty);
         inner.writing = how.map(|(format, bell)| Writing { format, bell });
         match inner.writing {
@@ -104,14 +104,19 @@ impl Page {
         self.is_on.store(inner.writing.is_some(), Relaxed);
     }
 
+    /// A thread that panicked while it held the lock leaves at worst a torn line behind.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether no line waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.inner.lock().lines.is_empty()
+        self.inner().lines.is_empty()
     }
 
     /// Takes every line there is, and leaves `empty` in their place, which has room for a page.
     pub(super) fn swap(&self, empty: &mut Vec<u8>) {
-        self.inner.lock().swap(empty);
+        self.inner().swap(empty);
     }
 }
 
@@ -139,11 +144,11 @@ mod tests {
     fn a_page_never_grows_whatever_strangers_send_and_counts_what_it_drops() {
         for format in [AccessFormat::Combined, AccessFormat::Json] {
             let page = page(format);
-            let room = page.inner.lock().lines.capacity();
+            let room = page.inner().lines.capacity();
             for _ in 0..1000 {
                 longest_entry(|entry| page.note(entry));
             }
-            let inner = page.inner.lock();
+            let inner = page.inner();
             assert!(inner.lines.len() <= PAGE_BYTES && inner.lines.capacity() == room, "{}", inner.lines.len());
             assert!(page.lines.value() > 0 && page.dropped.value() > 0);
             assert_eq!(page.lines.value() + page.dropped.value(), 1000);
@@ -160,7 +165,7 @@ mod tests {
         longest_entry(|entry| page.note(entry));
         let mut left = Vec::new();
         page.turn_over(&mut left, None);
-        assert_eq!((left.len(), page.inner.lock().lines.capacity()), (taken.len(), 0));
+        assert_eq!((left.len(), page.inner().lines.capacity()), (taken.len(), 0));
         longest_entry(|entry| page.note(entry));
         assert!(page.is_empty() && !page.is_on());
     }
