@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -30,20 +31,21 @@ pub(crate) struct Byway {
 }
 
 impl Byway {
-    /// Starts it from a config file, and waits for its ready line. An older byway that cannot log starts without.
-    pub(crate) async fn start(setting: &Setting, logs: Logs) -> Result<Self> {
-        let file = setting.dir().join("byway.toml");
-        let log = AccessLog::new(setting.dir(), "byway");
-        let access_log = (logs == Logs::On && can_log(setting)).then_some(log);
+    /// Starts `program` from a config file, and waits for its ready line. `name` names its files. An older byway that cannot
+    /// log starts without.
+    pub(crate) async fn start(setting: &Setting, program: &Path, name: &str, logs: Logs) -> Result<Self> {
+        let file = setting.dir().join(format!("{name}.toml"));
+        let log = AccessLog::new(setting.dir(), name);
+        let access_log = (logs == Logs::On && can_log(program)).then_some(log);
         let listen = [free_address()?, free_address()?, free_address()?];
-        fs::write(&file, config(listen, setting.origin())).context("writing byway.toml")?;
+        fs::write(&file, config(listen, setting.origin())).context("writing its config")?;
         let file = file.display().to_string();
         let mut arguments = vec!["run", "-c", &file];
         let log = access_log.as_ref().map(|log| log.path().display().to_string()).unwrap_or_default();
         if access_log.is_some() {
             arguments.extend(["--access-log", &log, "--access-log-format", "combined"]);
         }
-        let (process, ready) = start_verb(setting, "byway", &arguments).await?;
+        let (process, ready) = start(setting, program, name, &arguments).await?;
         let address = |role| listener(&ready, role).with_context(|| format!("no {role} in the ready line {ready:?}"));
         let (edge, proxy, tcp) = (address("edge")?, address("proxy")?, address("tcp")?);
         Ok(Self { process, edge, proxy, tcp, access_log })
@@ -51,15 +53,19 @@ impl Byway {
 }
 
 /// Whether this byway knows the option.
-fn can_log(setting: &Setting) -> bool {
-    let help = Command::new(&setting.byway).args(["run", "--help"]).output();
+fn can_log(program: &Path) -> bool {
+    let help = Command::new(program).args(["run", "--help"]).output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--access-log "))
 }
 
 /// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names its log file.
 pub(crate) async fn start_verb(setting: &Setting, log: &str, arguments: &[&str]) -> Result<(Process, String)> {
-    let mut command = Command::new(&setting.byway);
-    command.args(arguments).arg("--state").arg(setting.dir().join("state"));
+    start(setting, &setting.byway, log, arguments).await
+}
+
+async fn start(setting: &Setting, program: &Path, log: &str, arguments: &[&str]) -> Result<(Process, String)> {
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--state").arg(setting.dir().join(format!("state of {log}")));
     let mut process = Process::spawn(command, log, setting.cores, setting.dir())?;
     let ready = process.until(async |process| ready_line(&process.log())).await;
     ready.with_context(|| format!("byway {}", arguments.join(" "))).map(|ready| (process, ready))

@@ -44,6 +44,12 @@ pub(crate) struct Options {
     /// A byway that is built already. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
+    /// Another byway to measure in the same rounds, for example one of before a change
+    #[arg(long, value_name = "FILE")]
+    pub(crate) before: Option<PathBuf>,
+    /// Beside byway only who has one of these words in its name, for example `nginx,floor`. Default: everybody
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    pub(crate) beside: Vec<String>,
     /// Installs the missing peers first: by apt-get, which needs root, by cargo, by go and by npm
     #[arg(long)]
     pub(crate) install: bool,

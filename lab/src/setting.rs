@@ -25,6 +25,10 @@ pub(crate) struct Setting {
     pub(crate) cores: Cores,
     /// The program under test.
     pub(crate) byway: PathBuf,
+    /// Another one, to measure beside it.
+    pub(crate) before: Option<PathBuf>,
+    /// Words in the names of the others who take part; none: everybody does.
+    beside: Vec<String>,
     /// Whether it was built from this workspace just now.
     pub(crate) built_here: bool,
     /// Length of one HTTP measurement.
@@ -46,16 +50,20 @@ pub(crate) struct Setting {
 impl Setting {
     /// Builds byway if need be, pins the lab to its core, and starts the origin.
     pub(crate) async fn prepare(options: &Options) -> Result<Self> {
+        let there = |path: &PathBuf| path.canonicalize().with_context(|| path.display().to_string());
         let byway = match &options.byway {
-            Some(path) => path.canonicalize().with_context(|| format!("--byway {}", path.display()))?,
+            Some(path) => there(path)?,
             None => build(&target_dir()?)?,
         };
+        let before = options.before.as_ref().map(there).transpose()?;
         let cores = Cores::choose(options.subject_core, options.load_core)?;
         machine::raise_descriptors()?;
         machine::pin(cores.load)?;
         Ok(Self {
             cores,
             byway,
+            before,
+            beside: options.beside.clone(),
             built_here: options.byway.is_none(),
             window: options.window(),
             rounds: options.rounds(),
@@ -77,6 +85,11 @@ impl Setting {
     /// What the origin has seen.
     pub(crate) fn origin_counts(&self) -> &Counts {
         self.origin.counts()
+    }
+
+    /// Whether somebody beside byway takes part. That others do not was asked for, and needs no note.
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        self.beside.is_empty() || self.beside.iter().any(|word| name.contains(word.as_str()))
     }
 
     /// The scratch folder, which goes with the run.

@@ -123,7 +123,8 @@ fn targets(setting: &Setting, name: &str, addresses: &[std::net::SocketAddr]) ->
 
 async fn ask_all(setting: &Setting, askers: &[Asker], targets: &Path, counts: &Counts) -> (Vec<Row>, Cast) {
     let mut cast = Cast::default();
-    for asker in askers {
+    let takes_part = |asker: &&Asker| asker.client == Client::BywayAgent || setting.takes(asker.name);
+    for asker in askers.iter().filter(takes_part) {
         match asker.client.command(targets, asker.in_flight, asker.max_total) {
             Ok(_) => cast.subjects.push(Subject {
                 name: asker.name.to_owned(),

@@ -5,9 +5,10 @@
 //! Never: leaves a peer out without a word.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Pid;
 
 use crate::access_log::AccessLog;
@@ -71,13 +72,13 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// A cast with byway alone; `ours` are its rows by name.
+    /// A cast with byway, and the one of `--before` if there is one; `ours` are its rows by name.
     pub(crate) async fn begin(
         setting: &Setting,
         logs: Logs,
-        ours: impl FnOnce(&Byway) -> Vec<(&'static str, Reach)>,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<Self> {
-        let byway = Byway::start(setting, logs).await?;
+        let byway = Byway::start(setting, &setting.byway, "byway", logs).await?;
         let rows = ours(&byway);
         let against = rows.first().map_or("", |(name, _)| *name);
         let mut left_out = Vec::new();
@@ -95,14 +96,43 @@ impl Cast {
             access_log: access_log.clone(),
         };
         let subjects = rows.into_iter().map(row).collect();
-        Ok(Self { subjects, left_out, programs: vec![byway.process], forward: Some(byway.tcp) })
+        let mut cast = Self { subjects, left_out, programs: vec![byway.process], forward: Some(byway.tcp) };
+        if let Some(program) = &setting.before {
+            cast.before(setting, program, logs, ours).await?;
+        }
+        Ok(cast)
+    }
+
+    /// Adds the byway that another one is compared with.
+    async fn before(
+        &mut self,
+        setting: &Setting,
+        program: &Path,
+        logs: Logs,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
+    ) -> Result<()> {
+        let byway = Byway::start(setting, program, "before", logs).await.context("--before")?;
+        let rows = ours(&byway);
+        let (access_log, pid) = (byway.access_log.map(Arc::new), Some(byway.process.pid()));
+        self.subjects.extend(rows.into_iter().map(|(against, reach)| Subject {
+            name: format!("{against}, before"),
+            part: Part::Peer,
+            pid,
+            reach,
+            against,
+            access_log: access_log.clone(),
+        }));
+        self.programs.push(byway.process);
+        Ok(())
     }
 
     /// Adds byway as a forward that parses nothing, and the way without anybody.
     pub(crate) fn bound(&mut self, setting: &Setting) {
         let ours = self.subjects.first().map(|first| (first.pid, first.against));
-        if let (Some((pid, against)), Some(forward)) = (ours, self.forward) {
-            let name = "floor: byway as TCP forward".to_owned();
+        let name = "floor: byway as TCP forward".to_owned();
+        if let (Some((pid, against)), Some(forward)) = (ours, self.forward)
+            && setting.takes(&name)
+        {
             let reach = Reach::Plain(forward);
             self.subjects.push(Subject { name, part: Part::Floor, pid, reach, against, access_log: None });
         }
@@ -111,8 +141,12 @@ impl Cast {
 
     /// Adds the way without anybody.
     pub(crate) fn ceiling(&mut self, setting: &Setting) {
+        let name = "ceiling: no one between".to_owned();
+        if !setting.takes(&name) {
+            return;
+        }
         self.subjects.push(Subject {
-            name: "ceiling: no one between".to_owned(),
+            name,
             part: Part::Ceiling,
             pid: None,
             reach: Reach::Plain(setting.origin()),
@@ -124,28 +158,33 @@ impl Cast {
     /// Adds an installed peer, if it is there and starts.
     pub(crate) async fn add(
         &mut self,
+        setting: &Setting,
         program: Program,
         name: &str,
         against: &'static str,
         reach: fn(SocketAddr) -> Reach,
         start: impl Future<Output = Result<Running>>,
     ) {
-        if program.path().is_none() {
+        if setting.takes(name) && program.path().is_none() {
             self.leave_out(format!("{name} is not installed: {}", program.remedy()));
             return;
         }
-        self.start(Part::Peer, name, against, reach, start).await;
+        self.start(setting, Part::Peer, name, against, reach, start).await;
     }
 
     /// Adds whatever starts.
     pub(crate) async fn start(
         &mut self,
+        setting: &Setting,
         part: Part,
         name: &str,
         against: &'static str,
         reach: fn(SocketAddr) -> Reach,
         start: impl Future<Output = Result<Running>>,
     ) {
+        if !setting.takes(name) {
+            return;
+        }
         match start.await {
             Err(error) => self.leave_out(format!("{name} did not start: {error:#}")),
             Ok(Running { process, address, access_log }) => {

@@ -26,8 +26,9 @@ pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
     };
     let mut cast = Cast::begin(setting, Logs::Off, ours).await?;
     cast.bound(setting);
-    cast.add(Program::Microsocks, "microsocks", SOCKS5, Reach::Socks5, microsocks::serve(setting)).await;
-    cast.add(Program::Tinyproxy, "tinyproxy CONNECT", CONNECT, Reach::Connect, tinyproxy::serve(setting)).await;
+    cast.add(setting, Program::Microsocks, "microsocks", SOCKS5, Reach::Socks5, microsocks::serve(setting)).await;
+    cast.add(setting, Program::Tinyproxy, "tinyproxy CONNECT", CONNECT, Reach::Connect, tinyproxy::serve(setting))
+        .await;
     let rows = interleave(setting, &cast.subjects, async |subject| turn(setting, way, subject).await).await;
     let (title, what) = match way {
         Way::Down => ("Egress, download", "download"),

@@ -59,22 +59,28 @@ impl Front {
         match self {
             Self::Nginx | Self::NginxAsByway => {
                 let fields = if self == Self::Nginx { Fields::Least } else { Fields::AsByway };
-                cast.add(Program::Nginx, name, OURS, Reach::Plain, nginx::serve(setting, fields, logs)).await;
+                cast.add(setting, Program::Nginx, name, OURS, Reach::Plain, nginx::serve(setting, fields, logs)).await;
             }
             Self::Haproxy => {
-                cast.add(Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Small)).await;
+                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Small))
+                    .await;
             }
             Self::HaproxyAsByway => {
-                cast.add(Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::AsByway, Bodies::Small)).await;
+                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::AsByway, Bodies::Small))
+                    .await;
             }
             Self::HaproxyBuffered => {
-                cast.add(Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Buffered)).await;
+                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Buffered))
+                    .await;
             }
             Self::HaproxySpliced => {
-                cast.add(Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Spliced)).await;
+                cast.add(setting, Program::Haproxy, name, OURS, Reach::Plain, haproxy(Fields::Least, Bodies::Spliced))
+                    .await;
             }
-            Self::Caddy => cast.add(Program::Caddy, name, OURS, Reach::Plain, caddy::serve(setting, logs)).await,
-            Self::Pingora => cast.start(Part::Peer, name, OURS, Reach::Plain, pingora::serve(setting)).await,
+            Self::Caddy => {
+                cast.add(setting, Program::Caddy, name, OURS, Reach::Plain, caddy::serve(setting, logs)).await
+            }
+            Self::Pingora => cast.start(setting, Part::Peer, name, OURS, Reach::Plain, pingora::serve(setting)).await,
         }
     }
 }

@@ -59,8 +59,8 @@ pub(crate) async fn egress(setting: &Setting) -> Result<Section> {
     let ours = |byway: &crate::byway::Byway| vec![("byway SOCKS5", Reach::Socks5(byway.proxy))];
     table.fill(setting, Cast::begin(setting, Logs::Off, ours).await?).await?;
     let mut cast = Cast::default();
-    cast.add(Program::Microsocks, "microsocks", "", Reach::Socks5, microsocks::serve(setting)).await;
-    cast.add(Program::Tinyproxy, "tinyproxy CONNECT", "", Reach::Connect, tinyproxy::serve(setting)).await;
+    cast.add(setting, Program::Microsocks, "microsocks", "", Reach::Socks5, microsocks::serve(setting)).await;
+    cast.add(setting, Program::Tinyproxy, "tinyproxy CONNECT", "", Reach::Connect, tinyproxy::serve(setting)).await;
     table.fill(setting, cast).await?;
     table.section.note("A stream is two sockets; their kernel memory is in none of these figures.");
     Ok(table.end())

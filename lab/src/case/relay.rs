@@ -24,10 +24,10 @@ const OURS: &str = "byway tcp";
 pub(crate) async fn run(setting: &Setting, way: Way) -> Result<Section> {
     let mut cast = Cast::begin(setting, Logs::Off, |byway| vec![(OURS, Reach::Plain(byway.tcp))]).await?;
     let bare = splice::serve(setting);
-    cast.start(Part::Floor, "floor: a bare splice loop", OURS, Reach::Plain, bare).await;
+    cast.start(setting, Part::Floor, "floor: a bare splice loop", OURS, Reach::Plain, bare).await;
     cast.ceiling(setting);
-    cast.add(Program::Haproxy, "haproxy, TCP, splice", OURS, Reach::Plain, haproxy::forward(setting)).await;
-    cast.add(Program::Nginx, "nginx stream", OURS, Reach::Plain, nginx::forward(setting)).await;
+    cast.add(setting, Program::Haproxy, "haproxy, TCP, splice", OURS, Reach::Plain, haproxy::forward(setting)).await;
+    cast.add(setting, Program::Nginx, "nginx stream", OURS, Reach::Plain, nginx::forward(setting)).await;
     let rows = interleave(setting, &cast.subjects, async |subject| turn(setting, way, subject).await).await;
     let (title, what) = match way {
         Way::Down => ("Relay, download", "from the origin"),
