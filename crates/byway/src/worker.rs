@@ -94,9 +94,23 @@ impl Workers {
     }
 }
 
+/// The most events that one look at the reactor brings. What it says of a socket is still in the cache when that socket is
+/// read: with 1,000 busy sockets, tokio's 1,024 cost a quarter more time than this.
+const EVENTS_PER_TURN: usize = 256;
+
+/// How many tasks run before the reactor is asked again, if that many can: more than one look wakes. So what it brought is
+/// done before the next, each look is a turn (one between tasks would be none, see [`turn`]), and connections that have
+/// rested over one need no look at their sockets.
+const TASKS_PER_TURN: u32 = 1024;
+
 impl Worker {
     fn start(index: usize, stop: &Stop, counters: &Arc<Counters>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().on_thread_unpark(turn::next).build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_io_events_per_tick(EVENTS_PER_TURN)
+            .event_interval(TASKS_PER_TURN)
+            .on_thread_unpark(turn::next)
+            .build()?;
         let scope = Scope::new(runtime.handle().clone(), stop, Arc::clone(counters));
         let (quit, quitting) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(format!("byway-{index}")).spawn(move || {

@@ -39,6 +39,11 @@ impl<T: Linked<N>, const N: usize> List<T, N> {
         std::iter::successors(self.first, |id| values[*id].linked().next)
     }
 
+    /// The neighbour of a value, towards the first one.
+    pub(crate) fn before(&self, values: &Slab<T>, id: Id<T>) -> Option<Id<T>> {
+        values[id].linked().prev
+    }
+
     /// Takes a value out of the list that it is in; the value stays in the slab.
     pub(crate) fn remove(&mut self, values: &mut Slab<T>, id: Id<T>) {
         let Links { prev, next } = std::mem::take(values[id].links());

@@ -49,6 +49,10 @@ pub(crate) type Taken<K, C> = Vec<Box<Held<K, C>>>;
 pub(crate) struct Shelf<K: Key, C: Conn> {
     idle: List<Berth<K, C>, OF_SHELF>,
     berths: usize,
+    /// The turn of the reactor in which a connection was kept here last.
+    turn: u64,
+    /// The newest of the idle connections that were kept before that turn.
+    rested: Option<Id<Berth<K, C>>>,
 }
 
 /// Small, and in one line of the cache: a loan looks at two of them.
@@ -88,7 +92,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let shelf = match self.index.get(key) {
             Some(shelf) => *shelf,
             None => {
-                let shelf = self.shelves.insert(Shelf { idle: List::default(), berths: 0 });
+                let shelf = self.shelves.insert(Shelf { idle: List::default(), berths: 0, turn: 0, rested: None });
                 self.index.insert(key.clone(), shelf);
                 shelf
             }
@@ -113,7 +117,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
     pub(crate) fn lend(&mut self, key: &K) -> Option<Box<Held<K, C>>> {
         let shelf = &self.shelves[*self.index.get(key)?];
         let berth = match self.scheduling {
-            Scheduling::Lifo => shelf.idle.last(),
+            Scheduling::Lifo => shelf.newest(C::turn()),
             Scheduling::Fifo => shelf.idle.first(),
         }?;
         let held = self.take(berth)?;
@@ -136,7 +140,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let place = &mut self.berths[berth];
         place.held = Some(held);
         let armed = place.alarm.is_some_and(|(set, _)| set <= good_until);
-        self.shelves[shelf].idle.push_back(&mut self.berths, berth);
+        self.shelves[shelf].push(&mut self.berths, berth, C::turn());
         self.by_age.push_back(&mut self.berths, berth);
         if !armed {
             self.arm(berth, good_until);
@@ -165,9 +169,32 @@ impl<K: Key, C: Conn> Shelves<K, C> {
     fn take(&mut self, berth: Id<Berth<K, C>>) -> Option<Box<Held<K, C>>> {
         let held = self.berths[berth].held.take()?;
         let shelf = self.berths[berth].shelf;
-        self.shelves[shelf].idle.remove(&mut self.berths, berth);
+        self.shelves[shelf].remove(&mut self.berths, berth);
         self.by_age.remove(&mut self.berths, berth);
         Some(held)
+    }
+}
+
+impl<K: Key, C: Conn> Shelf<K, C> {
+    /// The connection that was kept last, but before this turn of the reactor if there is one: it can be lent without a
+    /// look at its socket, which costs a system call ([`Conn::may_have_news`]).
+    fn newest(&self, turn: u64) -> Option<Id<Berth<K, C>>> {
+        let rested = self.rested.filter(|_| self.turn == turn);
+        rested.or_else(|| self.idle.last())
+    }
+
+    fn push(&mut self, berths: &mut Slab<Berth<K, C>>, berth: Id<Berth<K, C>>, turn: u64) {
+        if self.turn != turn {
+            (self.turn, self.rested) = (turn, self.idle.last());
+        }
+        self.idle.push_back(berths, berth);
+    }
+
+    fn remove(&mut self, berths: &mut Slab<Berth<K, C>>, berth: Id<Berth<K, C>>) {
+        if self.rested == Some(berth) {
+            self.rested = self.idle.before(berths, berth);
+        }
+        self.idle.remove(berths, berth);
     }
 }
 

@@ -11,6 +11,7 @@ mod traces;
 
 use crate::{AcquireError, Acquired, Conn, Lease, Limits, OpenPermit, Pool, Probe, Release};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -71,10 +72,19 @@ impl World {
     }
 }
 
+thread_local! {
+    /// What stands for the reactor of this thread.
+    static TURN: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Conn for Line {
     fn probe(&mut self) -> Probe {
         let dirty = self.dirty || self.world.0.lock().dirty.contains(&self.id);
         if dirty { Probe::Dirty } else { Probe::Clean }
+    }
+
+    fn turn() -> u64 {
+        TURN.get()
     }
 }
 

@@ -315,4 +315,8 @@ impl byway_agent::Conn for Conn {
         let is_known_silent = self.read_in != turn::now() && !self.stream.may_have_news();
         !is_known_silent || !self.unread().is_empty() || self.has_queued()
     }
+
+    fn turn() -> u64 {
+        turn::now()
+    }
 }

@@ -112,6 +112,8 @@ impl<K: Key, C: Conn> Shelves<K, C> {
             let shelf = &self.shelves[*id];
             assert!(shelf.berths > 0, "an empty origin was kept");
             assert!(shelf.idle.len() <= self.max_idle_per_origin);
+            let rested = shelf.rested.is_none_or(|rested| shelf.idle.ids(&self.berths).any(|idle| idle == rested));
+            assert!(rested, "a connection that is not idle is thought to be");
             *berths.entry(key.clone()).or_default() += shelf.berths;
             *idle.entry(key.clone()).or_default() += shelf.idle.len();
             moored += shelf.berths;

@@ -181,6 +181,26 @@ async fn lifo_lends_the_one_used_last_and_fifo_the_one_unused_for_longest() {
 }
 
 #[tokio::test]
+async fn lifo_prefers_connections_that_the_reactor_has_seen_since_they_were_kept() {
+    let (net, world) = net(Limits::default());
+    let mut leases: Vec<_> = (0..5).map(|_| dial(&net, &world, "a")).collect();
+    let mut keep = |n: usize| leases.drain(..n).for_each(|lease| lease.release(KEEP));
+    keep(3);
+    TURN.set(1);
+    keep(2);
+    // Kept before this turn: 1, 2, 3. One of them leaves by another door.
+    net.evict(|_, line| line.id == 3);
+    net.audit();
+    let lent: Vec<_> = (0..4).map(|_| reuse(&net, "a")).collect();
+    assert_eq!(lent.iter().map(|lease| lease.id).collect::<Vec<_>>(), [2, 1, 5, 4]);
+    // Once the reactor has turned, the newest is the newest.
+    lent.into_iter().for_each(|lease| lease.release(KEEP));
+    TURN.set(2);
+    assert_eq!(reuse(&net, "a").id, 4);
+    net.audit();
+}
+
+#[tokio::test]
 async fn one_idle_connection_too_many_closes_the_oldest_of_its_origin() {
     let (net, world) = net(Limits { max_idle_per_origin: 2, ..Limits::default() });
     let leases: Vec<_> = (0..5).map(|_| dial(&net, &world, "a")).collect();
