@@ -126,6 +126,16 @@ impl Stream {
     pub fn tcp(socket: TcpStream) -> Self {
         // A socket that refuses the option is still a socket; it fails by itself at the first read if it is dead.
         let _ = socket.set_nodelay(true);
+        Self::of_tcp(socket)
+    }
+
+    /// A TCP socket that was accepted from a listener with TCP_NODELAY. On Linux it has the option from there, which saves a
+    /// system call for each connection; elsewhere it is set here.
+    pub fn accepted_tcp(socket: TcpStream) -> Self {
+        if cfg!(target_os = "linux") { Self::of_tcp(socket) } else { Self::tcp(socket) }
+    }
+
+    fn of_tcp(socket: TcpStream) -> Self {
         Self(Kind::Tcp(Tcp { io: Arc::new(socket), watch: None, broken: false, ending: Ending::Open }))
     }
 

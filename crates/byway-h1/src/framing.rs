@@ -21,6 +21,13 @@ pub enum Framed {
     UntilClose,
 }
 
+impl Framed {
+    /// Whether anything follows the head, or may.
+    pub const fn has_body(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+}
+
 /// How often a field was seen, with its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Seen<V> {

@@ -125,7 +125,7 @@ impl RequestHead {
         let (length, coding) =
             (self.survey.length.map(|span| span.of(buf)), self.survey.coding.map(|span| span.of(buf)));
         self.framed = declared(self.version, length, coding)?;
-        if matches!(self.form, Form::Authority) && !matches!(self.framed, Framed::None | Framed::Length(0)) {
+        if matches!(self.form, Form::Authority) && self.framed.has_body() {
             return Err(Malformed::ConnectBody);
         }
         Ok(())

@@ -253,6 +253,11 @@ impl Peer {
         .await;
     }
 
+    /// Whether the other side has let go of the connection.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.control.peer_is_gone()
+    }
+
     /// Bytes that arrived and were not read.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.control.unread_bytes() + self.unread.len()

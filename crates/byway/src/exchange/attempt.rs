@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
-use byway_h1::{Framed, Parsed, ResponseHead, Version};
+use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -402,6 +402,7 @@ impl<'a> Attempt<'a> {
         }
         Ok(match flush(self.asked.limits, downstream, alarm).await {
             Err(fault) => After::Abort(fault),
+            Ok(()) if close && is_last_word(request, downstream) => After::Leave,
             Ok(()) if close => After::Close,
             Ok(()) => After::KeepAlive,
         })
@@ -477,6 +478,12 @@ enum Until {
 
 /// How long an answer may take before we begin to look whether the client is still there.
 const WATCH_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether the client has promised to send nothing behind its request (RFC 9112 section 9.6), and has sent nothing. Behind a
+/// body, promise or not, some clients send an empty line, for which the answer shall not be lost.
+fn is_last_word(request: &Request<'_>, downstream: &Conn) -> bool {
+    !request.keep_alive() && !request.framing().has_body() && downstream.unread().is_empty()
+}
 
 /// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
 async fn flush(limits: &LimitsPlan, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {

@@ -228,6 +228,10 @@ impl Conn {
 
     /// Says FIN and goes, as nothing is owed to the peer: bytes that come from now on find nobody.
     pub async fn leave(mut self) {
+        if self.is_plain() && !self.has_queued() {
+            // The kernel says FIN by itself.
+            return self.stream.close_on_drop();
+        }
         let _ = timeout(LINGER, self.finish()).await;
     }
 

@@ -63,6 +63,8 @@ pub enum After {
     KeepAlive,
     /// Everything was said; close in order.
     Close,
+    /// The same, and the client has said that nothing more comes from it.
+    Leave,
     /// The response was cut: only a reset tells the truth.
     Abort(Fault),
     /// The upstream has switched protocols: relay the rest.
@@ -177,7 +179,7 @@ impl Asked<'_> {
     fn may_go_again(&self) -> bool {
         let plan = &self.allowed.plan().retry;
         let whole = match self.request.framing() {
-            Framed::None | Framed::Length(0) => true,
+            Framed::None => true,
             Framed::Length(length) => length <= plan.replay_bytes as u64,
             Framed::Chunked | Framed::UntilClose => false,
         };

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use socket2::SockRef;
+
 use crate::config::Bind;
 use crate::os::group;
 use crate::os::inherit::Inherited;
@@ -95,6 +97,8 @@ fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inher
     let address = Bind::Tcp(first.local_addr()?);
     for socket in &sockets {
         socket.set_nonblocking(true)?;
+        // For the connections that come from it: `Stream::accepted_tcp` counts on it.
+        SockRef::from(socket).set_tcp_nodelay(true)?;
     }
     Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
 }

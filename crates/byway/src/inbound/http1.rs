@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::Read;
-use byway_h1::{Framed, Parsed, Request, RequestHead, TargetForm};
+use byway_h1::{Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout};
 
 use super::connect::{self, Tunnel};
@@ -78,6 +78,8 @@ enum Next {
 enum Then {
     Continue,
     Close,
+    /// Without waiting whether more comes.
+    Leave,
     Reset,
     Relay(Box<Tunnel>),
 }
@@ -124,6 +126,7 @@ impl Session {
             match then {
                 Then::Continue => {}
                 Then::Close => break,
+                Then::Leave => return Box::pin(self.downstream.leave()).await,
                 Then::Reset => return,
                 Then::Relay(tunnel) => {
                     let visit = self.visit();
@@ -380,7 +383,7 @@ impl Session {
     /// Answers an OPTIONS that may go no further (Max-Forwards: 0).
     async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &ListenerPlan) -> After {
         let close =
-            has_body(request) || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
+            request.framing().has_body() || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
         hops::answer(self.downstream.queue(), close);
         match (timeout(listener.limits.body_progress, self.downstream.flush()).await, close) {
             (Ok(Ok(())), true) => After::Close,
@@ -414,6 +417,7 @@ impl Session {
         match result {
             Ok(After::KeepAlive) => self.log(head, moved, None, listener, Then::Continue),
             Ok(After::Close) => self.log(head, moved, None, listener, Then::Close),
+            Ok(After::Leave) => self.log(head, moved, None, listener, Then::Leave),
             Ok(After::Abort(fault)) => self.log(head, moved, Some(&fault), listener, Then::Reset),
             Ok(After::Switch(switched)) => {
                 let then = Then::Relay(Box::new(Tunnel::switched(*switched)));
@@ -439,7 +443,7 @@ impl Session {
         let request = &head.request;
         // A body that is not wanted would have to be read before the next request can be: none, or the end. What follows
         // a CONNECT may have been sent early and be meant for the far side; it is no request.
-        let unread_body = has_body(request);
+        let unread_body = request.framing().has_body();
         let connect = matches!(request.target_form(), TargetForm::Authority);
         let close =
             unread_body || connect || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
@@ -495,10 +499,6 @@ impl Session {
         }
         then
     }
-}
-
-fn has_body(request: &Request<'_>) -> bool {
-    !matches!(request.framing(), Framed::None | Framed::Length(0))
 }
 
 /// A service behind a link has no upstreams to balance: its connections are kept under its name.

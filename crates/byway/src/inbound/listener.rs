@@ -246,7 +246,7 @@ enum Unregistered {
 impl Arrived {
     fn stay(self) -> Accepted {
         let stream = match self.socket {
-            Registered::Tcp(socket) => Stream::tcp(socket),
+            Registered::Tcp(socket) => Stream::accepted_tcp(socket),
             #[cfg(unix)]
             Registered::Unix(socket) => Stream::unix(socket),
         };

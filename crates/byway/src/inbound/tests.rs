@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use byway_dial::Stream;
+
+use super::bind::{Socket, bind};
 use super::listener::{self, Accepted, Visit};
 use super::{http1, mixed, tcp};
+use crate::os::inherit::Inherited;
 use crate::testing::{Bench, settle};
 
 /// SOCKS5: no login, then CONNECT to 127.0.0.1:1, which the guard denies.
@@ -87,6 +91,36 @@ async fn an_absolute_request_tells_the_origin_nothing_of_its_user() {
     assert_eq!(head, "GET /x?y HTTP/1.1\r\nHost: a\r\nVia: 1.1 byway\r\n\r\n");
     origin.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_announced_the_end_is_not_waited_for_unless_it_sent_a_body() {
+    for (request, is_left_at_once) in [
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true),
+        ("GET http://a/ HTTP/1.0\r\nHost: a\r\n\r\n", true),
+        ("POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", false),
+        // It has broken its promise.
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n\r\n", false),
+    ] {
+        let bench = Bench::egress("");
+        let (mut visitor, mut origin) = (bench.visit(), bench.origin("a:80").await);
+        visitor.say(request).await;
+        origin.hear_head().await;
+        origin.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(visitor.hear_end().await.unwrap(), "");
+        settle().await;
+        assert_eq!(visitor.is_alone(), is_left_at_once, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_accepted_has_tcp_nodelay() {
+    let bound = bind(&"127.0.0.1:0".parse().unwrap(), 1, &mut Inherited::default()).unwrap();
+    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else { panic!("a TCP socket") };
+    let _visitor = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    let (accepted, _) = tokio::net::TcpListener::from_std(socket).unwrap().accept().await.unwrap();
+    assert!(Stream::accepted_tcp(accepted).as_tcp().unwrap().nodelay().unwrap());
 }
 
 #[tokio::test]

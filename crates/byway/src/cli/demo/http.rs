@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use byway_dial::{Read, Stream};
-use byway_h1::{Framed, Limits, Parsed, Request, RequestHead, reason_phrase, write};
+use byway_h1::{Limits, Parsed, Request, RequestHead, reason_phrase, write};
 use tokio::time::{sleep, timeout};
 
 use super::message::{read_body, read_to_fin};
@@ -239,7 +239,7 @@ impl Manner {
 
     /// A body that nobody reads, and `?close`, end the connection.
     fn of(request: &Request<'_>, query: Query<'_>) -> Self {
-        let bodiless = matches!(request.framing(), Framed::None | Framed::Length(0));
+        let bodiless = !request.framing().has_body();
         let goes_on = request.keep_alive() && bodiless && query.value("close").is_none();
         Self { head_only: request.method() == b"HEAD", then: if goes_on { Then::Continue } else { Then::Close } }
     }
