@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::also::Also;
 use crate::case::{Case, Group};
+use crate::setting::workspace;
 use std::net::SocketAddr;
 
 /// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1.
@@ -44,18 +46,21 @@ pub(crate) struct Options {
     /// A byway that is built already. Default: a release build of this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) byway: Option<PathBuf>,
-    /// Another byway to measure in the same rounds, for example one of before a change
-    #[arg(long, value_name = "FILE")]
-    pub(crate) before: Option<PathBuf>,
+    /// Another byway that gets its turns in the same rounds of edges and relays, as a row with this name; may be repeated
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) also: Vec<Also>,
     /// Beside byway only who has one of these words in its name, for example `nginx,floor`. Default: everybody
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub(crate) beside: Vec<String>,
     /// Installs the missing peers first: by apt-get, which needs root, by cargo, by go and by npm
     #[arg(long)]
     pub(crate) install: bool,
-    /// Names the file in lab/results. Default: the time in UTC, or `quick`
+    /// Names the file of the report. Default: the time in UTC, or `quick`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The folder of the report, made if it is not there. Default: lab/results in this workspace
+    #[arg(long, value_name = "FOLDER")]
+    into: Option<PathBuf>,
 }
 
 /// What the lab does besides the benchmark.
@@ -105,7 +110,12 @@ impl Options {
         Duration::from_secs(if self.quick { self.budget.min(30) } else { self.budget })
     }
 
-    /// The name of the file in `lab/results`.
+    /// The folder of the report.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.into.clone().unwrap_or_else(|| workspace().join("lab").join("results"))
+    }
+
+    /// The name of the report's file.
     pub(crate) fn name(&self, now: &str) -> String {
         let default = if self.quick { "quick".to_owned() } else { now.replace(':', "").replace(' ', "-") };
         self.name.clone().unwrap_or(default)
@@ -127,6 +137,17 @@ mod tests {
         assert_eq!(cases(&["--only", "edge-small,link"]), [Case::EdgeSmall, Case::Link]);
         assert_eq!(cases(&[]).len(), Case::all().len());
         assert_eq!(cases(&["build-time"]), []);
+    }
+
+    #[test]
+    fn other_byways_come_by_name_and_a_report_goes_where_it_is_sent() {
+        let words = ["lab", "--also", "guided=a/byway", "--also", "old=b/byway", "--into", "scratch"];
+        let options = Options::try_parse_from(words).unwrap();
+        let names: Vec<_> = options.also.iter().map(|also| also.name.as_str()).collect();
+        assert_eq!((names, options.folder()), (vec!["guided", "old"], PathBuf::from("scratch")));
+        assert!(Options::try_parse_from(["lab"]).unwrap().folder().ends_with("lab/results"));
+        let wrong = Options::try_parse_from(["lab", "--also", "a/byway"]).unwrap_err().to_string();
+        assert!(wrong.contains("--also") && wrong.contains("NAME=FILE"), "{wrong}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Report: what was asked, what was measured, on what, and what it means; as Markdown with a chart a question.
 //!
 //! In:    sections.
-//! Out:   the report on stdout and in `lab/results/NAME.md`, its charts in `lab/results/NAME/`.
+//! Out:   the report on stdout and as `NAME.md` in its folder, `lab/results` as a rule; its charts in `NAME/` there.
 //! Never: a figure without the machine and the command that it comes from.
 
 use std::env;
@@ -125,10 +125,9 @@ impl Report {
         self.sections.push(section);
     }
 
-    /// Writes the report to `lab/results` and to stdout.
+    /// Writes the report to its folder and to stdout.
     pub(crate) fn finish(self, options: &Options) -> Result<()> {
-        let name = options.name(&self.date);
-        let folder = workspace().join("lab").join("results");
+        let (name, folder) = (options.name(&self.date), options.folder());
         let charts = folder.join(&name);
         fs::create_dir_all(&charts).with_context(|| format!("making {}", charts.display()))?;
         self.draw(&charts)?;
@@ -183,11 +182,20 @@ fn file_name(title: &str) -> String {
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase() + ".svg"
 }
 
-/// The command that gives this report; paths of this machine are of no use to anybody else.
+/// The command that gives this report.
 fn command() -> String {
-    let shown = |argument: String| if argument.contains('/') { "FILE".to_owned() } else { argument };
-    let arguments = env::args().skip(1).map(shown);
+    let arguments = env::args().skip(1).map(|argument| shown(&argument));
     ["cargo xtask bench".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument without paths of this machine, which are of no use to anybody else: `guided=FILE`.
+fn shown(argument: &str) -> String {
+    let (before, path) = argument.split_once('=').map_or(("", argument), |(name, path)| (name, path));
+    match path.contains('/') {
+        true if before.is_empty() => "FILE".to_owned(),
+        true => format!("{before}=FILE"),
+        false => argument.to_owned(),
+    }
 }
 
 /// The commit that byway was built from, as far as git knows.
@@ -236,6 +244,14 @@ mod tests {
         section.chart(chart);
         section.head(["a"]);
         assert_eq!(section.markdown(Some("run/t.svg")), "\n## T\nQ?\n\n![T, pieces: a 1](run/t.svg)\n\n| a |\n|---|\n");
+    }
+
+    #[test]
+    fn paths_of_this_machine_are_left_out_of_the_command_and_names_are_not() {
+        let arguments =
+            ["edge", "--byway", "target/x/byway", "guided=target/guided/byway", "--byway=a/b", "--rounds=5"];
+        let shown = arguments.map(shown);
+        assert_eq!(shown, ["edge", "--byway", "FILE", "guided=FILE", "--byway=FILE", "--rounds=5"]);
     }
 
     #[test]

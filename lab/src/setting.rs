@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::also::Also;
 use crate::calls::Counter;
 use crate::machine::{self, Cores};
 use crate::options::Options;
@@ -25,8 +26,8 @@ pub(crate) struct Setting {
     pub(crate) cores: Cores,
     /// The program under test.
     pub(crate) byway: PathBuf,
-    /// Another one, to measure beside it.
-    pub(crate) before: Option<PathBuf>,
+    /// Others, to measure beside it.
+    pub(crate) also: Vec<Also>,
     /// Words in the names of the others who take part; none: everybody does.
     beside: Vec<String>,
     /// Whether it was built from this workspace just now.
@@ -50,19 +51,18 @@ pub(crate) struct Setting {
 impl Setting {
     /// Builds byway if need be, pins the lab to its core, and starts the origin.
     pub(crate) async fn prepare(options: &Options) -> Result<Self> {
-        let there = |path: &PathBuf| path.canonicalize().with_context(|| path.display().to_string());
+        let also = Also::found(&options.also)?;
         let byway = match &options.byway {
-            Some(path) => there(path)?,
+            Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
             None => build(&target_dir()?)?,
         };
-        let before = options.before.as_ref().map(there).transpose()?;
         let cores = Cores::choose(options.subject_core, options.load_core)?;
         machine::raise_descriptors()?;
         machine::pin(cores.load)?;
         Ok(Self {
             cores,
             byway,
-            before,
+            also,
             beside: options.beside.clone(),
             built_here: options.byway.is_none(),
             window: options.window(),

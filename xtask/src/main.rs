@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask test | bench | docs | fuzz`.
+//! The project's own commands: `cargo xtask test | bench | guided | docs | fuzz`.
 //!
 //! In:    a verb.   Out: its steps, one after the other, and a line that counts them.   Never: does what a person could not type.
 
 mod docs;
 mod fuzz;
+mod guided;
 mod step;
 mod test;
 mod tools;
@@ -14,6 +15,8 @@ const USAGE: &str = "usage: cargo xtask VERB
   test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
   bench [edge|agent|relay] [ARGS]
                      side-by-side measurements (the `lab` package); bench --help says more
+  guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
+                     builds, some 15 minutes on two cores; needs rustup's component llvm-tools
   docs               builds the API documents and checks every link between the written ones
   fuzz [TARGET] [S]  runs a fuzz target, or each, for S seconds (60); needs a nightly toolchain";
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => {
             step::cargo(&[&["run", "--release", "--locked", "--package", "lab", "--"], rest].concat())
         }
+        ["guided"] => guided::run(),
         ["docs"] => docs::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         _ => Err(anyhow::anyhow!(USAGE)),

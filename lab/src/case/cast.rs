@@ -5,13 +5,13 @@
 //! Never: leaves a peer out without a word.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustix::process::Pid;
 
 use crate::access_log::AccessLog;
+use crate::also::Also;
 use crate::byway::Byway;
 use crate::chart::Tone;
 use crate::load::reach::Reach;
@@ -72,7 +72,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// A cast with byway, and the one of `--before` if there is one; `ours` are its rows by name.
+    /// A cast with byway, and those of `--also`; `ours` are its rows by name.
     pub(crate) async fn begin(
         setting: &Setting,
         logs: Logs,
@@ -97,25 +97,31 @@ impl Cast {
         };
         let subjects = rows.into_iter().map(row).collect();
         let mut cast = Self { subjects, left_out, programs: vec![byway.process], forward: Some(byway.tcp) };
-        if let Some(program) = &setting.before {
-            cast.before(setting, program, logs, ours).await?;
+        for also in &setting.also {
+            cast.also(setting, also, logs, &ours).await?;
         }
         Ok(cast)
     }
 
-    /// Adds the byway that another one is compared with.
-    async fn before(
+    /// Adds another byway, each of whose rows is compared with the same row of the first.
+    async fn also(
         &mut self,
         setting: &Setting,
-        program: &Path,
+        also: &Also,
         logs: Logs,
         ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<()> {
-        let byway = Byway::start(setting, program, "before", logs).await.context("--before")?;
+        let Also { name, program } = also;
+        let files = format!("also-{name}");
+        let byway =
+            Byway::start(setting, program, &files, logs).await.with_context(|| format!("starting --also {name}"))?;
+        if logs == Logs::On && byway.access_log.is_none() {
+            self.leave_out(format!("the access log of byway, {name}: this byway has none"));
+        }
         let rows = ours(&byway);
         let (access_log, pid) = (byway.access_log.map(Arc::new), Some(byway.process.pid()));
         self.subjects.extend(rows.into_iter().map(|(against, reach)| Subject {
-            name: format!("{against}, before"),
+            name: format!("{against}, {name}"),
             part: Part::Peer,
             pid,
             reach,

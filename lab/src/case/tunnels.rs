@@ -121,6 +121,9 @@ async fn peer(
     name: &str,
     start: impl Future<Output = Result<BothEnds>>,
 ) -> Option<Tunnel> {
+    if !setting.takes(name) {
+        return None;
+    }
     if program.path().is_none() {
         section.note(format!("Left out: {name} is not installed: {}.", program.remedy()));
         return None;
