@@ -73,6 +73,16 @@ fn join_string(program: &Program) -> String {
     program.wait_for_stdout("join by1.").split_off("join ".len())
 }
 
+/// How many links the server has said to be up, by the time that its log names all of `services`: what an agent has heard
+/// already may stand in the server's log a moment later.
+#[track_caller]
+fn links_of<const N: usize>(server: &Server, services: [&str; N]) -> usize {
+    for service in services {
+        server.program.wait_for_log(&format!("{service} is public at "));
+    }
+    server.program.stderr().matches("link is up").count()
+}
+
 /// `byway tcp` or `byway http`, once the service is public.
 struct Agent {
     program: Program,
