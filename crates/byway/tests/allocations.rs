@@ -8,6 +8,7 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use byway::config::{Bind, parse};
@@ -53,10 +54,20 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
     assert_eq!(lines, WARM_UP + REQUESTS, "every request has its line");
 }
 
-/// The first wait for a contended lock makes a table for the whole process, whenever that happens: let it be now.
+/// The first wait for a contended lock makes a table for the whole process, and every thread that waits for the first time
+/// may make it grow, whenever that happens: let it be now, for more threads than there are. It never shrinks.
 fn make_parking_lot_ready() {
-    let lock = parking_lot::Mutex::new(());
-    parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+    const THREADS: usize = 64;
+    let all_have_waited = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let lock = parking_lot::Mutex::new(());
+                parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+                all_have_waited.wait();
+            });
+        }
+    });
 }
 
 /// A visitor that keeps its connection, as long as it may.
