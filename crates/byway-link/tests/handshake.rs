@@ -288,7 +288,15 @@ async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
 
 #[tokio::test]
 async fn quic_goes_first_where_it_gets_through() {
-    let pair = Pair::new(Carriers::Auto).await;
-    assert_eq!(pair.dialler.link.carriers(), [CarrierKind::Quic]);
-    assert_eq!(pair.acceptor.link.peer_addr().map(|peer| peer.ip()), Some(pair.listening.address.ip()));
+    // Nobody answers over TCP: QUIC gets through first, however long the machine takes over it.
+    let (mut listening, tcp) = Listening::by_nothing(Key::generate().unwrap(), Settings::default()).await;
+    listening.listen_quic();
+    let dialler = dialler(listening.join(), Carriers::Auto, Key::generate().unwrap(), Settings::default());
+    let begun = Instant::now();
+    let welcoming = async { listening.pending().await.welcome().await.unwrap() };
+    let (dialled, (accepted, _inbox)) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
+    let is_tls_under_way = tcp.into_std().unwrap().accept().is_ok();
+    assert!(!is_tls_under_way || begun.elapsed() >= byway_link::dialler::TLS_STARTS, "TLS did not wait for QUIC");
+    assert_eq!(dialled.unwrap().0.carriers(), [CarrierKind::Quic]);
+    assert_eq!(accepted.peer_addr().map(|peer| peer.ip()), Some(listening.address.ip()));
 }

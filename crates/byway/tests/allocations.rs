@@ -5,14 +5,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use byway::config::{Bind, parse};
 use byway::node::Node;
+use byway::observe::access::page::PAGE_BYTES;
 use byway::os::inherit::Inherited;
+use byway_testkit::eventually;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -20,6 +24,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM_UP: usize = 1_000;
 const REQUESTS: usize = 100_000;
+
+/// Lines that may wait for the writer of the access log: fewer than a page has room for.
+const MOST_UNWRITTEN: usize = 1_000;
 
 const REQUEST: &[u8] = b"GET /some/path?with=query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: visitor/1.0\r\n\
     Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\nCookie: session=0123456789\r\n\r\n";
@@ -43,20 +50,59 @@ fn a_hundred_thousand_requests_on_a_warm_worker_allocate_nothing_with_the_access
     make_parking_lot_ready();
     let mut visitor = Visitor::new(edge);
     (0..WARM_UP).for_each(|_| visitor.ask());
+    let mut written = Written { file: File::open(&log).unwrap(), lines: 0, buffer: [0; 4096] };
     let region = Region::new(ALLOCATOR);
-    (0..REQUESTS).for_each(|_| visitor.ask());
+    for asked in WARM_UP + 1..=WARM_UP + REQUESTS {
+        visitor.ask();
+        written.wait_for(asked.saturating_sub(MOST_UNWRITTEN));
+    }
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations), (0, 0), "{change:?}");
+    written.wait_for(WARM_UP + REQUESTS);
     node.cut();
     node.join();
-    let lines = std::fs::read_to_string(&log).unwrap().lines().count();
-    assert_eq!(lines, WARM_UP + REQUESTS, "every request has its line");
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.len() / text.lines().count() * MOST_UNWRITTEN < PAGE_BYTES / 4 * 3, "a page has no room for so many");
+    assert_eq!(text.lines().count(), WARM_UP + REQUESTS, "every request has its line");
 }
 
-/// The first wait for a contended lock makes a table for the whole process, whenever that happens: let it be now.
+/// What has arrived in the access log: the page of a worker drops lines when their writer is held up, as it should, and
+/// whoever wants every line has to wait for it.
+struct Written {
+    file: File,
+    lines: usize,
+    buffer: [u8; 4096],
+}
+
+impl Written {
+    fn wait_for(&mut self, lines: usize) {
+        if self.lines < lines {
+            eventually("the lines are written", || self.look() >= lines);
+        }
+    }
+
+    fn look(&mut self) -> usize {
+        while let n @ 1.. = self.file.read(&mut self.buffer).unwrap() {
+            self.lines += self.buffer[..n].iter().filter(|byte| **byte == b'\n').count();
+        }
+        self.lines
+    }
+}
+
+/// The first wait for a contended lock makes a table for the whole process, and every thread that waits for the first time
+/// may make it grow, whenever that happens: let it be now, for more threads than there are. It never shrinks.
 fn make_parking_lot_ready() {
-    let lock = parking_lot::Mutex::new(());
-    parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+    const THREADS: usize = 64;
+    let all_have_waited = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let lock = parking_lot::Mutex::new(());
+                parking_lot::Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+                all_have_waited.wait();
+            });
+        }
+    });
 }
 
 /// A visitor that keeps its connection, as long as it may.

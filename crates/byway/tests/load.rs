@@ -151,11 +151,13 @@ fn running_out_of_descriptors_neither_spins_nor_kills_and_service_resumes() {
         assert!(used < passed / 2, "{args:?}: {used:?} of processor time in {passed:?} without descriptors");
 
         drop(crowd);
-        for _ in 0..20 {
+        // While one worker still lets go of the crowd, another may find no descriptor for an origin, and says so.
+        let served = || {
             let mut visitor = Visitor::connect(program.address());
             visitor.send(request);
-            assert_eq!(visitor.response().status(), 200, "{args:?}: service resumes");
-        }
+            visitor.response().status() == 200
+        };
+        eventually("service resumes", || (0..20).all(|_| served()));
         let complaints = program.stderr().matches("cannot accept").count();
         assert!(complaints < 20, "{complaints} lines about one shortage");
         assert_eq!(program.stop().code, Some(0));

@@ -53,21 +53,27 @@ impl Listening {
         this
     }
 
-    pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
+    /// Nobody accepts anything yet; whoever connects to the listener waits.
+    pub async fn by_nothing(key: Key, settings: Settings) -> (Self, TcpListener) {
         let acceptor = Arc::new(Acceptor::new(key, settings, Handle::current()).unwrap());
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let (arrived, arrivals) = mpsc::unbounded_channel();
-        let (accepting, say) = (Arc::clone(&acceptor), arrived.clone());
-        let tcp_loop = Handle::current().spawn(async move {
+        (Self { acceptor, address, arrivals: Mutex::new(arrivals), arrived, tasks: Vec::new() }, tcp)
+    }
+
+    pub async fn by_tcp_alone(key: Key, settings: Settings) -> Self {
+        let (mut this, tcp) = Self::by_nothing(key, settings).await;
+        let (accepting, say) = (Arc::clone(&this.acceptor), this.arrived.clone());
+        this.tasks.push(Handle::current().spawn(async move {
             while let Ok((socket, _)) = tcp.accept().await {
                 let (acceptor, say) = (Arc::clone(&accepting), say.clone());
                 Handle::current().spawn(async move {
                     let _ = say.send(acceptor.tcp(Stream::tcp(socket), &Handle::current()).await);
                 });
             }
-        });
-        Self { acceptor, address, arrivals: Mutex::new(arrivals), arrived, tasks: vec![tcp_loop] }
+        }));
+        this
     }
 
     /// Begins to accept QUIC, on the same port.

@@ -260,5 +260,5 @@ fn several_services_of_one_file_share_a_link() {
     agent.wait_for_log("`web` is public at http://web.t.localhost:");
     assert_eq!(server.ask("web", "GET /").text(), "hello");
     assert_eq!(greeting(said.rsplit(' ').next().unwrap().parse().unwrap()), "raw");
-    assert_eq!(server.program.stderr().matches("link is up").count(), 1, "{}", server.program.stderr());
+    assert_eq!(links_of(&server, ["`raw`", "`web`"]), 1, "{}", server.program.stderr());
 }

@@ -73,6 +73,31 @@ fn join_string(program: &Program) -> String {
     program.wait_for_stdout("join by1.").split_off("join ".len())
 }
 
+/// How many links the server has said to be up, by the time that its log names all of `services`: what an agent has heard
+/// already may stand in the server's log a moment later.
+#[track_caller]
+fn links_of<const N: usize>(server: &Server, services: [&str; N]) -> usize {
+    for service in services {
+        server.program.wait_for_log(&format!("{service} is public at "));
+    }
+    server.program.stderr().matches("link is up").count()
+}
+
+/// What a node with one session may come to, however its streams are scheduled: 64 MiB that windows grow by
+/// ([`byway_link::window::SESSION_BYTES`]), for which QUIC holds up to two and a half times as much, since it keeps the
+/// datagrams that the bytes came in; 16 MiB that it has not sent yet; 64 MiB in front of the spill; 16 MiB of free and
+/// queued buffers. Without the program itself.
+const MOST_HELD_KIB: u64 = (64 * 5 / 2 + 16 + 64 + 16) * 1024;
+
+/// Asserts that `node` has grown by no more than that since it had `before` KiB; `wanted` bytes were asked for meanwhile.
+#[track_caller]
+fn memory_is_bounded(what: &str, node: &Program, before: u64, wanted: u64) {
+    assert!(wanted / 1024 > 2 * MOST_HELD_KIB, "{what}: {wanted} bytes would prove nothing");
+    let rss = node.rss_kib();
+    eprintln!("{what}: {rss} KiB resident, {before} KiB before");
+    assert!(rss < before + MOST_HELD_KIB, "{what}: {rss} KiB, {before} KiB before");
+}
+
 /// `byway tcp` or `byway http`, once the service is public.
 struct Agent {
     program: Program,

@@ -4,7 +4,7 @@
 
 use byway_testkit::{Origin, Program, Visitor};
 
-use super::{BYWAY, Server};
+use super::{BYWAY, Server, links_of};
 
 fn expose(name: &str, what: &str, to: &Origin, join: &str) -> String {
     format!("[[expose]]\nname = \"{name}\"\n{what} = \"{}\"\njoin = \"{join}\"\n", to.address())
@@ -31,7 +31,7 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
     assert_eq!(gone.status(), 404, "{gone:?}");
     visitor.send("behind");
     assert_eq!(visitor.exactly(6), b"behind");
-    assert_eq!(server.program.stderr().matches("link is up").count(), 1, "{}", server.program.stderr());
+    assert_eq!(links_of(&server, ["`raw`", "`web`", "`other`"]), 1, "{}", server.program.stderr());
 
     // A config without any of them is another matter: the link goes, and what was open with it.
     agent.reload("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n");

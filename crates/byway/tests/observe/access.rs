@@ -105,8 +105,7 @@ fn tunnels_have_a_line_at_their_end_with_the_bytes_of_both_ways() {
     assert_eq!(curl(&["--proxy", &socks, "http://192.0.2.1:1/", "--max-time", "1"]).status, 0);
     assert_eq!(curl(&["--proxy", &http, &url]).bytes, 1000);
     assert_eq!(curl(&["--proxy", &format!("http://{}", program.address()), &url]).status, 407);
-    eventually("the lines are there", || fs::read_to_string(&path).unwrap_or_default().lines().count() >= 5);
-    let text = fs::read_to_string(&path).unwrap();
+    let text = wait_for_lines(&path, 5).join("\n");
     let tunnels: Vec<_> =
         text.lines().filter(|line| field(line, "kind") == "tunnel" && field(line, "end") == "done").collect();
     assert_eq!(tunnels.len(), 2, "{text}");

@@ -30,12 +30,15 @@ fn to(origin: &Origin) -> String {
     origin.address().to_string()
 }
 
-/// Waits until `path` has `count` lines.
+/// Waits until `path` has `count` whole lines.
 #[track_caller]
 fn wait_for_lines(path: &Path, count: usize) -> Vec<String> {
-    let lines = || fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
-    eventually("the lines are there", || lines().len() >= count);
-    let lines = lines();
+    let mut lines = Vec::new();
+    eventually("the lines are there", || {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect();
+        lines.len() >= count
+    });
     assert_eq!(lines.len(), count, "{lines:#?}");
     lines
 }
