@@ -364,7 +364,7 @@ impl<'a> Attempt<'a> {
         let request = &self.asked.request;
         let response = self.response.view(lease.unread());
         let framed = response.framing(request.method()).map_err(|error| self.malformed_response(&error))?;
-        let sent_as = framed_downstream(framed, request.version());
+        let sent_as = head::framed_downstream(framed, request.version());
         // An upload that is not over by now may never be: the client could wait for our 100, or send gigabytes.
         let close = self.asked.is_last
             || self.asked.scope.is_draining()
@@ -495,14 +495,5 @@ async fn flush(limits: &LimitsPlan, downstream: &mut Conn, alarm: &mut Alarm) ->
         Some(Ok(())) => Ok(()),
         Some(Err(broken)) => Err(downstream_left(&broken)),
         None => Err(not_read(limits.body_progress)),
-    }
-}
-
-/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
-fn framed_downstream(framed: Framed, version: Version) -> Framed {
-    match (framed, version) {
-        (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
-        (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
-        (framed, _) => framed,
     }
 }

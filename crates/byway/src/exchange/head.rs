@@ -148,6 +148,15 @@ pub struct ResponseRules {
     pub length_describes: bool,
 }
 
+/// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3).
+pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
+    match (framed, version) {
+        (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
+        (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
+        (framed, _) => framed,
+    }
+}
+
 /// Writes the response head for the downstream.
 ///
 /// # Errors
