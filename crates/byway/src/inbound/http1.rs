@@ -382,8 +382,10 @@ impl Session {
 
     /// Answers an OPTIONS that may go no further (Max-Forwards: 0).
     async fn answer_last_hop(&mut self, request: &Request<'_>, listener: &ListenerPlan) -> After {
-        let close =
-            request.framing().has_body() || !request.keep_alive() || self.is_last(listener) || self.door.scope.is_draining();
+        let close = request.framing().has_body()
+            || !request.keep_alive()
+            || self.is_last(listener)
+            || self.door.scope.is_draining();
         hops::answer(self.downstream.queue(), close);
         match (timeout(listener.limits.body_progress, self.downstream.flush()).await, close) {
             (Ok(Ok(())), true) => After::Close,
