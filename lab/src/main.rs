@@ -1,7 +1,8 @@
 //! The lab: Byway beside the programs that it wants to replace, on one machine, in one run.
 //!
 //! In:    which questions to ask, how long and how often.
-//! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a question: figures, ratios within the run, who wins.
+//! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a question: figures, ratios within
+//!        the run, who wins.
 //! Never: compares figures of different runs, leaves a process or a folder behind, or talks to anything but 127.0.0.1.
 
 mod access_log;

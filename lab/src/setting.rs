@@ -53,7 +53,7 @@ impl Setting {
     pub(crate) async fn prepare(options: &Options) -> Result<Self> {
         let also = Also::found(&options.also)?;
         let byway = match &options.byway {
-            Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
+            Some(path) => path.canonicalize().with_context(|| format!("--byway {}", path.display()))?,
             None => build(&target_dir()?)?,
         };
         let cores = Cores::choose(options.subject_core, options.load_core)?;

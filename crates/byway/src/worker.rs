@@ -95,7 +95,7 @@ impl Workers {
 }
 
 /// The most events that one look at the reactor brings. What it says of a socket is still in the cache when that socket is
-/// read: with 1,000 busy sockets, tokio's 1,024 cost a quarter more time than this.
+/// read: with 2,000 busy sockets, tokio's 1,024 cost up to a quarter more time than this.
 const EVENTS_PER_TURN: usize = 256;
 
 /// How many tasks run before the reactor is asked again, if that many can: more than one look wakes. So what it brought is

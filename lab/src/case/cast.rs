@@ -4,6 +4,7 @@
 //! Out:   subjects to measure in turn; a note for each that is left out.
 //! Never: leaves a peer out without a word.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -78,57 +79,41 @@ impl Cast {
         logs: Logs,
         ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<Self> {
-        let byway = Byway::start(setting, &setting.byway, "byway", logs).await?;
-        let rows = ours(&byway);
-        let against = rows.first().map_or("", |(name, _)| *name);
-        let mut left_out = Vec::new();
-        if logs == Logs::On && byway.access_log.is_none() {
-            left_out.push("byway's access log: this byway has none".to_owned());
-        }
-        let access_log = byway.access_log.map(Arc::new);
-        let pid = Some(byway.process.pid());
-        let row = |(name, reach): (&str, Reach)| Subject {
-            name: name.to_owned(),
-            part: Part::Ours,
-            pid,
-            reach,
-            against,
-            access_log: access_log.clone(),
-        };
-        let subjects = rows.into_iter().map(row).collect();
-        let mut cast = Self { subjects, left_out, programs: vec![byway.process], forward: Some(byway.tcp) };
-        for also in &setting.also {
-            cast.also(setting, also, logs, &ours).await?;
+        let mut cast = Self::default();
+        for also in iter::once(None).chain(setting.also.iter().map(Some)) {
+            cast.enter(setting, also, logs, &ours).await?;
         }
         Ok(cast)
     }
 
-    /// Adds another byway, each of whose rows is compared with the same row of the first.
-    async fn also(
+    /// Adds the byway under test, or another one, each of whose rows is compared with the same row of the first.
+    async fn enter(
         &mut self,
         setting: &Setting,
-        also: &Also,
+        also: Option<&Also>,
         logs: Logs,
         ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<()> {
-        let Also { name, program } = also;
-        let files = format!("also-{name}");
-        let byway =
-            Byway::start(setting, program, &files, logs).await.with_context(|| format!("starting --also {name}"))?;
+        let (program, files) = match also {
+            None => (&setting.byway, "byway".to_owned()),
+            Some(also) => (&also.program, format!("also-{}", also.name)),
+        };
+        let byway = Byway::start(setting, program, &files, logs).await.with_context(|| format!("starting {files}"))?;
         if logs == Logs::On && byway.access_log.is_none() {
-            self.leave_out(format!("the access log of byway, {name}: this byway has none"));
+            self.leave_out(format!("the access log of {files}: this byway has none"));
         }
         let rows = ours(&byway);
+        let first = rows.first().map_or("", |(name, _)| *name);
         let (access_log, pid) = (byway.access_log.map(Arc::new), Some(byway.process.pid()));
-        self.subjects.extend(rows.into_iter().map(|(against, reach)| Subject {
-            name: format!("{against}, {name}"),
-            part: Part::Peer,
-            pid,
-            reach,
-            against,
-            access_log: access_log.clone(),
+        self.subjects.extend(rows.into_iter().map(|(row, reach)| {
+            let (name, part, against) = match also {
+                None => (row.to_owned(), Part::Ours, first),
+                Some(also) => (format!("{row}, {}", also.name), Part::Peer, row),
+            };
+            Subject { name, part, pid, reach, against, access_log: access_log.clone() }
         }));
         self.programs.push(byway.process);
+        self.forward = self.forward.or(Some(byway.tcp));
         Ok(())
     }
 

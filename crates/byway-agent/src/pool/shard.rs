@@ -36,7 +36,8 @@ enum Put<K: Key, C: Conn> {
 impl<K: Key, C: Conn> Shard<K, C> {
     /// An idle connection of this origin; if there are only unfit ones, the permit of the last of them.
     pub(crate) fn lend(&self, key: &K, now: Instant) -> Option<Acquired<K, C>> {
-        let held = self.shelves.lock().lend(key)?;
+        let turn = C::turn();
+        let held = self.shelves.lock().lend(key, turn)?;
         match self.look_at(held, now) {
             Ok(lease) => Some(Acquired::Lease(lease)),
             Err(unfit) => {
@@ -59,8 +60,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
 
     /// Another idle connection instead of an unfit one, or its permit for a new one.
     fn replace(&self, mut unfit: Box<Held<K, C>>, now: Instant) -> Acquired<K, C> {
+        let turn = C::turn();
         loop {
-            let next = self.shelves.lock().lend(unfit.key());
+            let next = self.shelves.lock().lend(unfit.key(), turn);
             let Some(next) = next else { return Acquired::Open(OpenPermit::new((*unfit).hollow())) };
             drop(unfit);
             match self.look_at(next, now) {
@@ -144,6 +146,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
 
     /// The look at generation and demand has to be under the lock, see [`bank`](crate::pool::bank).
     fn try_put(&self, mut held: Box<Held<K, C>>, unneeded_by: usize) -> Put<K, C> {
+        let turn = C::turn();
         let mut shelves = self.shelves.lock();
         if held.is_void() {
             return Put::Refused(held);
@@ -153,6 +156,6 @@ impl<K: Key, C: Conn> Shard<K, C> {
         if shelves.shut || (demand != 0 && demand != unneeded_by) {
             return Put::Asked(held);
         }
-        Put::Kept(shelves.keep(held, berth))
+        Put::Kept(shelves.keep(held, berth, turn))
     }
 }

@@ -1,6 +1,7 @@
 //! Shelves: the idle connections of one shard, by origin and by age.
 //!
-//! In:    connections that are kept, and the time.   Out:   connections to lend or to close, with their permits.
+//! In:    connections that are kept, the time and the reactor's turn.
+//! Out:   connections to lend or to close, with their permits.
 //! Never: counts permits, reads a clock, drops a connection, or calls foreign code (but a key's own Eq, Hash, Clone and
 //! Drop, and the predicate of an eviction).
 //!
@@ -113,11 +114,11 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         }
     }
 
-    /// An idle connection of this origin, to lend.
-    pub(crate) fn lend(&mut self, key: &K) -> Option<Box<Held<K, C>>> {
+    /// An idle connection of this origin, to lend in this turn of the reactor.
+    pub(crate) fn lend(&mut self, key: &K, turn: u64) -> Option<Box<Held<K, C>>> {
         let shelf = &self.shelves[*self.index.get(key)?];
         let berth = match self.scheduling {
-            Scheduling::Lifo => shelf.newest(C::turn()),
+            Scheduling::Lifo => shelf.newest(turn),
             Scheduling::Fifo => shelf.idle.first(),
         }?;
         let held = self.take(berth)?;
@@ -125,8 +126,8 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         Some(held)
     }
 
-    /// Makes a connection idle; returns the one to close if that is one too many.
-    pub(crate) fn keep(&mut self, held: Box<Held<K, C>>, berth: Id<Berth<K, C>>) -> Option<Box<Held<K, C>>> {
+    /// Makes a connection idle in this turn of the reactor; returns the one to close if that is one too many.
+    pub(crate) fn keep(&mut self, held: Box<Held<K, C>>, berth: Id<Berth<K, C>>, turn: u64) -> Option<Box<Held<K, C>>> {
         let good_until = held.good_until();
         let shelf = self.berths[berth].shelf;
         let idle = &self.shelves[shelf].idle;
@@ -140,7 +141,7 @@ impl<K: Key, C: Conn> Shelves<K, C> {
         let place = &mut self.berths[berth];
         place.held = Some(held);
         let armed = place.alarm.is_some_and(|(set, _)| set <= good_until);
-        self.shelves[shelf].push(&mut self.berths, berth, C::turn());
+        self.shelves[shelf].push(&mut self.berths, berth, turn);
         self.by_age.push_back(&mut self.berths, berth);
         if !armed {
             self.arm(berth, good_until);
