@@ -80,10 +80,11 @@ fn a_file_that_is_missing_or_no_config_says_so() {
 #[test]
 fn flags_that_are_wrong_are_told_by_their_names() {
     for (args, says) in [
-        (&["edge", "--from", "8080", "--to", "127.0.0.1:1"][..], &["--from", "port alone"][..]),
-        (&["edge", "--from", "127.0.0.1:0", "--to", "3000"], &["--to", "127.0.0.1:3000"]),
+        (&["edge", "--listen", "8080", "--to", "127.0.0.1:1"][..], &["--listen", "port alone"][..]),
+        (&["edge", "--listen", "127.0.0.1:0", "--to", "app"], &["--to", "app:80"]),
         (&["edge", "--from", "127.0.0.1:0"], &["--to"]),
-        (&["edge", "--form", "127.0.0.1:0"], &["--form", "--from"]),
+        (&["edge", "--lisen", "127.0.0.1:0"], &["--lisen", "--listen"]),
+        (&["proxy", "--listen", "127.0.0.1:0", "--allow", "localhost"], &["--allow", "is no network", "10.0.0.0/8"]),
         (&["proxy", "--listen", "127.0.0.1:0", "--user", "alice"], &["--user", "password"]),
         (&["proxy", "--listen", "127.0.0.1:0", "--allow", "10.0.0.0/99"], &["--allow", "10.0.0.0/99"]),
         (&["proxy", "--listen", "127.0.0.1:0", "--stream-limit", "25Mb/s"], &["--stream-limit", "Mbit/s", "MB/s"]),
@@ -349,7 +350,7 @@ fn help_and_version_are_data() {
     for (args, says) in [
         (&["--help"][..], "Usage"),
         (&["--version"], "byway "),
-        (&["edge", "--help"], "--from"),
+        (&["edge", "--help"], "--listen"),
         (&["proxy", "--help"], "join"),
         (&["http", "--help"], "BYWAY_JOIN"),
     ] {
@@ -368,4 +369,105 @@ fn a_listener_on_every_address_is_reachable_by_ipv4_and_ipv6() {
     if TcpListener::bind("[::1]:0").is_ok() {
         assert_eq!(Visitor::connect(format!("[::1]:{port}").parse().unwrap()).get("/").text(), "both");
     }
+}
+
+#[test]
+fn every_verb_that_listens_takes_listen_and_the_old_spelling() {
+    let origin = Origin::named("x");
+    let port = origin.address().port().to_string();
+    for flag in ["--listen", "--from"] {
+        for to in [port.clone(), format!(":{port}"), format!("localhost:{port}"), format!("http://127.0.0.1:{port}")] {
+            let program = Program::start(BYWAY, &["edge", flag, "127.0.0.1:0", "--to", &to]);
+            assert_eq!(Visitor::connect(program.address()).get("/").text(), "x", "{flag} {to}");
+        }
+        for verb in [&["proxy"][..], &["proxy", "serve"], &["serve"]] {
+            drop(Program::start(BYWAY, &[verb, &[flag, "127.0.0.1:0"]].concat()));
+        }
+    }
+    assert!(!run(&["edge", "--help"]).stdout.contains("--from"), "an alias is not shown");
+}
+
+/// Runs a command whose stdout, stderr or both nobody reads any more: the exit code, and what came on the other one.
+fn run_unread(args: &[&str], closes_stdout: bool, closes_stderr: bool) -> (Option<i32>, String) {
+    let state = tempfile::tempdir().unwrap();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        std::process::Stdio::from(writer)
+    };
+    let stdio = |is_closed: bool| if is_closed { closed() } else { std::process::Stdio::piped() };
+    let mut command = std::process::Command::new(BYWAY);
+    command.args(args).env("BYWAY_STATE", state.path()).stdin(std::process::Stdio::null());
+    command.stdout(stdio(closes_stdout)).stderr(stdio(closes_stderr));
+    let output = command.output().unwrap();
+    let both = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(both).unwrap())
+}
+
+#[test]
+fn a_reader_that_has_closed_stdout_or_stderr_is_no_panic_and_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (folder.path().join("good.toml"), folder.path().join("bad.toml"));
+    std::fs::write(&good, SMALL).unwrap();
+    std::fs::write(&bad, "workers = 0\n").unwrap();
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    for (args, code) in [
+        (&["check", "-c", good][..], 0),
+        (&["check", "-c", bad], 2),
+        (&["run", "-c", bad], 2),
+        (&["explain", "http://a/", "-c", good], 0),
+        (&["explain", "not a url"], 2),
+        (&["token", "list"], 0),
+        (&["token", "add"], 2),
+        (&["tcp", "22", "--join", "by1.x@h:1"], 2),
+        (&["demo", "--check", "--log", "loud"], 2),
+        (&["--help"], 0),
+        (&["help", "proxy", "join"], 0),
+        (&["edge", "--help"], 0),
+        (&["version"], 0),
+        (&["--version"], 0),
+        (&["nonsense"], 2),
+    ] {
+        for (closes_stdout, closes_stderr) in [(true, false), (false, true), (true, true)] {
+            let (ended, shown) = run_unread(args, closes_stdout, closes_stderr);
+            assert_eq!(ended, Some(code), "{args:?}, closed {closes_stdout} {closes_stderr}: {shown}");
+            assert!(!shown.contains("panicked"), "{args:?}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn data_that_cannot_be_written_for_another_reason_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(BYWAY).arg("version").stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write to standard output"), "{said}");
+}
+
+#[test]
+fn help_and_version_are_commands_too_and_global_options_stand_in_their_own_group() {
+    let version = run(&["--version"]).stdout;
+    assert_eq!(run(&["version"]).stdout, version);
+    assert_eq!(run(&["help"]).stdout.lines().next(), run(&["--help"]).stdout.lines().next());
+    for args in [&["help", "edge"][..], &["edge", "--help"], &["help", "proxy", "serve"], &["token", "add", "--help"]] {
+        let shown = run(args).stdout;
+        let (options, rest) = shown.split_once("Global options:").expect("a group of their own");
+        assert!(rest.contains("--state") && rest.contains("--log-level") && rest.contains("Examples:"), "{shown}");
+        assert!(!options.contains("--log-level"), "{shown}");
+    }
+}
+
+#[test]
+fn check_and_run_warn_of_a_route_that_is_never_reached() {
+    let config = format!("{SMALL}[[edge.route]]\nname = \"api\"\npath = '^/api/'\nto = \"127.0.0.1:9\"\n");
+    let finished = run_with("check", &config, &[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("warning: ") && finished.stderr.contains("`api` is never reached"),
+        "{finished:?}"
+    );
+    let program = Program::configured(BYWAY, &config);
+    program.wait_for_log("`api` is never reached");
+    assert!(!run_with("check", SMALL, &[]).stderr.contains("warning"));
 }

@@ -1,21 +1,22 @@
-//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means.
+//! Check: `byway check -c byway.toml`: says everything that is wrong, or prints what the file means and warns of what it
+//! can hardly be meant to mean.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use super::run::RunArgs;
-use super::{Common, refuse};
-use crate::config::Effective;
+use super::{Common, refuse, terminal};
+use crate::config::{self, Effective};
 
 /// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     let path = args.path();
     match args.load(common) {
         Ok(plan) => {
-            eprintln!("{} is valid", path.display());
-            // A reader that closes early (head) has seen what it wanted.
-            let _ = write!(std::io::stdout(), "{}", Effective(&plan));
-            ExitCode::SUCCESS
+            terminal::note(format_args!("{} is valid", path.display()));
+            for warning in config::warnings(&plan) {
+                terminal::note(format_args!("warning: {warning}"));
+            }
+            terminal::data(Effective(&plan))
         }
         Err(errors) => refuse(&errors),
     }

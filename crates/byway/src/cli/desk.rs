@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::join::JoinArgs;
 use super::observe::ObserveArgs;
-use super::{Common, EXIT_CONFIG, refuse, serve};
+use super::{Common, EXIT_CONFIG, refuse, serve, terminal};
 use crate::config::{self, File, ProxyFlags};
 
 /// Who may go out, and through which node.
@@ -20,7 +20,7 @@ pub(super) struct DeskArgs {
     link: JoinArgs,
     /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
     /// asks for --user or --open-to-the-world
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
     /// Who may use it; may be given several times. Without any, everybody who can reach the address
     #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
@@ -37,7 +37,7 @@ pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
     let join = match args.link.find("byway proxy join STRING", args.join.as_deref()) {
         Ok(join) => join,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };

@@ -1,4 +1,4 @@
-//! Edge: `byway edge --from ADDR --to ADDR [--to ADDR …]`: a reverse proxy in one line.
+//! Edge: `byway edge --listen ADDR --to ADDR [--to ADDR …]`: a reverse proxy in one line.
 
 use std::process::ExitCode;
 
@@ -8,13 +8,14 @@ use super::observe::ObserveArgs;
 use super::{Common, refuse, serve};
 use crate::config::{self, File};
 
-/// Where from and where to.
+/// Where to listen and where to send requests.
 #[derive(Args, Debug)]
 pub(super) struct EdgeArgs {
     /// Where to listen: 127.0.0.1:8080, :8080 for every address, unix:/run/x.sock; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", required = true)]
-    from: Vec<String>,
-    /// Upstreams, balanced round robin: 127.0.0.1:3000, https://name:443, unix:/run/app.sock
+    #[arg(long, value_name = "ADDR", required = true, alias = "from")]
+    listen: Vec<String>,
+    /// Upstreams, balanced round robin: a port of this machine such as 3000, HOST:PORT, https://name,
+    /// unix:/run/app.sock
     #[arg(long, value_name = "UPSTREAM", required = true)]
     to: Vec<String>,
     #[command(flatten)]
@@ -23,7 +24,7 @@ pub(super) struct EdgeArgs {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &EdgeArgs, common: &Common) -> ExitCode {
-    let file = File::for_edge(args.from.clone(), args.to.clone());
+    let file = File::for_edge(args.listen.clone(), args.to.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => serve::serve(plan, None, common),
         Err(errors) => refuse(&errors),

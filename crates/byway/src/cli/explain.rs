@@ -1,12 +1,11 @@
 //! Explain: `byway explain URL [-c byway.toml]`: what each listener would do with a request, and why.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Common, EXIT_CONFIG, refuse};
+use super::{Common, EXIT_CONFIG, refuse, terminal};
 use crate::config::{self, File, Plan, ProxyFlags};
 use crate::route::explain::{Question, explain};
 
@@ -29,16 +28,12 @@ pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
     let question = match Question::parse(&args.url, args.user.as_deref()) {
         Ok(question) => question,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };
     match plan(args, common) {
-        Ok(plan) => {
-            let answer = explain(plan, &question);
-            let _ = write!(std::io::stdout(), "{answer}");
-            ExitCode::SUCCESS
-        }
+        Ok(plan) => terminal::data(explain(plan, &question)),
         Err(errors) => refuse(&errors),
     }
 }

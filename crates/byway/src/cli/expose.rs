@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::join::JoinArgs;
 use super::observe::ObserveArgs;
-use super::{Common, EXIT_CONFIG, refuse, serve};
+use super::{Common, EXIT_CONFIG, refuse, serve, terminal};
 use crate::config::{self, ExposeFlags, ExposedFlags, File};
 
 /// What is exposed, and through which node.
@@ -30,7 +30,7 @@ pub(super) fn run(service: ExposedFlags, args: &ExposeArgs, common: &Common) -> 
     let join = match args.link.find("--join", args.join.as_deref()) {
         Ok(join) => join,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
     };

@@ -12,7 +12,7 @@ use crate::config::{self, File, ServeFlags};
 #[derive(Args, Debug)]
 pub(super) struct ServeArgs {
     /// Where links arrive, over QUIC (UDP) and TLS (TCP): 0.0.0.0:7000; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
     /// Where visitors of HTTP services arrive: 0.0.0.0:80, unix:/run/x.sock; needs --domain
     #[arg(long, value_name = "ADDR")]

@@ -6,6 +6,7 @@ mod check;
 pub mod demo;
 mod desk;
 mod edge;
+mod examples;
 mod exit;
 mod explain;
 mod expose;
@@ -17,6 +18,7 @@ mod proxy;
 mod run;
 mod serve;
 mod tcp;
+mod terminal;
 mod token;
 
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use crate::observe::log::{self, LogFormat};
 
 /// Moves bytes and HTTP requests by way of somewhere else: an edge, an egress, exposed services, one binary.
 #[derive(Debug, Parser)]
-#[command(name = "byway", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(name = "byway", version, arg_required_else_help = true, after_help = examples::BYWAY)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -39,6 +41,7 @@ pub struct Cli {
 
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
 pub struct Common {
     /// Folder for what outlives the process (key, grants, names, spilled bytes). Default:
     /// $XDG_STATE_HOME/byway or ~/.local/state/byway
@@ -67,33 +70,57 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Everything on loopback in one go: an origin, an edge, an egress, and nodes that are linked; prints what to try
+    #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// Serve what a config file says
+    #[command(after_help = examples::RUN)]
     Run(run::RunArgs),
     /// Validate a config file and print what it means
+    #[command(after_help = examples::CHECK)]
     Check(run::RunArgs),
     /// Reverse proxy in one line
+    #[command(after_help = examples::EDGE)]
     Edge(edge::EdgeArgs),
     /// SOCKS and HTTP egress in one line: of one node, or of two, an exit and a desk
+    #[command(after_help = examples::PROXY)]
     Proxy(proxy::ProxyArgs),
     /// The public end of services that other nodes expose
+    #[command(after_help = examples::SERVE)]
     Serve(links::ServeArgs),
     /// Expose an HTTP service of this machine through another node
+    #[command(after_help = examples::HTTP)]
     Http(http::HttpArgs),
     /// Expose a TCP service of this machine through another node
+    #[command(after_help = examples::TCP)]
     Tcp(tcp::TcpArgs),
     /// The grants by which other nodes join this one: list, add, revoke
+    #[command(after_help = examples::TOKEN)]
     Token(token::TokenArgs),
     /// Which route, which rule, which answer a request would get, and why
+    #[command(after_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
+    /// Print the version
+    #[command(after_help = examples::VERSION)]
+    Version,
 }
 
 impl Cli {
-    /// Runs the verb to its end.
-    pub fn run(self) -> ExitCode {
+    /// Reads the arguments of the process and runs their verb to its end.
+    pub fn main() -> ExitCode {
+        match Self::try_parse() {
+            Ok(cli) => cli.run(),
+            Err(error) => {
+                // Help and version go to stdout, whose reader may have left (`byway --help | head -1`).
+                let _ = error.print();
+                u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
+        }
+    }
+
+    fn run(self) -> ExitCode {
         let Self { common, verb } = self;
         if let Err(error) = log::install(common.log, &common.log_level) {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
         match verb {
@@ -107,6 +134,7 @@ impl Cli {
             Verb::Tcp(args) => tcp::run(&args, &common),
             Verb::Token(args) => token::run(&args, &common),
             Verb::Explain(args) => explain::run(&args, &common),
+            Verb::Version => terminal::data(format_args!("byway {}\n", env!("CARGO_PKG_VERSION"))),
         }
     }
 }
@@ -116,6 +144,6 @@ const EXIT_CONFIG: u8 = 2;
 
 /// Prints everything that is wrong with a config; the exit code that belongs to it.
 fn refuse(errors: &ConfigErrors) -> ExitCode {
-    eprintln!("{errors}");
+    terminal::note(errors);
     ExitCode::from(EXIT_CONFIG)
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::desk::{self, DeskArgs};
 use super::exit::{self, ExitArgs};
 use super::observe::ObserveArgs;
-use super::{Common, refuse, serve};
+use super::{Common, examples, refuse, serve};
 use crate::config::{self, File, ProxyFlags};
 
 /// One node, or one of the two of a two-hop egress.
@@ -24,8 +24,10 @@ pub(super) struct ProxyArgs {
 #[derive(Debug, Subcommand)]
 enum TwoHop {
     /// The exit: desks join it, and it dials for them
+    #[command(after_help = examples::EXIT)]
     Serve(ExitArgs),
     /// The desk: takes SOCKS and HTTP, and goes out through an exit
+    #[command(after_help = examples::DESK)]
     Join(DeskArgs),
 }
 
@@ -34,16 +36,16 @@ enum TwoHop {
 struct AloneArgs {
     /// Where to listen: 127.0.0.1:1080, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
     /// asks for --user or --open-to-the-world
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", required = true, alias = "from")]
     listen: Vec<String>,
     /// Who may use it; may be given several times. Without any, everybody who can reach the address
     #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
     user: Vec<String>,
-    /// Opens a network that is denied by default (loopback, private, …): 127.0.0.0/8, 10.0.0.0/8
+    /// Opens a network or an address that is denied by default (loopback, private, …): 127.0.0.0/8, 10.0.0.5:443
     #[arg(long, value_name = "CIDR")]
     allow: Vec<String>,
-    /// Denies a network
-    #[arg(long, value_name = "CIDR")]
+    /// Denies a network, a host, a domain with a dot in front, or a port: 10.0.0.0/8, ads.example, .ads.example, :25
+    #[arg(long, value_name = "TARGET")]
     deny: Vec<String>,
     /// The most that one stream may receive: 25MiB/s, 200Mbit/s
     #[arg(long, value_name = "RATE")]

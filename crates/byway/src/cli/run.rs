@@ -34,10 +34,20 @@ impl RunArgs {
     }
 }
 
+/// Logs what is valid in a file and can hardly be meant.
+pub(super) fn warn(plan: &Plan) {
+    for warning in config::warnings(plan) {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Serves what the file says; reads it again at SIGHUP.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     match args.load(common) {
-        Ok(plan) => serve::serve(plan, Some(args.clone()), common),
+        Ok(plan) => {
+            warn(&plan);
+            serve::serve(plan, Some(args.clone()), common)
+        }
         Err(errors) => refuse(&errors),
     }
 }

@@ -4,13 +4,12 @@
 //! Out:   an exit code; on stdout, if a person typed the command, join strings and public addresses, one a line.
 //! Never: starts by half, and never writes a join string to a log.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use tokio::sync::mpsc;
 
-use super::run::RunArgs;
-use super::{Common, EXIT_CONFIG};
+use super::run::{self, RunArgs};
+use super::{Common, EXIT_CONFIG, terminal};
 use crate::config::{Plan, Role};
 use crate::drain;
 use crate::link::News;
@@ -27,7 +26,7 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
     let node = match Node::start_for(plan, &mut inherited, person) {
         Ok(node) => node,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::FAILURE;
         }
     };
@@ -66,7 +65,7 @@ async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> Exit
             News::Public { address, .. } if person => say(&address),
             News::Public { service, address } => tracing::info!("`{service}` is public at {address}"),
             News::Ended { detail, is_config } => {
-                eprintln!("error: {detail}");
+                terminal::error(detail);
                 return if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE };
             }
         }
@@ -74,10 +73,9 @@ async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> Exit
     std::future::pending().await
 }
 
-/// A line on stdout. A reader that closes early (head -1) has seen what it wanted.
+/// A line on stdout. The node serves on if nobody reads it.
 fn say(line: &str) {
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = terminal::data(format_args!("{line}\n"));
 }
 
 /// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`.
@@ -85,7 +83,7 @@ pub(super) fn say_ready(nodes: &[&Node], format: LogFormat) {
     let parts: Vec<_> = nodes.iter().flat_map(|node| described_all(node)).collect();
     let line = parts.join(", ");
     match format {
-        LogFormat::Human => eprintln!("ready: {line}"),
+        LogFormat::Human => terminal::note(format_args!("ready: {line}")),
         LogFormat::Json => tracing::info!("ready: {line}"),
     }
 }
@@ -119,9 +117,12 @@ fn reload(node: &Node, from: Option<&RunArgs>, common: &Common) {
     let path = from.path();
     match from.load(common) {
         Err(errors) => tracing::error!("reload refused, the old config stays in force:\n{errors}"),
-        Ok(plan) => match node.apply(plan) {
-            Err(error) => tracing::error!("reload refused, the old config stays in force: {error}"),
-            Ok(diff) => tracing::info!("reloaded {}:\n{diff}", path.display()),
-        },
+        Ok(plan) => {
+            run::warn(&plan);
+            match node.apply(plan) {
+                Err(error) => tracing::error!("reload refused, the old config stays in force: {error}"),
+                Ok(diff) => tracing::info!("reloaded {}:\n{diff}", path.display()),
+            }
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! In:    the state folder.   Out: a table, a join string, or what is wrong.   Never: shows the secret of a grant that is
 //! there already: only its join string holds it.
 
-use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use byway_dial::Target;
 use byway_link::{Conflict, GrantId, JoinString, Key};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Common, EXIT_CONFIG};
+use super::{Common, EXIT_CONFIG, examples, terminal};
 use crate::calendar::civil;
 use crate::link::grants::{Grant, GrantError, Grants, Purpose};
 
@@ -26,10 +25,13 @@ pub(super) struct TokenArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// The grants of this state folder: id, purpose, rights, age
+    #[command(after_help = examples::TOKEN_LIST)]
     List,
     /// Make another grant, with rights of its own, and print its join string
+    #[command(after_help = examples::TOKEN_ADD)]
     Add(AddArgs),
     /// Revoke a grant: nobody joins by it any more, and sessions that did end within a second
+    #[command(after_help = examples::TOKEN_REVOKE)]
     Revoke {
         /// Its id, as `list` shows it
         id: GrantId,
@@ -82,16 +84,13 @@ pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
 
 fn finish(done: Result<String, GrantError>) -> ExitCode {
     match done {
-        Ok(text) => {
-            let _ = write!(std::io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => terminal::data(text),
         Err(error @ (GrantError::Unknown(_) | GrantError::Revoked(_))) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             ExitCode::from(EXIT_CONFIG)
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             ExitCode::FAILURE
         }
     }
@@ -101,15 +100,15 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
     let key = match Key::load_or_create(&state.join("key")) {
         Ok(key) => key,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::error(error);
             return ExitCode::FAILURE;
         }
     };
     let Some(address) = args.advertise.clone().or_else(|| own_address(state)) else {
-        eprintln!(
-            "error: how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
+        terminal::error(format_args!(
+            "how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
             state.join("join").display()
-        );
+        ));
         return ExitCode::from(EXIT_CONFIG);
     };
     let purpose = match args.purpose {

@@ -347,10 +347,10 @@ pub struct ProxyFlags {
     pub listen: Vec<String>,
     /// `--user NAME:PASSWORD`, each.
     pub users: Vec<String>,
-    /// `--allow`, each `HOST`, `.SUFFIX` or `NETWORK`, with `:PORT` or `:FROM-TO` behind it or alone. A
-    /// network opens what is denied by default; it denies nothing else.
+    /// `--allow`, each a network or an address, with `:PORT` or `:FROM-TO` behind it or alone. It opens what is denied
+    /// by default; it denies nothing else.
     pub allow: Vec<String>,
-    /// `--deny`, each in the same form; decided before `--allow`.
+    /// `--deny`, each `HOST`, `.SUFFIX` or `NETWORK`, with or without ports, or ports alone; decided before `--allow`.
     pub deny: Vec<String>,
     /// `--stream-limit`.
     pub stream_limit: Option<String>,
@@ -363,22 +363,23 @@ pub struct ProxyFlags {
 }
 
 impl File {
-    /// What `byway edge --from … --to …` means: one edge with one route for everything.
-    pub fn for_edge(from: Vec<String>, to: Vec<String>) -> Self {
-        let route = Route { to: Some(flags("--to", to)), ..Route::default() };
+    /// What `byway edge --listen … --to …` means: one edge with one route for everything.
+    pub fn for_edge(listen: Vec<String>, to: Vec<String>) -> Self {
+        let to = At::new(to.into_iter().map(|text| target_flag("--to", text)).collect(), Place::flag("--to", ""));
+        let route = Route { to: Some(to), ..Route::default() };
         let edge = Edge {
-            listen: Some(flags("--from", from)),
+            listen: Some(flags("--listen", listen)),
             route: vec![At::new(route, Place::flag("--to", ""))],
             ..Edge::default()
         };
-        Self { edge: vec![At::new(edge, Place::flag("--from", ""))], ..Self::default() }
+        Self { edge: vec![At::new(edge, Place::flag("--listen", ""))], ..Self::default() }
     }
 
     /// What `byway proxy …` means: one exit.
     pub fn for_proxy(given: ProxyFlags) -> Self {
         let users = given.users.iter().map(|text| user_flag(text)).collect::<Vec<_>>();
-        let denied = given.deny.iter().map(|text| rule_flag("deny", "--deny", text));
-        let allowed = given.allow.iter().map(|text| rule_flag("allow", "--allow", text));
+        let denied = given.deny.iter().map(|text| deny_flag(text));
+        let allowed = given.allow.iter().map(|text| allow_flag(text));
         let egress = Egress {
             listen: Some(flags("--listen", given.listen)),
             users: Some(At::new(users, Place::flag("--user", ""))),
@@ -413,13 +414,41 @@ fn user_flag(text: &str) -> At<User> {
     At::new(user, place)
 }
 
+/// A local target on the command line: a port alone, with or without a colon, is one of this machine.
+pub(super) fn target_flag(name: &'static str, text: String) -> Text {
+    let place = Place::flag(name, &text);
+    let port = text.strip_prefix(':').unwrap_or(&text);
+    let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    At::new(if is_port { format!("127.0.0.1:{port}") } else { text }, place)
+}
+
+/// `NETWORK` or an address, then `:PORTS` or nothing. A name opens nothing, so that `resolve` refuses it as no network.
+pub(super) fn allow_flag(text: &str) -> At<Rule> {
+    let place = Place::flag("--allow", text);
+    let (target, ports) = match split_ports(text) {
+        ("", _) => (text, None),
+        parts => parts,
+    };
+    let rule = Rule {
+        action: Some(At::new("allow".to_owned(), place.clone())),
+        cidr: one(target, &place),
+        port: ports.and_then(|ports| one(ports, &place)),
+        ..Rule::default()
+    };
+    At::new(rule, place)
+}
+
+fn one(text: &str, place: &Place) -> Option<At<Vec<Text>>> {
+    Some(At::new(vec![At::new(text.to_owned(), place.clone())], place.clone()))
+}
+
 /// `HOST`, `.SUFFIX` or `NETWORK`, then `:PORTS`; either may be missing. Which of the three it is shows in its form, so
 /// that `resolve` can judge it as it judges a file.
-pub(super) fn rule_flag(action: &str, name: &'static str, text: &str) -> At<Rule> {
-    let place = Place::flag(name, text);
-    let one = |text: &str| Some(At::new(vec![At::new(text.to_owned(), place.clone())], place.clone()));
+pub(super) fn deny_flag(text: &str) -> At<Rule> {
+    let place = Place::flag("--deny", text);
+    let one = |text: &str| one(text, &place);
     let (target, ports) = split_ports(text);
-    let mut rule = Rule { action: Some(At::new(action.to_owned(), place.clone())), ..Rule::default() };
+    let mut rule = Rule { action: Some(At::new("deny".to_owned(), place.clone())), ..Rule::default() };
     rule.port = ports.and_then(one);
     match target {
         "" if ports.is_some() => {}

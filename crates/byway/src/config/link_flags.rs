@@ -4,7 +4,7 @@
 //! Out:   a [`File`] with one section.
 //! Never: judges a value, nor shows a join string in a place.
 
-use super::file::{Exit, Expose, File, Join, Pool, Serve, flag, flags, rule_flag};
+use super::file::{Exit, Expose, File, Join, Pool, Serve, allow_flag, deny_flag, flag, flags, target_flag};
 use super::place::{At, Place};
 use super::secret::Secret;
 
@@ -98,8 +98,8 @@ impl File {
 
     /// What `byway proxy serve …` means: the exit of a two-hop egress.
     pub fn for_exit(given: ExitFlags) -> Self {
-        let denied = given.deny.iter().map(|text| rule_flag("deny", "--deny", text));
-        let allowed = given.allow.iter().map(|text| rule_flag("allow", "--allow", text));
+        let denied = given.deny.iter().map(|text| deny_flag(text));
+        let allowed = given.allow.iter().map(|text| allow_flag(text));
         let exit = Exit {
             listen: Some(flags("--listen", given.listen)),
             advertise: given.advertise.map(|text| flag("--advertise", text)),
@@ -112,7 +112,7 @@ impl File {
 
     /// What `byway tcp …` and `byway http …` mean: one exposed service.
     pub fn for_expose(given: ExposeFlags) -> Self {
-        let to = Some(target_flag(given.to));
+        let to = Some(target_flag("TARGET", given.to));
         let expose = match given.service {
             ExposedFlags::Http { name } => Expose { http: to, name: Some(flag("--name", name)), ..Expose::default() },
             ExposedFlags::Tcp { name, port } => Expose {
@@ -125,13 +125,6 @@ impl File {
         let expose = Expose { join: join_flags(Some(given.join), given.carrier), ..expose };
         Self { expose: vec![At::new(expose, Place::flag("TARGET", ""))], ..Self::default() }
     }
-}
-
-/// A port alone is one of this machine.
-fn target_flag(text: String) -> At<String> {
-    let place = Place::flag("TARGET", &text);
-    let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    At::new(if is_port { format!("127.0.0.1:{text}") } else { text }, place)
 }
 
 pub(super) fn join_flags(join: Option<JoinFlag>, carrier: Option<String>) -> Join {

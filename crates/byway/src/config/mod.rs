@@ -30,6 +30,7 @@ mod surroundings;
 #[cfg(test)]
 mod tests;
 mod units;
+mod warnings;
 
 use std::fs;
 use std::io::Read;
@@ -61,6 +62,7 @@ pub use secret::Secret;
 pub use statuses::Statuses;
 pub use surroundings::Surroundings;
 pub use units::{BadQuantity, Bytes, Kind, Period, Rate};
+pub use warnings::warnings;
 
 /// A config of a million routes fits; something that is no config does not fill the memory.
 const MOST_FILE_BYTES: u64 = 64 * 1024 * 1024;

@@ -77,19 +77,27 @@ fn every_spelling_of_loopback_is_loopback() {
 }
 
 #[test]
-fn a_name_that_leads_to_loopback_is_denied_and_opened_by_the_network_and_not_by_the_name() {
+fn a_name_that_leads_to_loopback_is_denied_and_opened_by_its_network() {
     let origin = Origin::useful();
     let port = origin.address().port();
     for (args, reply) in [
         (&[][..], 2),
-        (&["--allow", "localhost"], 2),
         (&["--allow", "127.0.0.0/8"], 0),
-        (&["--allow", "localhost", "--allow", "127.0.0.1"], 0),
+        (&["--allow", "127.0.0.1"], 0),
         (&["--deny", "localhost", "--allow", "127.0.0.0/8"], 2),
         (&["--deny", "127.0.0.1", "--allow", "127.0.0.0/8"], 2),
     ] {
         assert_eq!(socks5_reply(egress(args).address(), &socks5_name("localhost", port)), reply, "{args:?}");
     }
+}
+
+#[test]
+fn a_rule_that_allows_a_name_opens_no_address_behind_it() {
+    let origin = Origin::useful();
+    let rule = "[[proxy.rule]]\naction = \"allow\"\nhost = \"localhost\"\n";
+    let program = Program::configured(BYWAY, &format!("[[proxy]]\nlisten = \"127.0.0.1:0\"\n{rule}"));
+    let port = origin.address().port();
+    assert_eq!(socks5_reply(program.address(), &socks5_name("localhost", port)), 2);
 }
 
 #[test]

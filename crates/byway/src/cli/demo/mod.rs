@@ -34,7 +34,6 @@ mod table;
 mod visitor;
 mod websocket;
 
-use std::io::Write;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ use self::nodes::Nodes;
 use self::origin::Origin;
 use self::ports::Wanted;
 use self::scene::Scene;
-use super::{Common, serve};
+use super::{Common, serve, terminal};
 use crate::drain;
 use crate::os::descriptors;
 use crate::scope::{Scope, Stop};
@@ -71,7 +70,7 @@ pub(super) fn run(args: &DemoArgs, common: &Common) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -142,7 +141,7 @@ async fn walk(nodes: &Nodes, scene: &Scene) -> bool {
     held
 }
 
-/// Prints on stdout. A reader that closes early (head) has seen what it wanted.
+/// Prints on stdout. The demo goes on if nobody reads it.
 fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = terminal::data(text);
 }

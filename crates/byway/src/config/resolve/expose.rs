@@ -106,9 +106,27 @@ impl Resolver<'_> {
     fn local_target(&mut self, key: &str, text: &Text) -> Option<Target> {
         let shown = text.place.key_or_flag(key);
         if let Some((scheme, rest)) = text.value.split_once("://") {
-            let message = format!("`{shown}`: what is exposed is a place, so it takes no `{scheme}://`");
             let rest = rest.trim_end_matches('/');
-            self.note(Diagnostic::new(&text.place, message).help(format!("write {rest:?}, with its port")));
+            if key == "http" && scheme.eq_ignore_ascii_case("http") && !rest.contains('/') {
+                let with_port = if has_port(rest) { rest.to_owned() } else { format!("{rest}:80") };
+                return self.target(key, &At::new(with_port, text.place.clone()));
+            }
+            let (message, help) = match (key, scheme.to_ascii_lowercase().as_str()) {
+                ("http", "http") => {
+                    let place = rest.split('/').next().unwrap_or_default();
+                    let message = format!("`{shown}`: a service is exposed whole, so its target takes no path");
+                    (message, format!("write {place:?}"))
+                }
+                ("http", "https") => {
+                    let message = format!("`{shown}`: an HTTP service is reached in plain HTTP here, not by TLS");
+                    (message, "name its plain HTTP port, or expose the TLS port as a TCP service".to_owned())
+                }
+                _ => {
+                    let message = format!("`{shown}`: what is exposed is a place, so it takes no `{scheme}://`");
+                    (message, format!("write {rest:?}, with its port"))
+                }
+            };
+            self.note(Diagnostic::new(&text.place, message).help(help));
             return None;
         }
         if let Ok(port) = text.value.parse::<u16>() {
@@ -118,6 +136,11 @@ impl Resolver<'_> {
         }
         self.target(key, text)
     }
+}
+
+/// Whether a port stands behind the host.
+fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'))
 }
 
 /// The label in front of the domain, in lower case.

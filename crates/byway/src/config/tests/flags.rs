@@ -29,15 +29,15 @@ fn an_edge_on_one_line_has_one_route_for_everything() {
 
 #[test]
 fn errors_of_the_command_line_name_the_flag_and_its_value() {
-    let shown = edge(&["8080"], &["3000"]).unwrap_err().to_string();
+    let shown = edge(&["8080"], &["app"]).unwrap_err().to_string();
     let expected = "\
-error: `--from`: `8080` is a port alone: write 127.0.0.1:8080 for this machine only, or :8080 for every address
+error: `--listen`: `8080` is a port alone: write 127.0.0.1:8080 for this machine only, or :8080 for every address
  |
- = in --from 8080
+ = in --listen 8080
 
-error: `--to`: `3000` is a port alone: write 127.0.0.1:3000
+error: `--to`: `app` has no port: write app:80, or https://app for TLS
  |
- = in --to 3000
+ = in --to app
 
 2 errors on the command line";
     assert_eq!(shown, expected);
@@ -73,11 +73,11 @@ fn a_user_without_a_password_is_told_the_form_and_passwords_are_never_shown() {
 }
 
 #[test]
-fn allow_and_deny_take_hosts_suffixes_networks_and_ports() {
+fn deny_takes_hosts_suffixes_networks_and_ports_and_allow_takes_networks() {
     let flags = ProxyFlags {
         listen: owned(&["127.0.0.1:1080"]),
-        allow: owned(&["example.com:443", ".example.org", "10.0.0.0/8:8000-8999", "[::1]:22", "2001:db8::/32", ":80"]),
-        deny: owned(&["10.0.0.1"]),
+        allow: owned(&["10.0.0.0/8:8000-8999", "[::1]:22", "::1", "2001:db8::/32"]),
+        deny: owned(&["10.0.0.1", "example.com:443", ".example.org", ":80"]),
         stream_limit: Some("1MB/s".to_owned()),
         ..ProxyFlags::default()
     };
@@ -89,12 +89,13 @@ fn allow_and_deny_take_hosts_suffixes_networks_and_ports() {
         shown,
         [
             "1 Deny [] [] [10.0.0.1/32] []",
-            "2 Allow [example.com] [] [] [443..=443]",
-            "3 Allow [] [example.org] [] []",
-            "4 Allow [] [] [10.0.0.0/8] [8000..=8999]",
-            "5 Allow [] [] [::1/128] [22..=22]",
-            "6 Allow [] [] [2001:db8::/32] []",
-            "7 Allow [] [] [] [80..=80]",
+            "2 Deny [example.com] [] [] [443..=443]",
+            "3 Deny [] [example.org] [] []",
+            "4 Deny [] [] [] [80..=80]",
+            "5 Allow [] [] [10.0.0.0/8] [8000..=8999]",
+            "6 Allow [] [] [::1/128] [22..=22]",
+            "7 Allow [] [] [::1/128] []",
+            "8 Allow [] [] [2001:db8::/32] []",
         ]
     );
 }
@@ -111,15 +112,65 @@ fn an_exit_without_allow_permits_what_is_not_denied() {
 
 #[test]
 fn bad_allow_and_deny_name_the_flag() {
-    for (allow, message) in [
-        ("", "`--allow`: `` is no host name"),
-        ("a b", "`--allow`: `a b` is no host name"),
-        ("a:0", "`--allow`: `0` is no port and no range of ports"),
-        ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is no network"),
-        ("*.a.com", "`--allow`: `*.a.com` has a star"),
+    let listen = || owned(&["127.0.0.1:1"]);
+    for (deny, message) in [
+        ("", "`--deny`: `` is no host name"),
+        ("a b", "`--deny`: `a b` is no host name"),
+        ("a:0", "`--deny`: `0` is no port and no range of ports"),
+        ("*.a.com", "`--deny`: `*.a.com` has a star"),
     ] {
-        let flags = ProxyFlags { listen: owned(&["127.0.0.1:1"]), allow: owned(&[allow]), ..ProxyFlags::default() };
+        let flags = ProxyFlags { listen: listen(), deny: owned(&[deny]), ..ProxyFlags::default() };
         let shown = egress(flags).unwrap_err().to_string();
+        assert!(shown.contains(message), "{shown}");
+    }
+}
+
+#[test]
+fn an_allow_that_is_no_network_is_refused_with_an_example_because_a_name_opens_nothing() {
+    for (allow, message) in [
+        ("", "`--allow`: `` is no network"),
+        ("localhost", "`--allow`: `localhost` is no network"),
+        (".example.org", "`--allow`: `.example.org` is no network"),
+        ("example.com:443", "`--allow`: `example.com` is no network"),
+        (":443", "`--allow`: `:443` is no network"),
+        ("10.0.0.0/99", "`--allow`: `10.0.0.0/99` is no network"),
+        ("10.0.0.1:0", "`--allow`: `0` is no port and no range of ports"),
+    ] {
+        let listen = owned(&["127.0.0.1:1"]);
+        let proxy = ProxyFlags { listen: listen.clone(), allow: owned(&[allow]), ..ProxyFlags::default() };
+        let exit = ExitFlags { listen, allow: owned(&[allow]), ..ExitFlags::default() };
+        for file in [File::for_proxy(proxy), File::for_exit(exit)] {
+            let shown = from_flags(&file, Path::new("/state")).unwrap_err().to_string();
+            assert!(shown.contains(message), "{shown}");
+            assert!(!message.ends_with("network") || shown.contains("write 10.0.0.0/8"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_port_alone_is_one_of_this_machine_for_an_edge_and_for_a_service() {
+    for (text, upstream, target) in [
+        ("3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
+        (":3000", "http://127.0.0.1:3000", "127.0.0.1:3000"),
+        ("localhost:3000", "http://localhost:3000", "localhost:3000"),
+        ("http://localhost:3000/", "http://localhost:3000", "localhost:3000"),
+        ("http://app.internal", "http://app.internal:80", "app.internal:80"),
+        ("http://[::1]", "http://[::1]:80", "[::1]:80"),
+        ("unix:/run/app.sock", "unix:/run/app.sock", "unix:/run/app.sock"),
+    ] {
+        let plan = edge(&["127.0.0.1:1"], &[text]).unwrap();
+        let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
+        assert_eq!(&*edge.routes[0].upstreams[0].id, upstream, "{text}");
+        let plan = expose(ExposedFlags::Http { name: "app".to_owned() }, text, join_flag()).unwrap();
+        assert_eq!(plan.joins[0].services[0].to.to_string(), target, "{text}");
+    }
+    for (text, message) in [
+        ("https://localhost:3000", "an HTTP service is reached in plain HTTP here, not by TLS"),
+        ("http://localhost:3000/app", "its target takes no path"),
+        ("99999", "`99999` is no port"),
+    ] {
+        let http = ExposedFlags::Http { name: "app".to_owned() };
+        let shown = expose(http, text, join_flag()).unwrap_err().to_string();
         assert!(shown.contains(message), "{shown}");
     }
 }

@@ -379,8 +379,8 @@ fn an_http_service_needs_a_label_for_a_name() {
 #[test]
 fn what_is_exposed_is_a_place_and_no_url() {
     one(
-        &with_expose("name = \"a\"\nhttp = \"http://127.0.0.1:3000/\"\n"),
-        "4:8 `http`: what is exposed is a place, so it takes no `http://`",
+        &with_expose("name = \"a\"\nhttp = \"ftp://127.0.0.1:3000/\"\n"),
+        "4:8 `http`: what is exposed is a place, so it takes no `ftp://`",
         "write \"127.0.0.1:3000\", with its port",
     );
     one(&with_expose("tcp = \"22\"\n"), "3:7 `tcp`: `22` is a port alone: write 127.0.0.1:22", "");

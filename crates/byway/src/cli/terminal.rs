@@ -1,0 +1,34 @@
+//! Terminal: how commands print: data to stdout, everything else to stderr.
+//!
+//! In:    text.
+//! Out:   the text, and for data the exit code that follows from having written it.
+//! Never: panics because a reader has closed its end of the pipe. `byway check | head` has seen what it wanted: that is
+//!        exit code 0. Any other failure, such as a full disk, is reported and is exit code 1.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+/// Writes `text` to stdout.
+pub(super) fn data(text: impl Display) -> ExitCode {
+    let text = text.to_string();
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            error(format_args!("cannot write to standard output: {failure}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to stderr. When stderr is gone there is no other place to report to.
+pub(super) fn note(line: impl Display) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Writes `error: …` to stderr.
+pub(super) fn error(what: impl Display) {
+    note(format_args!("error: {what}"));
+}
