@@ -387,7 +387,7 @@ fn every_verb_that_listens_takes_listen_and_the_old_spelling() {
     assert!(!run(&["edge", "--help"]).stdout.contains("--from"), "an alias is not shown");
 }
 
-/// Runs a command whose stdout, stderr or both nobody reads any more: the exit code, and what came on the other one.
+/// Runs a command with stdout, stderr or both closed by their reader: the exit code, and what came on the other one.
 fn run_unread(args: &[&str], closes_stdout: bool, closes_stderr: bool) -> (Option<i32>, String) {
     let state = tempfile::tempdir().unwrap();
     let closed = || {

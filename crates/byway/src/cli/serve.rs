@@ -73,7 +73,7 @@ async fn tell(news: Option<mpsc::UnboundedReceiver<News>>, person: bool) -> Exit
     std::future::pending().await
 }
 
-/// A line on stdout. The node serves on if nobody reads it.
+/// A line on stdout. The node goes on when the reader has left.
 fn say(line: &str) {
     let _ = terminal::data(format_args!("{line}\n"));
 }

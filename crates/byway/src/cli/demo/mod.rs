@@ -141,7 +141,7 @@ async fn walk(nodes: &Nodes, scene: &Scene) -> bool {
     held
 }
 
-/// Prints on stdout. The demo goes on if nobody reads it.
+/// Prints on stdout. The demo goes on when the reader has left.
 fn say(text: &str) {
     let _ = terminal::data(text);
 }
