@@ -33,9 +33,7 @@ pub enum DialError {
         reason: String,
     },
     /// The target has only addresses of the family that may not be used.
-    #[error(
-        "{target} has no address of the family to use ({family:?}); the options `family` and `local_address` decide"
-    )]
+    #[error("{target} has no address of the family to use ({family}); the options `family` and `local_address` decide")]
     WrongFamily {
         /// What was asked for.
         target: Target,

@@ -52,4 +52,5 @@ pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
 pub use tls::{
     Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion, certificates_from_pem,
+    plain_words,
 };

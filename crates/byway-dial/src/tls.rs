@@ -8,11 +8,13 @@ mod error;
 mod identity;
 mod key_log;
 mod options;
+mod words;
 
 pub use error::TlsError;
 pub use identity::{Identity, certificates_from_pem};
 pub use key_log::KeyLog;
 pub use options::{Roots, TlsOptions, TlsVersion};
+pub use words::plain_words;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

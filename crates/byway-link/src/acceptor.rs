@@ -435,7 +435,7 @@ impl QuicIncoming {
 
 fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
     let peer = peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string());
-    LinkError::Stranger { peer, detail: detail.to_string() }
+    LinkError::Stranger { peer, detail: byway_dial::plain_words(&detail.to_string()) }
 }
 
 fn too_slow() -> LinkError {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::{AddressRules, AsIo, DialError};
+use byway_dial::{AddressRules, AsIo, DialError, plain_words};
 use futures_util::future::select_ok;
 use quinn::ConnectionError;
 use rustls::pki_types::ServerName;
@@ -308,7 +308,7 @@ impl Dialler {
                 return LinkError::Unproven { at: self.join.address.to_string() };
             }
         }
-        LinkError::Unreachable(format!("{} by QUIC: {error}", self.join.address))
+        LinkError::Unreachable(format!("{} by QUIC: {}", self.join.address, plain_words(&error.to_string())))
     }
 
     fn told(&self, error: &rustls::Error) -> LinkError {
@@ -316,7 +316,7 @@ impl Dialler {
         match error {
             error if tls::is_wrong_pin(error) => LinkError::WrongPin { at },
             error if tls::is_unproven(error) => LinkError::Unproven { at },
-            other => self.no_byway(&other.to_string()),
+            other => self.no_byway(&plain_words(&other.to_string())),
         }
     }
 

@@ -4,8 +4,10 @@
 //! Out:   the pin, the grant and the address; or which part of the text is wrong.
 //! Never: prints its secret, but through [`JoinString::expose`].
 //!
-//! The bytes are the pin (32), the grant's id (6), its secret (24), and the first 4 of the SHA-256 of all of these and the
-//! address, so that a string that was cut short or mistyped is known before anybody is dialled.
+//! The bytes are the pin (32), the grant's id (6), its secret (24), and a check sum: the first 4 bytes of the SHA-256 of all
+//! of these and of `:PORT`. A string that was cut short or mistyped is refused before anything is dialled. The host is not in
+//! the sum, so that it can be edited by hand where a node has another name or address for those who join. Strings whose sum
+//! is over the whole address, as earlier builds wrote them, are still read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -104,7 +106,7 @@ impl JoinString {
     /// The whole text, secret included: for stdout and for the file with mode 0600, never for a log.
     pub fn expose(&self) -> String {
         let mut bytes = self.body();
-        let check = checksum(&bytes, &self.address.to_string());
+        let check = checksum(&bytes, &port_of(&self.address));
         bytes.extend_from_slice(&check);
         format!("{PREFIX}{}@{}", BASE64_URL_SAFE_NO_PAD.encode(bytes), self.address)
     }
@@ -144,7 +146,10 @@ pub enum BadJoin {
     #[error("the join string has no whole address behind its `@`: it was cut short; copy it again, whole")]
     Address,
     /// The bytes are too few, too many, or changed.
-    #[error("the join string was cut short or changed on its way: copy it again, whole, in one line")]
+    #[error(
+        "the join string was cut short or changed on its way: copy it again, whole, in one line; only the host behind its \
+         `@` may be edited"
+    )]
     Damaged,
     /// The id of a grant is twelve hex digits.
     #[error("`{0}` is no id of a grant: it has twelve hex digits; `byway token list` shows those there are")]
@@ -174,7 +179,8 @@ impl FromStr for JoinString {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadJoin::Damaged)?;
         let bytes: [u8; PIN + ID + SECRET + CHECK] = bytes.try_into().map_err(|_| BadJoin::Damaged)?;
         let (body, check) = bytes.split_at(PIN + ID + SECRET);
-        if check != checksum(body, &target.to_string()) {
+        let is_whole = [port_of(&target), target.to_string()].iter().any(|rest| check == checksum(body, rest));
+        if !is_whole {
             return Err(BadJoin::Damaged);
         }
         let (pin, rest) = body.split_at(PIN);
@@ -185,8 +191,17 @@ impl FromStr for JoinString {
     }
 }
 
-fn checksum(body: &[u8], address: &str) -> [u8; CHECK] {
-    let sum = digest(&SHA256, &[body, address.as_bytes()].concat());
+/// The part of the address that the check sum is over.
+fn port_of(address: &Target) -> String {
+    match address {
+        Target::Addr(addr) => format!(":{}", addr.port()),
+        Target::Host { port, .. } => format!(":{port}"),
+        Target::Unix(_) => String::new(),
+    }
+}
+
+fn checksum(body: &[u8], rest: &str) -> [u8; CHECK] {
+    let sum = digest(&SHA256, &[body, rest.as_bytes()].concat());
     let mut check = [0; CHECK];
     check.copy_from_slice(sum.as_ref().get(..CHECK).unwrap_or(&[0; CHECK]));
     check
@@ -218,6 +233,29 @@ mod tests {
             assert!(!format!("{join} {join:?}").contains(&text[..40]));
             assert_eq!(join.to_string(), format!("by1.***@{address} (grant 070707070707)"));
         }
+    }
+
+    #[test]
+    fn the_host_of_a_join_string_can_be_edited_and_nothing_else() {
+        let text = join("t.example.com:7000").expose();
+        let encoded = text.split_once('@').unwrap().0;
+        for address in ["other.example:7000", "192.0.2.1:7000", "[2001:db8::1]:7000", "T.EXAMPLE.COM:7000"] {
+            assert_eq!(format!("{encoded}@{address}").parse::<JoinString>().unwrap(), join(address));
+        }
+        for address in ["t.example.com:700", "t.example.com:70000", "t.example.com:7001", "192.0.2.1:443"] {
+            assert!(format!("{encoded}@{address}").parse::<JoinString>().is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_join_string_with_the_check_sum_of_earlier_builds_is_read() {
+        // Pin 1, 2, … 32, the id of six 7s, the secret of 24 9s, and the sum over all of it and `t.example.com:7000`.
+        let body: Vec<u8> = (1..=32).chain([7; ID]).chain([9; SECRET]).collect();
+        let encoded = |check: [u8; CHECK]| BASE64_URL_SAFE_NO_PAD.encode([body.as_slice(), &check].concat());
+        let old = format!("by1.{}@t.example.com:7000", encoded(checksum(&body, "t.example.com:7000")));
+        let read = old.parse::<JoinString>().unwrap();
+        assert_eq!((read.id, read.address.to_string()), (GrantId([7; ID]), "t.example.com:7000".to_owned()));
+        assert_eq!(old.replace("t.example", "u.example").parse::<JoinString>(), Err(BadJoin::Damaged));
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn a_file_that_is_missing_or_no_config_says_so() {
         args.extend((verb == "explain").then_some("http://a/"));
         refused(&run(&args), &["nowhere.toml", "No such file"]);
     }
-    refused(&run(&["check", "-c", "."]), &["cannot read"]);
+    refused(&run(&["check", "-c", "."]), &["cannot read", "it is a folder"]);
     refused(&run_with("check", "this is = = no TOML", &[]), &["byway.toml:1:"]);
     refused(&run_with("check", "", &[]), &["byway.toml"]);
     refused(&run_with("check", "a = \"\u{0}\"", &[]), &["byway.toml:1:"]);
@@ -470,4 +470,31 @@ fn check_and_run_warn_of_a_route_that_is_never_reached() {
     let program = Program::configured(BYWAY, &config);
     program.wait_for_log("`api` is never reached");
     assert!(!run_with("check", SMALL, &[]).stderr.contains("warning"));
+}
+
+#[test]
+fn a_list_of_no_grants_says_which_folder_it_looked_in() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().display().to_string();
+    let finished = run(&["token", "list", "--state", &folder]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&format!("there are no grants in {folder}/grants")), "{}", finished.stderr);
+    assert!(finished.stderr.contains("--state"), "{}", finished.stderr);
+    assert!(finished.stdout.starts_with("ID "), "{}", finished.stdout);
+    run(&["token", "add", "--state", &folder, "--advertise", "t.example.com:7000"]);
+    assert_eq!(run(&["token", "list", "--state", &folder]).stderr, "");
+}
+
+#[test]
+fn a_node_prints_the_key_id_by_which_others_name_it() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().display().to_string();
+    let first = run(&["key", "--state", &folder]);
+    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
+    let (id, fingerprint) = first.stdout.trim().split_once("  ").unwrap();
+    assert!(id.len() == 12 && fingerprint.len() == 64 && fingerprint.starts_with(id), "{first:?}");
+    assert_eq!(run(&["key", "--state", &folder]).stdout, first.stdout, "the key is kept");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let failed = run(&["key", "--state", &file.path().display().to_string()]);
+    assert!(failed.code == Some(1) && failed.stderr.contains("cannot use the key"), "{failed:?}");
 }

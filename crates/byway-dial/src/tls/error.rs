@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::{AlertDescription, CertificateError};
 
 use super::ServerName;
+use super::words::plain_words;
 use crate::stream::Broken;
 use crate::target::HostName;
 
@@ -97,8 +98,8 @@ pub(super) fn told(name: &ServerName, error: io::Error) -> TlsError {
         Ok(rustls::Error::InvalidMessage(_)) => TlsError::NotTls(name),
         Ok(rustls::Error::NoApplicationProtocol)
         | Ok(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => TlsError::NoCommonProtocol(name),
-        Ok(rustls::Error::AlertReceived(alert)) => TlsError::Alert { name, alert: format!("{alert:?}") },
-        Ok(other) => TlsError::Other { name, reason: other.to_string() },
+        Ok(rustls::Error::AlertReceived(alert)) => TlsError::Alert { name, alert: plain_words(&format!("{alert:?}")) },
+        Ok(other) => TlsError::Other { name, reason: plain_words(&other.to_string()) },
         Err(error) => TlsError::Broken { name, source: error.into() },
     }
 }
@@ -115,6 +116,6 @@ fn certificate_fault(name: ServerName, fault: CertificateError) -> TlsError {
         CertificateError::NotValidForNameContext { presented, .. } => {
             TlsError::WrongName { name, presented: presented.join(", ") }
         }
-        other => TlsError::Certificate { name, reason: other.to_string() },
+        other => TlsError::Certificate { name, reason: plain_words(&other.to_string()) },
     }
 }

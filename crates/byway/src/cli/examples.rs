@@ -92,6 +92,12 @@ Examples:
   byway explain http://app.example.com/api -c byway.toml
   byway explain 10.0.0.5:443 --user alice";
 
+pub(super) const KEY: &str = "\
+Examples:
+  byway key
+  byway key --state /var/lib/byway
+It prints the id, and behind it the whole fingerprint of the key (SHA-256), and makes the key if there is none yet.";
+
 pub(super) const VERSION: &str = "\
 Examples:
   byway version";

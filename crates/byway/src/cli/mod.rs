@@ -12,6 +12,7 @@ mod explain;
 mod expose;
 mod http;
 mod join;
+mod key;
 mod links;
 mod observe;
 mod proxy;
@@ -99,6 +100,9 @@ enum Verb {
     /// Which route, which rule, which answer a request would get, and why
     #[command(after_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
+    /// Print the key id of this node, by which messages of other nodes name it
+    #[command(after_help = examples::KEY)]
+    Key,
     /// Print the version
     #[command(after_help = examples::VERSION)]
     Version,
@@ -134,6 +138,7 @@ impl Cli {
             Verb::Tcp(args) => tcp::run(&args, &common),
             Verb::Token(args) => token::run(&args, &common),
             Verb::Explain(args) => explain::run(&args, &common),
+            Verb::Key => key::run(&common),
             Verb::Version => terminal::data(format_args!("byway {}\n", env!("CARGO_PKG_VERSION"))),
         }
     }

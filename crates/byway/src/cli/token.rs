@@ -75,7 +75,16 @@ pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
     let state = common.state();
     let grants = Grants::new(&state);
     let done = match &args.what {
-        What::List => grants.list().map(|grants| table(&grants)),
+        What::List => grants.list().map(|grants| {
+            if grants.is_empty() {
+                terminal::note(format_args!(
+                    "there are no grants in {}: `byway serve`, `byway proxy serve` and `byway token add` make them; \
+                     --state names another folder",
+                    state.join("grants").display()
+                ));
+            }
+            table(&grants)
+        }),
         What::Revoke { id } => grants.revoke(*id).map(|()| format!("revoked {id}\n")),
         What::Add(args) => return add(args, &state, &grants),
     };

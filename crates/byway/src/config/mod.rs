@@ -13,10 +13,12 @@ mod diff;
 mod effective;
 mod errors;
 mod file;
+mod hints;
 mod host_pattern;
 mod link_flags;
 mod link_plan;
 mod mask;
+mod misread;
 mod nearest;
 mod observe_flags;
 mod place;
@@ -33,7 +35,7 @@ mod units;
 mod warnings;
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use bind::{BadBind, BadSocketPath, Bind};
@@ -82,8 +84,8 @@ pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
 pub fn load_with(path: &Path, state: &Path, flags: &ObserveFlags) -> Result<Plan, ConfigErrors> {
     let name = path.display().to_string();
     let text = read_config(path).map_err(|message| {
-        let help =
-            "name the file with -c FILE; the README shows a small one, and `byway edge` and `byway proxy` need none";
+        let help = "name the file with -c FILE; the README shows a small one, and `byway edge --listen :8080 --to 3000` and \
+                    `byway proxy --listen 127.0.0.1:1080` need none";
         ConfigErrors::new(&name, "", vec![Diagnostic::new(&Place::Whole, message).help(help)])
     })?;
     let folder = absolute(path.parent().unwrap_or_else(|| Path::new("")));
@@ -139,7 +141,12 @@ fn absolute(folder: &Path) -> PathBuf {
 
 fn read_config(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let cannot = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let cannot = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => format!("there is no config file {shown} (No such file or directory)"),
+        ErrorKind::IsADirectory => format!("cannot read {shown}: it is a folder, not a config file"),
+        ErrorKind::PermissionDenied => format!("cannot read {shown}: this user may not (Permission denied)"),
+        _ => format!("cannot read {shown}: {error}"),
+    };
     let mut bytes = Vec::new();
     fs::File::open(path).map_err(cannot)?.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MOST_FILE_BYTES {

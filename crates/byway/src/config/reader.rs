@@ -11,6 +11,7 @@ use super::file::{
     Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool, Retry, Route, Rule, Serve,
     Spill, Tcp, User,
 };
+use super::misread;
 use super::place::{At, Place};
 use super::secret::Secret;
 use super::section::Section;
@@ -30,6 +31,13 @@ pub(super) fn read(text: &str) -> Result<(File, Vec<Diagnostic>), Vec<Diagnostic
 }
 
 fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+    if let Some(format) = misread::other_format(text) {
+        let message = format!("this is not TOML; it looks like {format}");
+        let help = "Byway reads TOML: [[edge]], below it listen = \"127.0.0.1:8080\", then [[edge.route]] with to = \
+                    \"127.0.0.1:3000\"; examples/byway.toml shows every key";
+        let start = errors.first().and_then(toml::de::Error::span).unwrap_or_default();
+        return vec![Diagnostic::new(&Place::from(start), message).help(help)];
+    }
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut last_line = None;
     for error in errors {
@@ -40,7 +48,12 @@ fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
             continue;
         }
         last_line = line;
-        diagnostics.push(Diagnostic::new(&Place::from(span), format!("this is not valid TOML: {}", error.message())));
+        let start = span.start;
+        let diagnostic = Diagnostic::new(&Place::from(span), format!("this is not valid TOML: {}", error.message()));
+        diagnostics.push(match misread::quoted_line(text, start) {
+            Some(line) => diagnostic.help(format!("a string stands in quotes: {line}")),
+            None => diagnostic,
+        });
     }
     diagnostics
 }

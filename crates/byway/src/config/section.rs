@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
+use super::hints::hint;
 use super::nearest::nearest;
 use super::place::{At, Place, Text};
 
@@ -189,9 +190,10 @@ impl<'t, 'i> Section<'t, 'i> {
             if self.known.contains(&written) {
                 continue;
             }
-            let help = match nearest(written, self.known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+            let help = match (hint(self.path, written), nearest(written, self.known.iter().copied())) {
+                (Some(hint), _) => hint.to_owned(),
+                (None, Some(near)) => format!("did you mean `{near}`?"),
+                (None, None) => format!("known here: {}", self.known.join(", ")),
             };
             let message = format!("unknown key `{written}` in {}", self.heading);
             self.diagnostics.push(Diagnostic::new(&Place::from(key.span()), message).help(help));

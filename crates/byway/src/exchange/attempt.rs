@@ -21,6 +21,7 @@ use super::conn::Conn;
 use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
 use super::discard::discard;
 use super::failure::{Failure, downstream_left, no_answer, not_read, too_slow};
+use super::foreign;
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::keep::keep_upstream;
@@ -31,6 +32,7 @@ use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::course::Stage;
 use crate::outbound::pooled::{Borrowed, Origin};
+use crate::route::Outbound;
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
@@ -209,10 +211,11 @@ impl<'a> Attempt<'a> {
         loop {
             if !upstream.unread().is_empty() {
                 let parsed = self.response.parse(upstream.unread(), &self.codec);
-                match parsed.map_err(|error| self.malformed_response(&error))? {
-                    Parsed::Complete(n) => return Poll::Ready(Ok(n)),
-                    Parsed::Partial => {}
+                if let Ok(Parsed::Complete(n)) = parsed {
+                    return Poll::Ready(Ok(n));
                 }
+                self.refuse_foreign(upstream.unread())?;
+                parsed.map_err(|error| self.malformed_response(&error))?;
             }
             match ready!(upstream.poll_fill(cx)) {
                 Ok(Read::Data(n)) => self.heard += n as u64,
@@ -220,6 +223,14 @@ impl<'a> Attempt<'a> {
                 Err(broken) => return Poll::Ready(Err(self.closed_early(upstream, Some(&broken)))),
             }
         }
+    }
+
+    /// TLS and the like have no head to wait for.
+    fn refuse_foreign(&self, unread: &[u8]) -> Result<(), Failure> {
+        let exposed = matches!(self.asked.allowed.outbound(), Outbound::Service(_));
+        let Some(fault) = foreign::in_response(unread, exposed) else { return Ok(()) };
+        self.asked.shared.counters.malformed_responses.add(1);
+        Err(fault.into())
     }
 
     fn malformed_response(&self, error: &byway_h1::Malformed) -> Failure {

@@ -143,7 +143,7 @@ pub async fn forward(
         if !failure.granted && !asked.goes_again(&mut tries, failure.told(asked, &upload), moved) {
             return Err(failure.fault);
         }
-        tracing::debug!(outcome = ?failure.outcome, "tried again: {}", failure.fault);
+        tracing::debug!(outcome = failure.outcome.word(), "tried again: {}", failure.fault);
         asked.shared.counters.retried(failure.outcome).add(1);
         moved.retries += 1;
         moved.course.retried = true;

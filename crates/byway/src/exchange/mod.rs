@@ -16,6 +16,7 @@ pub mod date;
 pub mod deadline;
 pub mod discard;
 pub mod failure;
+pub mod foreign;
 pub mod forward;
 pub mod head;
 pub mod hops;

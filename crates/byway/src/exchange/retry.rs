@@ -22,6 +22,17 @@ pub enum Outcome {
     Partial,
 }
 
+impl Outcome {
+    /// The word in the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unsent => "unsent",
+            Self::SentNoByteBack => "sent-no-byte-back",
+            Self::Partial => "partial",
+        }
+    }
+}
+
 /// Why a request was not sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotMade {

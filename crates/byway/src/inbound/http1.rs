@@ -26,7 +26,7 @@ use crate::exchange::forward::{After, Asked, Moved, codec_limits, forward};
 use crate::exchange::head::{Forwarded, IpText, PSEUDONYM};
 use crate::exchange::recycled::{Bytes, Recycled};
 use crate::exchange::request_id::RequestId;
-use crate::exchange::{hops, path};
+use crate::exchange::{foreign, hops, path};
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::counters::is_told;
 use crate::observe::ending::Ending;
@@ -208,29 +208,38 @@ impl Session {
         index: &mut RequestHead,
         codec: &byway_h1::Limits,
     ) -> Result<Option<Recycled<Bytes>>, Fault> {
-        let parsed = index.parse(self.downstream.unread(), codec).map_err(|error| self.note_malformed(&error))?;
-        let Parsed::Complete(n) = parsed else { return Ok(None) };
+        let n = match index.parse(self.downstream.unread(), codec) {
+            Ok(Parsed::Complete(n)) => n,
+            unfinished => {
+                if let Some(fault) = foreign::in_request(self.downstream.unread()) {
+                    return Err(self.note_malformed(fault));
+                }
+                unfinished.map_err(|error| self.note_malformed(malformed(Who::Downstream, &error)))?;
+                return Ok(None);
+            }
+        };
         let mut bytes = Recycled::<Bytes>::take();
         bytes.0.extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
         self.downstream.consume(n);
         Ok(Some(bytes))
     }
 
-    fn note_malformed(&self, error: &byway_h1::Malformed) -> Fault {
+    fn note_malformed(&self, fault: Fault) -> Fault {
         let malformed_requests = self.door.shared.counters.malformed_requests.add(1);
         if is_told(malformed_requests) {
             tracing::info!(
-                peer = ?self.peer, listener = %self.door.address, class = error.class(), malformed_requests,
-                "malformed request: {error}"
+                peer = self.peer.map(display), listener = %self.door.address, class = fault.class(), malformed_requests,
+                "malformed request: {fault}"
             );
         }
-        malformed(Who::Downstream, error)
+        fault
     }
 
     /// A head that could not be read: answered without its request, and the connection ends, as no boundary is known.
     fn refuse_head(&mut self, fault: &Fault, listener: &ListenerPlan) -> Then {
         self.door.shared.counters.faults.add(1);
-        let in_detail = matches!(listener.role, Role::Egress(_));
+        // What is wrong with a head is its sender's own, and names nothing behind this node.
+        let in_detail = true;
         let id = RequestId::random();
         let manner = Manner { request_id: id.as_str(), in_detail, close: true, head_only: false };
         let mut moved = Moved::begun(Instant::now());
@@ -477,14 +486,14 @@ impl Session {
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
-                peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = moved.status,
+                peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = moved.status,
                 up = moved.up, down = moved.down, took_us, "{method} {target}"
             ),
             // What a client does wrong is counted; told one by one it would let any client fill the log.
             Some(fault) if fault.who == Who::Downstream => {
                 self.door.shared.counters.faults.add(1);
                 tracing::debug!(
-                    peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
+                    peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
                 );
             }
@@ -492,9 +501,9 @@ impl Session {
             Some(fault) => {
                 self.door.shared.counters.faults.add(1);
                 tracing::info!(
-                    peer = ?self.peer, listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
-                    who = ?fault.who, class = fault.class(), up = moved.up, down = moved.down, took_us,
-                    retries = moved.retries, not_retried = moved.course.not_retried,
+                    peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
+                    who = fault.who.word(), class = fault.class(), upstream = moved.course.upstream.as_deref(),
+                    up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.course.not_retried,
                     "{method} {target}: {fault}"
                 );
             }

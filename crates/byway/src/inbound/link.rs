@@ -117,7 +117,9 @@ async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: 
     let peer = visit.peer;
     let pending = match arrival {
         Ok(Arrival::Hello(pending)) => *pending,
-        Ok(Arrival::Attached(kind)) => return tracing::debug!(?peer, "{kind} carries an old session, too"),
+        Ok(Arrival::Attached(kind)) => {
+            return tracing::debug!(peer = peer.map(display), "{kind} carries an old session, too");
+        }
         Err(error) => return log_refused(&door, peer, &error),
     };
     let Some((_, listener)) = door.plan() else { return };
@@ -132,7 +134,7 @@ async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: 
 fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     let refused = door.shared.counters.link_handshakes_failed.add(1);
     if is_told(refused) {
-        tracing::info!(?peer, listener = %door.address, refused, "no link: {error}");
+        tracing::info!(peer = peer.map(display), listener = %door.address, refused, "no link: {error}");
     }
 }
 
@@ -141,7 +143,7 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
     let by = served.carriers().last().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(?peer, identity, grant = %grant, listener = %door.address, "link is up, by {by}");
+    tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %door.address, "link is up, by {by}");
     shared.counters.links.add(1);
     let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
     let from = Streams {
@@ -167,7 +169,7 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
         }
     };
     shared.counters.links.sub(1);
-    tracing::info!(?peer, identity, "link is down: {reason}");
+    tracing::info!(peer = peer.map(display), identity, "link is down: {reason}");
 }
 
 const LINGER_TICK: Duration = Duration::from_millis(50);
@@ -248,8 +250,13 @@ async fn serve_stream(
     let passage = Passage::new(&door, &visit, &listener, user.as_deref());
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
-        Ok(Err(error)) => return tracing::debug!(?peer, "a stream without a target: {error}"),
-        Err(_) => return tracing::debug!(?peer, "a stream that did not say within {patience:?} what it is for"),
+        Ok(Err(error)) => return tracing::debug!(peer = peer.map(display), "a stream without a target: {error}"),
+        Err(_) => {
+            return tracing::debug!(
+                peer = peer.map(display),
+                "a stream that did not say within {patience:?} what it is for"
+            );
+        }
     };
     let opening = Box::pin(decide_and_open(&door, &plan, &listener, &open, joined.as_deref(), peer, user.as_ref()));
     // Whoever asked may give up meanwhile; then nobody wants the far side.
@@ -261,8 +268,14 @@ async fn serve_stream(
         Err(fault) => {
             let faults = door.shared.counters.faults.add(1);
             if fault.who != Who::Downstream || is_told(faults) {
-                let who = &fault.who;
-                tracing::info!(?peer, visitor = open.visitor, ?who, class = fault.class(), "link stream: {fault}");
+                let who = fault.who.word();
+                tracing::info!(
+                    peer = peer.map(display),
+                    visitor = open.visitor,
+                    who,
+                    class = fault.class(),
+                    "link stream: {fault}"
+                );
             }
             passage.refused(None, &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;

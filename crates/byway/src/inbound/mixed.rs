@@ -33,7 +33,7 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
             }
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
             tracing::info!(
-                peer = ?visit.peer, listener = %door.address, malformed_handshakes,
+                peer = visit.peer.map(display), listener = %door.address, malformed_handshakes,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
             );
             downstream.close_quietly();

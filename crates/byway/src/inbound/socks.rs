@@ -190,7 +190,7 @@ impl Session<'_> {
         let faults = self.door.shared.counters.faults.add(1);
         if fault.who != Who::Downstream || is_told(faults) {
             tracing::info!(
-                peer = ?self.visit.peer, listener = %self.door.address, who = ?fault.who, class = fault.class(), faults,
+                peer = self.visit.peer.map(display), listener = %self.door.address, who = fault.who.word(), class = fault.class(), faults,
                 "SOCKS: {fault}"
             );
         }

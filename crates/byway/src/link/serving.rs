@@ -148,13 +148,21 @@ impl Session {
                     Ok(public) => {
                         // Before anybody is told: what was told holds after a crash, too.
                         self.shared.links.names.saved(self.shared.links.runtime()).await;
-                        tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
-                            "`{}` is public at {public}", asked.name);
+                        tracing::info!(
+                            peer = self.link.peer_addr().map(display),
+                            identity = self.link.peer().short(),
+                            "`{}` is public at {public}",
+                            asked.name
+                        );
                         Said::Registered(Registered { service: number, public })
                     }
                     Err((why, detail)) => {
-                        tracing::info!(peer = ?self.link.peer_addr(), identity = self.link.peer().short(),
-                            "`{}` is refused: {detail}", asked.name);
+                        tracing::info!(
+                            peer = self.link.peer_addr().map(display),
+                            identity = self.link.peer().short(),
+                            "`{}` is refused: {detail}",
+                            asked.name
+                        );
                         Said::Withdrawn(Withdrawn { service: number, why: why.number(), detail })
                     }
                 };

@@ -30,7 +30,8 @@ pub const WORDS: &[&str] = &[
     "premature-upgrade", "queue-full", "reason-byte", "refused", "request-body", "request-head", "request-rate", "reset",
     "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-command", "space-before-colon",
     "status-code", "target-byte", "target-empty", "target-form", "target-too-large", "target-too-long", "tls",
-    "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable", "value-byte",
+    "tls-at-plain-port", "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable",
+    "upstream-speaks-http2", "upstream-speaks-tls", "value-byte",
     "version-invalid", "version-missing", "version-unsupported",
 ];
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
+mod foreign;
 mod heads;
 mod interim;
 mod leaving;

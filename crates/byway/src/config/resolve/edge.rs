@@ -63,7 +63,7 @@ impl Resolver<'_> {
         if let Some(hosts) = written.hosts.as_ref().filter(|hosts| hosts.value.is_empty()) {
             self.note(Diagnostic::new(&hosts.place, "`hosts` is empty: leave it out to match every host"));
         }
-        let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
+        let host = self.host_mode(&written.host);
         RoutePlan {
             turn: Turn::default(),
             retries: Budget::default(),
@@ -71,9 +71,25 @@ impl Resolver<'_> {
             hosts,
             path,
             upstreams: self.upstreams(route, binds),
-            host: self.one_of("host", &written.host, &modes, HostMode::Keep),
+            host,
             max_body: self.ceiling("max_body", &written.max_body, max_body),
         }
+    }
+
+    /// Which Host the upstream sees. A host name here is meant for `hosts`.
+    fn host_mode(&mut self, written: &Option<Text>) -> HostMode {
+        let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
+        if let Some(text) = written
+            && !modes.iter().any(|(word, _)| *word == text.value)
+            && (text.value.contains('.') || text.value == "localhost")
+        {
+            let message = format!("`host` must be \"keep\" or \"upstream\", found {:?}", text.value);
+            let help =
+                format!("did you mean `hosts`, which says for which hosts the route is? hosts = [{:?}]", text.value);
+            self.note(Diagnostic::new(&text.place, message).help(help));
+            return HostMode::Keep;
+        }
+        self.one_of("host", written, &modes, HostMode::Keep)
     }
 
     fn pattern(&mut self, text: &Text) -> Option<Regex> {

@@ -28,6 +28,66 @@ fn two_syntax_errors_show_at_once() {
     assert!(found[1].starts_with("3:"), "{found:?}");
 }
 
+/// The message and the help of the first error.
+fn first(text: &str) -> (String, String) {
+    let around = Surroundings::without_files(Path::new("/state"));
+    let errors = parse_with(text, "byway.toml", &around).unwrap_err();
+    let first = errors.diagnostics()[0].clone();
+    (first.message, first.help.unwrap_or_default())
+}
+
+#[test]
+fn yaml_and_json_are_called_so_and_toml_is_shown() {
+    for (text, format) in [
+        ("edge:\n  - listen: 127.0.0.1:8080\n    to: 127.0.0.1:3000\n", "YAML"),
+        ("---\nworkers: 2\n", "YAML"),
+        ("{\"edge\": [{\"listen\": \"127.0.0.1:8080\"}]}\n", "JSON"),
+        ("server {\n  listen 80;\n}\n", "the config of another program, such as nginx"),
+    ] {
+        let (message, help) = first(text);
+        assert_eq!(message, format!("this is not TOML; it looks like {format}"));
+        assert!(help.contains("Byway reads TOML: [[edge]]"), "{help}");
+    }
+}
+
+#[test]
+fn a_string_without_quotes_is_shown_with_its_quotes() {
+    for (text, line) in [
+        ("[[edge]]\nlisten = 127.0.0.1:8080\n", "listen = \"127.0.0.1:8080\""),
+        ("[[edge]]\nname = site\n", "name = \"site\""),
+        ("[limits]\nhead_bytes = 64KiB\n", "head_bytes = \"64KiB\""),
+        ("[limits]\nkeep_alive = 60s # long\n", "keep_alive = \"60s\""),
+        ("[[edge.route]]\nto = http://127.0.0.1:3000\n", "to = \"http://127.0.0.1:3000\""),
+        ("[[edge.route]]\nto = unix:/run/app.sock\n", "to = \"unix:/run/app.sock\""),
+        ("[[edge.route]]\npath = ^/api/\n", "path = \"^/api/\""),
+    ] {
+        let (message, help) = first(text);
+        assert!(message.starts_with("this is not valid TOML: "), "{message}");
+        assert_eq!(help, format!("a string stands in quotes: {line}"), "{text}");
+    }
+    let (_, help) = first("[[proxy]]\nusers = 1\npassword = hunter2\n");
+    assert!(!help.contains("hunter2"), "{help}");
+}
+
+#[test]
+fn keys_that_people_try_have_a_hint_that_says_what_to_write() {
+    for (text, says) in [
+        (with_route("to = \"127.0.0.1:1\"\ntls = true\n"), "to = \"https://app.example.com\""),
+        ("[[edge]]\nlisten = \"127.0.0.1:1\"\ntls = true\n".to_owned(), "put a server that ends TLS in front"),
+        ("[[edge]]\nlisten = \"127.0.0.1:1\"\nhost = \"a.example\"\n".to_owned(), "hosts = [\"app.example.com\"]"),
+        (with_route("to = \"127.0.0.1:1\"\nhostname = \"a.example\"\n"), "did you mean `hosts`?"),
+        ("[[route]]\nto = \"127.0.0.1:1\"\n".to_owned(), "[[edge.route]]"),
+        ("listen = \"127.0.0.1:1\"\n".to_owned(), "[[edge]] with listen"),
+    ] {
+        let (message, help) = first(&text);
+        assert!(message.starts_with("unknown key `"), "{message}");
+        assert!(help.contains(says), "{help}");
+    }
+    let (message, help) = first(&with_route("to = \"127.0.0.1:1\"\nhost = \"a.example\"\n"));
+    assert_eq!(message, "`host` must be \"keep\" or \"upstream\", found \"a.example\"");
+    assert!(help.contains("did you mean `hosts`") && help.contains("hosts = [\"a.example\"]"), "{help}");
+}
+
 #[test]
 fn a_key_written_twice_is_a_syntax_error_at_the_second() {
     assert_eq!(errors("workers = 2\nworkers = 3\n"), ["2:1 this is not valid TOML: duplicate key"]);
@@ -242,8 +302,9 @@ fn a_file_that_is_not_there_is_one_clear_error() {
     let shown = load(&path, folder.path()).unwrap_err().to_string();
     let name = path.display();
     let expected = format!(
-        "error: cannot read {name}: No such file or directory (os error 2)\n |\n = help: name the file with -c FILE; the README shows a small one, and `byway edge` and \
-         `byway proxy` need none\n\n1 error in {name}"
+        "error: there is no config file {name} (No such file or directory)\n |\n = help: name the file with -c FILE; the \
+         README shows a small one, and `byway edge --listen :8080 --to 3000` and `byway proxy --listen 127.0.0.1:1080` \
+         need none\n\n1 error in {name}"
     );
     assert_eq!(shown, expected);
 }
