@@ -4,6 +4,7 @@
 //! Out:   what the other side says, one message at a time; the round trip; the end, with its reason.
 //! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -26,6 +27,15 @@ const BETTER_REASON: Duration = Duration::from_millis(100);
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
+
+/// Messages written at a time.
+const WRITE_MESSAGES: usize = 64;
+
+/// Messages that wait while the owner of the session is busy. Pings behind them are still answered.
+const BACKLOG_MESSAGES: usize = 1024;
+
+/// Bytes of those messages. Above either limit nothing more is read until the owner has taken some.
+const BACKLOG_BYTES: usize = 128 * 1024;
 
 /// Both directions of a control stream.
 pub(crate) struct ControlStream {
@@ -85,12 +95,17 @@ impl ControlStream {
 
     /// The next message. Cancel safe: what was read stays.
     pub(crate) async fn hear(&mut self) -> Result<Said, ControlError> {
+        Ok(self.hear_sized().await?.0)
+    }
+
+    /// The same, with the number of bytes that the message took on the wire.
+    async fn hear_sized(&mut self) -> Result<(Said, usize), ControlError> {
         loop {
             if let Some((message, n)) = wire::decode::<Control>(&self.unread)? {
                 self.unread.drain(..n);
                 // What a newer version says and we do not know is passed over.
                 if let Some(said) = message.said {
-                    return Ok(said);
+                    return Ok((said, n));
                 }
                 continue;
             }
@@ -104,8 +119,15 @@ impl ControlStream {
 
     /// Says it. Not cancel safe: half a message may have been written.
     pub(crate) async fn say(&mut self, said: Said) -> Result<(), ControlError> {
+        self.say_all([said]).await
+    }
+
+    /// Says them in one write. Not cancel safe, as [`ControlStream::say`].
+    async fn say_all(&mut self, all: impl IntoIterator<Item = Said>) -> Result<(), ControlError> {
         let mut bytes = Vec::new();
-        wire::encode(&Control::from(said), &mut bytes);
+        for said in all {
+            wire::encode(&Control::from(said), &mut bytes);
+        }
         match timeout(WRITE_TIMEOUT, self.stream.write_all(&bytes)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(ControlError::Stuck),
@@ -118,15 +140,56 @@ impl ControlStream {
     }
 }
 
+/// Messages that were read and that the owner of the session has no room for yet.
+#[derive(Default)]
+struct Backlog {
+    messages: VecDeque<(Said, usize)>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn has_room(&self) -> bool {
+        self.messages.len() < BACKLOG_MESSAGES && self.bytes < BACKLOG_BYTES
+    }
+
+    fn push(&mut self, said: Said, bytes: usize) {
+        self.bytes += bytes;
+        self.messages.push_back((said, bytes));
+    }
+
+    fn pop(&mut self) -> Option<Said> {
+        let (said, bytes) = self.messages.pop_front()?;
+        self.bytes -= bytes;
+        Some(said)
+    }
+}
+
 /// Serves the control stream of a carrier until it or the carrier ends; then the carrier has ended, with a reason.
 pub(crate) async fn serve(
-    mut stream: ControlStream,
+    stream: ControlStream,
     carrier: Carrier,
-    mut liveness: Liveness,
-    mut to_say: mpsc::Receiver<Said>,
+    liveness: Liveness,
+    to_say: mpsc::Receiver<Said>,
     urgency: Arc<Urgency>,
     heard: mpsc::Sender<Said>,
 ) {
+    // Whatever the other arm waits for, the end of the carrier ends it.
+    tokio::select! {
+        () = exchange(stream, &carrier, liveness, to_say, &urgency, heard) => {}
+        () = carrier.ended() => {}
+    }
+}
+
+async fn exchange(
+    mut stream: ControlStream,
+    carrier: &Carrier,
+    mut liveness: Liveness,
+    mut to_say: mpsc::Receiver<Said>,
+    urgency: &Urgency,
+    heard: mpsc::Sender<Said>,
+) {
+    let mut backlog = Backlog::default();
+    let mut batch = Vec::new();
     loop {
         let wake_at = match liveness.poll(Instant::now().into_std()) {
             Do::WaitUntil(at) => at,
@@ -138,30 +201,43 @@ pub(crate) async fn serve(
         };
         // Each arm is cancel safe: a message half read stays in `stream`, a message to say stays in its channel.
         let turn = tokio::select! {
-            said = stream.hear() => match said {
-                Ok(Said::Ping(number)) => stream.say(Said::Pong(number)).await,
-                Ok(Said::Pong(number)) => {
+            said = stream.hear_sized(), if backlog.has_room() => match said {
+                Ok((Said::Ping(number), _)) => stream.say(Said::Pong(number)).await,
+                Ok((Said::Pong(number), _)) => {
                     if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
                         carrier.set_round_trip(round_trip);
                     }
                     Ok(())
                 }
-                Ok(Said::Credit(credit)) if carrier.granted(&credit) => Ok(()),
-                Ok(Said::Credit(_)) => return carrier.end("the other side broke the protocol: credit beyond all bounds"),
+                Ok((Said::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
+                Ok((Said::Credit(_), _)) => {
+                    return carrier.end("the other side broke the protocol: credit beyond all bounds");
+                }
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.
-                Ok(Said::Refused(refused)) => return carrier.end(refused.detail),
-                // Nobody listens any more: the session is over, and ends its carriers.
-                Ok(said) => heard.send(said).await.map_err(|_| ControlError::Fin),
+                Ok((Said::Refused(refused), _)) => return carrier.end(refused.detail),
+                Ok((said, bytes)) => {
+                    backlog.push(said, bytes);
+                    Ok(())
+                }
                 Err(error) => Err(error),
             },
-            Some(said) = to_say.recv() => stream.say(said).await,
+            room = heard.reserve(), if !backlog.messages.is_empty() => match room {
+                Ok(room) => {
+                    if let Some(said) = backlog.pop() {
+                        room.send(said);
+                    }
+                    Ok(())
+                }
+                // The session is over, and ends its carriers.
+                Err(_) => Err(ControlError::Fin),
+            },
+            1.. = to_say.recv_many(&mut batch, WRITE_MESSAGES) => stream.say_all(batch.drain(..)).await,
             credit = carrier.credit_to_tell() => stream.say(Said::Credit(credit)).await,
             () = urgency.wake.notified() => {
                 urgency.tell(&mut liveness);
                 Ok(())
             }
             () = sleep_until(wake_at.into()) => Ok(()),
-            () = carrier.ended() => return,
         };
         if let Err(error) = turn {
             // Whoever watches the connection knows better why it is gone.

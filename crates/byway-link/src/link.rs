@@ -277,11 +277,16 @@ impl Link {
 
     /// Says something on the best carrier, as soon as its queue has room. `false`: the session is over. Cancel safe: what is
     /// given up was not said.
-    pub async fn say_in_turn(&self, said: Said) -> bool {
-        match self.best() {
-            Some(attached) => attached.to_say.send(said).await.is_ok(),
-            None => false,
+    pub async fn say_in_turn(&self, mut said: Said) -> bool {
+        while let Some(attached) = self.best() {
+            match attached.to_say.send(said).await {
+                Ok(()) => return true,
+                // The carrier ended meanwhile. Another one may be left.
+                Err(unsent) => said = unsent.0,
+            }
+            self.detach(attached.number, &attached.carrier);
         }
+        false
     }
 
     /// Says something on the best carrier. `false`: the session is over, or so slow that its queue is full.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::outbox::Outbox;
 use super::services::Services;
 use super::{LinkSetupError, News};
 use crate::config::{CarrierChoice, JoinPlan, ServicePlan};
@@ -203,8 +204,8 @@ impl Joined {
         scope.spawn("link streams", serve_streams(streams));
         let mut plans = self.plan.subscribe();
         self.services.lock().start_over();
-        let plan = Arc::clone(&plans.borrow_and_update());
-        self.register(&link, &plan.services).await;
+        let mut outbox = Outbox::default();
+        self.register(&mut outbox, &plans.borrow_and_update().services);
         self.session.send_replace(Some(link.clone()));
         let mut again: Option<Instant> = None;
         loop {
@@ -228,14 +229,11 @@ impl Joined {
                     }
                     _ => return Ended::Lost("the other side broke the protocol".into()),
                 },
-                Ok(()) = plans.changed() => {
-                    let plan = Arc::clone(&plans.borrow_and_update());
-                    self.register(&link, &plan.services).await;
-                }
+                () = outbox.say_next(&link, async |_| {}) => {}
+                Ok(()) = plans.changed() => self.register(&mut outbox, &plans.borrow_and_update().services),
                 () = at(again) => {
                     again = None;
-                    let plan = self.plan();
-                    self.register(&link, &plan.services).await;
+                    self.register(&mut outbox, &self.plan().services);
                 }
                 () = scope.drained() => {
                     link.say(Said::GoAway(GoAway { detail: "the node is stopping".into() }));
@@ -248,31 +246,26 @@ impl Joined {
         }
     }
 
-    /// Registers what is new and takes back what is gone. A session that is over meanwhile is noticed by whoever serves it.
-    async fn register(&self, link: &Link, wanted: &[ServicePlan]) {
-        let to_say = self.services.lock().follow(wanted);
-        for said in to_say {
-            link.say_in_turn(said).await;
-        }
+    /// Registers what is new and takes back what is gone.
+    fn register(&self, outbox: &mut Outbox, wanted: &[ServicePlan]) {
+        self.services.lock().follow(wanted).into_iter().for_each(|said| outbox.push(said));
     }
 
     /// A service was refused, or taken by a newer process. A person is told and it is the end; a daemon goes on with its
     /// other services, and says when to ask for this one again.
     fn withdrawn(&self, withdrawn: Withdrawn, person: bool) -> Result<Option<Duration>, Ended> {
         let why = Refusal::from_number(withdrawn.why);
-        let name = self.service(withdrawn.service).map(|service| service.name).unwrap_or_default();
+        let is_again = why != Refusal::Superseded;
+        let Some(name) = self.services.lock().is_refused(withdrawn.service, is_again) else { return Ok(None) };
         if person && why.is_final() {
             return Err(Ended::Final(withdrawn.detail, why != Refusal::Superseded));
         }
         let wait = match why {
-            // Final: the newer process has it for good. It counts as asked for, so that it is not asked for again.
+            // Final: the newer process has it for good.
             Refusal::Superseded => None,
             Refusal::Busy => Some(BUSY_WAITS),
             _ => Some(DAEMON_WAITS),
         };
-        if wait.is_some() {
-            self.services.lock().ask_again(withdrawn.service);
-        }
         let then =
             wait.map_or_else(|| "it is not asked for again".to_owned(), |wait| format!("trying again in {wait:?}"));
         tracing::error!("`{name}` is not public: {}; {then}", withdrawn.detail);

@@ -2,15 +2,19 @@
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
 //! Out:   `names` (who has which public name), `grants` (who may join), `joining` (the sessions that this node keeps up),
-//!        `services` (what those ask for), `serving` (what an accepted session may register).
+//!        `services` (what those ask for), `serving` (what an accepted session may register), `outbox` (what the owner of a
+//!        session has to say).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
 
 pub mod grants;
 pub mod joining;
 pub mod names;
+pub mod outbox;
 pub mod public;
 pub mod services;
 pub mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::atomic::Ordering::AcqRel;
 use std::time::Duration;
 
 use byway_dial::Dialled;
@@ -42,8 +42,17 @@ pub struct Names {
     saving: Mutex<()>,
     /// A save is on its way and has not looked at the leases yet.
     to_save: AtomicBool,
-    /// The change that the file was last written after.
-    written: watch::Sender<u64>,
+    written: watch::Sender<Written>,
+}
+
+/// What has become of the file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// The change that it was last written after.
+    change: u64,
+    /// How often it was written.
+    #[cfg(test)]
+    saves: u64,
 }
 
 struct State {
@@ -87,7 +96,7 @@ impl Names {
             changes: watch::Sender::new(0),
             file,
             saving: Mutex::default(),
-            written: watch::Sender::new(0),
+            written: watch::Sender::default(),
             to_save: AtomicBool::new(false),
         }
     }
@@ -181,31 +190,38 @@ impl Names {
         self.state.lock().sessions.values().any(|session| session.numbers.contains_key(name))
     }
 
-    /// Writes down whom the names belong to, on a thread that may wait for the disk.
-    pub fn save(self: &Arc<Self>, runtime: &Handle) {
+    /// Writes down whom the names belong to, on a thread that may wait for the disk. Changes that come before that thread
+    /// has begun share one save. Returns the number of the last change, for [`Names::written`].
+    pub fn save(self: &Arc<Self>, runtime: &Handle) -> u64 {
+        let change = *self.changes.borrow();
         if self.to_save.swap(true, AcqRel) {
-            return;
+            return change;
         }
         let names = Arc::clone(self);
         runtime.spawn_blocking(move || {
             // One at a time, and each writes what is true when its turn comes.
             let _turn = names.saving.lock();
-            names.to_save.store(false, Release);
+            names.to_save.swap(false, AcqRel);
             let change = *names.changes.borrow();
             let text = names.state.lock().leases.save();
             if let Err(error) = store::replace(&names.file, text.as_bytes()) {
                 tracing::warn!("{}: {error}; after a restart names may be taken by others", names.file.display());
             }
-            names.written.send_replace(change);
+            names.written.send_modify(|written| {
+                written.change = change;
+                #[cfg(test)]
+                {
+                    written.saves += 1;
+                }
+            });
         });
+        change
     }
 
-    /// The same, and waits until what is true now was written down, or could not be.
-    pub async fn saved(self: &Arc<Self>, runtime: &Handle) {
-        let (change, mut written) = (*self.changes.borrow(), self.written.subscribe());
-        self.save(runtime);
+    /// Waits until the change of this number has been written down, or could not be. Cancel safe.
+    pub async fn written(&self, change: u64) {
         // The sender lives as long as we do.
-        let _ = written.wait_for(|written| *written >= change).await;
+        let _ = self.written.subscribe().wait_for(|written| written.change >= change).await;
     }
 
     /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
@@ -329,6 +345,18 @@ impl Names {
         }
         state.parked.insert(name.clone(), waiting + 1);
         Ok(Parked { names: self, name: name.clone() })
+    }
+
+    /// Keeps the disk from being written to while the guard lives, as a slow disk would.
+    #[cfg(test)]
+    pub(super) fn hold_saves(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.saving.lock()
+    }
+
+    /// How often the file was written.
+    #[cfg(test)]
+    pub(super) fn saves(&self) -> u64 {
+        self.written.borrow().saves
     }
 
     fn changed(&self) {

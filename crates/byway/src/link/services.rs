@@ -24,8 +24,20 @@ pub struct Services {
 
 struct Place {
     service: ServicePlan,
-    /// The other side has been asked for it, and a refusal did not make it worth asking again.
-    asked: bool,
+    asked: Asked,
+}
+
+/// What has been said about a service in the session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nothing yet, or it was refused for now.
+    No,
+    /// It was asked for, and there is no answer yet.
+    Yes,
+    /// It is public.
+    Public,
+    /// It was refused, and asking again cannot help.
+    Refused,
 }
 
 impl Services {
@@ -38,7 +50,7 @@ impl Services {
     pub fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
         let mut to_say = Vec::new();
         for (place, slot) in self.places.iter_mut().enumerate() {
-            if slot.take_if(|there| !wanted.contains(&there.service)).is_some_and(|gone| gone.asked) {
+            if slot.take_if(|there| !wanted.contains(&there.service)).is_some_and(|gone| gone.asked != Asked::No) {
                 to_say.push(Said::Unregister(Unregister { service: number(place) }));
             }
         }
@@ -46,7 +58,7 @@ impl Services {
         for service in wanted {
             let place = self.place_of(service);
             match self.places[place].as_mut() {
-                Some(there) if !there.asked => there.asked = true,
+                Some(there) if there.asked == Asked::No => there.asked = Asked::Yes,
                 _ => continue,
             }
             let kind = match service.kind {
@@ -66,7 +78,7 @@ impl Services {
     fn place_of(&mut self, service: &ServicePlan) -> usize {
         let there = self.places.iter().position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
         there.unwrap_or_else(|| {
-            self.places.push(Some(Place { service: service.clone(), asked: false }));
+            self.places.push(Some(Place { service: service.clone(), asked: Asked::No }));
             self.places.len() - 1
         })
     }
@@ -77,20 +89,33 @@ impl Services {
         Some(&self.places.get(place)?.as_ref()?.service)
     }
 
-    /// The other side has refused it for now: [`Services::follow`] asks for it again.
-    pub fn ask_again(&mut self, number: u32) {
-        let slot = (number as usize).checked_sub(1).and_then(|place| self.places.get_mut(place));
-        if let Some(Some(there)) = slot {
-            there.asked = false;
+    /// The other side has refused it, or taken it away. With `again`, [`Services::follow`] asks for it once more. `None`: it
+    /// was not asked for, so the message means nothing.
+    pub fn is_refused(&mut self, number: u32, again: bool) -> Option<Arc<str>> {
+        let place = self.place(number)?;
+        if !matches!(place.asked, Asked::Yes | Asked::Public) {
+            return None;
         }
+        place.asked = if again { Asked::No } else { Asked::Refused };
+        Some(Arc::clone(&place.service.name))
     }
 
-    /// The other side has made it public at `address`. The service, if that is news.
+    /// The other side has made it public at `address`. The service, if that is news. An answer to nothing is no news, so
+    /// the other side cannot make this node print without end.
     pub fn is_public(&mut self, number: u32, address: &str) -> Option<Arc<str>> {
-        let service = self.get(number)?;
-        let (kind, name) = (service.kind, Arc::clone(&service.name));
+        let place = self.place(number)?;
+        if place.asked != Asked::Yes {
+            return None;
+        }
+        place.asked = Asked::Public;
+        let (kind, name) = (place.service.kind, Arc::clone(&place.service.name));
         let before = self.public.insert((kind, Arc::clone(&name)), address.to_owned());
         (before.as_deref() != Some(address)).then_some(name)
+    }
+
+    fn place(&mut self, number: u32) -> Option<&mut Place> {
+        let place = (number as usize).checked_sub(1)?;
+        self.places.get_mut(place)?.as_mut()
     }
 }
 
@@ -133,12 +158,13 @@ mod tests {
         let mut services = Services::default();
         assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         for _ in 0..100 {
-            services.ask_again(1);
+            assert_eq!(services.is_refused(1, true).as_deref(), Some("ssh"));
+            assert_eq!(services.is_refused(1, true), None, "a second refusal of one request means nothing");
             assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         }
-        services.ask_again(1);
+        services.is_refused(1, true);
         assert_eq!(said(&mut services, &[]), [], "what the other side has refused is not taken back");
-        services.ask_again(7);
+        assert_eq!(services.is_refused(7, true), None);
     }
 
     #[test]
@@ -151,7 +177,12 @@ mod tests {
             assert_eq!(services.is_public(1, "http://app.t.localhost:8081").is_some(), session == 0);
             assert_eq!(services.is_public(2, "127.0.0.1:20022").is_some(), session == 0);
         }
-        assert_eq!(services.is_public(2, "127.0.0.1:20023").as_deref(), Some("app"));
+        for _ in 0..3 {
+            assert_eq!(services.is_public(2, "127.0.0.1:20023"), None, "it is an answer to nothing");
+        }
         assert_eq!(services.is_public(3, "127.0.0.1:1"), None);
+        services.start_over();
+        services.follow(&both);
+        assert_eq!(services.is_public(2, "127.0.0.1:20023").as_deref(), Some("app"));
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::grants::{Grant, Purpose};
 use super::names::Lost;
+use super::outbox::Outbox;
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
 use crate::outbound::pooled::Origin;
@@ -26,6 +27,9 @@ use crate::shared::Shared;
 
 /// How often a session looks whether its grant is still good.
 const GRANT_TICK: Duration = Duration::from_millis(500);
+
+/// Messages of one session that are handled before its other events get a turn.
+const BATCH: usize = 64;
 
 /// The longest label of a service.
 const MOST_LABEL_BYTES: usize = 255;
@@ -101,6 +105,7 @@ impl Served {
             shared: Arc::clone(shared),
             link: self.link.clone(),
             said: self.inbox.said,
+            outbox: Outbox::default(),
             taken,
             grant: self.grant,
             seen: 0,
@@ -116,6 +121,7 @@ pub struct Session {
     shared: Arc<Shared>,
     link: Link,
     said: mpsc::Receiver<Said>,
+    outbox: Outbox,
     taken: mpsc::UnboundedReceiver<Lost>,
     grant: Grant,
     /// The version of the grants in which ours was good.
@@ -127,27 +133,42 @@ pub struct Session {
 impl Session {
     /// Serves what the session registers until it is over. The reason of its end.
     pub async fn run(&mut self, door: &Door) -> Arc<str> {
+        let names = Arc::clone(&self.shared.links.names);
         let mut tick = interval(GRANT_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = self.link.ended() => return reason,
-                Some(said) = self.said.recv() => self.hear(said, door).await,
+                Some(said) = self.said.recv(), if self.outbox.has_room() => self.hear_all(said, door),
+                () = self.outbox.say_next(&self.link, async |change| names.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.tell_lost(&lost),
                 _ = tick.tick() => self.check_grant(),
             }
         }
     }
 
-    async fn hear(&self, said: Said, door: &Door) {
+    /// Handles `first` and what waits behind it. All changes of names share one save, which their answers wait for: what
+    /// the other side has been told holds after a crash, too.
+    fn hear_all(&mut self, first: Said, door: &Door) {
+        let (mut answers, mut is_changed) = (Vec::new(), false);
+        self.hear(first, door, &mut answers, &mut is_changed);
+        for _ in 1..BATCH {
+            let Ok(said) = self.said.try_recv() else { break };
+            self.hear(said, door, &mut answers, &mut is_changed);
+        }
+        let links = &self.shared.links;
+        let change = if is_changed { links.names.save(links.runtime()) } else { 0 };
+        answers.into_iter().for_each(|answer| self.outbox.push_after(change, answer));
+    }
+
+    fn hear(&self, said: Said, door: &Door, answers: &mut Vec<Said>, is_changed: &mut bool) {
         match said {
             Said::Register(asked) => {
                 let number = asked.service;
-                let said = match self.register(&asked, door) {
+                answers.push(match self.register(&asked, door) {
                     Ok(public) => {
-                        // Before anybody is told: what was told holds after a crash, too.
-                        self.shared.links.names.saved(self.shared.links.runtime()).await;
+                        *is_changed = true;
                         tracing::info!(
                             peer = self.link.peer_addr().map(display),
                             identity = self.link.peer().short(),
@@ -165,8 +186,7 @@ impl Session {
                         );
                         Said::Withdrawn(Withdrawn { service: number, why: why.number(), detail })
                     }
-                };
-                self.say(said);
+                });
             }
             Said::Unregister(gone) => {
                 if let Some(name) = self.shared.links.names.unregister(self.who.session, gone.service) {
@@ -174,7 +194,7 @@ impl Session {
                     if !self.shared.links.names.is_held(&name) {
                         self.shared.links.public.close(&self.shared, &name);
                     }
-                    self.shared.links.names.save(self.shared.links.runtime());
+                    *is_changed = true;
                 }
             }
             Said::GoAway(away) => {
@@ -184,12 +204,6 @@ impl Session {
             }
             // A welcome, an attach, a registered service: not from a dialler.
             _ => self.link.end("the other side broke the protocol: a message that is not its to say"),
-        }
-    }
-
-    fn say(&self, said: Said) {
-        if !self.link.say(said) {
-            self.link.end("the other side takes no messages");
         }
     }
 
@@ -316,9 +330,13 @@ impl Session {
     }
 
     /// Another session has the name now. The other side is told; what it has open may finish.
-    fn tell_lost(&self, lost: &Lost) {
+    fn tell_lost(&mut self, lost: &Lost) {
         let detail = format!("the {}: {}", lost.name, lost.why);
-        self.say(Said::Withdrawn(Withdrawn { service: lost.number, why: Refusal::Superseded.number(), detail }));
+        self.outbox.push(Said::Withdrawn(Withdrawn {
+            service: lost.number,
+            why: Refusal::Superseded.number(),
+            detail,
+        }));
     }
 
     fn check_grant(&mut self) {

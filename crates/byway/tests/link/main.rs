@@ -2,13 +2,15 @@
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
-//! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall.
+//! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
+//! `many` agents with hundreds of services.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
 mod egress;
 mod expose;
 mod load;
+mod many;
 mod outages;
 mod refusals;
 mod reload;

@@ -19,7 +19,7 @@ fn recovered(what: &str, took: Duration) {
 }
 
 /// A state folder and its argument.
-fn state() -> (TempDir, String) {
+pub(super) fn state() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = shown(folder.path());
     (folder, path)
@@ -241,7 +241,7 @@ fn says(finished: &Finished, texts: &[&str]) {
 
 /// Another grant of the server with this state, by `byway token add`.
 #[track_caller]
-fn another_grant(state: &str, link: SocketAddr, more: &[&str]) -> String {
+pub(super) fn another_grant(state: &str, link: SocketAddr, more: &[&str]) -> String {
     let advertise = link.to_string();
     let args = [&["token", "add", "--state", state, "--advertise", &advertise], more].concat();
     let finished = Launch::new(BYWAY, &args).run();

@@ -1,0 +1,56 @@
+//! Outbox: what the owner of a session has to say to the other side, in order.
+//!
+//! In:    messages; for an answer, the change of names that has to be on disk before it is sent.
+//! Out:   one message at a time, as fast as the carrier takes them.
+//! Never: ends a session because a queue is full, and never drops a message of a session that lives.
+
+use std::collections::VecDeque;
+
+use byway_link::Link;
+use byway_link::wire::Said;
+
+/// Answers that may wait. Above this the owner hears no further requests until the other side has taken some.
+const MOST: usize = 1024;
+
+/// See the head of the file.
+#[derive(Default)]
+pub struct Outbox {
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    said: Said,
+    /// The change that has to be on disk first; 0 for none.
+    after: u64,
+}
+
+impl Outbox {
+    /// Adds a message.
+    pub fn push(&mut self, said: Said) {
+        self.push_after(0, said);
+    }
+
+    /// Adds a message that is sent once the change `after` has been saved.
+    pub fn push_after(&mut self, after: u64, said: Said) {
+        self.waiting.push_back(Waiting { said, after });
+    }
+
+    /// Whether a request that will be answered may be taken.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < MOST
+    }
+
+    /// Sends the next message once `saved` says that its change is on disk. Pending while there is none.
+    ///
+    /// # Cancel safety
+    /// Safe: a message stays here until its carrier has taken it.
+    pub async fn say_next(&mut self, link: &Link, saved: impl AsyncFnOnce(u64)) {
+        let Some(next) = self.waiting.front() else { return std::future::pending().await };
+        if next.after != 0 {
+            saved(next.after).await;
+        }
+        // If the session is over, its owner learns that elsewhere, and nobody waits for the message.
+        link.say_in_turn(next.said.clone()).await;
+        self.waiting.pop_front();
+    }
+}
