@@ -68,7 +68,11 @@ pub struct Dialler {
     dial: byway_dial::Dialler,
     settings: Settings,
     runtime: Handle,
+    report: Option<Report>,
 }
+
+/// Takes the failure of TLS while QUIC is still being tried. The other way round it is no news: TLS is there for it.
+type Report = Arc<dyn Fn(&LinkError) + Send + Sync>;
 
 type Authenticating = Pin<Box<dyn Future<Output = Result<Authenticated, LinkError>> + Send>>;
 
@@ -83,7 +87,13 @@ impl Dialler {
         settings: Settings,
         runtime: Handle,
     ) -> Self {
-        Self { key, join, purpose, carriers, dial, settings, runtime }
+        Self { key, join, purpose, carriers, dial, settings, runtime, report: None }
+    }
+
+    /// The same, and `report` takes the failure of TLS while [`Dialler::connect`] still tries QUIC.
+    #[must_use]
+    pub fn reporting(self, report: impl Fn(&LinkError) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Arc::new(report)), ..self }
     }
 
     /// The join string; it prints without its secret.
@@ -151,6 +161,10 @@ impl Dialler {
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     tracing::debug!("{} by {kind}: {error}", self.join.address);
+                    if let Some(report) = self.report.as_ref().filter(|_| kind == CarrierKind::Tls && by_quic.is_some())
+                    {
+                        report(&error);
+                    }
                     // If QUIC cannot be, TLS need not wait for it any longer.
                     if kind == CarrierKind::Quic && by_tls.is_some() {
                         by_tls = Some(self.by_tls_after(Duration::ZERO));

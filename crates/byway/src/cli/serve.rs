@@ -5,14 +5,17 @@
 //! Never: starts by half, and never writes a join string to a log.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::run::{self, RunArgs};
 use super::{Common, EXIT_CONFIG, terminal};
 use crate::config::{Plan, Role};
 use crate::drain;
 use crate::link::News;
+use crate::link::joining::FirstDial;
 use crate::node::{Listening, Node};
 use crate::observe::log::LogFormat;
 use crate::os::{descriptors, inherit};
@@ -38,13 +41,17 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
         let stop = drain::wait_for_stop_signal();
         let reopens = drain::on_reopen_signal(|| node.reopen_access_log());
         let reloads = drain::on_reload_signal(|| reload(&node, reload_from.as_ref(), common));
-        say_ready(&[&node], common.log);
         let news = node.shared().links.news();
+        let nodes = [&node];
+        let told = async {
+            say_ready(&nodes, common.log).await;
+            tell(news, person).await
+        };
         let (why, code) = tokio::select! {
             why = stop => (why, ExitCode::SUCCESS),
             () = reopens => ("end of signals", ExitCode::SUCCESS),
             () = reloads => ("end of signals", ExitCode::SUCCESS),
-            code = tell(news, person) => ("the link has ended", code),
+            code = told => ("the link has ended", code),
         };
         drain::drain(&[&node], why).await;
         code
@@ -78,21 +85,30 @@ fn say(line: &str) {
     let _ = terminal::data(format_args!("{line}\n"));
 }
 
-/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`.
-pub(super) fn say_ready(nodes: &[&Node], format: LogFormat) {
-    let parts: Vec<_> = nodes.iter().flat_map(|node| described_all(node)).collect();
+/// How long the ready line waits for the first answer to a link's first dial.
+const FIRST_DIAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One line on stderr: `ready: edge on 127.0.0.1:8080, proxy on 127.0.0.1:1080`; of links that the node dials it says
+/// whether they are up. Listeners serve already. A dial that fails for good has an error of its own and no ready line.
+pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
+    let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
+    let mut parts = Vec::new();
+    for node in nodes {
+        let plan = node.shared().plan.load_full();
+        parts.extend(node.listening().iter().map(|listening| described(&plan, listening)));
+        for join in &plan.joins {
+            let Some(joined) = node.shared().links.joined(&join.id) else { continue };
+            match joined.first_dial(deadline).await {
+                FirstDial::Final => return,
+                first => parts.push(format!("link to {} ({first})", join.join.address)),
+            }
+        }
+    }
     let line = parts.join(", ");
     match format {
         LogFormat::Human => terminal::note(format_args!("ready: {line}")),
         LogFormat::Json => tracing::info!("ready: {line}"),
     }
-}
-
-fn described_all(node: &Node) -> Vec<String> {
-    let plan = node.shared().plan.load();
-    let mut parts: Vec<_> = node.listening().iter().map(|listening| described(&plan, listening)).collect();
-    parts.extend(plan.joins.iter().map(|join| format!("link to {}", join.join.address)));
-    parts
 }
 
 fn described(plan: &Plan, listening: &Listening) -> String {

@@ -6,9 +6,11 @@
 //!
 //! First retry at once, then full jitter: see `byway_link::backoff`.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use byway_dial::Target;
 use byway_link::backoff::DAEMON_WAITS;
 use byway_link::wire::{GoAway, Registered, Said, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
@@ -40,6 +42,30 @@ pub struct Joined {
     session: watch::Sender<Option<Link>>,
     stopped: CancellationToken,
     services: Mutex<Services>,
+    first: watch::Sender<FirstDial>,
+}
+
+/// How the first dial of a link has gone so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstDial {
+    /// Neither answered nor failed.
+    UnderWay,
+    /// The link came up, by this carrier.
+    Up(String),
+    /// It failed, at least by one carrier; the log says how, and it is tried again.
+    Failed,
+    /// It failed, and the command ends with an error of its own.
+    Final,
+}
+
+impl fmt::Display for FirstDial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => f.write_str("connecting"),
+            Self::Up(carrier) => write!(f, "up by {carrier}"),
+            Self::Failed | Self::Final => f.write_str("down and trying again"),
+        }
+    }
 }
 
 /// What becomes of a session.
@@ -60,7 +86,27 @@ impl Joined {
             session: watch::Sender::new(None),
             stopped: CancellationToken::new(),
             services: Mutex::default(),
+            first: watch::Sender::new(FirstDial::UnderWay),
         }
+    }
+
+    /// How the first dial has gone, waited for until `deadline`.
+    pub async fn first_dial(&self, deadline: Instant) -> FirstDial {
+        let mut first = self.first.subscribe();
+        match timeout_at(deadline, first.wait_for(|first| *first != FirstDial::UnderWay)).await {
+            Ok(Ok(first)) => first.clone(),
+            _ => FirstDial::UnderWay,
+        }
+    }
+
+    fn note_first(&self, outcome: FirstDial) {
+        self.first.send_if_modified(|first| {
+            let is_first = *first == FirstDial::UnderWay;
+            if is_first {
+                *first = outcome;
+            }
+            is_first
+        });
     }
 
     /// Takes a new Plan of the same link.
@@ -136,9 +182,13 @@ impl Joined {
                 failures = 0;
             }
             let address = self.plan().join.address.clone();
+            if !matches!(ended, Ended::Final(..) if person) {
+                self.note_first(FirstDial::Failed);
+            }
             let wait = match ended {
                 Ended::Leaving => return,
                 Ended::Final(detail, is_config) if person => {
+                    self.note_first(FirstDial::Final);
                     return shared.links.tell(News::Ended { detail, is_config });
                 }
                 Ended::Final(detail, _) => {
@@ -175,6 +225,10 @@ impl Joined {
             Ok(ready) => ready,
             Err(error) => return Ended::Lost(error.to_string()),
         };
+        let dialler = match *self.first.borrow() {
+            FirstDial::UnderWay => self.reporting(dialler, plan.join.address.clone()),
+            _ => dialler,
+        };
         let patience = backoff.try_for(Instant::now().into_std());
         let connected = tokio::select! {
             connected = dialler.connect(epoch, attempt, patience) => connected,
@@ -185,6 +239,7 @@ impl Joined {
                 backoff.connected(Instant::now().into_std());
                 let by = link.carriers().last().map(ToString::to_string).unwrap_or_default();
                 tracing::info!("link to {} is up, by {by}", plan.join.address);
+                self.note_first(FirstDial::Up(by));
                 self.serve(shared, link, inbox, person).await
             }
             Err(error) if error.is_final() => {
@@ -193,6 +248,17 @@ impl Joined {
             }
             Err(error) => Ended::Lost(error.to_string()),
         }
+    }
+
+    /// A first failure of TLS is logged at once: until QUIC has failed too, seconds may pass.
+    fn reporting(self: &Arc<Self>, dialler: Dialler, address: Target) -> Dialler {
+        let this = Arc::clone(self);
+        dialler.reporting(move |error| {
+            if *this.first.borrow() == FirstDial::UnderWay {
+                tracing::warn!("link to {address}: {error}; still trying QUIC");
+                this.note_first(FirstDial::Failed);
+            }
+        })
     }
 
     /// Registers services, serves streams and hears messages until the session is over.

@@ -224,3 +224,50 @@ fn a_daemon_goes_on_with_its_other_services_and_says_which_is_not_public() {
     assert_eq!(server.ask("free", "GET /").text(), "second");
     eventually("its log holds no secret", || !daemon.stderr().contains(&server.join[4..50]));
 }
+
+#[test]
+fn the_ready_line_says_whether_the_link_is_up() {
+    let server = Server::start();
+    let origin = Origin::useful();
+    let target = origin.address().to_string();
+    for args in [&["http", &target, "--name", "app"][..], &["tcp", &target]] {
+        let agent = Program::start(BYWAY, &[args, &["--join", &server.join]].concat());
+        let ready = agent.wait_for_log("ready: ");
+        assert!(ready.contains(&format!("link to {} (up by ", server.link())), "{ready}");
+    }
+    let exit = Program::start(BYWAY, &["proxy", "serve", "--listen", ANY]);
+    let desk = Program::start(BYWAY, &["proxy", "join", &join_string(&exit), "--listen", ANY]);
+    let ready = desk.wait_for_log("ready: ");
+    assert!(ready.contains("proxy on 127.0.0.1:") && ready.contains(" (up by "), "{ready}");
+}
+
+#[test]
+fn a_dial_that_is_refused_says_so_before_the_ready_line_and_what_happens_next() {
+    let server = Server::start();
+    let (join, link) = (server.join.clone(), server.link());
+    drop(server);
+    for carrier in ["auto", "tls"] {
+        for args in [&["tcp", "22", "--join", &join][..], &["proxy", "join", &join, "--listen", ANY]] {
+            let program = Program::start(BYWAY, &[args, &["--carrier", carrier]].concat());
+            let ready = program.wait_for_log("ready: ");
+            assert!(ready.contains(&format!("link to {link} (down and trying again)")), "{carrier}: {ready}");
+            let stderr = program.stderr();
+            let first = stderr.lines().next().unwrap_or_default();
+            assert!(first.contains(&format!("{link} refused the connection")), "{carrier}: {stderr}");
+            assert!(first.contains("trying"), "{carrier}: {stderr}");
+            assert!(!stderr.contains("Some("), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
+    let server = Server::start();
+    let state = tempfile::tempdir().unwrap();
+    let other = ["token", "add", "--state", &shown(state.path()), "--advertise", &server.link().to_string()];
+    let join = Launch::new(BYWAY, &other).run().stdout.trim().replace("join ", "");
+    let finished = Launch::new(BYWAY, &["tcp", "22", "--join", &join]).run();
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("is not who the join string pins"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("ready: "), "{}", finished.stderr);
+}

@@ -117,7 +117,7 @@ async fn stay(nodes: &Nodes, common: &Common) -> bool {
     let mut stop = pin!(drain::wait_for_stop_signal());
     // The first poll registers it: a signal that comes right behind the ready line is not lost.
     let early = stop.as_mut().now_or_never();
-    serve::say_ready(&nodes.leaving(), common.log);
+    serve::say_ready(&nodes.leaving(), common.log).await;
     let why = match early {
         Some(why) => why,
         None => stop.await,
