@@ -216,7 +216,8 @@ impl Program {
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
-    fn pid(&self) -> Pid {
+    /// The id of the process.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 }

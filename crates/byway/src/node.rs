@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::config::Diff;
 use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
 use crate::exchange::budget::Budget;
+use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
 use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
@@ -30,7 +31,9 @@ use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
 use crate::outbound::pooled::Origin;
+use crate::outbound::upgrades::Upgrades;
 use crate::relay::spill::{self, SpillDirError};
+use crate::relay::splice;
 use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 use crate::scope::{Scope, Stop};
 use crate::shared::Shared;
@@ -105,6 +108,8 @@ impl Node {
     /// # Errors
     /// As [`Node::start`].
     pub fn start_for(plan: Plan, inherited: &mut Inherited, person: bool) -> Result<Self, NodeError> {
+        note_lowered(&plan);
+        splice::allow(plan.descriptors.shares.pipes / plan.workers);
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
         let stop = Stop::default();
@@ -220,6 +225,7 @@ impl Node {
                 tracing::warn!("metrics can be read from other machines, without a password, at {address}");
             }
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
+            let admitted = self.shared.admission.of(&plan.role);
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
             let mut quic = quic;
@@ -233,6 +239,7 @@ impl Node {
                     worker,
                     pool: self.shared.pool.shard(worker),
                     permits: Arc::clone(&permits),
+                    admitted: Arc::clone(&admitted),
                     peers: peers.clone(),
                 })
             });
@@ -335,8 +342,22 @@ impl Node {
     /// Ends the threads. Call after [`Node::drain`].
     pub fn join(self) {
         self.shared.pool.close();
+        self.shared.upgrades.close();
         self.workers.join();
         self.shared.access.close();
+    }
+}
+
+/// A default that is lowered is worth a line of the log only if it becomes less than what one address may hold by default.
+const FEW: usize = 1024;
+
+/// Says which limits the process has too few descriptors for.
+fn note_lowered(plan: &Plan) {
+    for lowered in &plan.descriptors.lowered {
+        match lowered.written || lowered.to < FEW {
+            true => tracing::warn!("{lowered}"),
+            false => tracing::debug!("{lowered}"),
+        }
     }
 }
 
@@ -417,6 +438,8 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         dialler: ArcSwap::from_pointee(dialler(&plan, resolver.clone())),
         resolver,
         pool: Pool::sharded(pool_limits(&plan.pool), plan.workers.get())?,
+        upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
+        admission: Admission::new(&plan.descriptors.shares),
         retries: Budget::default(),
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
@@ -456,6 +479,8 @@ fn pool_limits(pool: &PoolPlan) -> byway_agent::Limits {
         idle_timeout: pool.idle_timeout,
         queue_len: pool.queue,
         queue_wait: pool.queue_wait,
+        // They have a slot of `Upgrades`.
+        count_upgraded: false,
         ..byway_agent::Limits::default()
     }
 }

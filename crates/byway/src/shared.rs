@@ -17,12 +17,14 @@ use crate::config::{Bind, ListenerKey, Plan};
 use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
 use crate::fault::{Fault, Kind, Who};
+use crate::inbound::admission::Admission;
 use crate::inbound::crew::Loads;
 use crate::link::Links;
 use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::station::Station;
 use crate::outbound::pooled::Origin;
+use crate::outbound::upgrades::Upgrades;
 use crate::relay::{RelayCounters, SpillOptions};
 use crate::scope::Scope;
 
@@ -38,6 +40,10 @@ pub struct Shared {
     pub resolver: Resolver,
     /// HTTP connections to upstreams.
     pub pool: Pool<Origin, Conn>,
+    /// How many upgraded connections each upstream has.
+    pub upgrades: Upgrades,
+    /// What all listeners together may accept.
+    pub admission: Admission,
     /// How many requests without a route may be sent again; a route has its own.
     pub retries: Budget,
     /// Where slow readers' bytes are parked; `None` when spilling is off.

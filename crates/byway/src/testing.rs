@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
+use crate::inbound::admission::Admission;
 use crate::inbound::crew::Loads;
 use crate::inbound::listener::{Accepted, Door, Visit};
 use crate::inbound::peers::Peers;
@@ -28,6 +29,7 @@ use crate::link::Links;
 use crate::observe::access::AccessLog;
 use crate::observe::counters::Counters;
 use crate::outbound::pooled::Origin;
+use crate::outbound::upgrades::Upgrades;
 use crate::relay::RelayCounters;
 use crate::scope::{Scope, Stop};
 use crate::shared::Shared;
@@ -78,12 +80,15 @@ impl Bench {
             scope: scope.clone(),
             worker: 0,
             permits: Arc::new(Semaphore::new(100)),
+            admitted: Arc::new(Semaphore::new(100)),
             peers: Peers::default(),
             shared: Arc::new(Shared {
                 own: ArcSwap::from_pointee(Arc::from([])),
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver.clone())),
                 resolver,
                 pool,
+                upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
+                admission: Admission::new(&plan.descriptors.shares),
                 retries: Budget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),

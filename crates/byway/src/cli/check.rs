@@ -16,6 +16,10 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
             for warning in config::warnings(&plan) {
                 terminal::note(format_args!("warning: {warning}"));
             }
+            for lowered in &plan.descriptors.lowered {
+                let weight = if lowered.written { "warning" } else { "note" };
+                terminal::note(format_args!("{weight}: {lowered}"));
+            }
             terminal::data(Effective(&plan))
         }
         Err(errors) => refuse(&errors),

@@ -134,6 +134,7 @@ fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result 
     writeln!(f, "\n[pool]  # connections kept to upstreams")?;
     writeln!(f, "max_total = {}", pool.max_total)?;
     writeln!(f, "max_per_origin = {}", pool.max_per_origin)?;
+    writeln!(f, "max_upgraded_per_origin = {}  # WebSockets; they count here alone", pool.max_upgraded_per_origin)?;
     writeln!(f, "idle_timeout = \"{}\"", Period(pool.idle_timeout))?;
     writeln!(f, "queue = {}  # requests that may wait for a connection", pool.queue)?;
     writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;

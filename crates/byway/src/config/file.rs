@@ -72,7 +72,7 @@ pub struct Dial {
 /// `[limits]`. None of them may be zero.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// `connections`: open at once on one listener. Default 10000.
+    /// `connections`: open at once on one listener. Default 10000. Lowered if the process may open too few files.
     pub connections: Option<At<u64>>,
     /// `connections_per_peer`: open at once from one address on one listener. Default 1024, or `connections` if less.
     pub connections_per_peer: Option<At<u64>>,
@@ -104,10 +104,14 @@ pub struct Limits {
 /// `[pool]`. None of its values may be zero.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
-    /// `max_total`: connections to all upstreams together, idle ones included. Default 1024.
+    /// `max_total`: connections to all upstreams together, idle ones included. Default: as many as `limits.connections`.
+    /// Lowered if the process may open too few files.
     pub max_total: Option<At<u64>>,
-    /// `max_per_origin`: connections to one upstream. Default 128, or `max_total` if less.
+    /// `max_per_origin`: connections to one upstream. Default: `max_total`.
     pub max_per_origin: Option<At<u64>>,
+    /// `max_upgraded_per_origin`: upgraded connections (WebSockets) to one upstream, which count against no other limit of
+    /// the pool. Default: as many as `limits.connections`.
+    pub max_upgraded_per_origin: Option<At<u64>>,
     /// `idle_timeout`: how long an idle connection is kept; below the 5 s after which many origins close theirs.
     /// Default `"4s"`.
     pub idle_timeout: Option<Text>,

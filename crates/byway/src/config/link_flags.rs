@@ -4,7 +4,7 @@
 //! Out:   a [`File`] with one section.
 //! Never: judges a value, nor shows a join string in a place.
 
-use super::file::{Exit, Expose, File, Join, Pool, Serve, allow_flag, deny_flag, flag, flags, target_flag};
+use super::file::{Exit, Expose, File, Join, Serve, allow_flag, deny_flag, flag, flags, target_flag};
 use super::place::{At, Place};
 use super::secret::Secret;
 
@@ -90,10 +90,7 @@ impl File {
             advertise: given.advertise.map(|text| flag("--advertise", text)),
             ..Serve::default()
         };
-        // Visitors of a service may be many at once, and some of them stay: WebSockets, long polls.
-        let count = |value| Some(At::new(value, Place::flag("--listen", "")));
-        let pool = Pool { max_total: count(8192), max_per_origin: count(1024), ..Pool::default() };
-        Self { pool, serve: vec![At::new(serve, Place::flag("--listen", ""))], ..Self::default() }
+        Self { serve: vec![At::new(serve, Place::flag("--listen", ""))], ..Self::default() }
     }
 
     /// What `byway proxy serve …` means: the exit of a two-hop egress.

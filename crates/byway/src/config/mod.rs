@@ -55,9 +55,9 @@ pub use link_plan::{
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    AccessFormat, AccessPlace, Action, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, LimitsPlan,
-    ListenerKey, ListenerPlan, LogPlan, ParentPlan, Plan, PoolPlan, RetryPlan, Role, RoutePlan, Rule, SpillMode,
-    SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
+    LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, ParentPlan, Plan, PoolPlan, RetryPlan, Role, RoutePlan,
+    Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

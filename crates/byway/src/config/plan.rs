@@ -22,6 +22,7 @@ use super::secret::Secret;
 use super::statuses::Statuses;
 use super::units::Rate;
 use crate::exchange::budget::Budget;
+use crate::os::descriptors::Shares;
 use crate::outbound::balance::Turn;
 
 /// Everything the program is to do.
@@ -37,6 +38,8 @@ pub struct Plan {
     pub drain: Duration,
     /// How connections to targets are opened.
     pub dial: DialPlan,
+    /// How the descriptors of the process are shared out.
+    pub descriptors: DescriptorsPlan,
     /// What a downstream may take, where its listener says nothing else.
     pub limits: LimitsPlan,
     /// Connections kept to upstreams.
@@ -121,6 +124,41 @@ pub struct DialPlan {
     pub attempt_delay: Duration,
 }
 
+/// How the descriptors of the process are shared out: limits that did not fit have been lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescriptorsPlan {
+    /// The shares.
+    pub shares: Shares,
+    /// Each limit that was lowered to fit.
+    pub lowered: Vec<Lowered>,
+}
+
+/// A limit that did not fit into the descriptors of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lowered {
+    /// Its key.
+    pub key: &'static str,
+    /// What the config says, or the default.
+    pub from: usize,
+    /// What is in force.
+    pub to: usize,
+    /// The descriptors that the process may have.
+    pub limit: u64,
+    /// Whether the config has it, and not only the default.
+    pub written: bool,
+}
+
+impl fmt::Display for Lowered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, from, to, limit, .. } = self;
+        write!(
+            f,
+            "{key} is lowered from {from} to {to}: the process may open {limit} files and sockets, and some are reserved; \
+             raise the limit (ulimit -n, LimitNOFILE=) for more"
+        )
+    }
+}
+
 /// What a downstream may take. No number and no duration is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsPlan {
@@ -160,6 +198,8 @@ pub struct PoolPlan {
     pub max_total: usize,
     /// Connections to one upstream; at most `max_total`.
     pub max_per_origin: usize,
+    /// Upgraded connections (WebSockets) to one upstream; they do not count against the other two.
+    pub max_upgraded_per_origin: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
     /// Requests that may wait for a connection.

@@ -110,6 +110,7 @@ fn read_pool(s: &mut Section<'_, '_>) -> Pool {
     Pool {
         max_total: s.count("max_total"),
         max_per_origin: s.count("max_per_origin"),
+        max_upgraded_per_origin: s.count("max_upgraded_per_origin"),
         idle_timeout: s.text("idle_timeout", "\"4s\""),
         queue: s.count("queue"),
         queue_wait: s.text("queue_wait", "\"5s\""),

@@ -1,6 +1,7 @@
 //! Surroundings: what a Plan depends on besides its file.
 //!
-//! In:    the state folder, the folder of the file, the cores of the machine, a way to read files with secrets.
+//! In:    the state folder, the folder of the file, the cores of the machine, the limit of descriptors, a way to read files
+//!        with secrets.
 //! Out:   the same, as one argument, so that `resolve` is a pure function of what it is given.
 //! Never: read twice: what was true when the Plan was made stays in the Plan.
 
@@ -11,6 +12,8 @@ use std::path::Path;
 
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 
+use crate::os::descriptors;
+
 /// What a Plan depends on besides its file.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'s> {
@@ -20,6 +23,8 @@ pub struct Surroundings<'s> {
     pub folder: &'s Path,
     /// The default of `workers`.
     pub cores: NonZeroUsize,
+    /// The most files and sockets that the process may have open; none if there is no limit.
+    pub descriptors: Option<u64>,
     /// Reads a `password_file` or a `join_file`.
     pub read_file: &'s dyn Fn(&Path) -> io::Result<String>,
 }
@@ -28,16 +33,17 @@ pub struct Surroundings<'s> {
 const MOST_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 impl<'s> Surroundings<'s> {
-    /// This machine: its cores and its files.
+    /// This machine: its cores, its files, and the limit of descriptors, which is raised as far as it may be.
     pub fn here(state: &'s Path, folder: &'s Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { state, folder, cores, read_file: &read_secret_file }
+        Self { state, folder, cores, descriptors: descriptors::raise_limit(), read_file: &read_secret_file }
     }
 
     /// No machine at all: one core, and every file reads as a stand-in, another one for each path. For checking text
     /// whose author must not learn about this machine's files; a Plan made so must not be served.
     pub fn without_files(state: &'s Path) -> Self {
-        Self { state, folder: Path::new("/"), cores: NonZeroUsize::MIN, read_file: &stand_in }
+        let folder = Path::new("/");
+        Self { state, folder, cores: NonZeroUsize::MIN, descriptors: None, read_file: &stand_in }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::course::Stage;
 use crate::outbound::pooled::{Borrowed, Origin};
+use crate::outbound::upgrades::Slot;
 use crate::route::Outbound;
 
 /// One try on one connection.
@@ -73,7 +74,7 @@ impl<'a> Attempt<'a> {
         alarm: &mut Alarm,
         moved: &mut Moved,
     ) -> Result<After, Failure> {
-        let Borrowed { mut lease, authority } = borrowed;
+        let Borrowed { mut lease, authority, slot } = borrowed;
         self.asked.queue_request(lease.queue(), &authority)?;
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
@@ -92,7 +93,7 @@ impl<'a> Attempt<'a> {
                 }
             }
             match status {
-                101 => return self.switch(lease, head_bytes, downstream).await,
+                101 => return self.switch(lease, slot, head_bytes, downstream).await,
                 200.. => return self.finish(lease, head_bytes, downstream, alarm, moved).await,
                 _ => {}
             }
@@ -341,6 +342,7 @@ impl<'a> Attempt<'a> {
     async fn switch(
         &self,
         mut lease: Lease<Origin, Conn>,
+        slot: Option<Slot>,
         head_bytes: usize,
         downstream: &mut Conn,
     ) -> Result<After, Failure> {
@@ -358,9 +360,10 @@ impl<'a> Attempt<'a> {
             .try_queue(|out| head::forward_switch(out, &response, protocol))
             .map_err(|error| self.malformed_response(&error))?;
         lease.consume(head_bytes);
-        let (conn, counted) = lease.detach();
+        // From here on it counts against the limit of upgraded connections alone.
+        let (conn, _) = lease.detach();
         let (stream, early) = conn.into_parts();
-        Ok(After::Switch(Box::new(Switched { stream, early, allowed: self.asked.allowed.clone(), counted })))
+        Ok(After::Switch(Box::new(Switched { stream, early, allowed: self.asked.allowed.clone(), slot })))
     }
 
     /// The final response: its head, its body, and what becomes of both connections.

@@ -24,7 +24,8 @@ use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
 use crate::observe::course::{Course, Stage};
 use crate::outbound::balance::Walk;
-use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, is_worth_another_upstream};
+use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, Want, is_worth_another_upstream};
+use crate::outbound::upgrades::Slot;
 use crate::route::{Allowed, Outbound};
 use crate::scope::Scope;
 use crate::shared::Shared;
@@ -79,8 +80,8 @@ pub struct Switched {
     pub early: Vec<u8>,
     /// The permission it was opened with: the tunnel has the request's limits.
     pub allowed: Allowed,
-    /// Keeps the connection counted against the pool's limits until the relay has ended.
-    pub counted: byway_agent::Detached<Origin, Conn>,
+    /// Counts against the upstream's limit of upgraded connections until the relay has ended.
+    pub slot: Option<Slot>,
 }
 
 /// Bytes that moved, and when what was done, for the log.
@@ -229,10 +230,11 @@ impl Asked<'_> {
     }
 
     async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
+        let want = Want { fresh: way.fresh, upgrade: self.upgrade().is_some() };
         match (&mut way.walk, &self.origin) {
-            (Some(walk), _) => pooled::lease(self.shared, self.pool, walk, self.allowed, way.fresh, course).await,
+            (Some(walk), _) => pooled::lease(self.shared, self.pool, walk, self.allowed, want, course).await,
             (None, Some(origin)) => {
-                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, way.fresh, course).await
+                pooled::lease_egress(self.shared, self.pool, origin, self.allowed, want, course).await
             }
             (None, None) => Err(Fault::new(Who::Us, Kind::Internal, "an egress exchange without an origin")),
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use byway_agent::Detached;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
@@ -20,7 +19,7 @@ use crate::exchange::forward::Switched;
 use crate::fault::{Fault, Kind, Who};
 use crate::observe::counters::Counters;
 use crate::outbound;
-use crate::outbound::pooled::Origin;
+use crate::outbound::upgrades::Slot;
 use crate::relay::{self, Early, Outflow, Rate, RelayOptions, SpillOptions, StreamShaper};
 use crate::route::Allowed;
 use crate::shared::Shared;
@@ -31,19 +30,19 @@ pub struct Tunnel {
     early: Vec<u8>,
     allowed: Allowed,
     user: Option<Arc<str>>,
-    counted: Option<Detached<Origin, Conn>>,
+    slot: Option<Slot>,
 }
 
 impl Tunnel {
     /// A tunnel that an upgrade opened.
     pub fn switched(switched: Switched) -> Self {
-        let Switched { stream, early, allowed, counted } = switched;
-        Self { upstream: stream, early, allowed, user: None, counted: Some(counted) }
+        let Switched { stream, early, allowed, slot } = switched;
+        Self { upstream: stream, early, allowed, user: None, slot }
     }
 
     /// A tunnel to a stream that `allowed` permitted.
     pub fn opened(upstream: Stream, allowed: Allowed) -> Self {
-        Self { upstream, early: Vec::new(), allowed, user: None, counted: None }
+        Self { upstream, early: Vec::new(), allowed, user: None, slot: None }
     }
 
     /// The same, for a user who logged in.
@@ -174,7 +173,7 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &D
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
     let passage = Passage::new(door, visit, listener, tunnel.user.as_deref()).through(&tunnel.allowed);
     relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
-    drop(tunnel.counted);
+    drop(tunnel.slot);
 }
 
 /// The one place where a relay is begun, whoever handed the streams over.

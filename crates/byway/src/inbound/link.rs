@@ -207,6 +207,7 @@ impl Streams {
             worker: usize::MAX,
             pool: shared.pool.clone(),
             permits: Arc::new(Semaphore::new(0)),
+            admitted: Arc::new(Semaphore::new(0)),
             peers: Peers::default(),
             shared,
         });

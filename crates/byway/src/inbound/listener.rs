@@ -45,6 +45,8 @@ pub struct Door {
     pub pool: Pool<Origin, Conn>,
     /// Overload waits in the kernel's queue: no permit, no accept.
     pub permits: Arc<Semaphore>,
+    /// The same of all listeners together: descriptors are reserved for everything that is not accepted.
+    pub admitted: Arc<Semaphore>,
     /// No peer may hold all permits.
     pub peers: Peers,
 }
@@ -103,15 +105,16 @@ async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
     // While nobody comes, the permit only has to be there: held, the last one would keep another worker's visitors out.
     // A worker that loses it to another has accepted one connection at most, which waits for the next.
     // The semaphore is never closed, so the only way out is the drain in `serve`.
-    while door.permits.acquire().await.is_ok() {
+    while door.permits.acquire().await.is_ok() && door.admitted.acquire().await.is_ok() {
         match acceptor.accept().await {
             Ok(mut arrived) => {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &arrived) else { continue };
                 let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
+                let Ok(admitted) = Arc::clone(&door.admitted).acquire_owned().await else { return };
                 arrived.visit.connection = door.shared.counters.accepted.add(1);
                 let taker = crew.place(door);
-                let held = (Busy::new(&taker), permit, seat);
+                let held = (Busy::new(&taker), permit, admitted, seat);
                 match Arc::ptr_eq(&taker, door) {
                     true => spawn(arrived.stay(), taker, held),
                     false => hand_over(arrived, taker, held),

@@ -3,6 +3,7 @@
 //! `bind` makes sockets, `listener` accepts on them, and by the listener's role a connection goes to `http1` (edge),
 //! `mixed` (egress: `socks` or `http1` by its first byte), `tcp` (forward, exposed service), `link` or `metrics`. `connect` is the CONNECT method.
 
+pub mod admission;
 pub mod bind;
 pub mod connect;
 pub mod crew;

@@ -68,7 +68,7 @@ impl Public {
         };
         let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
         let (address_told, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
-        let peers = Peers::default();
+        let (peers, admitted) = (Peers::default(), shared.admission.of(&plan.role));
         let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
             Arc::new(Door {
                 shared: Arc::clone(shared),
@@ -79,6 +79,7 @@ impl Public {
                 worker,
                 pool: shared.pool.shard(worker),
                 permits: Arc::clone(&permits),
+                admitted: Arc::clone(&admitted),
                 peers: peers.clone(),
             })
         });

@@ -22,7 +22,7 @@ pub fn text(shared: &Shared) -> String {
     ends(&mut out, shared);
     connections(&mut out, shared);
     retries(&mut out, shared);
-    pool(&mut out, &shared.pool.stats());
+    pool(&mut out, &shared.pool.stats(), shared.upgrades.count());
     relays(&mut out, shared);
     access_log(&mut out, shared);
     about(&mut out, shared);
@@ -146,11 +146,11 @@ fn retries(out: &mut Exposition, shared: &Shared) {
     }
 }
 
-fn pool<K>(out: &mut Exposition, stats: &Stats<K>) {
+fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     let help = "Connections to all upstreams together, by what they do.";
     let mut family = out.family("byway_pool_connections", Kind::Gauge, help);
     for (state, count) in
-        [("connecting", stats.connecting), ("active", stats.active), ("idle", stats.idle), ("upgraded", stats.upgraded)]
+        [("connecting", stats.connecting), ("active", stats.active), ("idle", stats.idle), ("upgraded", upgraded)]
     {
         family.sample(&[("state", state)], count);
     }

@@ -1,6 +1,9 @@
-//! Descriptors: raises the soft limit of open files to the hard one, as every connection costs one or two.
+//! Descriptors: raises the soft limit of open files to the hard one, and shares the descriptors out before any is used.
 //!
-//! In:    nothing.   Out: the limit now in force.   Never: fails start-up; a low limit only caps the connections.
+//! In:    the limit in force, and what a config asks for.
+//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be made, so that all of them
+//!        fit and a reserve is left.
+//! Never: fails start-up; a low limit only lowers the number of connections.
 
 /// Raises the soft limit and returns the one in force (`None`: unlimited or unknown).
 #[cfg(unix)]
@@ -19,4 +22,119 @@ pub fn raise_limit() -> Option<u64> {
 #[cfg(not(unix))]
 pub fn raise_limit() -> Option<u64> {
     None
+}
+
+/// What a config asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Threads that serve.
+    pub workers: usize,
+    /// Addresses to listen on, links included.
+    pub listeners: usize,
+    /// Of them, those where links arrive.
+    pub link_listeners: usize,
+    /// Links that are dialled.
+    pub joins: usize,
+    /// Connections that all listeners together may accept, those for links left out.
+    pub accepted: usize,
+    /// Connections that the pool may hold.
+    pub pooled: usize,
+}
+
+/// How the descriptors of the process are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Connections that all listeners together may have accepted, links left out.
+    pub accepted: usize,
+    /// Connections that arrive at listeners of links.
+    pub links: usize,
+    /// Connections that the pool may hold, kept ones included.
+    pub pooled: usize,
+    /// Pipes for bulk bytes, of two descriptors each.
+    pub pipes: usize,
+}
+
+impl Shares {
+    /// Of a process without a limit.
+    pub const UNLIMITED: Self = Self { accepted: usize::MAX, links: usize::MAX, pooled: usize::MAX, pipes: usize::MAX };
+
+    /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool does not count (a tunnel),
+    /// while the pool is full of kept ones, so an accepted connection takes two and a pooled one takes one.
+    pub fn of(limit: Option<u64>, needs: Needs) -> Self {
+        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Self::UNLIMITED };
+        let reserve = reserve(limit, needs).min(limit / 2);
+        let left = limit - reserve;
+        let links = if needs.link_listeners == 0 { 0 } else { (left / 8).max(1) };
+        let pipes = left / 32;
+        let left = left - links - 2 * pipes;
+        let pooled = needs.pooled.min(left.div_ceil(3).max(left.saturating_sub(needs.accepted.saturating_mul(2))));
+        let accepted = needs.accepted.min((left - pooled) / 2);
+        Self { accepted: accepted.max(1), links, pooled: pooled.max(1), pipes }
+    }
+}
+
+/// What is kept for runtimes, listeners, logs, files of the state folder, the spill, name look-ups and links that are dialled:
+/// about what a node has open without any connection, and a sixteenth of the limit.
+fn reserve(limit: usize, needs: Needs) -> usize {
+    // A socket a worker, and one connection that was accepted and waits for its permit.
+    let listeners = needs.listeners * needs.workers * 2;
+    FILES + RUNTIME * (needs.workers + 1) + listeners + CARRIERS * needs.joins + limit / 16
+}
+
+/// Standard streams, logs, the state folder, name look-ups.
+const FILES: usize = 32;
+
+/// The descriptors of one runtime.
+const RUNTIME: usize = 4;
+
+/// Sockets of one link that is dialled, old and new ones while it changes its carrier.
+const CARRIERS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EDGE: Needs =
+        Needs { workers: 2, listeners: 1, link_listeners: 0, joins: 0, accepted: 10_000, pooled: 10_000 };
+
+    fn taken(shares: Shares) -> usize {
+        2 * shares.accepted + shares.links + shares.pooled + 2 * shares.pipes
+    }
+
+    #[test]
+    fn what_fits_is_not_lowered() {
+        let shares = Shares::of(Some(1 << 19), EDGE);
+        assert_eq!((shares.accepted, shares.pooled), (10_000, 10_000));
+        assert_eq!(Shares::of(None, EDGE), Shares::UNLIMITED);
+    }
+
+    #[test]
+    fn whatever_the_limit_is_all_shares_fit_below_it_and_something_is_left() {
+        for limit in [16, 64, 256, 1024, 4096, 20_000, 65_536, 1 << 20] {
+            for needs in [
+                EDGE,
+                Needs { pooled: 64, ..EDGE },
+                Needs { accepted: 3, ..EDGE },
+                Needs { workers: 64, listeners: 20, link_listeners: 2, joins: 5, ..EDGE },
+            ] {
+                let shares = Shares::of(Some(limit), needs);
+                assert!(taken(shares) + 4 <= limit as usize, "{limit} {needs:?} {shares:?}");
+                assert!(shares.accepted >= 1 && shares.accepted <= needs.accepted);
+                assert!(shares.pooled >= shares.accepted.min(needs.pooled), "{limit} {needs:?} {shares:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_pool_leaves_more_to_the_accepted() {
+        let small = Shares::of(Some(1024), Needs { pooled: 16, ..EDGE });
+        assert!(small.accepted > Shares::of(Some(1024), EDGE).accepted);
+        assert_eq!(small.pooled, 16);
+    }
+
+    #[test]
+    fn a_limit_of_256_serves_at_least_fifty_at_once() {
+        let shares = Shares::of(Some(256), EDGE);
+        assert!(shares.accepted >= 50, "{shares:?}");
+    }
 }

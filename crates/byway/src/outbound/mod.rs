@@ -8,6 +8,7 @@ pub mod balance;
 pub mod direct;
 pub mod link;
 pub mod pooled;
+pub mod upgrades;
 pub mod via;
 
 use byway_dial::Dialled;

@@ -13,6 +13,7 @@ use byway_dial::{Dialled, ServerName, Target};
 
 use super::balance::Walk;
 use super::direct;
+use super::upgrades::Slot;
 use crate::config::{ListenerKey, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -56,6 +57,17 @@ pub struct Borrowed {
     pub lease: Lease<Origin, Conn>,
     /// The upstream's authority.
     pub authority: Arc<str>,
+    /// For a request that asks for an upgrade.
+    pub slot: Option<Slot>,
+}
+
+/// What is wanted of a connection.
+#[derive(Clone, Copy)]
+pub struct Want {
+    /// Whether an idle one will do.
+    pub fresh: Freshness,
+    /// Whether it may be upgraded, for which there has to be a slot before the request is sent.
+    pub upgrade: bool,
 }
 
 /// Whether an idle connection will do.
@@ -79,7 +91,7 @@ pub async fn lease(
     pool: &Pool<Origin, Conn>,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
-    fresh: Freshness,
+    want: Want,
     course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     let Some(upstream) = walk.step() else {
@@ -88,8 +100,8 @@ pub async fn lease(
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
     course.upstream = Some(Arc::clone(&upstream.id));
     let open = || open_upstream(shared, upstream, allowed);
-    let lease = lease_from(shared, pool, &origin, fresh, course, || Box::pin(open())).await?;
-    Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority) })
+    let (lease, slot) = lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
+    Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority), slot })
 }
 
 /// Borrows a connection to the target of an absolute-form request, or to an exposed service.
@@ -101,7 +113,7 @@ pub async fn lease_egress(
     pool: &Pool<Origin, Conn>,
     origin: &Origin,
     allowed: &Allowed,
-    mut fresh: Freshness,
+    mut want: Want,
     course: &mut Course,
 ) -> Result<Borrowed, Fault> {
     if let Outbound::Service(name) = allowed.outbound() {
@@ -109,7 +121,7 @@ pub async fn lease_egress(
         let holders = Box::pin(shared.links.names.until_held(name, &shared.plan.load_full().link)).await?;
         if holders > 1 {
             // A kept connection leads to one of them: visitors go to all in turn.
-            fresh = Freshness::New;
+            want.fresh = Freshness::New;
         }
     }
     let authority: Arc<str> = match allowed.outbound() {
@@ -120,8 +132,9 @@ pub async fn lease_egress(
         Outbound::Service(name) => name.to_string().into(),
         _ => Arc::clone(&authority),
     });
-    let lease = lease_from(shared, pool, origin, fresh, course, || Box::pin(super::open(shared, allowed))).await?;
-    Ok(Borrowed { lease, authority })
+    let open = || super::open(shared, allowed);
+    let (lease, slot) = lease_from(shared, pool, origin, want, course, || Box::pin(open())).await?;
+    Ok(Borrowed { lease, authority, slot })
 }
 
 /// A dial under way. It is boxed: most requests need none, and none shall carry the room for one.
@@ -131,21 +144,25 @@ async fn lease_from<'a>(
     shared: &Shared,
     pool: &Pool<Origin, Conn>,
     origin: &Origin,
-    fresh: Freshness,
+    want: Want,
     course: &mut Course,
     open: impl FnOnce() -> Dialling<'a>,
-) -> Result<Lease<Origin, Conn>, Fault> {
-    let acquired = match fresh {
+) -> Result<(Lease<Origin, Conn>, Option<Slot>), Fault> {
+    let slot = match want.upgrade {
+        true => Some(Box::pin(shared.upgrades.slot(origin, &shared.plan.load_full().pool)).await?),
+        false => None,
+    };
+    let acquired = match want.fresh {
         Freshness::Any => pool.acquire(origin).await,
         Freshness::New => pool.acquire_fresh(origin).await,
     };
     match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
-        Acquired::Lease(lease) => Ok(lease),
+        Acquired::Lease(lease) => Ok((lease, slot)),
         Acquired::Open(permit) => {
             course.turn(Stage::Connect);
             let opened = open().await;
             course.turn(Stage::Queue);
-            Ok(permit.install(Conn::new(opened?.stream)))
+            Ok((permit.install(Conn::new(opened?.stream)), slot))
         }
     }
 }

@@ -9,6 +9,7 @@
 //! so it pays for bodies of some 32 KiB and more. Without a pipe (descriptors ran out, all are in use) one copies.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read, Stream};
@@ -18,6 +19,14 @@ use crate::os::splice::{Duct, moved_in, moved_out};
 
 /// Pipes that one worker has at most, in use and waiting.
 pub const PIPES: usize = 256;
+
+/// The pipes that each worker may have in this process, where descriptors are short.
+static ALLOWED: AtomicUsize = AtomicUsize::new(PIPES);
+
+/// Bounds the pipes of each worker, waiting ones included, to `most`, and to [`PIPES`] in any case.
+pub fn allow(most: usize) {
+    ALLOWED.store(most.min(PIPES), Ordering::Relaxed);
+}
 
 /// What one pipe may hold, where the system allows it.
 pub const PIPE_BYTES: usize = 256 * 1024;
@@ -139,7 +148,8 @@ struct FreePipes {
 
 impl FreePipes {
     fn take(&mut self) -> Option<Duct> {
-        if self.lent >= PIPES {
+        // One is made only while none waits, so this bounds both together.
+        if self.lent >= ALLOWED.load(Ordering::Relaxed) {
             return None;
         }
         let duct = match self.waiting.pop() {

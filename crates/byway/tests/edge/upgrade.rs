@@ -1,6 +1,6 @@
 //! Upgrade: a tunnel opens behind a real 101, and behind nothing else.
 
-use byway_testkit::{Ending, Origin, Visitor};
+use byway_testkit::{Ending, Origin, Visitor, eventually};
 
 use super::edge;
 
@@ -163,4 +163,57 @@ fn an_upgrade_with_a_body_is_an_ordinary_request() {
     );
     assert!(answer.text().starts_with("4 "), "{answer:?}");
     assert_eq!(origin.requests()[0].field("Upgrade"), None);
+}
+
+/// Answers an upgrade by a tunnel that stays open, and everything else by `ok`.
+fn switching_or_ok() -> Origin {
+    Origin::scripted(|visitor| {
+        while let Some(request) = visitor.request() {
+            if request.field("Upgrade").is_some() {
+                visitor.send(SWITCH);
+                return visitor.hold();
+            }
+            visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    })
+}
+
+#[test]
+fn idle_websockets_do_not_keep_requests_from_their_upstream() {
+    for settings in ["", "[pool]\nmax_per_origin = 128"] {
+        let origin = switching_or_ok();
+        let program = super::edge_with(settings, &origin);
+        let mut tunnels: Vec<_> = (0..130).map(|_| Visitor::connect(program.address())).collect();
+        for tunnel in &mut tunnels {
+            tunnel.send(UPGRADE);
+            assert_eq!(tunnel.head().unwrap().status(), 101, "{settings}");
+        }
+        assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "{settings}");
+    }
+}
+
+#[test]
+fn an_upgrade_beyond_its_limit_is_answered_503_and_never_sent_to_the_upstream() {
+    let origin = switching_or_ok();
+    let settings = "[pool]\nmax_upgraded_per_origin = 2\nqueue_wait = \"100ms\"";
+    let program = super::edge_with(settings, &origin);
+    let mut tunnels: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    for tunnel in &mut tunnels {
+        tunnel.send(UPGRADE);
+        assert_eq!(tunnel.head().unwrap().status(), 101);
+    }
+    let mut late = Visitor::connect(program.address());
+    let refused = late.ask(UPGRADE);
+    assert_eq!((refused.status(), refused.field("Retry-After")), (503, Some("1")), "{refused:?}");
+    assert!(refused.text().contains("reason: max-upgraded-per-origin"), "{refused:?}");
+    assert_eq!(late.get("/").status(), 200, "requests have limits of their own");
+    assert_eq!(origin.requests().iter().filter(|request| request.field("Upgrade").is_some()).count(), 2);
+    // Once a tunnel has ended there is a slot again.
+    drop(tunnels.pop());
+    program.wait_for_log("max-upgraded-per-origin");
+    eventually("a slot is free", || {
+        let mut next = Visitor::connect(program.address());
+        next.send(UPGRADE);
+        next.head().is_some_and(|head| head.status() == 101)
+    });
 }

@@ -5,6 +5,7 @@
 //! Never: stops at the first error; a value that is wrong is noted and its default stands in until the end.
 
 mod advertise;
+mod descriptors;
 mod edge;
 mod egress;
 mod exit;
@@ -77,7 +78,10 @@ impl<'s> Resolver<'s> {
     }
 
     fn plan(&mut self, file: &File) -> Plan {
-        let limits = self.limits(&file.limits);
+        let workers = self.workers(&file.workers);
+        let mut limits = self.limits(&file.limits);
+        let mut pool = self.pool(&file.pool, limits.connections);
+        let descriptors = self.descriptors(file, workers, &mut limits, &mut pool);
         let spill = self.spill(&file.spill);
         let mut listeners = Vec::new();
         for edge in &file.edge {
@@ -103,12 +107,13 @@ impl<'s> Resolver<'s> {
         listeners.extend(self.metrics(&file.metrics, &limits));
         Plan {
             generation: 1,
-            workers: self.workers(&file.workers),
+            workers,
             state: self.around.state.to_owned(),
             drain: self.drain(&file.drain),
             dial: self.dial(&file.dial),
+            descriptors,
             limits,
-            pool: self.pool(&file.pool),
+            pool,
             retry: self.retry(&file.retry),
             spill,
             log: self.log(&file.log),

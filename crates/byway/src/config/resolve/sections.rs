@@ -91,12 +91,19 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn pool(&mut self, written: &Pool) -> PoolPlan {
-        let max_total = self.count("pool.max_total", &written.max_total, ANY_COUNT, 1024);
-        let max_per_origin = self.count("pool.max_per_origin", &written.max_per_origin, ANY_COUNT, 128);
+    /// `connections` is what a listener accepts. By default the pool has a connection for each of them, so that no number of
+    /// clients that are allowed in can keep others from an upstream.
+    pub(super) fn pool(&mut self, written: &Pool, connections: usize) -> PoolPlan {
+        let connections = connections as u64;
+        let to_one = written.max_per_origin.as_ref().map_or(connections, |at| at.value.max(connections));
+        let max_total = self.count("pool.max_total", &written.max_total, ANY_COUNT, to_one);
+        let max_per_origin = self.count("pool.max_per_origin", &written.max_per_origin, ANY_COUNT, max_total as u64);
+        let max_upgraded_per_origin =
+            self.count("pool.max_upgraded_per_origin", &written.max_upgraded_per_origin, ANY_COUNT, connections);
         PoolPlan {
             max_total,
             max_per_origin: max_per_origin.min(max_total),
+            max_upgraded_per_origin,
             idle_timeout: self.period("pool.idle_timeout", &written.idle_timeout, ANY_TIME, 4 * SECOND),
             queue: self.count("pool.queue", &written.queue, ANY_COUNT, 1024),
             queue_wait: self.period("pool.queue_wait", &written.queue_wait, ANY_TIME, 5 * SECOND),

@@ -40,8 +40,9 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(plan.limits, limits);
     assert_eq!(plan.listeners[0].limits, limits);
     let pool = PoolPlan {
-        max_total: 1024,
-        max_per_origin: 128,
+        max_total: 10_000,
+        max_per_origin: 10_000,
+        max_upgraded_per_origin: 10_000,
         idle_timeout: Duration::from_secs(4),
         queue: 1024,
         queue_wait: Duration::from_secs(5),
@@ -76,6 +77,44 @@ fn a_part_is_never_larger_than_the_whole() {
     let plan = plan(&with_listener("limits.connections = 10\npool.max_total = 20"));
     assert_eq!(plan.limits.connections_per_peer, 10);
     assert_eq!(plan.pool.max_per_origin, 20);
+}
+
+#[test]
+fn by_default_no_client_that_is_let_in_can_fill_an_upstream() {
+    for limits in ["", "limits.connections = 300", "limits.connections_per_peer = 7000", "pool.max_per_origin = 20000"]
+    {
+        let plan = plan(&with_listener(limits));
+        assert!(
+            plan.pool.max_per_origin > plan.limits.connections_per_peer.min(plan.limits.connections - 1),
+            "{limits}"
+        );
+        assert!(plan.pool.max_upgraded_per_origin >= plan.limits.connections_per_peer, "{limits}");
+        assert!(plan.pool.max_total >= plan.pool.max_per_origin, "{limits}");
+    }
+    let explicit = plan(&with_listener("pool.max_per_origin = 128\npool.max_upgraded_per_origin = 3"));
+    assert_eq!((explicit.pool.max_per_origin, explicit.pool.max_upgraded_per_origin), (128, 3));
+}
+
+/// The Plan on a machine with so many descriptors.
+fn plan_with_descriptors(text: &str, most: u64) -> Plan {
+    let around = Surroundings { descriptors: Some(most), ..Surroundings::without_files(Path::new("/state")) };
+    parse_with(&with_listener(text), "byway.toml", &around).unwrap()
+}
+
+#[test]
+fn connections_that_do_not_fit_into_the_descriptors_are_lowered_and_said() {
+    let plan = plan_with_descriptors("limits.connections = 9000", 1024);
+    assert!(plan.limits.connections < 512 && plan.limits.connections >= 200, "{}", plan.limits.connections);
+    assert!(plan.pool.max_total >= plan.limits.connections && plan.pool.max_per_origin == plan.pool.max_total);
+    assert!(plan.limits.connections_per_peer <= plan.limits.connections / 2);
+    let lines: Vec<String> = plan.descriptors.lowered.iter().map(Lowered::to_string).collect();
+    let [connections, total] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(connections.starts_with("limits.connections is lowered from 9000 to "), "{connections}");
+    assert!(total.starts_with("pool.max_total is lowered from 9000 to "), "{total}");
+    let written: Vec<bool> = plan.descriptors.lowered.iter().map(|lowered| lowered.written).collect();
+    assert_eq!(written, [true, false]);
+    let roomy = plan_with_descriptors("", 1 << 20);
+    assert_eq!((roomy.limits.connections, roomy.descriptors.lowered.len()), (10_000, 0));
 }
 
 #[test]

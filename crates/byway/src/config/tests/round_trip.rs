@@ -65,7 +65,11 @@ fn settings() -> impl Strategy<Value = String> {
         line("retry.budget_percent", &["0", "100"]),
         line("retry.budget_per_second", &["1", "1000000"]),
     );
-    let pool = (line("pool.max_total", &["1", "64"]), line("pool.queue_wait", times));
+    let pool = (
+        line("pool.max_total", &["1", "64"]),
+        line("pool.max_upgraded_per_origin", &["1", "64"]),
+        line("pool.queue_wait", times),
+    );
     let spill = (
         line("spill.directory", &["\"/a b/c\"", "\"x\\\"y\""]),
         line("spill.memory", &["4096", "\"1MiB\""]),
@@ -80,7 +84,7 @@ fn settings() -> impl Strategy<Value = String> {
     (top, dial, limits, pool, retry, spill, observed).prop_map(|(t, d, l, p, r, s, o)| {
         let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6].concat();
         let observed = [o.0, o.1, o.2].concat();
-        [t.0, t.1, d.0, d.1, limits, p.0, p.1, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
+        [t.0, t.1, d.0, d.1, limits, p.0, p.1, p.2, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
     })
 }
 
