@@ -36,6 +36,7 @@ pub mod rules;
 pub mod socks;
 pub mod stream;
 pub mod target;
+pub mod text;
 pub mod tls;
 
 pub use answer_head::BadHead;
@@ -50,6 +51,7 @@ pub use route::{NoRoute, Purpose, Route, Routing};
 pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason};
 pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
+pub use text::{PeerText, peer_text};
 pub use tls::{
     Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion, certificates_from_pem,
     plain_words,
