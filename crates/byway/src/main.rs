@@ -8,5 +8,16 @@ use byway::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Also when `run` panics.
+    let _close = CloseLog;
     Cli::main()
+}
+
+/// The last lines come out before the process ends.
+struct CloseLog;
+
+impl Drop for CloseLog {
+    fn drop(&mut self) {
+        byway::observe::log::close();
+    }
 }

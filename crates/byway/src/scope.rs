@@ -158,7 +158,10 @@ impl<F: Future<Output = ()>> Future for Owned<F> {
             Ok(Poll::Ready(())) => {}
             Err(panic) => {
                 let id = this.counters.panics.add(1);
-                tracing::error!(task = this.name, panic_id = id, "panicked: {}", panic_text(&*panic));
+                if let Some(line) = this.counters.repeats.panics.count() {
+                    let left_out = line.left_out;
+                    tracing::error!(task = this.name, panic_id = id, left_out, "panicked: {}", panic_text(&*panic));
+                }
             }
         }
         this.task = None;

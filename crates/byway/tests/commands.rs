@@ -113,6 +113,14 @@ fn flags_that_are_wrong_are_told_by_their_names() {
 }
 
 #[test]
+fn a_log_level_that_is_none_is_refused_and_does_not_silence_the_log() {
+    for level in ["verbos", "byway=verbos", "info,byway"] {
+        let finished = run(&["edge", "--from", "127.0.0.1:0", "--to", "127.0.0.1:1", "--log-level", level]);
+        refused(&finished, &["--log-level", level, "error, warn, info, debug or trace", "warn,byway=debug"]);
+    }
+}
+
+#[test]
 fn a_password_is_never_shown() {
     let finished = run(&["proxy", "--listen", "127.0.0.1:0", "--user", "alice:hunter2", "--allow", "nonsense/x"]);
     refused(&finished, &["nonsense/x"]);

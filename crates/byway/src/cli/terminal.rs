@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::observe::log;
+
 /// Writes `text` to stdout.
 pub(super) fn data(text: impl Display) -> ExitCode {
     let text = text.to_string();
@@ -23,9 +25,9 @@ pub(super) fn data(text: impl Display) -> ExitCode {
     }
 }
 
-/// Writes a line to stderr. When stderr is gone there is no other place to report to.
+/// Writes a line to stderr, in turn with the lines of the log. When stderr is gone there is no other place to report to.
 pub(super) fn note(line: impl Display) {
-    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    log::print(line);
 }
 
 /// Writes `error: …` to stderr.

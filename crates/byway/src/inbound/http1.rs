@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::Read;
+use byway_dial::{Read, peer_text};
 use byway_h1::{Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout};
 
@@ -28,7 +28,6 @@ use crate::exchange::recycled::{Bytes, Recycled};
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{foreign, hops, path};
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
-use crate::observe::counters::is_told;
 use crate::observe::ending::Ending;
 use crate::observe::ledger::Tally;
 use crate::outbound::pooled::Origin;
@@ -225,11 +224,12 @@ impl Session {
     }
 
     fn note_malformed(&self, fault: Fault) -> Fault {
-        let malformed_requests = self.door.shared.counters.malformed_requests.add(1);
-        if is_told(malformed_requests) {
+        let counters = &self.door.shared.counters;
+        counters.malformed_requests.add(1);
+        if let Some(line) = counters.repeats.malformed_requests.count() {
             tracing::info!(
-                peer = self.peer.map(display), listener = %self.door.address, class = fault.class(), malformed_requests,
-                "malformed request: {fault}"
+                peer = self.peer.map(display), listener = %self.door.address, class = fault.class(),
+                left_out = line.left_out, "malformed request: {fault}"
             );
         }
         fault
@@ -481,8 +481,7 @@ impl Session {
         if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
             return then;
         }
-        let method = String::from_utf8_lossy(head.request.method());
-        let target = String::from_utf8_lossy(head.request.target());
+        let (method, target) = (peer_text(head.request.method()), peer_text(head.request.target()));
         let took_us = head.begun.elapsed().as_micros() as u64;
         match fault {
             None => tracing::debug!(
@@ -499,11 +498,14 @@ impl Session {
             }
             // With why it was not tried again.
             Some(fault) => {
-                self.door.shared.counters.faults.add(1);
+                let counters = &self.door.shared.counters;
+                counters.faults.add(1);
+                let Some(line) = counters.repeats.fault(fault) else { return then };
                 tracing::info!(
                     peer = self.peer.map(display), listener = %self.door.address, request = head.id.as_str(), status = fault.status(),
                     who = fault.who.word(), class = fault.class(), upstream = moved.course.upstream.as_deref(),
                     up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.course.not_retried,
+                    left_out = line.left_out,
                     "{method} {target}: {fault}"
                 );
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use byway_dial::{Dialled, Target};
+use byway_dial::{Dialled, Target, peer_text};
 use byway_link::wire::{GoAway, NETWORK_TCP, Open, Said};
 use byway_link::{Arrival, Arrived, Link, LinkError, QuicListener};
 use tokio::runtime::Handle;
@@ -25,7 +25,6 @@ use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
 use crate::link::serving;
-use crate::observe::counters::is_told;
 use crate::outbound;
 use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, policy};
@@ -132,9 +131,10 @@ async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: 
 
 /// What strangers do is counted, and told line by line only as long as it is rare.
 fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
-    let refused = door.shared.counters.link_handshakes_failed.add(1);
-    if is_told(refused) {
-        tracing::info!(peer = peer.map(display), listener = %door.address, refused, "no link: {error}");
+    let counters = &door.shared.counters;
+    counters.link_handshakes_failed.add(1);
+    if let Some(line) = counters.repeats.link_handshakes.count() {
+        tracing::info!(peer = peer.map(display), listener = %door.address, left_out = line.left_out, "no link: {error}");
     }
 }
 
@@ -143,7 +143,10 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
     let (link, grant) = (served.link.clone(), served.grant().id);
     let (peer, identity) = (link.peer_addr(), link.peer().short());
     let by = served.carriers().last().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %door.address, "link is up, by {by}");
+    if let Some(line) = shared.counters.repeats.links_up.count() {
+        let left_out = line.left_out;
+        tracing::info!(peer = peer.map(display), identity, grant = %grant, listener = %door.address, left_out, "link is up, by {by}");
+    }
     shared.counters.links.add(1);
     let (mut session, streams, _) = served.split(&shared, Bind::clone(&door.address));
     let from = Streams {
@@ -169,7 +172,9 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
         }
     };
     shared.counters.links.sub(1);
-    tracing::info!(peer = peer.map(display), identity, "link is down: {reason}");
+    if let Some(line) = shared.counters.repeats.links_down.count() {
+        tracing::info!(peer = peer.map(display), identity, left_out = line.left_out, "link is down: {reason}");
+    }
 }
 
 const LINGER_TICK: Duration = Duration::from_millis(50);
@@ -267,15 +272,12 @@ async fn serve_stream(
     };
     match opened {
         Err(fault) => {
-            let faults = door.shared.counters.faults.add(1);
-            if fault.who != Who::Downstream || is_told(faults) {
-                let who = fault.who.word();
+            let counters = &door.shared.counters;
+            counters.faults.add(1);
+            if let Some(line) = counters.repeats.fault(&fault) {
                 tracing::info!(
-                    peer = peer.map(display),
-                    visitor = open.visitor,
-                    who,
-                    class = fault.class(),
-                    "link stream: {fault}"
+                    peer = peer.map(display), visitor = %peer_text(&open.visitor), who = fault.who.word(), class = fault.class(),
+                    left_out = line.left_out, "link stream: {fault}"
                 );
             }
             passage.refused(None, &fault);

@@ -179,9 +179,11 @@ fn seat(door: &Door, arrived: &Arrived) -> Option<Option<Seat>> {
     let most = listener.limits.connections_per_peer;
     let seat = door.peers.seat(peer.ip(), most);
     if seat.is_none() {
-        let refused = door.shared.counters.refused_per_peer.add(1);
-        if refused.is_power_of_two() {
-            tracing::warn!(%peer, refused, "a peer holds {most} connections on {} already; refused", door.address);
+        let counters = &door.shared.counters;
+        counters.refused_per_peer.add(1);
+        if let Some(line) = counters.repeats.refused_per_peer.count() {
+            let left_out = line.left_out;
+            tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", door.address);
         }
     }
     seat.map(Some)
@@ -295,9 +297,13 @@ impl BackOff {
     const MOST: Duration = Duration::from_secs(1);
 
     async fn wait(&mut self, error: &io::Error, door: &Door) {
-        door.shared.counters.accept_errors.add(1);
-        if self.failures == 0 {
+        let counters = &door.shared.counters;
+        counters.accept_errors.add(1);
+        if self.failures == 0
+            && let Some(line) = counters.repeats.accept_errors.count()
+        {
             tracing::warn!(
+                left_out = line.left_out,
                 "cannot accept on {}: {error}; retrying. If descriptors ran out, raise the limit (ulimit -n)",
                 door.address
             );

@@ -13,7 +13,6 @@ use super::listener::{Accepted, Door};
 use super::{http1, socks};
 use crate::config::{ListenerPlan, Plan};
 use crate::exchange::conn::Conn;
-use crate::observe::counters::is_told;
 
 /// Serves one connection of an egress.
 pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
@@ -27,13 +26,12 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         Some(4 | 5) => Box::pin(socks::serve(downstream, visit, door, plan, listener)).await,
         Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => Box::pin(http1::serve_egress(downstream, visit, door)).await,
         first => {
-            let malformed_handshakes = door.shared.counters.malformed_handshakes.add(1);
-            if !is_told(malformed_handshakes) {
-                return downstream.close_quietly();
-            }
+            let counters = &door.shared.counters;
+            counters.malformed_handshakes.add(1);
+            let Some(line) = counters.repeats.malformed_handshakes.count() else { return downstream.close_quietly() };
             let guess = if first == Some(&0x16) { " (TLS? this port speaks SOCKS and plain HTTP)" } else { "" };
             tracing::info!(
-                peer = visit.peer.map(display), listener = %door.address, malformed_handshakes,
+                peer = visit.peer.map(display), listener = %door.address, left_out = line.left_out,
                 "neither SOCKS nor HTTP: the connection began with byte {:#04x}{guess}", first.copied().unwrap_or_default()
             );
             downstream.close_quietly();

@@ -20,7 +20,6 @@ use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
-use crate::observe::counters::is_told;
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
@@ -187,11 +186,12 @@ impl Session<'_> {
 
     /// Sends what refusal is queued, says FIN and logs.
     async fn leave(self, fault: &Fault) {
-        let faults = self.door.shared.counters.faults.add(1);
-        if fault.who != Who::Downstream || is_told(faults) {
+        let counters = &self.door.shared.counters;
+        counters.faults.add(1);
+        if let Some(line) = counters.repeats.fault(fault) {
             tracing::info!(
-                peer = self.visit.peer.map(display), listener = %self.door.address, who = fault.who.word(), class = fault.class(), faults,
-                "SOCKS: {fault}"
+                peer = self.visit.peer.map(display), listener = %self.door.address, who = fault.who.word(), class = fault.class(),
+                left_out = line.left_out, "SOCKS: {fault}"
             );
         }
         let (user, target) = self.refused.map(|asked| (asked.user, asked.target)).unzip();

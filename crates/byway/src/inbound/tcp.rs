@@ -29,7 +29,10 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         Err(fault) => {
             door.shared.counters.faults.add(1);
             Passage::new(&door, &visit, &listener, None).refused(None, &fault);
-            tracing::info!(peer = visit.peer.map(display), listener = %door.address, class = fault.class(), "{fault}");
+            let Some(line) = door.shared.counters.repeats.fault(&fault) else { return };
+            tracing::info!(
+                peer = visit.peer.map(display), listener = %door.address, class = fault.class(), left_out = line.left_out, "{fault}"
+            );
         }
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&door.shared, &allowed, &listener);

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::HostName;
+use byway_dial::{HostName, peer_text};
 use byway_link::wire::{Register, Registered, Said, Withdrawn};
 use byway_link::{
     CarrierKind, Claimant, Denied, Inbox, Link, LinkError, Name, Pending, Refusal, ServiceKind, SessionKey,
@@ -169,21 +169,27 @@ impl Session {
                 answers.push(match self.register(&asked, door) {
                     Ok(public) => {
                         *is_changed = true;
-                        tracing::info!(
-                            peer = self.link.peer_addr().map(display),
-                            identity = self.link.peer().short(),
-                            "`{}` is public at {public}",
-                            asked.name
-                        );
+                        if let Some(line) = self.shared.counters.repeats.registered.count() {
+                            tracing::info!(
+                                peer = self.link.peer_addr().map(display),
+                                identity = self.link.peer().short(),
+                                left_out = line.left_out,
+                                "`{}` is public at {public}",
+                                peer_text(&asked.name)
+                            );
+                        }
                         Said::Registered(Registered { service: number, public })
                     }
                     Err((why, detail)) => {
-                        tracing::info!(
-                            peer = self.link.peer_addr().map(display),
-                            identity = self.link.peer().short(),
-                            "`{}` is refused: {detail}",
-                            asked.name
-                        );
+                        if let Some(line) = self.shared.counters.repeats.refused.count() {
+                            tracing::info!(
+                                peer = self.link.peer_addr().map(display),
+                                identity = self.link.peer().short(),
+                                left_out = line.left_out,
+                                "`{}` is refused: {detail}",
+                                peer_text(&asked.name)
+                            );
+                        }
                         Said::Withdrawn(Withdrawn { service: number, why: why.number(), detail })
                     }
                 });
@@ -198,7 +204,11 @@ impl Session {
                 }
             }
             Said::GoAway(away) => {
-                tracing::info!(identity = self.link.peer().short(), "the other side leaves: {}", away.detail);
+                if let Some(line) = self.shared.counters.repeats.goodbyes.count() {
+                    let left_out = line.left_out;
+                    let detail = peer_text(&away.detail);
+                    tracing::info!(identity = self.link.peer().short(), left_out, "the other side leaves: {detail}");
+                }
                 // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
                 self.release();
             }
@@ -239,7 +249,7 @@ impl Session {
         let label = asked.name.to_ascii_lowercase();
         let host = format!("{label}.{domain}");
         if label.contains('.') || host.parse::<HostName>().is_err() {
-            return Err((Refusal::Denied, format!("`{}` is no label of a host name", asked.name)));
+            return Err((Refusal::Denied, format!("`{}` is no label of a host name", peer_text(&asked.name))));
         }
         let name = Name::Http(host.clone());
         self.claim(&name, &label, asked.service)?;

@@ -45,12 +45,6 @@ impl Own {
     }
 }
 
-/// Whether the `count`th event of a kind that any stranger can cause gets its own line in the log. The first hundred do,
-/// and then each whose number is a power of two: a flood fills no disk, and the line still says how many there were.
-pub const fn is_told(count: u64) -> bool {
-    count <= 100 || count.is_power_of_two()
-}
-
 /// A gauge held up by one while this lives.
 #[derive(Debug)]
 pub struct Held<'a>(&'a Counter);
@@ -73,7 +67,11 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+            /// Which events get a line in the log.
+            pub repeats: super::repeats::Kinds,
+        }
 
         impl Counters {
             /// Names and values, in the order of their declaration.
@@ -141,15 +139,4 @@ counters! {
     slow_requests,
     /// Responses cut because they were read too slowly.
     slow_responses,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_told;
-
-    #[test]
-    fn a_flood_is_told_once_in_a_while_and_a_trickle_line_by_line() {
-        assert!((1..=100).all(is_told));
-        assert_eq!((101..=1_000_000).filter(|count| is_told(*count)).count(), 13);
-    }
 }

@@ -11,6 +11,7 @@ use super::ends::{DONE, Ends};
 use super::exposition::{Exposition, Kind, seconds};
 use super::histogram::{Distribution, Histogram};
 use super::ledger::{CODES, Ledger, Tallied};
+use super::log;
 use crate::os::process;
 use crate::shared::Shared;
 
@@ -25,6 +26,7 @@ pub fn text(shared: &Shared) -> String {
     pool(&mut out, &shared.pool.stats(), shared.upgrades.count());
     relays(&mut out, shared);
     access_log(&mut out, shared);
+    program_log(&mut out);
     about(&mut out, shared);
     out.into_text()
 }
@@ -194,6 +196,15 @@ fn access_log(out: &mut Exposition, shared: &Shared) {
     let mut family = out.family("byway_access_log_dropped_total", Kind::Counter, help);
     family.sample(&[("why", "full")], sum(super::access::page::Page::dropped));
     family.sample(&[("why", "sink")], shared.access.lost());
+}
+
+fn program_log(out: &mut Exposition) {
+    out.single("byway_log_lines_total", Kind::Counter, "Lines for the program's log.", log::lines());
+    let (full, sink) = log::dropped();
+    let help = "Lines dropped: no room while standard error was not read (full), or refused by it (sink).";
+    let mut family = out.family("byway_log_dropped_total", Kind::Counter, help);
+    family.sample(&[("reason", "full")], full);
+    family.sample(&[("reason", "sink")], sink);
 }
 
 fn about(out: &mut Exposition, shared: &Shared) {

@@ -45,6 +45,12 @@ impl Station {
     }
 }
 
+impl AsRef<Page> for Station {
+    fn as_ref(&self) -> &Page {
+        &self.page
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,10 @@ use super::end::{Bytes, End, EndKind, Phase, Side};
 use super::options::{Early, RelayOptions};
 use super::outflow::Outflow;
 use super::shape::{Rate, StreamShaper};
+use crate::observe::repeats::Repeats;
+
+/// Streams that were reset for a failed disk.
+static RESETS: Repeats = Repeats::new();
 
 /// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the others now and then.
 const SHARE_BYTES: usize = 512 * 1024;
@@ -166,7 +170,9 @@ impl Relay {
             Fault::Source(broken) => self.broken_by(source, broken),
             Fault::Sink(broken) => self.broken_by(sink, broken),
             Fault::Spill(error) => {
-                tracing::error!(%error, "a relayed stream had to be reset");
+                if let Some(line) = RESETS.count() {
+                    tracing::error!(%error, left_out = line.left_out, "a relayed stream had to be reset");
+                }
                 self.end(Side::Us, EndKind::Error)
             }
         }

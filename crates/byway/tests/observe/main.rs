@@ -1,12 +1,13 @@
 //! Observe: what the built program tells about itself.
 //!
 //! `access` lines and what stands in them · `sinks` where they go, and sinks that fail · `exposition` a strict reader of what
-//! Prometheus reads · `metrics` what is counted.
+//! Prometheus reads · `metrics` what is counted · `program_log` standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
 mod exposition;
 mod metrics;
+mod program_log;
 mod sinks;
 
 use std::collections::BTreeMap;

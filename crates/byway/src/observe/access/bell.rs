@@ -1,4 +1,4 @@
-//! Bell: calls the writer of the access log, without a system call for each line.
+//! Bell: calls the writer of a log, without a system call for each line.
 //!
 //! In:    from workers: the first line on an empty page, and a page that is half full.
 //! Out:   the writer's thread, awake.
@@ -21,21 +21,21 @@ const RUNG: u8 = 2;
 
 /// See the head of the file.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
+pub(in crate::observe) struct Bell {
     state: AtomicU8,
     writer: OnceLock<Thread>,
 }
 
 impl Bell {
     /// There is something to do, not at once.
-    pub(super) fn call(&self) {
+    pub(in crate::observe) fn call(&self) {
         if self.state.load(SeqCst) == IDLE && self.state.swap(RUNG, SeqCst) == IDLE {
             self.wake();
         }
     }
 
     /// There is something to do at once.
-    pub(super) fn hurry(&self) {
+    pub(in crate::observe) fn hurry(&self) {
         if self.state.swap(RUNG, SeqCst) != RUNG {
             self.wake();
         }
@@ -48,12 +48,12 @@ impl Bell {
     }
 
     /// The calling thread is the one to wake.
-    pub(super) fn belongs_here(&self) {
+    pub(in crate::observe) fn belongs_here(&self) {
         let _ = self.writer.set(thread::current());
     }
 
     /// Sleeps until somebody calls, unless there `is_work` already.
-    pub(super) fn wait(&self, is_work: impl FnOnce() -> bool) {
+    pub(in crate::observe) fn wait(&self, is_work: impl FnOnce() -> bool) {
         self.state.store(IDLE, SeqCst);
         if is_work() {
             return;
@@ -64,7 +64,7 @@ impl Bell {
     }
 
     /// Sleeps for `interval`, or until somebody is in a hurry, unless there `is_hurry` already.
-    pub(super) fn gather(&self, interval: Duration, is_hurry: impl FnOnce() -> bool) {
+    pub(in crate::observe) fn gather(&self, interval: Duration, is_hurry: impl FnOnce() -> bool) {
         self.state.store(GATHERING, SeqCst);
         if is_hurry() {
             return;

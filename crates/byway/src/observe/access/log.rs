@@ -6,14 +6,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::bell::Bell;
+use super::page::Form;
 use super::sink::Sink;
-use super::writer::{Order, Writer};
+use super::writer::{INTERVAL, Notice, Order, Running, Writer};
 use crate::config::{AccessPlace, LogPlan};
 use crate::observe::counters::Counter;
 use crate::observe::station::Station;
@@ -26,11 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct AccessLog {
     running: Mutex<Option<Running>>,
     lost: Arc<Counter>,
-}
-
-struct Running {
-    orders: Sender<Order>,
-    bell: Arc<Bell>,
 }
 
 /// Why there is no access log.
@@ -74,32 +68,31 @@ impl AccessLog {
         if running.is_none() {
             *running = Some(self.start(stations).map_err(AccessLogError::Thread)?);
         }
-        let (done, is_done) = mpsc::channel();
-        let with = ready.sink.map(|sink| (sink, ready.plan.format));
-        tell(running.as_ref(), Order::Use(with, done));
-        // A writer that is stuck takes the order when it comes to it; nobody has to wait for that.
-        let _ = is_done.recv_timeout(PATIENCE);
+        let with = ready.sink.map(|sink| (sink, Form::Access(ready.plan.format)));
+        if let Some(running) = &*running {
+            // A writer that is stuck takes the order when it comes to it; nobody has to wait for that.
+            running.go_on_with(with, PATIENCE);
+        }
         Ok(())
     }
 
     fn start(&self, stations: &[Arc<Station>]) -> std::io::Result<Running> {
-        let (orders, taken) = mpsc::channel();
-        let bell = Arc::new(Bell::default());
-        let writer = Writer {
-            stations: stations.to_vec(),
-            bell: Arc::clone(&bell),
-            orders: taken,
+        Running::start("byway-access-log", |orders, bell| Writer {
+            pages: stations.to_vec(),
+            bell,
+            orders,
             lost: Arc::clone(&self.lost),
             sink: None,
-            told: None,
-        };
-        std::thread::Builder::new().name("byway-access-log".into()).spawn(move || writer.run())?;
-        Ok(Running { orders, bell })
+            interval: INTERVAL,
+            notice: Notice::ProgramLog(None),
+        })
     }
 
     /// Opens the file again, by its name: after a rename, lines go on in a new file.
     pub fn reopen(&self) {
-        tell(self.running.lock().as_ref(), Order::Reopen);
+        if let Some(running) = &*self.running.lock() {
+            running.order(Order::Reopen);
+        }
     }
 
     /// Lines that the sink did not take.
@@ -109,12 +102,9 @@ impl AccessLog {
 
     /// Writes what there is, for at most 2 s, and ends the thread.
     pub fn close(&self) {
-        let Some(running) = self.running.lock().take() else { return };
-        let (done, is_done) = mpsc::channel();
-        let deadline = Instant::now() + PATIENCE;
-        tell(Some(&running), Order::End(deadline, done));
-        // A write that the disk holds up cannot be told to stop: the thread is left behind then.
-        let _ = is_done.recv_timeout(PATIENCE + PATIENCE / 2);
+        if let Some(running) = self.running.lock().take() {
+            running.end(PATIENCE);
+        }
     }
 }
 
@@ -122,12 +112,6 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn tell(running: Option<&Running>, order: Order) {
-    let Some(running) = running else { return };
-    let _ = running.orders.send(order);
-    running.bell.hurry();
 }
 
 fn name(place: &AccessPlace) -> String {

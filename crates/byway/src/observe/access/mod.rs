@@ -8,14 +8,14 @@
 //! The writer takes whole pages and gives empty ones back. A sink that is stuck or full costs lines, which are counted, and
 //! never a worker's time.
 
-mod bell;
+pub(super) mod bell;
 pub mod clock;
 pub mod escape;
 pub mod line;
 mod log;
 pub mod page;
-mod sink;
-mod writer;
+pub(super) mod sink;
+pub(super) mod writer;
 
 #[cfg(test)]
 mod tests;

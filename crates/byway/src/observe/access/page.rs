@@ -1,6 +1,6 @@
-//! Page: the part of the access log that one worker writes.
+//! Page: the part of the access log that one worker writes; and the program's log, which all threads write.
 //!
-//! In:    entries, from the worker.
+//! In:    entries, from the worker; or lines that are text already.
 //! Out:   whole lines, taken by the writer all at once.
 //! Never: more than [`PAGE_BYTES`]; a line for which there is no room is dropped and counted, and costs nothing else.
 
@@ -44,8 +44,17 @@ struct Inner {
 
 #[derive(Debug)]
 struct Writing {
-    format: AccessFormat,
+    form: Form,
     bell: Arc<Bell>,
+}
+
+/// What the lines of a page are.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::observe) enum Form {
+    /// Entries of the access log.
+    Access(AccessFormat),
+    /// Lines that were formatted elsewhere.
+    Text,
 }
 
 impl Page {
@@ -75,27 +84,38 @@ impl Page {
         if before > ROOM_BYTES {
             return self.dropped.add(1);
         }
-        let written = match writing.format {
-            AccessFormat::Combined => entry.combined(lines, dates, clock::now()),
-            AccessFormat::Json => {
+        let written = match writing.form {
+            Form::Access(AccessFormat::Combined) => entry.combined(lines, dates, clock::now()),
+            Form::Access(AccessFormat::Json) => {
                 entry.json(lines, dates, clock::now());
                 true
             }
+            Form::Text => false,
         };
-        if written && before == 0 {
-            writing.bell.call();
-        }
-        if before < HURRY_BYTES && lines.len() >= HURRY_BYTES {
-            writing.bell.hurry();
+        if written {
+            writing.call(before, lines.len());
         }
         self.lines.add(written.into());
     }
 
+    /// Adds a line, with its line end, if there is room for all of it.
+    pub(in crate::observe) fn push(&self, line: &[u8]) {
+        let mut inner = self.inner();
+        let Inner { writing: Some(writing), lines, .. } = &mut *inner else { return };
+        let before = lines.len();
+        if line.len() > PAGE_BYTES - before.min(PAGE_BYTES) {
+            return self.dropped.add(1);
+        }
+        lines.extend_from_slice(line);
+        writing.call(before, lines.len());
+        self.lines.add(1);
+    }
+
     /// Takes every line there is. From now on lines are written so, and `bell` is rung for them; with `None` none are.
-    pub(super) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(AccessFormat, Arc<Bell>)>) {
+    pub(in crate::observe) fn turn_over(&self, empty: &mut Vec<u8>, how: Option<(Form, Arc<Bell>)>) {
         let mut inner = self.inner();
         inner.swap(empty);
-        inner.writing = how.map(|(format, bell)| Writing { format, bell });
+        inner.writing = how.map(|(form, bell)| Writing { form, bell });
         match inner.writing {
             Some(_) if inner.lines.capacity() < PAGE_BYTES => inner.lines.reserve_exact(PAGE_BYTES),
             Some(_) => {}
@@ -120,6 +140,24 @@ impl Page {
     }
 }
 
+impl Writing {
+    /// Calls the writer, if the page was empty or has become half full.
+    fn call(&self, bytes_before: usize, bytes_now: usize) {
+        if bytes_before == 0 {
+            self.bell.call();
+        }
+        if bytes_before < HURRY_BYTES && bytes_now >= HURRY_BYTES {
+            self.bell.hurry();
+        }
+    }
+}
+
+impl AsRef<Self> for Page {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Inner {
     fn swap(&mut self, empty: &mut Vec<u8>) {
         if !self.lines.is_empty() {
@@ -136,7 +174,7 @@ mod tests {
     /// A writer that never comes.
     fn page(format: AccessFormat) -> Page {
         let page = Page::default();
-        page.turn_over(&mut Vec::new(), Some((format, Arc::default())));
+        page.turn_over(&mut Vec::new(), Some((Form::Access(format), Arc::default())));
         page
     }
 

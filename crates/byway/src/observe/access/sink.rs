@@ -1,7 +1,7 @@
-//! Sink: where the lines of the access log go in the end.
+//! Sink: where the lines of the access log, and those of the program's log, go in the end.
 //!
 //! In:    whole lines, from the writer.
-//! Out:   the same on standard output or at the end of a file, as far as the sink takes them.
+//! Out:   the same on standard output, on standard error or at the end of a file, as far as the sink takes them.
 //! Never: waits longer than it was told to, as far as the system can tell beforehand (a disk cannot).
 
 use std::fs::{File, OpenOptions};
@@ -16,7 +16,7 @@ const PIPE_BYTES: usize = 4096;
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(in crate::observe) struct Sink {
     place: Place,
     /// A line was cut: the next one begins with a line end, so that one line is lost and not two.
     torn: bool,
@@ -24,7 +24,8 @@ pub(super) struct Sink {
 
 #[derive(Debug)]
 enum Place {
-    Stdout {
+    Standard {
+        stream: Stream,
         /// A file takes any number of bytes.
         is_file: bool,
     },
@@ -35,7 +36,19 @@ enum Place {
     },
 }
 
+/// A stream that the process was started with.
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
 impl Sink {
+    /// Standard error.
+    pub(in crate::observe) fn stderr() -> Self {
+        Self { place: Place::standard(Stream::Stderr), torn: false }
+    }
+
     /// The sink that `place` means; `None` for none.
     ///
     /// # Errors
@@ -43,7 +56,7 @@ impl Sink {
     pub(super) fn open(place: &AccessPlace) -> io::Result<Option<Self>> {
         let place = match place {
             AccessPlace::Off => return Ok(None),
-            AccessPlace::Stdout => Place::Stdout { is_file: stdout_is_file() },
+            AccessPlace::Stdout => Place::standard(Stream::Stdout),
             AccessPlace::File(path) => Place::File { path: path.clone(), file: open(path)? },
         };
         Ok(Some(Self { place, torn: false }))
@@ -82,13 +95,12 @@ impl Sink {
 
     fn write_some(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
         match &mut self.place {
-            Place::Stdout { is_file } => {
-                let out = io::stdout();
-                if !is_ready(&out, patience)? {
+            Place::Standard { stream, is_file } => {
+                if !stream.is_ready(patience)? {
                     return Ok(0);
                 }
                 let most = if *is_file { bytes.len() } else { PIPE_BYTES };
-                write_stdout(bytes.get(..most).unwrap_or(bytes))
+                stream.write(bytes.get(..most).unwrap_or(bytes))
             }
             Place::File { path, file } => {
                 if file.is_none() {
@@ -157,28 +169,60 @@ fn is_ready<T>(_: &T, _: Duration) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Past the buffer of the standard library, whose lock and flushes are for people's lines.
+impl Place {
+    fn standard(stream: Stream) -> Self {
+        Self::Standard { stream, is_file: stream.is_file() }
+    }
+}
+
 #[cfg(unix)]
-fn write_stdout(bytes: &[u8]) -> io::Result<usize> {
-    match rustix::io::write(io::stdout(), bytes) {
-        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(0),
-        written => Ok(written?),
+impl Stream {
+    fn is_ready(self, patience: Duration) -> io::Result<bool> {
+        match self {
+            Self::Stdout => is_ready(&io::stdout(), patience),
+            Self::Stderr => is_ready(&io::stderr(), patience),
+        }
+    }
+
+    /// Past the buffer of the standard library, whose lock and flushes are for people's lines.
+    fn write(self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match self {
+            Self::Stdout => rustix::io::write(io::stdout(), bytes),
+            Self::Stderr => rustix::io::write(io::stderr(), bytes),
+        };
+        match written {
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(0),
+            written => Ok(written?),
+        }
+    }
+
+    fn is_file(self) -> bool {
+        let stat = match self {
+            Self::Stdout => rustix::fs::fstat(io::stdout()),
+            Self::Stderr => rustix::fs::fstat(io::stderr()),
+        };
+        let kind = stat.map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        kind.is_ok_and(|kind| kind == rustix::fs::FileType::RegularFile)
     }
 }
 
 #[cfg(not(unix))]
-fn write_stdout(bytes: &[u8]) -> io::Result<usize> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map(|()| bytes.len())
-}
+impl Stream {
+    fn is_ready(self, _patience: Duration) -> io::Result<bool> {
+        Ok(true)
+    }
 
-#[cfg(unix)]
-fn stdout_is_file() -> bool {
-    let kind = rustix::fs::fstat(io::stdout()).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
-    kind.is_ok_and(|kind| kind == rustix::fs::FileType::RegularFile)
-}
+    fn write(self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush()).map(|()| bytes.len())
+            }
+            Self::Stderr => io::stderr().lock().write_all(bytes).map(|()| bytes.len()),
+        }
+    }
 
-#[cfg(not(unix))]
-fn stdout_is_file() -> bool {
-    false
+    fn is_file(self) -> bool {
+        false
+    }
 }

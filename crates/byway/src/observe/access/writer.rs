@@ -1,22 +1,20 @@
-//! Writer: the thread that brings the lines of all pages to the sink.
+//! Writer: the thread that brings the lines of all pages of one log to the sink.
 //!
 //! In:    pages, when the bell rings; orders, from whoever runs the node.
 //! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did not take them.
 //! Never: holds a page's lock while it writes, or gives up because of what the sink does.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::page::PAGE_BYTES;
+use super::page::{Form, PAGE_BYTES, Page};
 use super::sink::Sink;
-use crate::config::AccessFormat;
 use crate::observe::counters::Counter;
-use crate::observe::station::Station;
 
-/// How long lines gather before they are written together.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How long lines of the access log gather before they are written together.
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long one write may wait before the writer looks up.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -28,35 +26,90 @@ const PATIENCE_FOR_CHANGE: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// What the writer is told.
-pub(super) enum Order {
-    /// Write what there is, then go on with this sink and format, or without any.
-    Use(Option<(Sink, AccessFormat)>, Sender<()>),
+pub(in crate::observe) enum Order {
+    /// Write what there is, then go on with this sink and form, or without any.
+    Use(Option<(Sink, Form)>, Sender<()>),
     /// Open the file again.
     Reopen,
     /// Write what there is, until then at most, and end.
     End(Instant, Sender<()>),
 }
 
+/// A writer's thread, as the owner of the log sees it.
+pub(in crate::observe) struct Running {
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl Running {
+    /// Starts a thread called `name` for the writer that `make` gives.
+    ///
+    /// # Errors
+    /// The system refused a thread.
+    pub(in crate::observe) fn start<P: AsRef<Page> + Send + Sync + 'static>(
+        name: &str,
+        make: impl FnOnce(Receiver<Order>, Arc<Bell>) -> Writer<P>,
+    ) -> std::io::Result<Self> {
+        let (orders, taken) = mpsc::channel();
+        let bell = Arc::new(Bell::default());
+        let writer = make(taken, Arc::clone(&bell));
+        std::thread::Builder::new().name(name.into()).spawn(move || writer.run())?;
+        Ok(Self { orders, bell })
+    }
+
+    /// Hands `order` over, and does not wait for it.
+    pub(in crate::observe) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+        self.bell.hurry();
+    }
+
+    /// From now on lines go to this sink in this form; waits for at most `patience` until they do.
+    pub(in crate::observe) fn go_on_with(&self, with: Option<(Sink, Form)>, patience: Duration) {
+        let (done, is_done) = mpsc::channel();
+        self.order(Order::Use(with, done));
+        let _ = is_done.recv_timeout(patience);
+    }
+
+    /// Writes what there is, for at most `patience`, and ends the thread.
+    pub(in crate::observe) fn end(self, patience: Duration) {
+        let (done, is_done) = mpsc::channel();
+        self.order(Order::End(Instant::now() + patience, done));
+        // A write that the system holds up cannot be told to stop: the thread is left behind then.
+        let _ = is_done.recv_timeout(patience + patience / 2);
+    }
+}
+
 /// See the head of the file.
-pub(super) struct Writer {
-    pub(super) stations: Vec<Arc<Station>>,
-    pub(super) bell: Arc<Bell>,
-    pub(super) orders: Receiver<Order>,
+pub(in crate::observe) struct Writer<P> {
+    /// Whatever has the pages.
+    pub(in crate::observe) pages: Vec<Arc<P>>,
+    pub(in crate::observe) bell: Arc<Bell>,
+    pub(in crate::observe) orders: Receiver<Order>,
     /// Lines that the sink did not take.
-    pub(super) lost: Arc<Counter>,
-    pub(super) sink: Option<Sink>,
-    pub(super) told: Option<Told>,
+    pub(in crate::observe) lost: Arc<Counter>,
+    pub(in crate::observe) sink: Option<Sink>,
+    pub(in crate::observe) interval: Duration,
+    pub(in crate::observe) notice: Notice,
+}
+
+/// Where people read that lines were dropped.
+pub(in crate::observe) enum Notice {
+    /// In the program's log: at once, then once in a while.
+    ProgramLog(Option<Told>),
+    /// In this log itself, which is the program's: behind the next lines that the sink takes. Holds how many were
+    /// reported already.
+    Itself(u64),
 }
 
 /// What people were told last.
-pub(super) struct Told {
+pub(in crate::observe) struct Told {
     at: Instant,
     dropped: u64,
 }
 
-impl Writer {
+impl<P: AsRef<Page>> Writer<P> {
     /// Runs until it is told to end.
-    pub(super) fn run(mut self) {
+    pub(in crate::observe) fn run(mut self) {
         self.bell.belongs_here();
         let mut spare = Vec::with_capacity(PAGE_BYTES);
         let mut next = None;
@@ -72,16 +125,15 @@ impl Writer {
                 None => next = self.write_pages(&mut spare),
                 Some(Order::Reopen) => self.reopen(),
                 Some(Order::Use(with, done)) => {
-                    let format = with.as_ref().map(|(_, format)| *format);
-                    self.turn_pages_over(&mut spare, format, Instant::now() + PATIENCE_FOR_CHANGE);
+                    let form = with.as_ref().map(|(_, form)| *form);
+                    self.turn_pages_over(&mut spare, form, Instant::now() + PATIENCE_FOR_CHANGE);
                     self.sink = with.map(|(sink, _)| sink);
                     let _ = done.send(());
                 }
                 Some(Order::End(deadline, done)) => {
+                    self.tell_in_itself();
                     self.turn_pages_over(&mut spare, None, deadline);
-                    if self.has_dropped_since() {
-                        self.tell(Some("the end came before them"));
-                    }
+                    self.tell_at_the_end();
                     let _ = done.send(());
                     return;
                 }
@@ -96,11 +148,11 @@ impl Writer {
             self.bell.wait(|| {
                 order = self.orders.try_recv();
                 !matches!(order, Err(TryRecvError::Empty))
-                    || self.stations.iter().any(|station| !station.page.is_empty())
+                    || self.pages.iter().any(|page| !(**page).as_ref().is_empty())
             });
         }
         if matches!(order, Err(TryRecvError::Empty)) {
-            self.bell.gather(INTERVAL, || {
+            self.bell.gather(self.interval, || {
                 order = self.orders.try_recv();
                 !matches!(order, Err(TryRecvError::Empty))
             });
@@ -114,22 +166,26 @@ impl Writer {
 
     /// Writes every page. What comes out is an order that a stuck sink may not hold up.
     fn write_pages(&mut self, spare: &mut Vec<u8>) -> Option<Order> {
-        let mut order = None;
-        for index in 0..self.stations.len() {
-            let Some(station) = self.stations.get(index).filter(|_| order.is_none()) else { break };
-            station.page.swap(spare);
+        let (mut order, lost) = (None, self.lost.value());
+        for index in 0..self.pages.len() {
+            let Some(page) = self.pages.get(index).filter(|_| order.is_none()) else { break };
+            (**page).as_ref().swap(spare);
             order = self.write(spare, spare, None);
             spare.clear();
         }
         self.tell_if_due(None);
+        // A notice that the sink would refuse, too, would be lost and cause the next one.
+        if self.lost.value() == lost {
+            self.tell_in_itself();
+        }
         order
     }
 
-    /// From now on pages are written in `format`, or not at all. What stood on them goes to the old sink, until `deadline`.
-    fn turn_pages_over(&mut self, spare: &mut Vec<u8>, format: Option<AccessFormat>, deadline: Instant) {
-        for index in 0..self.stations.len() {
-            let Some(station) = self.stations.get(index) else { break };
-            station.page.turn_over(spare, format.map(|format| (format, Arc::clone(&self.bell))));
+    /// From now on pages are written in `form`, or not at all. What stood on them goes to the old sink, until `deadline`.
+    fn turn_pages_over(&mut self, spare: &mut Vec<u8>, form: Option<Form>, deadline: Instant) {
+        for index in 0..self.pages.len() {
+            let Some(page) = self.pages.get(index) else { break };
+            (**page).as_ref().turn_over(spare, form.map(|form| (form, Arc::clone(&self.bell))));
             self.write(spare, spare, Some(deadline));
             spare.clear();
         }
@@ -209,27 +265,45 @@ impl Writer {
     }
 
     fn dropped(&self) -> u64 {
-        self.lost.value() + self.stations.iter().map(|station| station.page.dropped()).sum::<u64>()
+        self.lost.value() + self.pages.iter().map(|page| (**page).as_ref().dropped()).sum::<u64>()
     }
 
     /// Tells people of lost lines: of the first ones at once, then once in a while.
     fn tell_if_due(&mut self, why: Option<&str>) {
-        let is_due = self.told.as_ref().is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
-        if is_due && (why.is_some() || self.has_dropped_since()) {
+        let Notice::ProgramLog(told) = &self.notice else { return };
+        let is_due = told.as_ref().is_none_or(|told| told.at.elapsed() >= TELL_EVERY);
+        let is_new = self.dropped() > told.as_ref().map_or(0, |told| told.dropped);
+        if is_due && (why.is_some() || is_new) {
             self.tell(why);
         }
     }
 
-    /// Whether lines were lost that nobody was told of.
-    fn has_dropped_since(&self) -> bool {
-        self.dropped() > self.told.as_ref().map_or(0, |told| told.dropped)
+    fn tell_at_the_end(&mut self) {
+        let Notice::ProgramLog(told) = &self.notice else { return };
+        if self.dropped() > told.as_ref().map_or(0, |told| told.dropped) {
+            self.tell(Some("the end came before them"));
+        }
     }
 
     fn tell(&mut self, why: Option<&str>) {
         let dropped = self.dropped();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         tracing::warn!(dropped, "the access log does not keep up; lines that find no room are dropped{why}");
-        self.told = Some(Told { at: Instant::now(), dropped });
+        self.notice = Notice::ProgramLog(Some(Told { at: Instant::now(), dropped }));
+    }
+
+    /// Reports dropped lines in the log that lacks them.
+    fn tell_in_itself(&mut self) {
+        let dropped_total = self.dropped();
+        let Notice::Itself(reported) = &mut self.notice else { return };
+        let dropped = dropped_total - *reported;
+        if dropped > 0 {
+            *reported = dropped_total;
+            tracing::warn!(
+                dropped_total,
+                "{dropped} lines of this log were dropped: standard error was not read in time"
+            );
+        }
     }
 }
 

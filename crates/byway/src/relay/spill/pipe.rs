@@ -19,6 +19,10 @@ use super::super::counters::{Holding, RelayCounters};
 use super::budget::{Charge, SpillBudget};
 use super::pool::{Done, SpillPool, Store};
 use super::queue::{Op, Outcome, SpillQueue, WriteFailure};
+use crate::observe::repeats::Repeats;
+
+/// Writes that the disk refused.
+static DISK_FAILURES: Repeats = Repeats::new();
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -167,8 +171,10 @@ impl Spill {
         let Poll::Ready(done) = Pin::new(under_way).poll(cx) else { return Ok(false) };
         self.under_way = None;
         let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
-        if let Outcome::Written { failure: Some(WriteFailure::Disk(error)), .. } = &outcome {
-            tracing::warn!(%error, "cannot spill to disk; the stream goes on with back-pressure");
+        if let Outcome::Written { failure: Some(WriteFailure::Disk(error)), .. } = &outcome
+            && let Some(line) = DISK_FAILURES.count()
+        {
+            tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk; the stream goes on with back-pressure");
         }
         let taken = self.queue.done(outcome);
         store.charge.settle(self.queue.allocated_disk_bytes());

@@ -1,0 +1,71 @@
+//! Filter: which events reach the log, as `--log-level` says it.
+//!
+//! In:    a level, or parts of a filter with commas between them.
+//! Out:   the filter.
+//! Never: takes a word that is no level for the name of a part of the program, which would silence everything.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+const HOW: &str = "write error, warn, info, debug or trace; or a filter, which gives parts of the program a level of \
+                   their own, such as warn,byway=debug,rustls=info";
+
+/// Reads `text`. One that is empty, as an unset variable may be, means `info`.
+///
+/// # Errors
+/// What cannot be read, and what to write.
+pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
+    if text.trim().is_empty() {
+        return Ok(EnvFilter::new("info"));
+    }
+    // Commas may stand inside of the fields of a span: such a filter is left to its own parser.
+    let text = match text.contains(['[', '{']) {
+        true => text.to_owned(),
+        false => {
+            let parts: Vec<_> = text.split(',').map(str::trim).collect();
+            parts.iter().try_for_each(|part| check(part))?;
+            parts.join(",")
+        }
+    };
+    EnvFilter::try_new(text).map_err(|error| format!("{error}; {HOW}"))
+}
+
+fn check(part: &str) -> Result<(), String> {
+    // The parser of levels takes an empty text for one, too.
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    match part.split_once('=') {
+        None if is_level(part) => Ok(()),
+        None => Err(format!("`{part}` is no level; {HOW}")),
+        Some((_, level)) if !is_level(level) => Err(format!("`{level}` is no level; {HOW}")),
+        Some((target, _)) if target.is_empty() || target.contains('-') => {
+            Err(format!("`{target}` is no part of the program: names have `_` for `-`, as in byway_link=debug; {HOW}"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_read() {
+        for text in
+            ["info", "WARN", "off", "", " ", "byway=debug", "warn,byway=debug", "warn, byway_link=trace", "[x]=info"]
+        {
+            assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_does_not_silence_the_log() {
+        for text in
+            ["verbos", "byway", "warn,verbos", "byway=verbos", "byway-link=debug", "=debug", "info,", "loud==", "3x"]
+        {
+            let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken for a filter"));
+            for word in ["error, warn, info, debug or trace", "warn,byway=debug"] {
+                assert!(error.contains(word), "{text}: {error}");
+            }
+        }
+    }
+}
