@@ -25,12 +25,18 @@ const BASE: Duration = Duration::from_millis(200);
 /// an operator may put it right on the other side.
 pub const DAEMON_WAITS: Duration = Duration::from_secs(60);
 
-/// One try in the first minute: short enough that a network which comes back is noticed within seconds, long enough for
-/// three round trips of 900 ms.
+/// One try in the first minute, to begin with: short enough that a network which comes back is noticed within seconds, long
+/// enough for three round trips of 900 ms.
 const FRESH_TRY: Duration = Duration::from_secs(3);
 
-/// One try after it.
+/// One try after it, to begin with.
 const TRY: Duration = Duration::from_secs(10);
+
+/// Tries that took all their time before the next ones get twice as much, each.
+const SHORT_TRIES: u32 = 2;
+
+/// The longest try: enough for three round trips of 6 s. TCP and QUIC repeat their first packets meanwhile.
+const LONGEST_TRY: Duration = Duration::from_secs(20);
 
 /// See the head of the file.
 #[derive(Debug, Default)]
@@ -38,6 +44,10 @@ pub struct Backoff {
     outage: Option<Instant>,
     connected: Option<Instant>,
     tries: u32,
+    /// When the try under way is over.
+    try_until: Option<Instant>,
+    /// Tries of this outage that took all their time: the path may be slow, and not dead.
+    timeouts: u32,
 }
 
 impl Backoff {
@@ -48,6 +58,9 @@ impl Backoff {
 
     /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1.
     pub fn lost(&mut self, now: Instant, random: f64) -> Duration {
+        if self.connected.is_none() && self.try_until.take().is_some_and(|until| now >= until) {
+            self.timeouts = self.timeouts.saturating_add(1);
+        }
         let healthy = self.connected.take().is_some_and(|since| now.saturating_duration_since(since) >= HEALTH);
         if healthy {
             *self = Self::default();
@@ -63,9 +76,13 @@ impl Backoff {
         cap.min(Duration::from_secs_f64(most)).mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// How long the next try may take.
-    pub fn try_for(&self, now: Instant) -> Duration {
-        if self.is_fresh(now) { FRESH_TRY } else { TRY }
+    /// How long the try that begins now may take.
+    pub fn try_for(&mut self, now: Instant) -> Duration {
+        let first = if self.is_fresh(now) { FRESH_TRY } else { TRY };
+        let doublings = (self.timeouts + 1).saturating_sub(SHORT_TRIES).min(8);
+        let most = (first * (1 << doublings)).min(LONGEST_TRY);
+        self.try_until = Some(now + most);
+        most
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
@@ -95,6 +112,30 @@ mod tests {
         now += 60 * SECOND;
         assert_eq!(backoff.lost(now, 1.0), CAP);
         assert_eq!(backoff.try_for(now), TRY);
+    }
+
+    #[test]
+    fn tries_that_time_out_grow_until_a_handshake_over_a_slow_path_fits_and_others_do_not() {
+        let mut now = Instant::now();
+        let mut backoff = Backoff::default();
+        let mut tries = Vec::new();
+        for _ in 0..7 {
+            let most = backoff.try_for(now);
+            tries.push(most.as_secs());
+            now += most;
+            now += backoff.lost(now, 0.0);
+        }
+        assert_eq!(tries, [3, 3, 6, 12, 20, 20, 20]);
+        // A session that lived wipes the slate.
+        backoff.connected(now);
+        now += 60 * SECOND;
+        backoff.lost(now, 0.0);
+        assert_eq!(backoff.try_for(now), FRESH_TRY);
+        // What is refused at once is no reason to wait longer.
+        for _ in 0..20 {
+            backoff.lost(now, 0.0);
+            assert_eq!(backoff.try_for(now), FRESH_TRY);
+        }
     }
 
     #[test]
