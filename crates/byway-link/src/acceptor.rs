@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -21,15 +21,15 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{Carrier, CarrierKind};
-use crate::control::ControlStream;
+use crate::carrier::{CarrierKind, PendingCarrier, Watch};
+use crate::control::{ControlError, ControlStream};
 use crate::error::LinkError;
 use crate::key::{Fingerprint, Key};
 use crate::link::{Inbox, Link, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
 use crate::quic::{self, Quic};
-use crate::stream::LinkStream;
+use crate::stream::{Counted, LinkStream};
 use crate::tls;
 use crate::window::{Budget, SESSION_BYTES};
 use crate::wire::{Hello, Refusal, Refused, Said, VERSIONS, Welcome};
@@ -64,40 +64,17 @@ pub struct Acceptor {
 /// A carrier that is authenticated and belongs to no session yet.
 pub(crate) struct Authenticated {
     pub(crate) identity: Fingerprint,
-    pub(crate) carrier: Unclaimed,
+    pub(crate) carrier: PendingCarrier,
     pub(crate) control: ControlStream,
+    /// Streams that the peer may have open once the carrier belongs to a session.
+    streams: u32,
 }
 
-/// Ends its carrier when it is dropped, unless a session has claimed it: the carrier's own tasks would keep it for ever.
-pub(crate) struct Unclaimed {
-    carrier: Carrier,
-    claimed: bool,
-}
-
-impl Unclaimed {
-    const fn new(carrier: Carrier) -> Self {
-        Self { carrier, claimed: false }
-    }
-
-    fn claim(mut self) -> Carrier {
-        self.claimed = true;
-        self.carrier.clone()
-    }
-}
-
-impl Deref for Unclaimed {
-    type Target = Carrier;
-
-    fn deref(&self) -> &Carrier {
-        &self.carrier
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if !self.claimed {
-            self.carrier.end("no session came of it");
-        }
+impl Authenticated {
+    /// Why no message came: what ended the carrier says more than the end of its control stream.
+    pub(crate) fn why(&self, error: ControlError) -> impl Future<Output = LinkError> + Send + use<> {
+        let carrier = self.carrier.watch();
+        async move { LinkError::Unreachable(error.with_reason_of(&carrier).await) }
     }
 }
 
@@ -136,7 +113,8 @@ impl Acceptor {
     /// What the system says.
     pub fn listen_quic(&self, socket: std::net::UdpSocket) -> io::Result<QuicListener> {
         let _inside = self.runtime.enter();
-        quic::listen(socket, &self.key, self.settings.streams).map(QuicListener)
+        let endpoint = quic::listen(socket, &self.key)?;
+        Ok(QuicListener { endpoint, unproven: Arc::default() })
     }
 
     /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The carrier is driven on `runtime`.
@@ -167,7 +145,9 @@ impl Acceptor {
     pub async fn quic(&self, incoming: QuicIncoming) -> Result<Arrival, LinkError> {
         let peer = Some(incoming.peer());
         let arrived = async {
-            let connection = incoming.0.await.map_err(|error| stranger(peer, error))?;
+            let QuicIncoming { incoming, unproven } = incoming;
+            let connection = incoming.await.map_err(|error| stranger(peer, error))?;
+            drop(unproven);
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
@@ -211,7 +191,7 @@ impl Acceptor {
                 }
             }
             Ok(_) => Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await),
-            Err(error) => Err(LinkError::Unreachable(error.to_string())),
+            Err(error) => Err(arrived.why(error).await),
         }
     }
 }
@@ -219,7 +199,7 @@ impl Acceptor {
 /// Hands a carrier to its session.
 pub(crate) fn adopt(link: &Link, arrived: Authenticated) -> CarrierKind {
     let kind = arrived.carrier.kind();
-    link.attach(arrived.carrier.claim(), arrived.control);
+    link.attach(arrived.carrier.admit(arrived.streams), arrived.control);
     kind
 }
 
@@ -233,9 +213,9 @@ pub(crate) fn over_tls(
     runtime: &Handle,
 ) -> Authenticated {
     let (budget, tasks) = (Budget::within(SESSION_BYTES, &settings.budget), TaskTracker::new());
-    let (mux, control, driver) = MuxCarrier::new(tls, side, settings.streams, Arc::clone(&budget));
-    let carrier = Carrier::mux(mux, peer, &tasks);
-    let driven = carrier.clone();
+    let (mux, control, driver) = MuxCarrier::new(tls, side, Arc::clone(&budget));
+    let carrier = PendingCarrier::mux(mux, peer, &tasks);
+    let driven = carrier.watch();
     let mut driver = driver;
     let driving = async move {
         tokio::select! {
@@ -246,7 +226,7 @@ pub(crate) fn over_tls(
     };
     tasks.spawn_on(driving, runtime);
     let control = ControlStream::new(LinkStream::mux(control));
-    Authenticated { identity, carrier: Unclaimed::new(carrier), control }
+    Authenticated { identity, carrier, control, streams: settings.streams }
 }
 
 /// A QUIC connection whose first stream is `control`.
@@ -259,10 +239,10 @@ pub(crate) fn over_quic(
     runtime: &Handle,
 ) -> Authenticated {
     let budget = Budget::within(SESSION_BYTES, &settings.budget);
-    let carrier = Carrier::quic(quic.clone(), &budget, &tasks);
-    let watched = carrier.clone();
+    let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
+    let watched: Watch = carrier.watch();
     tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
-    Authenticated { identity, carrier: Unclaimed::new(carrier), control: ControlStream::new(control) }
+    Authenticated { identity, carrier, control: ControlStream::new(control), streams: settings.streams }
 }
 
 /// Sets what a connection needs to be a carrier.
@@ -379,29 +359,39 @@ impl fmt::Debug for Pending {
 }
 
 /// A UDP port on which QUIC is accepted.
-pub struct QuicListener(quinn::Endpoint);
+pub struct QuicListener {
+    endpoint: quinn::Endpoint,
+    /// Handshakes under way from addresses that are not proven yet.
+    unproven: Arc<AtomicUsize>,
+}
 
 /// A QUIC handshake that has begun.
-pub struct QuicIncoming(quinn::Incoming);
+pub struct QuicIncoming {
+    incoming: quinn::Incoming,
+    /// Counted until the handshake is done, or given up.
+    unproven: Option<Counted>,
+}
 
 impl QuicListener {
     /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is not proven yet is asked to
-    /// prove it first when many handshakes are under way (RFC 9000 section 8.1.2).
+    /// prove it first when [`UNPROVEN`] such handshakes are under way (RFC 9000 section 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
         loop {
-            let incoming = self.0.accept().await?;
-            if self.0.open_connections() >= UNPROVEN && !incoming.remote_address_validated() {
-                // It comes back with a token, or was nobody.
+            let incoming = self.endpoint.accept().await?;
+            let proven = incoming.remote_address_validated();
+            if !proven && self.unproven.load(Relaxed) >= UNPROVEN {
+                // A peer that is there comes back with a token.
                 let _ = incoming.retry();
                 continue;
             }
-            return Some(QuicIncoming(incoming));
+            let unproven = (!proven).then(|| Counted::new(&self.unproven));
+            return Some(QuicIncoming { incoming, unproven });
         }
     }
 
     /// How many connections it has.
     pub fn connections(&self) -> usize {
-        self.0.open_connections()
+        self.endpoint.open_connections()
     }
 
     /// Where it listens.
@@ -409,27 +399,28 @@ impl QuicListener {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.endpoint.local_addr()
     }
 
     /// Ends every connection of it.
     pub fn close(&self, reason: &str) {
-        self.0.close(quinn::VarInt::from_u32(0), reason.as_bytes());
+        self.endpoint.close(quinn::VarInt::from_u32(0), reason.as_bytes());
     }
 }
 
-/// Connections of an endpoint beyond which an address has to be proven before anything is kept for it.
-const UNPROVEN: usize = 512;
+/// Handshakes of one endpoint that may be under way from addresses that are not proven: beyond that, an address has to be
+/// proven before anything is kept for it.
+const UNPROVEN: usize = 64;
 
 impl QuicIncoming {
     /// Where it comes from.
     pub fn peer(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.incoming.remote_address()
     }
 
     /// Refuses it without a handshake.
     pub fn refuse(self) {
-        self.0.refuse();
+        self.incoming.refuse();
     }
 }
 

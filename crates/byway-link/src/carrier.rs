@@ -8,12 +8,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::Allowance;
 use crate::credit::Credits;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
@@ -57,7 +58,91 @@ struct Inner {
 
 enum Over {
     Mux(MuxCarrier),
-    Quic(Quic, Credits),
+    Quic(Quic, Credits, Mutex<Allowance>),
+}
+
+/// A carrier that is authenticated and belongs to no session yet: its control stream is all that exists. Dropping it ends
+/// it, unless it was admitted: its own tasks would keep it.
+pub(crate) struct PendingCarrier {
+    carrier: Carrier,
+    admitted: bool,
+}
+
+impl PendingCarrier {
+    pub(crate) fn mux(mux: MuxCarrier, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
+        Self::new(Over::Mux(mux), peer, tasks)
+    }
+
+    pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
+        let (peer, credits) = (Some(quic.peer()), Credits::new(Arc::clone(budget)));
+        let allowance = Mutex::new(Allowance::new(0, Instant::now()));
+        Self::new(Over::Quic(quic, credits, allowance), peer, tasks)
+    }
+
+    fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
+        Self { carrier: Carrier::new(over, peer, tasks), admitted: false }
+    }
+
+    /// Ends it when it fails, and resolves when it has ended.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.carrier.clone())
+    }
+
+    pub(crate) fn kind(&self) -> CarrierKind {
+        self.carrier.kind()
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.carrier.peer()
+    }
+
+    /// See [`Carrier::end`].
+    pub(crate) fn end(&self, reason: impl Into<String>) {
+        self.carrier.end(reason);
+    }
+
+    /// It belongs to a session now: each side may open streams on it, the peer at most `streams` at once.
+    pub(crate) fn admit(mut self, streams: u32) -> Carrier {
+        self.admitted = true;
+        match &self.carrier.0.over {
+            Over::Mux(mux) => mux.admit(streams),
+            Over::Quic(quic, _, allowance) => {
+                let first = Allowance::new(streams, Instant::now());
+                quic.allow(first.allowed());
+                *allowance.lock() = first;
+            }
+        }
+        self.carrier.clone()
+    }
+}
+
+impl Drop for PendingCarrier {
+    fn drop(&mut self) {
+        if !self.admitted {
+            self.carrier.end("no session came of it");
+        }
+    }
+}
+
+/// What a carrier's own tasks have of it.
+#[derive(Clone)]
+pub(crate) struct Watch(Carrier);
+
+impl Watch {
+    /// See [`Carrier::end`].
+    pub(crate) fn end(&self, reason: impl Into<String>) {
+        self.0.end(reason);
+    }
+
+    /// Resolves when it has ended.
+    pub(crate) async fn ended(&self) {
+        self.0.ended().await;
+    }
+
+    /// Why it has ended.
+    pub(crate) fn reason(&self) -> String {
+        self.0.reason()
+    }
 }
 
 /// The carrier is gone.
@@ -65,15 +150,6 @@ enum Over {
 pub(crate) struct Gone;
 
 impl Carrier {
-    pub(crate) fn mux(mux: MuxCarrier, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
-        Self::new(Over::Mux(mux), peer, tasks)
-    }
-
-    pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
-        let peer = Some(quic.peer());
-        Self::new(Over::Quic(quic, Credits::new(Arc::clone(budget))), peer, tasks)
-    }
-
     fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
         Self(Arc::new(Inner {
             over,
@@ -83,6 +159,11 @@ impl Carrier {
             reason: Mutex::new(None),
             tasks: tasks.clone(),
         }))
+    }
+
+    /// What the carrier's own tasks need of it.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.clone())
     }
 
     pub(crate) fn kind(&self) -> CarrierKind {
@@ -100,7 +181,7 @@ impl Carrier {
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|error| self.not_opened(error))?),
-            Over::Quic(quic, credits) => {
+            Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.open(first, Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
         };
@@ -119,8 +200,13 @@ impl Carrier {
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
-            Over::Quic(quic, credits) => {
-                LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
+            Over::Quic(quic, credits, allowance) => {
+                let stream = quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?;
+                let more = allowance.lock().accepted(quic.theirs(), Instant::now(), quic.round_trip());
+                if let Some(more) = more {
+                    quic.allow(more);
+                }
+                LinkStream::quic(stream)
             }
         };
         Ok(stream.counted(&self.0.open))
@@ -135,7 +221,7 @@ impl Carrier {
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         match &self.0.over {
             Over::Mux(mux) => mux.set_round_trip(round_trip),
-            Over::Quic(_, credits) => credits.set_round_trip(round_trip),
+            Over::Quic(_, credits, _) => credits.set_round_trip(round_trip),
         }
     }
 
@@ -143,7 +229,11 @@ impl Carrier {
     pub(crate) async fn credit_to_tell(&self) -> Credit {
         match &self.0.over {
             Over::Mux(_) => std::future::pending().await,
-            Over::Quic(_, credits) => credits.to_tell().await,
+            Over::Quic(quic, credits, _) => {
+                let credit = credits.to_tell().await;
+                quic.grown(credits.grown());
+                credit
+            }
         }
     }
 
@@ -151,7 +241,7 @@ impl Carrier {
     pub(crate) fn granted(&self, credit: &Credit) -> bool {
         match &self.0.over {
             Over::Mux(_) => false,
-            Over::Quic(_, credits) => credits.granted(credit).is_ok(),
+            Over::Quic(_, credits, _) => credits.granted(credit).is_ok(),
         }
     }
 
@@ -161,7 +251,7 @@ impl Carrier {
         self.0.reason.lock().get_or_insert_with(|| reason.clone());
         match &self.0.over {
             Over::Mux(mux) => mux.lose(),
-            Over::Quic(quic, _) => quic.close(&reason),
+            Over::Quic(quic, ..) => quic.close(&reason),
         }
         self.0.ended.cancel();
     }

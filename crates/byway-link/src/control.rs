@@ -14,7 +14,7 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Watch};
 use crate::liveness::{Do, Liveness};
 use crate::stream::LinkStream;
 use crate::wire::{self, Control, Said};
@@ -48,6 +48,7 @@ pub(crate) struct ControlStream {
 pub(crate) struct Urgency {
     wake: Notify,
     doubted: AtomicBool,
+    suspected: Notify,
 }
 
 impl Urgency {
@@ -60,6 +61,11 @@ impl Urgency {
     pub(crate) fn doubt(&self) {
         self.doubted.store(true, Relaxed);
         self.wake.notify_one();
+    }
+
+    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only whoever waits is told.
+    pub(crate) async fn suspected(&self) {
+        self.suspected.notified().await;
     }
 
     fn tell(&self, liveness: &mut Liveness) {
@@ -86,6 +92,17 @@ pub(crate) enum ControlError {
     /// It takes nothing away.
     #[error("the other side takes no messages")]
     Stuck,
+}
+
+impl ControlError {
+    /// In words, or the words in which the carrier has ended: those know why the stream broke.
+    pub(crate) async fn with_reason_of(self, carrier: &Watch) -> String {
+        let lost = matches!(self, Self::Broken(Broken::SessionLost));
+        if lost && timeout(BETTER_REASON, carrier.ended()).await.is_ok() {
+            return carrier.reason();
+        }
+        self.to_string()
+    }
 }
 
 impl ControlStream {
@@ -193,6 +210,10 @@ async fn exchange(
     loop {
         let wake_at = match liveness.poll(Instant::now().into_std()) {
             Do::WaitUntil(at) => at,
+            Do::Suspect => {
+                urgency.suspected.notify_waiters();
+                continue;
+            }
             Do::GiveUp => return carrier.end("the other side does not answer any more"),
             Do::Ask(number) => match stream.say(Said::Ping(number)).await {
                 Ok(()) => continue,
@@ -240,11 +261,8 @@ async fn exchange(
             () = sleep_until(wake_at.into()) => Ok(()),
         };
         if let Err(error) = turn {
-            // Whoever watches the connection knows better why it is gone.
-            if matches!(error, ControlError::Broken(Broken::SessionLost)) {
-                let _ = timeout(BETTER_REASON, carrier.ended()).await;
-            }
-            return carrier.end(error.to_string());
+            let reason = error.with_reason_of(&carrier.watch()).await;
+            return carrier.end(reason);
         }
     }
 }

@@ -75,6 +75,11 @@ impl Credits {
         self.0.round_trip_us.store(us, Ordering::Relaxed);
     }
 
+    /// What the windows of all streams have grown by.
+    pub(crate) fn grown(&self) -> u64 {
+        self.0.budget.used()
+    }
+
     /// The other side has granted. Streams that are over are passed over.
     pub(crate) fn granted(&self, credit: &Credit) -> Result<(), Overflow> {
         for grant in &credit.grants {

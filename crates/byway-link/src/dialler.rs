@@ -240,9 +240,14 @@ impl Dialler {
             program: self.settings.program.clone(),
             purpose: self.purpose.number(),
         };
-        let lost = |error: crate::control::ControlError| LinkError::Unreachable(error.to_string());
-        authenticated.control.say(Said::Hello(hello)).await.map_err(lost)?;
-        match authenticated.control.hear().await.map_err(lost)? {
+        if let Err(error) = authenticated.control.say(Said::Hello(hello)).await {
+            return Err(authenticated.why(error).await);
+        }
+        let heard = match authenticated.control.hear().await {
+            Ok(heard) => heard,
+            Err(error) => return Err(authenticated.why(error).await),
+        };
+        match heard {
             Said::Welcome(welcome) => {
                 let id = SessionId::try_from(welcome.session.as_slice());
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
@@ -302,7 +307,7 @@ impl Dialler {
     }
 
     async fn quic_to(&self, address: SocketAddr) -> Result<Authenticated, LinkError> {
-        let quic = quic::dial(address, &self.key, self.join.pin, self.settings.streams);
+        let quic = quic::dial(address, &self.key, self.join.pin);
         let quic = quic.await.map_err(|error| self.quic_told(&error))?;
         let tasks = TaskTracker::new();
         let control = quic.open(&[], None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;

@@ -11,6 +11,7 @@
 //! of its own: [`mux`]'s core, [`window`], [`liveness`], [`backoff`], [`lease`].
 
 pub mod acceptor;
+mod allowance;
 pub mod backoff;
 pub mod carrier;
 mod control;

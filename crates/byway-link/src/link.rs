@@ -12,7 +12,7 @@ use std::time::Duration;
 use byway_dial::{Broken, Read, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +23,7 @@ use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::mux::core::Side;
 use crate::stream::LinkStream;
-use crate::window::{Budget, INITIAL_BYTES};
+use crate::window::Budget;
 use crate::wire::{self, Answer, Answered, Open, Said};
 
 /// Sixteen random bytes that prove the welcome.
@@ -31,6 +31,13 @@ pub(crate) type SessionId = [u8; 16];
 
 /// Streams and messages of the peer's that wait for whoever serves the session; more wait on their carriers.
 const INBOX: usize = 64;
+
+/// Streams of one session that have come and not said yet what they are for; more wait on their carriers. Each holds what it
+/// has received, which is at most [`INITIAL_BYTES`](crate::window::INITIAL_BYTES).
+const UNSAID_STREAMS: usize = 256;
+
+/// An [`Open`] or [`Answer`] is read in steps of so many bytes: memory follows what has come, not what was announced.
+const STEP_BYTES: usize = 256;
 
 /// An open that is not answered for this long makes the session ask at once whether the other side lives.
 const ANSWER_EXPECTED: Duration = Duration::from_secs(1);
@@ -71,6 +78,8 @@ struct Inner {
     tasks: TaskTracker,
     carriers: Mutex<Carriers>,
     streams: mpsc::Sender<Arrived>,
+    /// One for each of [`UNSAID_STREAMS`].
+    unsaid: Arc<Semaphore>,
     heard: mpsc::Sender<Said>,
     over: CancellationToken,
 }
@@ -102,6 +111,7 @@ pub struct Inbox {
 pub struct Arrived {
     stream: Stream,
     peer: Option<SocketAddr>,
+    _unsaid: OwnedSemaphorePermit,
 }
 
 /// A stream that the far side has answered.
@@ -138,6 +148,7 @@ impl Link {
             tasks: TaskTracker::new(),
             carriers: Mutex::default(),
             streams,
+            unsaid: Arc::new(Semaphore::new(UNSAID_STREAMS)),
             heard,
             over: CancellationToken::new(),
         }));
@@ -192,7 +203,7 @@ impl Link {
         let liveness = Liveness::new(every, Instant::now().into_std());
         let served = control::serve(control, carrier.clone(), liveness, saying, urgency, self.0.heard.clone());
         self.spawn(served);
-        self.spawn(accept(carrier.clone(), self.0.streams.clone()));
+        self.spawn(accept(carrier.clone(), self.0.streams.clone(), Arc::clone(&self.0.unsaid)));
         let link = self.clone();
         self.spawn(async move {
             carrier.ended().await;
@@ -236,14 +247,21 @@ impl Link {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         wire::encode(open, &mut first);
-        // The first bytes of a stream go without asking for credit. More of them would break the protocol, and the session.
-        if first.len() > INITIAL_BYTES as usize {
+        // The other side would reset the stream.
+        if first.len() > wire::LENGTH_BYTES + wire::MOST_ASK_BYTES {
             return Err(NotOpened::Bad(format!("a target of {} bytes is too long to ask for", first.len())));
         }
         let asked = async {
             let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?.into_stream();
             let answer = read_message::<Answer>(&mut stream).await;
             Ok::<_, NotOpened>((stream, answer))
+        };
+        // An open that is not answered belongs to whoever asks: another session may be better.
+        let asked = async {
+            tokio::select! {
+                asked = asked => asked,
+                () = attached.urgency.suspected() => Err(NotOpened::Lost),
+            }
         };
         let mut asked = std::pin::pin!(asked);
         let answered = match timeout_at(deadline.min(Instant::now() + ANSWER_EXPECTED), asked.as_mut()).await {
@@ -299,7 +317,8 @@ impl Link {
         self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgency.urge());
     }
 
-    /// The same, and with little patience: there is reason to think that the other side is gone.
+    /// The same: there is reason to think that the other side is gone. Without an answer, opens that wait are
+    /// [`NotOpened::Lost`] soon; streams that are open wait as long as ever.
     pub fn doubt(&self) {
         self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgency.doubt());
     }
@@ -344,10 +363,13 @@ fn stream_closed(mut stream: Stream) {
     stream.close_on_drop();
 }
 
-async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>) {
+async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Semaphore>) {
     let accepting = async {
-        while let Ok(stream) = carrier.accept().await {
-            let arrived = Arrived { stream: LinkStream::into_stream(stream), peer: carrier.peer() };
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(&unsaid).acquire_owned().await
+            && let Ok(stream) = carrier.accept().await
+        {
+            let arrived = Arrived { stream: LinkStream::into_stream(stream), peer: carrier.peer(), _unsaid: permit };
             if streams.send(arrived).await.is_err() {
                 return carrier.end("nobody serves the session any more");
             }
@@ -403,7 +425,7 @@ impl Asked {
     /// Says why not. Nothing else travels on the stream.
     pub async fn refused(mut self, fault: wire::Fault) {
         use byway_dial::Pipe;
-        if self.answer(Answered::Fault(fault)).await.is_ok() {
+        if self.answer(Answered::Fault(fault.cut())).await.is_ok() {
             self.stream.close_on_drop();
         }
     }
@@ -427,29 +449,17 @@ enum NotRead {
     Bad(wire::BadMessage),
 }
 
-/// Reads one message and not a byte more.
+/// Reads one message of at most [`wire::MOST_ASK_BYTES`] and not a byte more.
 async fn read_message<M: prost::Message + Default>(stream: &mut Stream) -> Result<M, NotRead> {
-    let mut bytes = vec![0; wire::LENGTH_BYTES];
-    read_exactly(stream, &mut bytes).await?;
-    let length = bytes.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
-    if length > wire::MOST_MESSAGE_BYTES {
-        return Err(NotRead::Bad(wire::BadMessage::TooLong(length)));
-    }
-    bytes.resize(wire::LENGTH_BYTES + length, 0);
-    read_exactly(stream, bytes.get_mut(wire::LENGTH_BYTES..).unwrap_or_default()).await?;
-    match wire::decode::<M>(&bytes) {
-        Ok(Some((message, _))) => Ok(message),
-        Ok(None) => Err(NotRead::Fin),
-        Err(bad) => Err(NotRead::Bad(bad)),
-    }
-}
-
-async fn read_exactly(stream: &mut Stream, mut room: &mut [u8]) -> Result<(), NotRead> {
-    while !room.is_empty() {
-        match stream.read(room).await.map_err(NotRead::Broken)? {
+    let (mut bytes, mut room) = (Vec::new(), [0; STEP_BYTES]);
+    loop {
+        if let Some((message, _)) = wire::decode_within(&bytes, wire::MOST_ASK_BYTES).map_err(NotRead::Bad)? {
+            return Ok(message);
+        }
+        let step = room.get_mut(..wire::missing(&bytes).min(STEP_BYTES)).unwrap_or_default();
+        match stream.read(step).await.map_err(NotRead::Broken)? {
             Read::Fin => return Err(NotRead::Fin),
-            Read::Data(n) => room = room.get_mut(n..).unwrap_or_default(),
+            Read::Data(n) => bytes.extend_from_slice(step.get(..n).unwrap_or_default()),
         }
     }
-    Ok(())
 }

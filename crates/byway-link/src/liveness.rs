@@ -4,6 +4,7 @@
 //! Out:   when to ask, when to look again, and when to give up.
 //! Never: takes a write that succeeded, or anything but a reply to its own question, for a sign of life.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How often whoever dialled asks: it is the one that has to come back. A QUIC server that has restarted answers the
@@ -16,8 +17,11 @@ pub const ACCEPTOR_ASKS: Duration = Duration::from_secs(5);
 /// A reply may take this long, or three round trips if they are longer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The same while there is reason to think that the other side is gone; and then one question is enough.
+/// Without a reply for this long, or three round trips if they are longer, a side that is doubted is suspected to be gone.
 const DOUBTING_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Questions that may be open at once. A reply to any of them counts, however late it is.
+const OPEN_QUESTIONS: usize = 4;
 
 /// Whatever the round trip was: later than this is no answer.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +40,8 @@ pub enum Do {
     Ask(u64),
     /// Nothing until then.
     WaitUntil(Instant),
+    /// It was doubted and has not replied yet: whoever can ask somebody else should. What is open waits on.
+    Suspect,
     /// The other side is gone.
     GiveUp,
 }
@@ -44,14 +50,28 @@ pub enum Do {
 #[derive(Debug)]
 pub struct Liveness {
     every: Duration,
-    asked: Option<Asked>,
+    /// Not replied to yet, the oldest first.
+    asked: VecDeque<Asked>,
+    /// Whether the last question is still within its patience.
+    waiting: bool,
     number: u64,
     misses: u32,
-    doubted: bool,
+    doubted: Option<Doubt>,
     next: Instant,
     /// When the next call was agreed on.
     agreed: Instant,
     round_trip: Option<Duration>,
+    /// The last sample: a path may have become slower than its average says.
+    latest: Duration,
+}
+
+/// Since the other side is doubted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// A reply is waited for.
+    Asking,
+    /// None has come in [`DOUBTING_PATIENCE`].
+    Suspected,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,22 +83,38 @@ struct Asked {
 impl Liveness {
     /// Begins by asking at once, which measures the round trip.
     pub const fn new(every: Duration, now: Instant) -> Self {
-        Self { every, asked: None, number: 0, misses: 0, doubted: false, next: now, agreed: now, round_trip: None }
+        Self {
+            every,
+            asked: VecDeque::new(),
+            waiting: false,
+            number: 0,
+            misses: 0,
+            doubted: None,
+            next: now,
+            agreed: now,
+            round_trip: None,
+            latest: Duration::ZERO,
+        }
     }
 
     /// What to do at `now`.
     pub fn poll(&mut self, now: Instant) -> Do {
         if now.saturating_duration_since(self.agreed) > STOOD_STILL {
-            (self.asked, self.misses, self.next) = (None, 0, now);
+            (self.waiting, self.misses, self.next) = (false, 0, now);
         }
-        if let Some(asked) = self.asked {
+        if let Some(asked) = self.asked.back().copied().filter(|_| self.waiting) {
+            let suspect = asked.at + self.patience_from(DOUBTING_PATIENCE);
+            if self.doubted == Some(Doubt::Asking) && now >= suspect {
+                self.doubted = Some(Doubt::Suspected);
+                return Do::Suspect;
+            }
             let late = asked.at + self.patience();
             if now < late {
-                return self.wait(late);
+                return self.wait(if self.doubted == Some(Doubt::Asking) { suspect } else { late });
             }
-            self.asked = None;
+            self.waiting = false;
             self.misses += 1;
-            if self.misses >= MISSES || self.doubted {
+            if self.misses >= MISSES || self.doubted.is_some() {
                 return Do::GiveUp;
             }
             self.next = now;
@@ -87,18 +123,27 @@ impl Liveness {
             return self.wait(self.next);
         }
         self.number += 1;
-        self.asked = Some(Asked { at: now, number: self.number });
+        if self.asked.len() >= OPEN_QUESTIONS {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { at: now, number: self.number });
+        self.waiting = true;
         self.agreed = now + self.patience();
         Do::Ask(self.number)
     }
 
-    /// A reply has come. Says how long the round trip was, if it answers the last question.
+    /// A reply has come. Returns the round trip if it answers an open question, however late: the other side lives. Later
+    /// questions stay open; without one, the next is asked after the usual time.
     pub fn reply(&mut self, number: u64, now: Instant) -> Option<Duration> {
-        let asked = self.asked.filter(|asked| asked.number == number)?;
+        let place = self.asked.iter().position(|asked| asked.number == number)?;
+        let asked = self.asked.drain(..=place).next_back()?;
         let round_trip = now.saturating_duration_since(asked.at);
-        (self.asked, self.misses, self.doubted) = (None, 0, false);
-        self.next = now + self.every;
-        self.agreed = self.next;
+        (self.misses, self.doubted, self.latest) = (0, None, round_trip);
+        self.waiting &= !self.asked.is_empty();
+        if !self.waiting {
+            self.next = now + self.every;
+            self.agreed = self.next;
+        }
         // A smoothed round trip, as TCP has it (RFC 6298 section 2).
         let smooth = self.round_trip.map_or(round_trip, |known| (known * 7 + round_trip) / 8);
         self.round_trip = Some(smooth);
@@ -111,15 +156,21 @@ impl Liveness {
         self.agreed = now;
     }
 
-    /// There is reason to think that the other side is gone: ask anew, and wait for this one answer alone.
+    /// There is reason to think that the other side is gone: ask anew, and wait for one answer alone. Only an answer to this
+    /// question takes the doubt away: those to older ones may have been under way when it died.
     pub fn doubt(&mut self, now: Instant) {
-        (self.asked, self.doubted) = (None, true);
+        self.asked.clear();
+        (self.waiting, self.doubted) = (false, Some(Doubt::Asking));
         self.urge(now);
     }
 
     fn patience(&self) -> Duration {
-        let least = if self.doubted { DOUBTING_PATIENCE } else { PATIENCE };
-        self.round_trip.map_or(least, |round_trip| (round_trip * 3).clamp(least, MOST_PATIENCE))
+        self.patience_from(PATIENCE)
+    }
+
+    fn patience_from(&self, least: Duration) -> Duration {
+        let known = self.round_trip.map_or(Duration::ZERO, |round_trip| round_trip * 3);
+        known.max(self.latest * 2).clamp(least, MOST_PATIENCE)
     }
 
     fn wait(&mut self, until: Instant) -> Do {
@@ -161,7 +212,6 @@ mod tests {
         let first = ask(&mut liveness, start);
         assert_eq!(liveness.poll(start + SECOND), Do::WaitUntil(start + 3 * SECOND));
         let second = ask(&mut liveness, start + 3 * SECOND);
-        assert_eq!(liveness.reply(first, start + 4 * SECOND), None, "a late reply to an older question");
         assert_ne!(first, second);
         assert_eq!(liveness.poll(start + 6 * SECOND), Do::GiveUp);
     }
@@ -202,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_doubted_is_asked_anew_and_answers_soon_or_is_gone() {
+    fn who_is_doubted_is_suspected_soon_and_given_up_after_the_usual_patience() {
         let start = Instant::now();
         let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
         let old = ask(&mut liveness, start);
@@ -216,7 +266,63 @@ mod tests {
         assert_eq!(liveness.poll(start + 6 * SECOND), Do::WaitUntil(start + 9 * SECOND));
         liveness.doubt(start + 7 * SECOND);
         ask(&mut liveness, start + 7 * SECOND);
-        assert_eq!(liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE), Do::GiveUp);
+        assert_eq!(liveness.poll(start + 7 * SECOND + DOUBTING_PATIENCE), Do::Suspect);
+        assert_eq!(liveness.poll(start + 8 * SECOND), Do::WaitUntil(start + 10 * SECOND));
+        assert_eq!(liveness.poll(start + 10 * SECOND), Do::GiveUp);
+    }
+
+    #[test]
+    fn an_older_session_with_a_slow_path_that_answers_late_outlives_a_doubt() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(ACCEPTOR_ASKS, start);
+        let number = ask(&mut liveness, start);
+        liveness.reply(number, start + SECOND / 20);
+        liveness.doubt(start + SECOND);
+        let number = ask(&mut liveness, start + SECOND);
+        assert_eq!(liveness.poll(start + SECOND + DOUBTING_PATIENCE), Do::Suspect);
+        assert!(liveness.reply(number, start + 3 * SECOND).is_some());
+        assert!(matches!(liveness.poll(start + 3 * SECOND), Do::WaitUntil(_)));
+    }
+
+    #[test]
+    fn a_path_whose_delay_rises_to_two_seconds_is_not_given_up_while_every_reply_arrives() {
+        for every in [DIALLER_ASKS, ACCEPTOR_ASKS] {
+            let start = Instant::now();
+            let mut liveness = Liveness::new(every, start);
+            let number = ask(&mut liveness, start);
+            liveness.reply(number, start + SECOND / 100);
+            // From now on each reply takes four seconds: two there and two back.
+            let (mut now, mut replies) = (start + every, VecDeque::new());
+            for _ in 0..1000 {
+                while let Some(&(at, number)) = replies.front()
+                    && at <= now
+                {
+                    replies.pop_front();
+                    assert!(liveness.reply(number, now).is_some(), "a late reply was thrown away");
+                }
+                let wake = match liveness.poll(now) {
+                    Do::Ask(number) => {
+                        replies.push_back((now + 4 * SECOND, number));
+                        now
+                    }
+                    Do::WaitUntil(at) => at,
+                    other => panic!("{other:?} after {:?}", now - start),
+                };
+                now = replies.front().map_or(wake, |(at, _)| wake.min(*at)).max(now);
+            }
+            assert!(now > start + 600 * SECOND);
+            assert!(liveness.round_trip.is_some_and(|known| known > 3 * SECOND));
+        }
+    }
+
+    #[test]
+    fn questions_that_are_never_answered_are_not_kept_without_end() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        for hour in 0..100 {
+            ask(&mut liveness, start + hour * 3600 * SECOND);
+        }
+        assert!(liveness.asked.len() <= OPEN_QUESTIONS);
     }
 
     #[test]

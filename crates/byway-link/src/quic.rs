@@ -8,10 +8,12 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use byway_dial::{Broken, Read};
+use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ReadError, RecvStream,
@@ -25,8 +27,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::credit::{Credits, StreamCredits};
 use crate::key::{Fingerprint, Key};
+use crate::mux::core::Side;
+use crate::stream::Counted;
 use crate::tls;
-use crate::window::{INITIAL_BYTES, MOST_BYTES, SESSION_BYTES};
+use crate::window::{INITIAL_BYTES, MOST_BYTES};
 
 /// A connection on which nothing at all comes back for this long is dead. The session's own pings find out sooner; this is
 /// for the handshake and for a session that cannot ask.
@@ -37,6 +41,19 @@ const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 
 /// Handshakes that one endpoint has under way at once; more wait for a Retry, then are refused.
 const HANDSHAKES: usize = 1024;
+
+/// What a peer may send before it belongs to a session, unread.
+const PENDING_BYTES: u32 = 64 * 1024;
+
+/// What the window of a connection has beyond what those of its streams can add up to: for the control stream, and so that
+/// it is never the one that a peer waits for. It grows in steps of this size, too.
+const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
+
+/// What is kept of a handshake that nobody has decided on yet, and of all of them together.
+const INCOMING_BYTES: u64 = 16 * 1024;
+
+/// See [`INCOMING_BYTES`].
+const ALL_INCOMING_BYTES: u64 = 1024 * 1024;
 
 /// What the kernel is asked to hold of datagrams each way; it gives what it allows.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
@@ -72,15 +89,19 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 ///
 /// # Errors
 /// What the system or rustls says.
-pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, streams: u32) -> io::Result<Endpoint> {
+pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(streams)?)).max_incoming(HANDSHAKES);
+    config
+        .transport_config(Arc::new(transport(Side::Acceptor)?))
+        .max_incoming(HANDSHAKES)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(ALL_INCOMING_BYTES);
     Endpoint::new(endpoint_config(key), Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
-pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint, streams: u32) -> Result<Quic, QuicError> {
+pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint) -> Result<Quic, QuicError> {
     let unspecified: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -88,10 +109,10 @@ pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint, strea
     let socket = bind((unspecified, 0).into())?;
     let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
-    config.transport_config(Arc::new(transport(streams)?));
+    config.transport_config(Arc::new(transport(Side::Dialler)?));
     let endpoint = Endpoint::new(endpoint_config(key), None, socket, Arc::new(TokioRuntime))?;
     let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
-    Ok(Quic { connection: connecting.await?, _endpoint: Some(endpoint) })
+    Ok(Quic::new(connecting.await?, Side::Dialler, Some(endpoint)))
 }
 
 /// An endpoint whose stateless resets are good for connections of an earlier process of this node: the peer of a process
@@ -106,25 +127,37 @@ fn endpoint_config(key: &Key) -> EndpointConfig {
 /// The pin says who is meant, and no name is sent; rustls wants one all the same.
 const NO_NAME: &str = "byway.invalid";
 
-fn transport(streams: u32) -> io::Result<TransportConfig> {
+/// What a connection begins with: the control stream, which the dialler opens, and room for what is said on it. See
+/// [`Quic::allow`].
+fn transport(side: Side) -> io::Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_bidi_streams(side.control_streams().into())
         .max_concurrent_uni_streams(0_u8.into())
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         // What a peer that keeps to its credit never reaches; for one that does not, this is the bound.
         .stream_receive_window(MOST_BYTES.into())
-        .receive_window(connection_window(streams))
+        .receive_window(PENDING_BYTES.into())
         .send_window(SEND_WINDOW)
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None);
     Ok(config)
 }
 
-/// What all windows of a connection can be together: every stream's first, and what they may grow by.
-fn connection_window(streams: u32) -> VarInt {
-    let most = u64::from(streams) * u64::from(INITIAL_BYTES) + SESSION_BYTES;
-    VarInt::try_from(most).unwrap_or(VarInt::MAX)
+/// What the windows of a connection add up to: the first one of each stream that the peer or we may have open, and what
+/// they have grown by.
+#[derive(Debug, Default)]
+struct Windows {
+    theirs: u64,
+    ours: u64,
+    grown_bytes: u64,
+}
+
+impl Windows {
+    fn all(&self) -> VarInt {
+        let first = (self.theirs + self.ours) * u64::from(INITIAL_BYTES);
+        VarInt::try_from(first + self.grown_bytes + WINDOW_STEP_BYTES).unwrap_or(VarInt::MAX)
+    }
 }
 
 /// Why a QUIC carrier did not come about, or ended.
@@ -138,10 +171,25 @@ pub enum QuicError {
     Io(#[from] io::Error),
 }
 
+impl Side {
+    /// How many of the peer's streams are for control.
+    const fn control_streams(self) -> u32 {
+        match self {
+            Self::Dialler => 0,
+            Self::Acceptor => 1,
+        }
+    }
+}
+
 /// One authenticated connection. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Quic {
     connection: Connection,
+    side: Side,
+    /// The peer's streams that are not over yet, and ours; the one for control not counted.
+    theirs: Arc<AtomicUsize>,
+    ours: Arc<AtomicUsize>,
+    windows: Arc<Mutex<Windows>>,
     /// A dialler's own socket lives as long as its connection.
     _endpoint: Option<Endpoint>,
 }
@@ -149,7 +197,45 @@ pub(crate) struct Quic {
 impl Quic {
     /// A connection that an endpoint has accepted and whose handshake is done.
     pub(crate) fn accepted(connection: Connection) -> Self {
-        Self { connection, _endpoint: None }
+        Self::new(connection, Side::Acceptor, None)
+    }
+
+    fn new(connection: Connection, side: Side, endpoint: Option<Endpoint>) -> Self {
+        let (theirs, ours, windows) = Default::default();
+        Self { connection, side, theirs, ours, windows, _endpoint: endpoint }
+    }
+
+    /// From now on the peer may have `streams` streams open besides the one for control. Before the first call there is
+    /// none: the connection belongs to no session yet.
+    pub(crate) fn allow(&self, streams: u32) {
+        self.widen(|windows| windows.theirs = windows.theirs.max(streams.into()));
+        self.connection.set_max_concurrent_bi_streams(streams.saturating_add(self.side.control_streams()).into());
+    }
+
+    /// The windows of the streams have grown by `bytes`, all together. To be called before the peer is told.
+    pub(crate) fn grown(&self, bytes: u64) {
+        let bytes = bytes.next_multiple_of(WINDOW_STEP_BYTES);
+        self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));
+    }
+
+    /// The window of the connection never keeps the peer from what those of its streams allow.
+    fn widen(&self, change: impl FnOnce(&mut Windows)) {
+        let mut windows = self.windows.lock();
+        let before = windows.all();
+        change(&mut windows);
+        if windows.all() > before {
+            self.connection.set_receive_window(windows.all());
+        }
+    }
+
+    /// How many of the peer's streams are open, or closed here and not finished by the peer.
+    pub(crate) fn theirs(&self) -> usize {
+        self.theirs.load(Relaxed)
+    }
+
+    /// The round trip as QUIC measures it.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.connection.rtt()
     }
 
     /// Whose key was proven.
@@ -169,8 +255,14 @@ impl Quic {
         credits: Option<&Credits>,
         tasks: &TaskTracker,
     ) -> Result<QuicStream, ConnectionError> {
+        let counted = credits.map(|_| Counted::new(&self.ours));
+        if counted.is_some() {
+            let ours = self.ours.load(Relaxed).next_power_of_two() as u64;
+            self.widen(|windows| windows.ours = windows.ours.max(ours));
+        }
         let halves = self.connection.open_bi().await?;
         let mut stream = QuicStream::new(self.connection.clone(), halves, credits, tasks);
+        stream.counted = counted;
         if let Some(credits) = &stream.credits {
             credits.spend(first.len());
         }
@@ -193,7 +285,9 @@ impl Quic {
         tasks: &TaskTracker,
     ) -> Result<QuicStream, ConnectionError> {
         let halves = self.connection.accept_bi().await?;
-        Ok(QuicStream::new(self.connection.clone(), halves, credits, tasks))
+        let mut stream = QuicStream::new(self.connection.clone(), halves, credits, tasks);
+        stream.counted = credits.map(|_| Counted::new(&self.theirs));
+        Ok(stream)
     }
 
     /// Puts the streams of control in front of all others.
@@ -229,6 +323,8 @@ pub(crate) struct QuicStream {
     finished: bool,
     orderly: bool,
     tasks: TaskTracker,
+    /// Among the peer's streams or ours; not if it is the one for control.
+    counted: Option<Counted>,
 }
 
 impl QuicStream {
@@ -261,6 +357,7 @@ impl QuicStream {
             finished: false,
             orderly: false,
             tasks,
+            counted: None,
         }
     }
 
@@ -427,7 +524,9 @@ impl Drop for QuicStream {
         // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now would
         // overtake what was written.
         if tokio::runtime::Handle::try_current().is_ok() {
+            let counted = self.counted.take();
             self.tasks.spawn(async move {
+                let _counted = counted;
                 let mut byte = [0];
                 let _ = timeout(LINGER, recv.read(&mut byte)).await;
             });

@@ -92,10 +92,10 @@ impl Pipe for LinkStream {
 }
 
 /// One of the streams that are open; dropping it counts it out.
-struct Counted(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Relaxed);
         Self(Arc::clone(open))
     }

@@ -14,6 +14,12 @@ use prost::Message;
 /// The longest message, its length not counted.
 pub const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// The longest [`Open`] or [`Answer`], its length not counted: there is one of each for every stream.
+pub const MOST_ASK_BYTES: usize = 4 * 1024;
+
+/// What an [`Answer`] says of a fault is cut to so many bytes for each text.
+const FAULT_TEXT_BYTES: usize = 1024;
+
 /// Bytes of the length in front of a message, big endian.
 pub const LENGTH_BYTES: usize = 4;
 
@@ -466,8 +472,13 @@ impl fmt::Display for Code {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMessage {
     /// It announced a message that is too long.
-    #[error("a message of {0} bytes was announced; the most is {MOST_MESSAGE_BYTES}")]
-    TooLong(usize),
+    #[error("a message of {bytes} bytes was announced; the most is {most}")]
+    TooLong {
+        /// What it announced.
+        bytes: usize,
+        /// The limit for this kind of message.
+        most: usize,
+    },
     /// It is no protobuf of this shape.
     #[error("a message that cannot be read: {0}")]
     Malformed(String),
@@ -486,15 +497,41 @@ pub fn encode(message: &impl Message, out: &mut Vec<u8>) {
 /// # Errors
 /// [`BadMessage`], as soon as it is certain.
 pub fn decode<M: Message + Default>(bytes: &[u8]) -> Result<Option<(M, usize)>, BadMessage> {
+    decode_within(bytes, MOST_MESSAGE_BYTES)
+}
+
+/// The same for a message of at most `most` bytes.
+///
+/// # Errors
+/// [`BadMessage`], as soon as it is certain.
+pub fn decode_within<M: Message + Default>(bytes: &[u8], most: usize) -> Result<Option<(M, usize)>, BadMessage> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length) as usize;
-    if length > MOST_MESSAGE_BYTES {
-        return Err(BadMessage::TooLong(length));
+    if length > most {
+        return Err(BadMessage::TooLong { bytes: length, most });
     }
     let Some(body) = rest.get(..length) else { return Ok(None) };
     match M::decode(body) {
         Ok(message) => Ok(Some((message, LENGTH_BYTES + length))),
         Err(error) => Err(BadMessage::Malformed(error.to_string())),
+    }
+}
+
+/// How many bytes of the message at the front of `bytes` have not come yet, as far as is known: those of its length first.
+pub(crate) fn missing(bytes: &[u8]) -> usize {
+    match bytes.first_chunk::<LENGTH_BYTES>() {
+        None => LENGTH_BYTES - bytes.len(),
+        Some(length) => (LENGTH_BYTES + u32::from_be_bytes(*length) as usize).saturating_sub(bytes.len()),
+    }
+}
+
+impl Fault {
+    /// The same with texts that fit into an [`Answer`].
+    pub(crate) fn cut(mut self) -> Self {
+        for text in [&mut self.class, &mut self.detail] {
+            text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES));
+        }
+        self
     }
 }
 
@@ -535,8 +572,9 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_is_refused_before_anything_is_waited_for() {
-        assert_eq!(decode::<Open>(&[0, 1, 0, 1]), Err(BadMessage::TooLong(65_537)));
-        assert_eq!(decode::<Open>(b"GET / HTTP/1.1\r\n"), Err(BadMessage::TooLong(0x4745_5420)));
+        assert_eq!(decode::<Open>(&[0, 1, 0, 1]), Err(BadMessage::TooLong { bytes: 65_537, most: MOST_MESSAGE_BYTES }));
+        let get = BadMessage::TooLong { bytes: 0x4745_5420, most: MOST_MESSAGE_BYTES };
+        assert_eq!(decode::<Open>(b"GET / HTTP/1.1\r\n"), Err(get));
         assert_eq!(decode::<Open>(&[0, 1, 0, 0]), Ok(None));
     }
 

@@ -219,7 +219,7 @@ on_each_carrier! {
         assert_eq!(words, "a target of 40010 bytes is too long to ask for");
         pair.stream().await;
         // One that just fits arrives.
-        let host = "x".repeat(32_700);
+        let host = "x".repeat(4_000);
         let open = Open { host: host.clone(), port: 80, ..Open::default() };
         let answering = async {
             let (open, asked) = pair.acceptor.next_asked().await;

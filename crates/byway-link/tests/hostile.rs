@@ -82,9 +82,8 @@ async fn whoever_proves_a_key_and_says_no_hello_is_let_go_of_and_not_only_forgot
     let begun = Instant::now();
     let (arrived, ()) = arrival(PIPE, async |far| {
         let mut peer = RawPeer::dialled(far, &RawKey::generate()).await;
-        // Half a hello, and streams for nobody.
+        // Half a hello.
         peer.says.frame(Kind::Data, CONTROL, &[0, 0, 0, 50, 1]).await.unwrap();
-        peer.says.frame(Kind::Open, 1, b"hello?").await.unwrap();
         peer.hears.closed().await;
     })
     .await;
@@ -396,9 +395,9 @@ async fn a_flood_of_pings_is_answered_in_order_and_delays_nobody_else() {
 async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
     let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
     let cases: [(&[u8], &str); 3] = [
-        (&GIBIBYTE, "a message of 1073741824 bytes was announced; the most is 65536"),
+        (&GIBIBYTE, "a message of 1073741824 bytes was announced; the most is 4096"),
         (&[0, 0, 0, 2, 0x1a, 0x7f], "a message that cannot be read: "),
-        (&[0xff; 300], "a message of 4294967295 bytes was announced; the most is 65536"),
+        (&[0xff; 300], "a message of 4294967295 bytes was announced; the most is 4096"),
     ];
     for (place, (bytes, words)) in cases.into_iter().enumerate() {
         let stream = 2 * place as u32 + 1;
@@ -421,7 +420,7 @@ async fn a_stream_that_asks_for_nonsense_is_reset_alone() {
 async fn each_strange_answer_to_an_open_is_one_error_and_costs_the_session_nothing() {
     let (link, _inbox, mut peer) = session(Settings::default(), PIPE).await;
     let answers_given: [(Kind, &[u8], &str); 6] = [
-        (Kind::Data, &GIBIBYTE, "Bad(\"a message of 1073741824 bytes was announced; the most is 65536\")"),
+        (Kind::Data, &GIBIBYTE, "Bad(\"a message of 1073741824 bytes was announced; the most is 4096\")"),
         (Kind::Data, &[0, 0, 0, 0], "Bad(\"an answer of an unknown kind\")"),
         (Kind::Data, &[0, 0, 0, 2, 0x0a, 0x7f], "Bad(\"a message that cannot be read: "),
         (Kind::Fin, b"", "Bad(\"the far side closed the stream without an answer\")"),
@@ -484,4 +483,66 @@ async fn an_open_that_is_not_answered_makes_the_session_ask_at_once() {
     assert!((1000..2000).contains(&asked.as_millis()), "after {asked:?}");
     assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
     assert!(begun.elapsed() < Duration::from_secs(9), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_announce_an_open_and_never_say_it_are_bounded_and_hold_what_they_sent() {
+    let (link, mut inbox, mut peer) = session(Settings::default(), PIPE).await;
+    // The longest open, announced and not sent, 8,190 times.
+    let opens: Vec<u8> = (0..8190).flat_map(|place| frame(Kind::Open, 2 * place + 1, &[0, 0, 16, 0])).collect();
+    let sending = async { peer.says.bytes(&opens).await.unwrap() };
+    let (mut asking, mut most) = (Vec::new(), 0);
+    let serving = async {
+        while let Ok(Some(arrived)) = timeout(Duration::from_secs(1), inbox.streams.recv()).await {
+            asking.push(Box::pin(arrived.asked()));
+            most = most.max(asking.len());
+        }
+    };
+    tokio::join!(sending, serving);
+    assert_eq!(most, 256, "streams that have not said what they are for");
+    answers(&mut peer, 1).await;
+    // Those that are given up make room for others.
+    asking.clear();
+    within(inbox.streams.recv()).await.unwrap();
+    assert!(!link.is_over());
+}
+
+#[tokio::test]
+async fn a_fault_with_a_long_story_still_fits_into_an_answer() {
+    let pair = common::Pair::new(byway_link::Carriers::Tls).await;
+    let refusing = async {
+        let (_, asked) = pair.acceptor.next_asked().await;
+        let (class, detail) = ("long".to_owned(), "\u{fc}".repeat(10_000));
+        asked.refused(wire::Fault { code: Code::Denied.number(), class, detail }).await;
+    };
+    let (opened, ()) = tokio::join!(pair.dialler.open(), refusing);
+    let Err(NotOpened::Fault(fault)) = opened.map(|_| ()) else { panic!("no fault") };
+    assert!(fault.code == Code::Denied.number() && fault.detail.starts_with("\u{fc}\u{fc}"));
+}
+
+#[tokio::test]
+async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
+    const FIRST: usize = 32 * 1024;
+    let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
+    let RawPeer { says, hears } = &mut peer;
+    // Nobody serves the session: 65 streams were accepted, and 4 MiB of the others' bytes are kept.
+    let kept = 65 + 4 * 1024 * 1024 / FIRST;
+    let sending = async {
+        for place in 0..1000 {
+            says.frame(Kind::Open, 2 * place + 1, &[0; FIRST]).await.unwrap();
+        }
+    };
+    let refused = async {
+        let mut refused = 0;
+        while refused < 1000 - kept {
+            if let (Kind::Reset, _, code) = hears.frame().await.unwrap() {
+                assert_eq!(code, Code::Busy.number().to_be_bytes());
+                refused += 1;
+            }
+        }
+    };
+    tokio::join!(sending, within(refused));
+    answers(&mut peer, 1).await;
+    assert!(!link.is_over());
+    drop(inbox);
 }

@@ -51,7 +51,7 @@ fn check<M: Message + Default + PartialEq + Debug>(data: &[u8]) {
         }
         Err(bad) => {
             let early = data.get(..LENGTH_BYTES).map(decode::<M>);
-            assert!(!matches!(bad, BadMessage::TooLong(_)) || early == Some(Err(bad)), "it was waited for");
+            assert!(!matches!(bad, BadMessage::TooLong { .. }) || early == Some(Err(bad)), "it was waited for");
         }
     }
 }

@@ -4,8 +4,9 @@ use byway_testkit::pipe;
 use tokio::time::Instant;
 
 use super::*;
-use crate::common::raw::{RawKey, RawPeer};
+use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
+use crate::mux::frame::{CONTROL, Kind};
 use crate::wire::{GoAway, Refused, Welcome};
 use crate::{GrantId, GrantSecret, NotOpened, wire};
 
@@ -85,7 +86,7 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
     let listening = Listening::new(key(), Settings::default()).await;
     let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
     let pin = dialler.join.pin;
-    let quic = quic::dial(listening.address, &dialler.key, pin, 10).await.unwrap();
+    let quic = quic::dial(listening.address, &dialler.key, pin).await.unwrap();
     let control = LinkStream::quic(quic.open(&[], None, &TaskTracker::new()).await.unwrap());
     drop(over_quic(quic.clone(), control, pin, TaskTracker::new(), &dialler.settings, &Handle::current()));
     within(quic.closed()).await;
@@ -195,4 +196,32 @@ async fn an_open_to_a_peer_that_is_gone_is_lost_long_before_its_patience_ends() 
     assert!(matches!(opened, Err(NotOpened::Lost)), "{opened:?}");
     assert!(begun.elapsed() < Duration::from_secs(9));
     assert!(link.is_over());
+}
+
+#[tokio::test]
+async fn a_server_that_opens_a_stream_before_its_welcome_ends_the_carrier() {
+    let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+    let opening = async {
+        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
+        peer.says.frame(Kind::Open, 2, &[0; 1000]).await.unwrap();
+        peer.hears.closed().await;
+    };
+    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), opening);
+    let error = said.map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "the other side broke the protocol: a stream was opened before the session was established");
+}
+
+#[tokio::test]
+async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
+    let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+    let welcoming = async {
+        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
+        let mut message = Vec::new();
+        wire::encode(&wire::Control::from(welcome(16)), &mut message);
+        let both = [frame(Kind::Data, CONTROL, &message), frame(Kind::Open, 2, b"at once")].concat();
+        peer.says.bytes(&both).await.unwrap();
+    };
+    let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
+    let (_link, mut inbox) = said.unwrap();
+    within(inbox.streams.recv()).await.unwrap();
 }

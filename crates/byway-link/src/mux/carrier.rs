@@ -50,14 +50,14 @@ pub(crate) enum MuxError {
 pub(crate) struct MuxCarrier(Arc<Mutex<Core>>);
 
 impl MuxCarrier {
-    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything to move.
+    /// The carrier, its control stream, and the driver of `io`, which has to be polled for anything to move. The peer may
+    /// open no stream before [`Self::admit`].
     pub(crate) fn new<T: AsyncRead + AsyncWrite + Unpin>(
         io: T,
         side: Side,
-        streams: u32,
         budget: Arc<Budget>,
     ) -> (Self, MuxStream, Driver<T>) {
-        let carrier = Self(Arc::new(Mutex::new(Core::new(side, streams, budget))));
+        let carrier = Self(Arc::new(Mutex::new(Core::new(side, budget))));
         let control = MuxStream { carrier: carrier.clone(), stream: CONTROL, orderly: false };
         let driver = Driver {
             io,
@@ -68,6 +68,11 @@ impl MuxCarrier {
             sent: 0,
         };
         (carrier, control, driver)
+    }
+
+    /// The session is established: the peer may have `streams` streams open at once.
+    pub(crate) fn admit(&self, streams: u32) {
+        self.with(|core| core.admit(streams));
     }
 
     /// Opens a stream whose first bytes are `first`.

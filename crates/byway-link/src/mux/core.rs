@@ -36,6 +36,10 @@ const URGENT_BYTES: usize = 256 * 1024;
 /// told STOP until so many are left.
 const LINGERING_STREAMS: usize = 1024;
 
+/// Bytes that streams may hold that the peer has opened and nobody has accepted yet, all together. A stream that exceeds it
+/// is refused as [`Busy`](crate::wire::Code::Busy). 8,192 streams that say in 500 bytes what they are for fit.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+
 /// Before a round trip was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
@@ -87,8 +91,16 @@ pub(crate) struct Core {
     /// How many streams of the peer's there are, and how many there may be.
     theirs: u32,
     most: u32,
+    /// No session yet: only [`CONTROL`] exists.
+    pending: bool,
+    /// Pending only: whoever reads [`CONTROL`] has read all of it and waits for more.
+    wanted: bool,
+    /// Frames may be read again, and the driver does not know it yet.
+    resumed: bool,
     /// Opened by the peer, not accepted by anybody yet.
     waiting: VecDeque<u32>,
+    /// See [`WAITING_BYTES`].
+    waiting_bytes: usize,
     acceptor: Option<Waker>,
     /// Closed in order here, in that order; some may be over by now.
     lingering: VecDeque<u32>,
@@ -111,6 +123,9 @@ struct Entry {
     watcher: Option<Waker>,
     /// Whether somebody still has the stream.
     held: bool,
+    /// What it holds of [`WAITING_BYTES`]: none once it was accepted.
+    waiting_bytes: usize,
+    waiting: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,16 +175,21 @@ pub(crate) enum Payload {
 }
 
 impl Core {
-    /// A carrier that has just been authenticated. The peer may have `most` streams open at once.
-    pub(crate) fn new(side: Side, most: u32, budget: Arc<Budget>) -> Self {
+    /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream alone, and reads no
+    /// further than whoever reads that stream: the frames behind a welcome are judged after it was understood.
+    pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         let mut core = Self {
             side,
             streams: HashMap::new(),
             next: side.first(),
             newest: 0,
             theirs: 0,
-            most,
+            most: 0,
+            pending: true,
+            wanted: false,
+            resumed: false,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             acceptor: None,
             lingering: VecDeque::new(),
             urgent: Vec::new(),
@@ -209,7 +229,16 @@ impl Core {
             },
             watcher: None,
             held: true,
+            waiting_bytes: 0,
+            waiting: false,
         }
+    }
+
+    /// The session is established: the peer may have `most` streams open at once.
+    pub(crate) fn admit(&mut self, most: u32) {
+        self.most = most;
+        self.pending = false;
+        self.resumed = true;
     }
 
     /// The round trip as it was last measured.
@@ -250,7 +279,13 @@ impl Core {
     /// The next stream that the peer has opened.
     pub(crate) fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Option<u32>> {
         match self.waiting.pop_front() {
-            Some(stream) => Poll::Ready(Some(stream)),
+            Some(stream) => {
+                if let Some(entry) = self.streams.get_mut(&stream) {
+                    entry.waiting = false;
+                    self.waiting_bytes -= std::mem::take(&mut entry.waiting_bytes);
+                }
+                Poll::Ready(Some(stream))
+            }
             None if self.lost => Poll::Ready(None),
             None => {
                 self.acceptor = Some(cx.waker().clone());
@@ -280,6 +315,9 @@ impl Core {
                 return Poll::Ready(Err(Broken::SessionLost));
             }
             entry.recv.reader = Some(cx.waker().clone());
+            if self.pending && stream == CONTROL {
+                (self.wanted, self.resumed) = (true, true);
+            }
             return Poll::Pending;
         }
         if let Some(grant) =
@@ -363,6 +401,7 @@ impl Core {
         let says_stop = !entry.recv.is_over() && !entry.recv.stopped;
         entry.recv.stopped = true;
         entry.recv.chunks.clear();
+        self.waiting_bytes -= std::mem::take(&mut entry.waiting_bytes);
         // Whoever still waits on it hears the same as the peer, and never an end in order.
         entry.recv.reset.get_or_insert(code);
         entry.wake_all();
@@ -424,13 +463,16 @@ impl Core {
 
     /// Whether another frame may be read now.
     pub(crate) fn may_receive(&self) -> bool {
-        self.urgent.len() < URGENT_BYTES
+        self.urgent.len() < URGENT_BYTES && (!self.pending || self.wanted)
     }
 
     /// A header has come: whether its payload is wanted.
     pub(crate) fn judge(&mut self, header: &Header) -> Result<Payload, Violation> {
         let Header { kind, stream, length } = *header;
         if kind == Kind::Open {
+            if self.pending {
+                return Err(Violation::Early);
+            }
             let in_order = self.side.peer().opens(stream) && stream > self.newest;
             if !in_order {
                 return Err(Violation::Stream(kind));
@@ -439,7 +481,7 @@ impl Core {
                 return Err(Violation::Credit);
             }
             self.newest = stream;
-            if self.theirs >= self.most {
+            if self.theirs >= self.most || self.waiting_bytes + length > WAITING_BYTES {
                 self.refuse(stream);
                 return Ok(Payload::Skip);
             }
@@ -456,10 +498,14 @@ impl Core {
             let skip = kind == Kind::Data;
             return Ok(if skip { Payload::Skip } else { Payload::Keep });
         }
-        match entry.recv.window.receive(length) {
-            true => Ok(Payload::Keep),
-            false => Err(Violation::Credit),
+        if !entry.recv.window.receive(length) {
+            return Err(Violation::Credit);
         }
+        if entry.waiting && self.waiting_bytes + length > WAITING_BYTES {
+            self.reset(stream, crate::wire::Code::Busy.number());
+            return Ok(Payload::Skip);
+        }
+        Ok(Payload::Keep)
     }
 
     fn refuse(&mut self, stream: u32) {
@@ -484,6 +530,11 @@ impl Core {
                 self.urgent.extend_from_slice(&with_number(Kind::Stop, stream, 0));
             }
             Kind::Data => {
+                self.wanted &= stream != CONTROL;
+                if entry.waiting {
+                    entry.waiting_bytes += payload.len();
+                    self.waiting_bytes += payload.len();
+                }
                 entry.recv.keep(payload);
                 wake(&mut entry.recv.reader);
             }
@@ -494,6 +545,7 @@ impl Core {
             Kind::Reset => {
                 entry.recv.reset.get_or_insert(number);
                 entry.recv.chunks.clear();
+                self.waiting_bytes -= std::mem::take(&mut entry.waiting_bytes);
                 entry.wake_all();
             }
             Kind::Stop => {
@@ -525,6 +577,8 @@ impl Core {
         if !entry.recv.window.receive(first.len()) {
             return Err(Violation::Credit);
         }
+        (entry.waiting, entry.waiting_bytes) = (true, first.len());
+        self.waiting_bytes += first.len();
         entry.recv.keep(first);
         self.streams.insert(stream, entry);
         self.theirs += 1;
@@ -536,6 +590,11 @@ impl Core {
     /// Frames to send, about `most_bytes` of them, appended to `out`.
     pub(crate) fn take(&mut self, most_bytes: usize, out: &mut VecDeque<Vec<u8>>) {
         let mut taken = 0;
+        // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows it.
+        while self.ready.front() == Some(&CONTROL) {
+            self.ready.pop_front();
+            taken += self.take_from(CONTROL, out);
+        }
         if !self.urgent.is_empty() {
             taken += self.urgent.len();
             out.push_back(std::mem::take(&mut self.urgent));
@@ -600,7 +659,8 @@ impl Core {
     /// The driver, if it has to be woken. Wake it after the lock is let go of.
     #[must_use]
     pub(crate) fn driver_to_wake(&mut self) -> Option<Waker> {
-        if self.has_output() || self.lost { self.driver.take() } else { None }
+        let resumed = std::mem::take(&mut self.resumed);
+        if self.has_output() || self.lost || resumed { self.driver.take() } else { None }
     }
 
     /// The carrier is gone, and every stream with it. What has come whole can still be read.

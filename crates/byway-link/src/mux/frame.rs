@@ -84,6 +84,9 @@ pub enum Violation {
     /// A stream that was never opened, or that is not the peer's to open.
     #[error("a {0:?} frame for a stream that it may not be for")]
     Stream(Kind),
+    /// A stream that was opened before the session was established.
+    #[error("a stream was opened before the session was established")]
+    Early,
     /// More bytes than were granted.
     #[error("more bytes than the stream had credit for")]
     Credit,

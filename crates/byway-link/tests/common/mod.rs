@@ -1,6 +1,7 @@
 //! Common: two nodes on loopback with a link between them.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod quic;
 pub mod raw;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -38,8 +38,8 @@ pub fn mux(data: &[u8]) {
     let side = if first & 1 == 0 { Side::Dialler } else { Side::Acceptor };
     let budget = Budget::new(1 << 20);
     let wire = Arc::new(Mutex::new(Wire::default()));
-    let (carrier, control, driver) =
-        MuxCarrier::new(Io(Arc::clone(&wire)), side, u32::from(first >> 1) & 7, Arc::clone(&budget));
+    let (carrier, control, driver) = MuxCarrier::new(Io(Arc::clone(&wire)), side, Arc::clone(&budget));
+    carrier.admit(u32::from(first >> 1) & 7);
     let mut held = vec![control];
     let mut driver = Some(Box::pin(driver));
     let mut heard = Heard { side, ..Heard::default() };

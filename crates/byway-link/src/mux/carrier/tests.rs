@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::frame::{Kind, MOST_PAYLOAD_BYTES, with_number};
 use super::*;
-use crate::carrier::Carrier;
+use crate::carrier::PendingCarrier;
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +23,8 @@ fn budget() -> Arc<Budget> {
 /// A carrier whose peer is a test, with `most_bytes` between them each way.
 fn against_a_test(side: Side, streams: u32, most_bytes: usize) -> (MuxCarrier, MuxStream, Driver<AsIo>, Stream) {
     let (near, far) = pipe::pair_of(most_bytes);
-    let (carrier, control, driver) = MuxCarrier::new(AsIo(near.into_stream()), side, streams, budget());
+    let (carrier, control, driver) = MuxCarrier::new(AsIo(near.into_stream()), side, budget());
+    carrier.admit(streams);
     (carrier, control, driver, far.into_stream())
 }
 
@@ -84,8 +85,10 @@ async fn end_of(said: &[u8]) -> MuxError {
 #[tokio::test]
 async fn everything_arrives_through_eight_bytes() {
     let (near, far) = pipe::streams();
-    let (near, near_control, near_driver) = MuxCarrier::new(AsIo(near), Side::Dialler, 100, budget());
-    let (far, far_control, far_driver) = MuxCarrier::new(AsIo(far), Side::Acceptor, 100, budget());
+    let (near, near_control, near_driver) = MuxCarrier::new(AsIo(near), Side::Dialler, budget());
+    let (far, far_control, far_driver) = MuxCarrier::new(AsIo(far), Side::Acceptor, budget());
+    near.admit(100);
+    far.admit(100);
     let echoing = async {
         let mut echoes = Vec::new();
         for _ in 0..5_u8 {
@@ -244,7 +247,7 @@ async fn a_carrier_whose_numbers_are_used_up_ends_and_does_not_linger() {
     for side in [Side::Dialler, Side::Acceptor] {
         let (mux, _control, _driver, _peer) = against_a_test(side, 10, pipe::CAPACITY_BYTES);
         mux.0.lock().leave_one_number();
-        let carrier = Carrier::mux(mux, None, &TaskTracker::new());
+        let carrier = PendingCarrier::mux(mux, None, &TaskTracker::new()).admit(10);
         carrier.open(b"").await.unwrap();
         assert!(carrier.open(b"").await.is_err());
         within(carrier.ended()).await;

@@ -38,10 +38,11 @@ impl Wire {
     fn new(most: u32) -> Self {
         let budgets = [Budget::new(BUDGET), Budget::new(BUDGET)];
         Self {
-            cores: [
-                Core::new(Side::Dialler, most, Arc::clone(&budgets[NEAR])),
-                Core::new(Side::Acceptor, most, Arc::clone(&budgets[FAR])),
-            ],
+            cores: [Side::Dialler, Side::Acceptor].map(|side| {
+                let mut core = Core::new(side, Arc::clone(&budgets[side as usize]));
+                core.admit(most);
+                core
+            }),
             towards: Default::default(),
             arrived: Default::default(),
             judged: [None, None],
@@ -557,4 +558,33 @@ fn a_peer_whose_window_was_full_when_its_reader_left_is_told() {
     wire.cores[NEAR].release(stream, false);
     wire.settle();
     wire.assert_empty();
+}
+
+#[test]
+fn a_stream_that_is_opened_behind_a_control_message_arrives_behind_it() {
+    let mut wire = Wire::new(MANY);
+    wire.write(NEAR, CONTROL, b"welcome");
+    wire.cores[NEAR].open(b"first").unwrap();
+    let mut out = VecDeque::new();
+    wire.cores[NEAR].take(1 << 20, &mut out);
+    let kinds: Vec<_> = out.iter().map(|chunk| Header::decode(*chunk.first_chunk().unwrap()).unwrap().kind).collect();
+    assert_eq!(kinds, [Kind::Data, Kind::Open]);
+}
+
+#[test]
+fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
+    let mut core = Core::new(Side::Acceptor, Budget::new(BUDGET));
+    assert!(!core.may_receive(), "nobody waits for a message");
+    let mut room = [0; 10];
+    assert!(core.poll_read(CONTROL, &idle(), &mut room, Instant::now()).is_pending());
+    assert!(core.may_receive());
+    let open = Header { kind: Kind::Open, stream: 1, length: 0 };
+    assert_eq!(core.judge(&open), Err(Violation::Early));
+    let data = Header { kind: Kind::Data, stream: CONTROL, length: 5 };
+    assert_eq!(core.judge(&data), Ok(Payload::Keep));
+    core.receive(&data, b"hello".to_vec()).unwrap();
+    assert!(!core.may_receive(), "what comes next may depend on what was said");
+    core.admit(1);
+    assert!(core.may_receive());
+    assert_eq!(core.judge(&open), Ok(Payload::Keep));
 }

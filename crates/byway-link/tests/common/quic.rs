@@ -1,0 +1,56 @@
+//! Raw QUIC: a connection of a test's own, on which it may say whatever QUIC lets it say.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use byway_link::wire::{self, Control, Said};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
+
+use super::raw::RawKey;
+use super::within;
+
+/// A connection whose control stream is open. The endpoint lives as long as it.
+pub struct RawQuic {
+    pub connection: Connection,
+    pub send: SendStream,
+    pub recv: RecvStream,
+    _endpoint: Endpoint,
+}
+
+/// A handshake that has begun.
+pub fn call(endpoint: &Endpoint, address: SocketAddr, key: &RawKey) -> quinn::Connecting {
+    let crypto = QuicClientConfig::try_from(key.dialling(&["byway/1"])).unwrap();
+    let config = ClientConfig::new(Arc::new(crypto));
+    endpoint.connect_with(config, address, "byway.invalid").unwrap()
+}
+
+impl RawQuic {
+    /// Dials, and proves `key`.
+    pub async fn dialled(address: SocketAddr, key: &RawKey) -> Self {
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let connection = within(call(&endpoint, address, key)).await.unwrap();
+        let (send, recv) = within(connection.open_bi()).await.unwrap();
+        Self { connection, send, recv, _endpoint: endpoint }
+    }
+
+    /// A message on the control stream.
+    pub async fn say(&mut self, said: Said) {
+        let mut message = Vec::new();
+        wire::encode(&Control::from(said), &mut message);
+        within(self.send.write_all(&message)).await.unwrap();
+    }
+
+    /// The next message on the control stream.
+    pub async fn hear(&mut self) -> Said {
+        let mut bytes = Vec::new();
+        loop {
+            if let Some((message, _)) = wire::decode::<Control>(&bytes).unwrap() {
+                return message.said.unwrap();
+            }
+            let mut byte = [0];
+            within(self.recv.read_exact(&mut byte)).await.unwrap();
+            bytes.push(byte[0]);
+        }
+    }
+}

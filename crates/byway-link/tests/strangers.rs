@@ -1,0 +1,177 @@
+//! Strangers: what a peer gets before it belongs to a session: one stream and a small window, on every carrier.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use byway_dial::Stream;
+use byway_link::mux::frame::Kind;
+use byway_link::wire::{Attach, Said};
+use byway_link::{Arrival, Carriers, Key, Settings};
+use common::quic::RawQuic;
+use common::raw::{RawKey, RawPeer, hello};
+use common::{Listening, Pair, within};
+use tokio::net::TcpStream;
+
+async fn listening() -> Listening {
+    Listening::new(Key::generate().unwrap(), Settings::default()).await
+}
+
+async fn dial(listening: &Listening) -> Stream {
+    Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is_never_kept() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    let opening = async {
+        let mut sent = 0;
+        while sent < 100_000 && peer.says.frame(Kind::Open, 2 * sent + 1, &[0; 32 * 1024]).await.is_ok() {
+            sent += 1;
+        }
+        peer.hears.closed().await;
+    };
+    let (arrived, ()) = tokio::join!(listening.next(), within(opening));
+    let error = arrived.unwrap_err().to_string();
+    assert_eq!(error, "the other side broke the protocol: a stream was opened before the session was established");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_opened_right_behind_a_hello_waits_until_somebody_has_judged_the_hello() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Hello(hello())).await;
+    peer.says.frame(Kind::Open, 1, b"early").await.unwrap();
+    // It is not read before the hello was answered; then it is a stream like any other.
+    let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
+    within(inbox.streams.recv()).await.unwrap();
+    assert!(!link.is_over());
+
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Hello(hello())).await;
+    peer.says.frame(Kind::Open, 1, b"early").await.unwrap();
+    let error = listening.pending().await.refuse(byway_link::Refusal::Grant, "no").await;
+    assert_eq!(error.to_string(), "no");
+    assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
+}
+
+#[tokio::test]
+async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
+    let listening = listening().await;
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    // One byte of a message, so that the server has read it and the windows are what they will be.
+    let mut hello_bytes = Vec::new();
+    byway_link::wire::encode(&byway_link::wire::Control::from(Said::Hello(hello())), &mut hello_bytes);
+    within(peer.send.write_all(&hello_bytes[..1])).await.unwrap();
+    let second = peer.connection.open_bi();
+    let mut second = std::pin::pin!(second);
+    let early = tokio::time::timeout(Duration::from_millis(300), second.as_mut()).await;
+    assert!(early.is_err(), "a second stream was granted to a stranger");
+    within(peer.send.write_all(&hello_bytes[1..])).await.unwrap();
+    // More than the window, behind a hello that nobody has answered: it is not taken.
+    let pending = listening.pending().await;
+    let flooded = tokio::time::timeout(Duration::from_millis(300), async {
+        let mut sent = 0;
+        loop {
+            sent += peer.send.write(&[0; 1024]).await.unwrap();
+            assert!(sent <= 128 * 1024, "{sent} bytes were taken of a stranger");
+        }
+    });
+    assert!(flooded.await.is_err());
+    drop(pending);
+    within(peer.connection.closed()).await;
+
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    peer.say(Said::Hello(hello())).await;
+    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
+    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    within(peer.connection.open_bi()).await.unwrap();
+    assert!(!link.is_over());
+}
+
+#[tokio::test]
+async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
+    let listening = listening().await;
+    let key = RawKey::generate();
+    let mut first = RawQuic::dialled(listening.address, &key).await;
+    first.say(Said::Hello(hello())).await;
+    let (link, mut inbox) = listening.pending().await.welcome().await.unwrap();
+    let Said::Welcome(welcome) = first.hear().await else { panic!("no welcome") };
+
+    let mut by_tls = RawPeer::dialled(dial(&listening).await, &key).await;
+    by_tls.says.say(Said::Attach(Attach { session: welcome.session.clone() })).await;
+    by_tls.says.frame(Kind::Open, 1, b"by tls").await.unwrap();
+    assert!(matches!(listening.next().await, Ok(Arrival::Attached(_))));
+    within(inbox.streams.recv()).await.unwrap();
+
+    let mut by_quic = RawQuic::dialled(listening.address, &key).await;
+    by_quic.say(Said::Attach(Attach { session: welcome.session })).await;
+    assert!(matches!(listening.next().await, Ok(Arrival::Attached(_))));
+    let (mut send, _recv) = within(by_quic.connection.open_bi()).await.unwrap();
+    within(send.write_all(b"by quic")).await.unwrap();
+    within(inbox.streams.recv()).await.unwrap();
+    assert_eq!(link.carriers().len(), 3);
+}
+
+#[tokio::test]
+async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
+    const MANY: usize = 3000;
+    for carriers in [Carriers::Quic, Carriers::Tls] {
+        let pair = Pair::new(carriers).await;
+        for (near, far) in [(&pair.dialler, &pair.acceptor), (&pair.acceptor, &pair.dialler)] {
+            let opening = futures_util::future::join_all((0..MANY).map(|_| near.open()));
+            let answering = async {
+                let mut streams = Vec::new();
+                for _ in 0..MANY {
+                    let (_, asked) = far.next_asked().await;
+                    streams.push(asked.opened(None).await.unwrap());
+                }
+                streams
+            };
+            let (opened, answered) = tokio::join!(opening, answering);
+            assert!(opened.iter().all(Result::is_ok), "{carriers:?}");
+            assert_eq!((near.link.streams(), far.link.streams(), answered.len()), (MANY, MANY, MANY), "{carriers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others_have_to_come_back() {
+    const CALLERS: usize = 200;
+    let mut listening = Listening::by_tcp_alone(Key::generate().unwrap(), Settings::default()).await;
+    let quic = listening.listen_quic();
+    // A relay that throws every answer away, as if the sender's address was made up.
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let far = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let relay_address = relay.local_addr().unwrap();
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let key = RawKey::generate();
+    let _calling: Vec<_> = (0..CALLERS).map(|_| common::quic::call(&endpoint, relay_address, &key)).collect();
+    let (mut answered, mut room) = (std::collections::HashSet::new(), [0; 2048]);
+    let relaying = async {
+        let mut packet = [0; 2048];
+        while answered.len() < CALLERS {
+            tokio::select! {
+                came = relay.recv(&mut packet) => {
+                    far.send_to(&packet[..came.unwrap()], listening.address).await.unwrap();
+                }
+                came = far.recv(&mut room) => {
+                    // A long header names the connection of the caller that it is for (RFC 9000 section 17.2).
+                    let packet = &room[..came.unwrap()];
+                    if packet[0] & 0x80 != 0 {
+                        let length = usize::from(packet[5]);
+                        answered.insert(packet[6..6 + length].to_vec());
+                    }
+                }
+            }
+        }
+    };
+    within(relaying).await;
+    assert!(quic.connections() <= 64, "{} connections are kept for addresses that may be made up", quic.connections());
+    // Whoever is there gets through all the same.
+    let mut peer = RawQuic::dialled(listening.address, &key).await;
+    peer.say(Said::Hello(hello())).await;
+    listening.pending().await.welcome().await.unwrap();
+}
