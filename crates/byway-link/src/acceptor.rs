@@ -32,7 +32,7 @@ use crate::quic::{self, Quic};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
 use crate::window::{Budget, SESSION_BYTES};
-use crate::wire::{Hello, Refusal, Refused, Said, VERSIONS, Welcome};
+use crate::wire::{FEATURES, Hello, Refusal, Refused, Said, VERSIONS, Welcome};
 
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -325,7 +325,9 @@ impl Pending {
             watched.ended().await;
             sessions.lock().remove(&id);
         });
-        let welcome = Welcome { version, features: 0, session: id.to_vec(), program };
+        let features = self.hello.features & FEATURES;
+        link.agree(features);
+        let welcome = Welcome { version, features, session: id.to_vec(), program };
         if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
             link.end("it went away while it was welcomed");
             return Err(LinkError::Unreachable(error.to_string()));

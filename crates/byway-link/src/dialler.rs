@@ -29,7 +29,7 @@ use crate::mux::core::Side;
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::LinkStream;
 use crate::tls;
-use crate::wire::{Attach, Hello, Purpose, Refusal, Said, VERSIONS};
+use crate::wire::{Attach, FEATURES, Hello, Purpose, Refusal, Said, VERSIONS};
 
 /// How long QUIC has the field to itself.
 pub const TLS_STARTS: Duration = Duration::from_millis(250);
@@ -232,7 +232,7 @@ impl Dialler {
         let hello = Hello {
             version_from,
             version_to,
-            features: 0,
+            features: FEATURES,
             grant: self.join.id.as_bytes().to_vec(),
             secret: self.join.secret.expose().to_vec(),
             epoch,
@@ -253,6 +253,7 @@ impl Dialler {
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
                 let peer = authenticated.identity;
                 let (link, inbox) = Link::new(id, peer, Side::Dialler, self.runtime.clone());
+                link.agree(welcome.features & FEATURES);
                 adopt(&link, authenticated);
                 Ok((link, inbox))
             }

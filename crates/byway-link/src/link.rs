@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use byway_dial::{Broken, Read, Stream};
@@ -82,6 +84,7 @@ struct Inner {
     unsaid: Arc<Semaphore>,
     heard: mpsc::Sender<Said>,
     over: CancellationToken,
+    features: AtomicU64,
 }
 
 #[derive(Default)]
@@ -121,6 +124,8 @@ pub struct Opened {
     pub stream: Stream,
     /// The far side's own address on the connection that it made.
     pub local: Option<SocketAddr>,
+    /// The Host that HTTP requests on it shall have, if the far side asks for one. Only bytes that a Host may hold.
+    pub host: Option<Arc<str>>,
 }
 
 /// Why a stream was not opened.
@@ -151,8 +156,19 @@ impl Link {
             unsaid: Arc::new(Semaphore::new(UNSAID_STREAMS)),
             heard,
             over: CancellationToken::new(),
+            features: AtomicU64::new(0),
         }));
         (link, Inbox { streams: arrived, said })
+    }
+
+    /// Notes the abilities that both sides have.
+    pub(crate) fn agree(&self, features: u64) {
+        self.0.features.store(features, Relaxed);
+    }
+
+    /// Whether both sides have this ability, such as [`wire::FEATURE_HOST`].
+    pub fn has(&self, feature: u64) -> bool {
+        self.0.features.load(Relaxed) & feature != 0
     }
 
     pub(crate) fn id(&self) -> &SessionId {
@@ -275,7 +291,12 @@ impl Link {
         let (stream, answer) = answered;
         match answer {
             Ok(Answer { answered: Some(Answered::Opened(opened)) }) => {
-                Ok(Opened { stream, local: opened.local.parse().ok() })
+                let host = match opened.host.as_str() {
+                    "" => None,
+                    host if is_host(host) => Some(host.into()),
+                    _ => return Err(NotOpened::Bad("an answer that asks for a Host that cannot be one".into())),
+                };
+                Ok(Opened { stream, local: opened.local.parse().ok(), host })
             }
             Ok(Answer { answered: Some(Answered::Fault(fault)) }) => {
                 stream_closed(stream);
@@ -412,12 +433,14 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Says that the far side has connected, and hands the stream over.
+    /// Says that the far side has connected, and hands the stream over. `host`: the Host that HTTP requests on it shall
+    /// have, where it is not the visitor's own.
     ///
     /// # Errors
     /// The stream broke.
-    pub async fn opened(mut self, local: Option<SocketAddr>) -> Result<Stream, Broken> {
-        let opened = wire::Opened { local: local.map(|local| local.to_string()).unwrap_or_default() };
+    pub async fn opened(mut self, local: Option<SocketAddr>, host: Option<&str>) -> Result<Stream, Broken> {
+        let local = local.map(|local| local.to_string()).unwrap_or_default();
+        let opened = wire::Opened { local, host: host.unwrap_or_default().to_owned() };
         self.answer(Answered::Opened(opened)).await?;
         Ok(self.stream)
     }
@@ -443,6 +466,15 @@ impl Asked {
     }
 }
 
+/// A Host that is longer is none: 255 bytes of name, and a port.
+const MOST_HOST_BYTES: usize = 261;
+
+/// Whether a Host field may hold `host`, as a peer has sent it.
+fn is_host(host: &str) -> bool {
+    let is_host_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    host.len() <= MOST_HOST_BYTES && host.bytes().all(is_host_byte)
+}
+
 enum NotRead {
     Broken(Broken),
     Fin,
@@ -460,6 +492,21 @@ async fn read_message<M: prost::Message + Default>(stream: &mut Stream) -> Resul
         match stream.read(step).await.map_err(NotRead::Broken)? {
             Read::Fin => return Err(NotRead::Fin),
             Read::Data(n) => bytes.extend_from_slice(step.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_a_peer_holds_only_bytes_that_a_host_may_hold() {
+        for host in ["app.test", "127.0.0.1:3000", "[::1]:80", "localhost", "a_b"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in ["a b", "a\r\nX: 1", "a\0", "b\u{fc}cher", "a/b", "u@h", "a,b", &"x".repeat(MOST_HOST_BYTES + 1)] {
+            assert!(!is_host(host), "{host:?}");
         }
     }
 }

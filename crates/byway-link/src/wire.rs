@@ -26,6 +26,12 @@ pub const LENGTH_BYTES: usize = 4;
 /// The versions of the protocol that this build speaks, the first and the last.
 pub const VERSIONS: (u32, u32) = (1, 1);
 
+/// [`Hello::features`]: an acceptor writes the Host that [`Opened::host`] asks for.
+pub const FEATURE_HOST: u64 = 1;
+
+/// Every ability of this build.
+pub const FEATURES: u64 = FEATURE_HOST;
+
 /// What is said on the first stream of a carrier.
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
@@ -103,7 +109,7 @@ pub struct Hello {
     /// The newest.
     #[prost(uint32, tag = "2")]
     pub version_to: u32,
-    /// Optional abilities, one bit each. None is defined yet.
+    /// Optional abilities, one bit each: [`FEATURES`].
     #[prost(uint64, tag = "3")]
     pub features: u64,
     /// The grant by which the dialler is here.
@@ -391,6 +397,9 @@ pub struct Opened {
     /// The dialling node's own address on the far connection; empty for a Unix socket.
     #[prost(string, tag = "1")]
     pub local: String,
+    /// HTTP services: the Host that requests on this stream shall have; empty for the visitor's own.
+    #[prost(string, tag = "2")]
+    pub host: String,
 }
 
 /// See [`Answered::Fault`].

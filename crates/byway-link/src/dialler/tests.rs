@@ -7,7 +7,7 @@ use super::*;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::mux::frame::{CONTROL, Kind};
-use crate::wire::{GoAway, Refused, Welcome};
+use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
 use crate::{GrantId, GrantSecret, NotOpened, wire};
 
 fn key() -> Key {
@@ -123,6 +123,18 @@ async fn each_strange_answer_to_a_hello_is_one_error() {
         let error = within(dialler.say_hello(authenticated, 1, 1)).await.map(|_| ()).unwrap_err();
         assert!(error.to_string().contains(words), "{answer:?}: {error}");
         peer.hears.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_ones_too() {
+    for (features, has) in [(0, false), (FEATURE_HOST, true), (!FEATURE_HOST, false), (u64::MAX, true)] {
+        let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+        let answer = Welcome { version: 1, session: vec![3; 16], features, ..Welcome::default() };
+        peer.says.say(Said::Welcome(answer)).await;
+        let (link, _inbox) = within(dialler.say_hello(authenticated, 1, 1)).await.unwrap();
+        assert_eq!(link.has(FEATURE_HOST), has, "{features:#x}");
+        assert!(!link.has(2), "{features:#x}");
     }
 }
 

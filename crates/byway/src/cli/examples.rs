@@ -58,8 +58,9 @@ It prints the join string for `byway http` and `byway tcp`.";
 
 pub(super) const HTTP: &str = "\
 Examples:
-  byway http 3000 --name app --join-file join.txt
-  byway http 127.0.0.1:3000 --name api --carrier tls --join-file join.txt
+  byway http 3000 --join-file join.txt
+  byway http 127.0.0.1:3000 --name app --carrier tls --join-file join.txt
+  byway http 5173 --host upstream --join-file join.txt       a dev server that checks the Host
   BYWAY_JOIN=by1.… byway http 3000 --name app";
 
 pub(super) const TCP: &str = "\

@@ -1,4 +1,4 @@
-//! Http: `byway http TARGET --name NAME --join STRING`: exposes an HTTP service of this machine through another node.
+//! Http: `byway http TARGET --join STRING`: exposes an HTTP service of this machine through another node.
 
 use std::process::ExitCode;
 
@@ -13,12 +13,17 @@ use crate::config::ExposedFlags;
 pub(super) struct HttpArgs {
     #[command(flatten)]
     expose: ExposeArgs,
-    /// Its name: the label in front of the other node's domain
+    /// Its name: the label in front of the other node's domain. Default: a random one, which the state folder keeps for
+    /// this target and join string
     #[arg(long, value_name = "NAME")]
-    name: String,
+    name: Option<String>,
+    /// The Host that the service sees: keep (the public name), upstream (the target's own, for dev servers that check
+    /// it), or a name such as app.test. Default: keep
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
 }
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &HttpArgs, common: &Common) -> ExitCode {
-    expose::run(ExposedFlags::Http { name: args.name.clone() }, &args.expose, common)
+    expose::run(ExposedFlags::Http { name: args.name.clone(), host: args.host.clone() }, &args.expose, common)
 }

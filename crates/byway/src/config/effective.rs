@@ -297,7 +297,10 @@ fn expose(f: &mut fmt::Formatter<'_>, through: &JoinPlan, plan: &ServicePlan) ->
         writeln!(f, "name = {}", quoted(&plan.name))?;
     }
     match (plan.kind, plan.port) {
-        (ServiceKind::Http, _) => writeln!(f, "http = {}", quoted(to))?,
+        (ServiceKind::Http, _) => {
+            writeln!(f, "http = {}", quoted(to))?;
+            writeln!(f, "host = {}", quoted(plan.host.as_deref().unwrap_or("keep")))?;
+        }
         (ServiceKind::Tcp, Some(port)) => writeln!(f, "tcp = {}\nport = {port}", quoted(to))?,
         (ServiceKind::Tcp, None) => writeln!(f, "tcp = {}\n# port: a free one", quoted(to))?,
     }

@@ -326,6 +326,9 @@ pub struct Expose {
     pub http: Option<Text>,
     /// `tcp`: the local target that takes bytes.
     pub tcp: Option<Text>,
+    /// `host`: with `http` only: the Host that the service sees: `"keep"` for the visitor's own, `"upstream"` for the
+    /// target's, or a name such as `"app.test"`. Default `"keep"`.
+    pub host: Option<Text>,
     /// `port`: with `tcp` only: the public port, 1 to 65535. Default: a free one, which the other side keeps for this
     /// node's key.
     pub port: Option<At<u64>>,

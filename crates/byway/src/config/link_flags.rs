@@ -54,8 +54,10 @@ pub struct ExposeFlags {
 pub enum ExposedFlags {
     /// `byway http`.
     Http {
-        /// `--name`.
-        name: String,
+        /// `--name`; none for a random one that the state folder keeps.
+        name: Option<String>,
+        /// `--host`.
+        host: Option<String>,
     },
     /// `byway tcp`.
     Tcp {
@@ -111,7 +113,12 @@ impl File {
     pub fn for_expose(given: ExposeFlags) -> Self {
         let to = Some(target_flag("TARGET", given.to));
         let expose = match given.service {
-            ExposedFlags::Http { name } => Expose { http: to, name: Some(flag("--name", name)), ..Expose::default() },
+            ExposedFlags::Http { name, host } => Expose {
+                http: to,
+                name: name.map(|name| flag("--name", name)),
+                host: host.map(|host| flag("--host", host)),
+                ..Expose::default()
+            },
             ExposedFlags::Tcp { name, port } => Expose {
                 tcp: to,
                 name: name.map(|name| flag("--name", name)),

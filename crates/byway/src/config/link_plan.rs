@@ -147,6 +147,8 @@ pub struct ServicePlan {
     pub port: Option<u16>,
     /// The local target.
     pub to: Target,
+    /// HTTP: the Host that the service sees; none for the visitor's own, which names the public end.
+    pub host: Option<Arc<str>>,
 }
 
 /// What an exposed service speaks.

@@ -62,7 +62,7 @@ pub use plan::{
 pub use resolve::resolve;
 pub use secret::Secret;
 pub use statuses::Statuses;
-pub use surroundings::Surroundings;
+pub use surroundings::{NameService, Surroundings};
 pub use units::{BadQuantity, Bytes, Kind, Period, Rate};
 pub use warnings::warnings;
 

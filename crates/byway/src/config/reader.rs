@@ -249,6 +249,7 @@ fn read_expose(s: &mut Section<'_, '_>) -> Expose {
         name: s.text("name", "\"app\""),
         http: s.text("http", "\"127.0.0.1:3000\""),
         tcp: s.text("tcp", "\"127.0.0.1:22\""),
+        host: s.text("host", "\"upstream\""),
         port: s.count("port"),
         join: read_join(s),
     }

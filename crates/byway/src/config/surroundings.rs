@@ -10,8 +10,10 @@ use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use byway_dial::Target;
 use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
 
+use crate::link::kept_name::{NoName, kept_name};
 use crate::os::descriptors;
 
 /// What a Plan depends on besides its file.
@@ -27,7 +29,12 @@ pub struct Surroundings<'s> {
     pub descriptors: Option<u64>,
     /// Reads a `password_file` or a `join_file`.
     pub read_file: &'s dyn Fn(&Path) -> io::Result<String>,
+    /// The name of an HTTP service that the command line gives none, by the state folder.
+    pub name_service: &'s NameService,
 }
+
+/// See [`Surroundings::name_service`].
+pub type NameService = dyn Fn(&Path, &JoinString, &Target) -> Result<String, NoName>;
 
 /// A password or a join string is one line; this bounds what a wrong path such as `/dev/zero` can cost.
 const MOST_SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -36,14 +43,21 @@ impl<'s> Surroundings<'s> {
     /// This machine: its cores, its files, and the limit of descriptors, which is raised as far as it may be.
     pub fn here(state: &'s Path, folder: &'s Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { state, folder, cores, descriptors: descriptors::raise_limit(), read_file: &read_secret_file }
+        let descriptors = descriptors::raise_limit();
+        Self { state, folder, cores, descriptors, read_file: &read_secret_file, name_service: &kept_name }
     }
 
     /// No machine at all: one core, and every file reads as a stand-in, another one for each path. For checking text
     /// whose author must not learn about this machine's files; a Plan made so must not be served.
     pub fn without_files(state: &'s Path) -> Self {
-        let folder = Path::new("/");
-        Self { state, folder, cores: NonZeroUsize::MIN, descriptors: None, read_file: &stand_in }
+        Self {
+            state,
+            folder: Path::new("/"),
+            cores: NonZeroUsize::MIN,
+            descriptors: None,
+            read_file: &stand_in,
+            name_service: &stand_in_name,
+        }
     }
 }
 
@@ -61,4 +75,9 @@ fn stand_in(path: &Path) -> io::Result<String> {
     let address = "not-read.invalid:1".parse().map_err(io::Error::other)?;
     let (id, secret) = (GrantId::from_bytes([a, b, c, d, e, f]), GrantSecret::from_bytes([0; 24]));
     Ok(JoinString { pin, id, secret, address }.expose())
+}
+
+/// No name is kept either.
+fn stand_in_name(_: &Path, _: &JoinString, _: &Target) -> Result<String, NoName> {
+    Ok("stand-in".to_owned())
 }

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,12 +31,34 @@ pub struct Conn {
     out_sent: usize,
     /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
     outflow: Option<Box<Outflow>>,
+    /// The Host that requests on it shall have, where the agent of an exposed service asks for one.
+    host: Option<Arc<str>>,
 }
 
 impl Conn {
     /// A connection that nothing was read from yet.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, unread: None, read_in: 0, growth: Growth::new(), out: None, out_sent: 0, outflow: None }
+        Self {
+            stream,
+            unread: None,
+            read_in: 0,
+            growth: Growth::new(),
+            out: None,
+            out_sent: 0,
+            outflow: None,
+            host: None,
+        }
+    }
+
+    /// The same, whose requests shall have this Host.
+    #[must_use]
+    pub fn asking_for(self, host: Option<Arc<str>>) -> Self {
+        Self { host, ..self }
+    }
+
+    /// The Host that its requests shall have, where it asks for one.
+    pub const fn host(&self) -> Option<&Arc<str>> {
+        self.host.as_ref()
     }
 
     /// From now on whatever leaves goes through `outflow` (spilled and shaped).

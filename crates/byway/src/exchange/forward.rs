@@ -256,6 +256,7 @@ impl Asked<'_> {
     pub(super) fn queue_request(&self, out: &mut Vec<u8>, authority: &Arc<str>) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.host == HostMode::Upstream,
+            Outbound::Service(_) => !authority.is_empty(),
             _ => false,
         };
         let host = match (own_host, self.request.host()) {

@@ -283,8 +283,9 @@ async fn serve_stream(
             passage.refused(None, &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
-        Ok((dialled, allowed)) => {
-            let Ok(Ok(stream)) = timeout(patience, asked.opened(dialled.local)).await else { return };
+        Ok((dialled, allowed, host)) => {
+            let answered = asked.opened(dialled.local, host.as_deref());
+            let Ok(Ok(stream)) = timeout(patience, answered).await else { return };
             let options = relay_options(&door.shared, &allowed, &listener);
             let passage = passage.through(&allowed);
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
@@ -300,7 +301,7 @@ async fn decide_and_open(
     joined: Option<&Joined>,
     peer: Option<SocketAddr>,
     user: Option<&Arc<str>>,
-) -> Result<(Dialled, Allowed), Fault> {
+) -> Result<(Dialled, Allowed, Option<Arc<str>>), Fault> {
     if open.network != NETWORK_TCP {
         let detail = format!("network {} is not carried by this version: only TCP is", open.network);
         return Err(Fault::new(Who::Downstream, Kind::Unsupported("network"), detail));
@@ -309,6 +310,7 @@ async fn decide_and_open(
         return Err(Fault::new(Who::Us, Kind::Draining, "the node is leaving"));
     }
     let (service, target);
+    let mut host = None;
     let ask = match open.service {
         0 => {
             target = target_of(open)?;
@@ -318,6 +320,7 @@ async fn decide_and_open(
             service = joined.and_then(|joined| joined.service(number)).ok_or_else(|| {
                 Fault::new(Who::Downstream, Kind::NoRoute, "no such service is registered by this session")
             })?;
+            host.clone_from(&service.host);
             Ask::Service(&service)
         }
     };
@@ -327,7 +330,7 @@ async fn decide_and_open(
         door.shared.counters.denied.add(1);
     })?;
     let dialled = outbound::open(&door.shared, &allowed).await?;
-    Ok((dialled, allowed))
+    Ok((dialled, allowed, host))
 }
 
 /// The host of an [`Open`] has no brackets; a name is judged and resolved here and nowhere before.

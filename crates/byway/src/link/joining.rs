@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_dial::Target;
 use byway_link::backoff::DAEMON_WAITS;
-use byway_link::wire::{GoAway, Registered, Said, Withdrawn};
+use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -271,6 +271,7 @@ impl Joined {
         let mut plans = self.plan.subscribe();
         self.services.lock().start_over();
         let mut outbox = Outbox::default();
+        warn_of_kept_hosts(&link, &plans.borrow());
         self.register(&mut outbox, &plans.borrow_and_update().services);
         self.session.send_replace(Some(link.clone()));
         let mut again: Option<Instant> = None;
@@ -296,7 +297,10 @@ impl Joined {
                     _ => return Ended::Lost("the other side broke the protocol".into()),
                 },
                 () = outbox.say_next(&link, async |_| {}) => {}
-                Ok(()) = plans.changed() => self.register(&mut outbox, &plans.borrow_and_update().services),
+                Ok(()) = plans.changed() => {
+                    warn_of_kept_hosts(&link, &plans.borrow());
+                    self.register(&mut outbox, &plans.borrow_and_update().services);
+                }
                 () = at(again) => {
                     again = None;
                     self.register(&mut outbox, &self.plan().services);
@@ -343,6 +347,21 @@ impl Joined {
         if let Some(service) = news {
             shared.links.tell(News::Public { service, address: registered.public });
         }
+    }
+}
+
+/// An older public end passes the visitor's Host on, whatever the service asks for.
+fn warn_of_kept_hosts(link: &Link, plan: &JoinPlan) {
+    if link.has(FEATURE_HOST) {
+        return;
+    }
+    for service in plan.services.iter().filter(|service| service.host.is_some()) {
+        tracing::warn!(
+            "`{}` asks for a Host of its own, which {} does not write: it is of an older version; the service sees the \
+             public name",
+            service.name,
+            plan.join.address
+        );
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod grants;
 pub mod joining;
+pub mod kept_name;
 pub mod names;
 pub mod outbox;
 pub mod public;

@@ -279,7 +279,7 @@ impl Names {
         name: &Name,
         visitor: Option<SocketAddr>,
         settings: &LinkSettings,
-    ) -> Result<Dialled, Fault> {
+    ) -> Result<(Dialled, Option<Arc<str>>), Fault> {
         let deadline = Instant::now() + settings.park;
         loop {
             let mut changes = self.changes.subscribe();
@@ -292,7 +292,10 @@ impl Names {
                 () = self.until_changed(&mut changes, name, &link) => continue,
             };
             match answered {
-                Ok(opened) => return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local }),
+                Ok(opened) => {
+                    let dialled = Dialled { stream: opened.stream, peer: None, local: opened.local };
+                    return Ok((dialled, opened.host));
+                }
                 // One of its carriers was lost, or all of them: the visitor goes back into the queue.
                 Err(NotOpened::Lost) if Instant::now() < deadline => {
                     let _ = timeout(CARRIER_CHANGE, link.ended()).await;

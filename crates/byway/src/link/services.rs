@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn service(kind: ServiceKind, name: &str) -> ServicePlan {
-        ServicePlan { kind, name: name.into(), port: None, to: "127.0.0.1:3000".parse().expect("a target") }
+        ServicePlan { kind, name: name.into(), port: None, host: None, to: "127.0.0.1:3000".parse().expect("a target") }
     }
 
     /// `+` registers a number, `-` takes it back.

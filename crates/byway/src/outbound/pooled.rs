@@ -12,8 +12,8 @@ use byway_agent::{AcquireError, Acquired, Lease, Pool};
 use byway_dial::{Dialled, ServerName, Target};
 
 use super::balance::Walk;
-use super::direct;
 use super::upgrades::Slot;
+use super::{direct, link};
 use crate::config::{ListenerKey, UpstreamPlan};
 use crate::exchange::conn::Conn;
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -55,7 +55,7 @@ impl fmt::Display for Origin {
 pub struct Borrowed {
     /// The loan.
     pub lease: Lease<Origin, Conn>,
-    /// The upstream's authority.
+    /// The upstream's authority; for an exposed service the Host that its agent asks for, or empty.
     pub authority: Arc<str>,
     /// For a request that asks for an upgrade.
     pub slot: Option<Slot>,
@@ -99,7 +99,7 @@ pub async fn lease(
     };
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
     course.upstream = Some(Arc::clone(&upstream.id));
-    let open = || open_upstream(shared, upstream, allowed);
+    let open = || async { Ok((open_upstream(shared, upstream, allowed).await?, None)) };
     let (lease, slot) = lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
     Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority), slot })
 }
@@ -132,13 +132,20 @@ pub async fn lease_egress(
         Outbound::Service(name) => name.to_string().into(),
         _ => Arc::clone(&authority),
     });
-    let open = || super::open(shared, allowed);
+    let open = || async {
+        match allowed.outbound() {
+            Outbound::Service(name) => link::open_service(shared, name, allowed.visitor()).await,
+            _ => Ok((super::open(shared, allowed).await?, None)),
+        }
+    };
     let (lease, slot) = lease_from(shared, pool, origin, want, course, || Box::pin(open())).await?;
+    let authority = lease.host().cloned().unwrap_or(authority);
     Ok(Borrowed { lease, authority, slot })
 }
 
-/// A dial under way. It is boxed: most requests need none, and none shall carry the room for one.
-type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Dialled, Fault>> + Send + 'a>>;
+/// A dial under way, and the Host that an agent asks for. It is boxed: most requests need none, and none shall carry the
+/// room for one.
+type Dialling<'a> = Pin<Box<dyn Future<Output = Result<(Dialled, Option<Arc<str>>), Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
     shared: &Shared,
@@ -162,7 +169,8 @@ async fn lease_from<'a>(
             course.turn(Stage::Connect);
             let opened = open().await;
             course.turn(Stage::Queue);
-            Ok((permit.install(Conn::new(opened?.stream)), slot))
+            let (dialled, host) = opened?;
+            Ok((permit.install(Conn::new(dialled.stream).asking_for(host)), slot))
         }
     }
 }

@@ -262,3 +262,106 @@ fn several_services_of_one_file_share_a_link() {
     assert_eq!(greeting(said.rsplit(' ').next().unwrap().parse().unwrap()), "raw");
     assert_eq!(links_of(&server, ["`raw`", "`web`"]), 1, "{}", server.program.stderr());
 }
+
+/// A dev server that answers its own Host alone, as Vite and webpack-dev-server do, and `app.test`.
+fn dev_server() -> Origin {
+    Origin::scripted(|visitor| {
+        let own = visitor.local().to_string();
+        while let Some(request) = visitor.request() {
+            let host = request.field("Host").unwrap_or_default().to_owned();
+            let answer = match host == own || host == "app.test" {
+                true => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{host}", host.len()),
+                false => "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            };
+            visitor.send(answer);
+        }
+    })
+}
+
+#[test]
+fn a_dev_server_that_checks_its_host_answers_when_the_agent_asks_for_one() {
+    let origin = dev_server();
+    let own = origin.address().to_string();
+    let server = Server::start();
+    for carrier in CARRIERS {
+        for (number, (args, expected)) in [
+            (&[][..], None),
+            (&["--host", "keep"], None),
+            (&["--host", "upstream"], Some(own.as_str())),
+            (&["--host", "app.test"], Some("app.test")),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("{carrier}-{number}");
+            let agent = Agent::http(&server, &name, origin.address(), &[&["--carrier", carrier], args].concat());
+            let before = origin.requests().len();
+            // On a new stream, and on the one that was kept.
+            for _ in 0..2 {
+                let answer = server.ask(&name, "GET /");
+                let told = (answer.status(), answer.text());
+                match expected {
+                    Some(host) => assert_eq!(told, (200, host.to_owned()), "{carrier} {args:?}"),
+                    None => assert_eq!(told.0, 403, "{carrier} {args:?}"),
+                }
+            }
+            for heard in &origin.requests()[before..] {
+                assert_eq!(heard.field("X-Forwarded-Host"), Some(format!("{name}.t.localhost").as_str()), "{heard:?}");
+            }
+            assert!(!agent.program.stderr().contains("older version"), "{}", agent.program.stderr());
+        }
+    }
+}
+
+#[test]
+fn a_websocket_of_a_dev_server_has_the_host_that_was_asked_for() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.request();
+        visitor.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        visitor.hold();
+    });
+    let server = Server::start();
+    let _agent = Agent::http(&server, "app", origin.address(), &["--host", "upstream"]);
+    let mut visitor = Visitor::connect(server.http());
+    visitor.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(visitor.head().unwrap().status(), 101);
+    assert_eq!(origin.requests()[0].field("Host"), Some(origin.address().to_string().as_str()));
+}
+
+#[test]
+fn a_service_of_a_file_says_which_host_it_sees() {
+    let origin = dev_server();
+    let server = Server::start();
+    let expose = format!(
+        "[[expose]]\nname = \"app\"\nhttp = \"{}\"\nhost = \"upstream\"\njoin = \"{}\"\n",
+        origin.address(),
+        server.join
+    );
+    let agent = Program::configured(BYWAY, &expose);
+    agent.wait_for_log("`app` is public at");
+    assert_eq!(server.ask("app", "GET /").status(), 200);
+}
+
+#[test]
+fn a_service_without_a_name_keeps_its_random_one_over_restarts_and_uses_up_no_other() {
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let server = Server::start();
+    let state = tempfile::tempdir().unwrap();
+    let state = shown(state.path());
+    let start = |origin: &Origin| {
+        let target = origin.address().to_string();
+        Agent::start(&["http", &target, "--join", &server.join, "--state", &state])
+    };
+    let first = start(&one);
+    let public = first.public.clone();
+    let name = public.strip_prefix("http://").and_then(|rest| rest.split('.').next()).unwrap().to_owned();
+    assert_eq!(server.ask(&name, "GET /").text(), "one");
+    first.program.stop();
+    for _ in 0..3 {
+        let again = start(&one);
+        assert_eq!(again.public, public);
+        again.program.stop();
+    }
+    assert_ne!(start(&other).public, public, "another target has another name");
+    assert_eq!(std::fs::read_dir(format!("{state}/service-names")).unwrap().count(), 2);
+}

@@ -11,9 +11,10 @@ use byway_dial::Target;
 use super::super::diagnostic::Diagnostic;
 use super::super::file::Expose;
 use super::super::link_plan::{ServiceKind, ServicePlan};
+use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
 use super::Resolver;
-use super::join::Purpose;
+use super::join::{Link, Purpose};
 
 /// What must not be exposed twice through one grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ const MOST_LABEL_BYTES: usize = 63;
 impl Resolver<'_> {
     pub(super) fn expose(&mut self, expose: &At<Expose>) {
         let link = self.join("[[expose]]", &expose.place, &expose.value.join, Purpose::Services);
-        let service = self.service(expose);
+        let service = self.service(expose, link);
         let (Some(link), Some((service, place))) = (link, service) else { return };
         let key = match (service.kind, service.port) {
             (ServiceKind::Http, _) => ServiceKey::Http(service.name.clone()),
@@ -55,10 +56,10 @@ impl Resolver<'_> {
     }
 
     /// The service, and the place to blame if it is there twice.
-    fn service(&mut self, expose: &At<Expose>) -> Option<(ServicePlan, Place)> {
+    fn service(&mut self, expose: &At<Expose>, link: Option<Link>) -> Option<(ServicePlan, Place)> {
         let written = &expose.value;
         match (&written.http, &written.tcp) {
-            (Some(http), None) => self.http_service(expose, http),
+            (Some(http), None) => self.http_service(expose, http, link),
             (None, Some(tcp)) => self.tcp_service(written, tcp),
             (Some(http), Some(tcp)) => {
                 let message = "this [[expose]] has both `http` and `tcp`: it exposes one service";
@@ -75,23 +76,51 @@ impl Resolver<'_> {
         }
     }
 
-    fn http_service(&mut self, expose: &At<Expose>, http: &Text) -> Option<(ServicePlan, Place)> {
+    fn http_service(&mut self, expose: &At<Expose>, http: &Text, link: Option<Link>) -> Option<(ServicePlan, Place)> {
         if let Some(port) = &expose.value.port {
             let message = "`port` goes with `tcp`: HTTP services share the port of the public end, and have a name";
             self.note(Diagnostic::new(&port.place, message).help("take it out"));
         }
         let to = self.local_target("http", http);
+        let host = to.as_ref().and_then(|to| self.service_host(&expose.value.host, to));
+        if expose.value.name.is_none() && expose.place.is_flag() {
+            let (to, name) = (to?, self.kept_name(http, link?));
+            let service = ServicePlan { kind: ServiceKind::Http, name: name?, port: None, host, to };
+            return Some((service, expose.place.clone()));
+        }
         let Some(name) = &expose.value.name else {
             let message = "this [[expose]] has no `name`, the label in front of the domain";
             self.note(Diagnostic::new(&expose.place, message).help("for example name = \"app\"").absent());
             return None;
         };
         let label = self.checked("name", &name.place, service_label(&name.value));
-        let service = ServicePlan { kind: ServiceKind::Http, name: label?, port: None, to: to? };
+        let service = ServicePlan { kind: ServiceKind::Http, name: label?, port: None, host, to: to? };
         Some((service, name.place.clone()))
     }
 
+    /// The name that the state folder keeps for this target and join string.
+    fn kept_name(&mut self, http: &Text, link: Link) -> Option<Arc<str>> {
+        let to = self.local_target("http", http)?;
+        let join = self.joins.string_of(link)?;
+        let name = (self.around.name_service)(self.around.state, join, &to);
+        self.checked("name", &http.place, name).map(Arc::from)
+    }
+
+    /// The Host that the service at `to` sees; none for the visitor's own.
+    fn service_host(&mut self, written: &Option<Text>, to: &Target) -> Option<Arc<str>> {
+        let text = written.as_ref()?;
+        match text.value.as_str() {
+            "keep" => None,
+            "upstream" => Some(own_host(to)),
+            _ => self.checked("host", &text.place, host_field(&text.value)),
+        }
+    }
+
     fn tcp_service(&mut self, written: &Expose, tcp: &Text) -> Option<(ServicePlan, Place)> {
+        if let Some(host) = &written.host {
+            let message = "`host` goes with `http`: a TCP service is passed bytes, which are not looked into";
+            self.note(Diagnostic::new(&host.place, message).help("take it out"));
+        }
         let to = self.local_target("tcp", tcp);
         let port = written.port.as_ref().map(|_| self.count("port", &written.port, 1..=65_535, 1));
         let name = self.label("name", &written.name);
@@ -100,7 +129,7 @@ impl Resolver<'_> {
         let to = to?;
         let name = name.map_or_else(|| to.to_string().into(), |name| name.value.into());
         let port = port.and_then(|port| u16::try_from(port).ok());
-        Some((ServicePlan { kind: ServiceKind::Tcp, name, port, to }, place))
+        Some((ServicePlan { kind: ServiceKind::Tcp, name, port, host: None, to }, place))
     }
 
     fn local_target(&mut self, key: &str, text: &Text) -> Option<Target> {
@@ -135,6 +164,29 @@ impl Resolver<'_> {
             return None;
         }
         self.target(key, text)
+    }
+}
+
+/// The Host of the target itself: without the port of HTTP, and `localhost` for a Unix socket.
+fn own_host(to: &Target) -> Arc<str> {
+    let whole = to.to_string();
+    match to {
+        Target::Unix(_) => "localhost".into(),
+        _ => whole.strip_suffix(":80").unwrap_or(&whole).into(),
+    }
+}
+
+/// `NAME`, `NAME:PORT` or an address.
+fn host_field(text: &str) -> Result<Arc<str>, String> {
+    let near = nearest(text, ["keep", "upstream"]);
+    let help = "write \"keep\", \"upstream\", or a name such as app.test";
+    if let Some(near) = near.filter(|_| !text.contains(['.', ':'])) {
+        return Err(format!("`{text}` is no such word: did you mean \"{near}\"? Else {help}"));
+    }
+    let with_port = if has_port(text) { text.to_owned() } else { format!("{text}:80") };
+    match with_port.parse::<Target>() {
+        Ok(Target::Addr(_) | Target::Host { .. }) => Ok(text.into()),
+        Ok(Target::Unix(_)) | Err(_) => Err(format!("`{text}` cannot stand in a Host field: {help}")),
     }
 }
 

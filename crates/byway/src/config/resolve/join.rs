@@ -50,6 +50,11 @@ pub(super) enum Purpose {
 pub(super) struct Link(usize);
 
 impl Joins {
+    /// The join string of a link.
+    pub(super) fn string_of(&self, link: Link) -> Option<&JoinString> {
+        self.joined.get(link.0).map(|joined| &joined.plan.join)
+    }
+
     pub(super) fn into_plans(self) -> Vec<Arc<JoinPlan>> {
         self.joined.into_iter().map(|joined| Arc::new(joined.plan)).collect()
     }

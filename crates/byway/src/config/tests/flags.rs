@@ -161,7 +161,7 @@ fn a_port_alone_is_one_of_this_machine_for_an_edge_and_for_a_service() {
         let plan = edge(&["127.0.0.1:1"], &[text]).unwrap();
         let Role::Edge(edge) = &plan.listeners[0].role else { panic!("an edge") };
         assert_eq!(&*edge.routes[0].upstreams[0].id, upstream, "{text}");
-        let plan = expose(ExposedFlags::Http { name: "app".to_owned() }, text, join_flag()).unwrap();
+        let plan = expose(http("app"), text, join_flag()).unwrap();
         assert_eq!(plan.joins[0].services[0].to.to_string(), target, "{text}");
     }
     for (text, message) in [
@@ -169,10 +169,13 @@ fn a_port_alone_is_one_of_this_machine_for_an_edge_and_for_a_service() {
         ("http://localhost:3000/app", "its target takes no path"),
         ("99999", "`99999` is no port"),
     ] {
-        let http = ExposedFlags::Http { name: "app".to_owned() };
-        let shown = expose(http, text, join_flag()).unwrap_err().to_string();
+        let shown = expose(http("app"), text, join_flag()).unwrap_err().to_string();
         assert!(shown.contains(message), "{shown}");
     }
+}
+
+fn http(name: &str) -> ExposedFlags {
+    ExposedFlags::Http { name: Some(name.to_owned()), host: None }
 }
 
 fn join_flag() -> JoinFlag {
@@ -248,8 +251,7 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
 
 #[test]
 fn a_port_alone_is_exposed_from_this_machine() {
-    let http = ExposedFlags::Http { name: "App".to_owned() };
-    let plan = expose(http, "3000", join_flag()).unwrap();
+    let plan = expose(http("App"), "3000", join_flag()).unwrap();
     let link = &plan.joins[0];
     assert_eq!((&*link.id, link.carrier), ("tls t.example.com:7000 grant 070707070707", CarrierChoice::Tls));
     assert_eq!((&*link.services[0].name, link.services[0].to.to_string().as_str()), ("app", "127.0.0.1:3000"));
@@ -267,7 +269,7 @@ fn wrong_flags_of_an_exposed_service_are_named_and_the_join_string_is_not_shown(
         (expose(tcp(), "host", join_flag()), "`TARGET`: `host` has no port"),
         (expose(tcp(), "0", join_flag()), "`TARGET`: `0` is no port"),
         (expose(tcp(), "http://a:1", join_flag()), "`TARGET`: what is exposed is a place, so it takes no `http://`"),
-        (expose(ExposedFlags::Http { name: "a_b".to_owned() }, "1", join_flag()), "`--name`: `a_b` is no label"),
+        (expose(http("a_b"), "1", join_flag()), "`--name`: `a_b` is no label"),
         (expose(tcp(), "1", cut), "`--join`: the join string was cut short"),
         (expose(tcp(), &text, join_flag()), "`TARGET`: "),
         (expose(tcp(), "1", JoinFlag::File("/nowhere/join".to_owned())), "`--join-file`: cannot read /nowhere/join"),

@@ -248,7 +248,10 @@ fn a_file_that_only_exposes_is_enough() {
     assert_eq!(&*link.id, "t.example.com:7000 grant 070707070707");
     assert_eq!((link.join.expose(), link.carrier, &link.file), (join(), CarrierChoice::Auto, &None));
     let to = "127.0.0.1:3000".parse().unwrap();
-    assert_eq!(link.services, [ServicePlan { kind: ServiceKind::Http, name: "app".into(), port: None, to }]);
+    assert_eq!(
+        link.services,
+        [ServicePlan { kind: ServiceKind::Http, name: "app".into(), port: None, host: None, to }]
+    );
     assert!(Arc::ptr_eq(plan.join(&link.id).unwrap(), link));
 }
 
@@ -374,6 +377,43 @@ fn an_http_service_needs_a_label_for_a_name() {
     for name in ["a", "0", "A-1", &long[1..]] {
         plan(&with_expose(&format!("name = \"{name}\"\nhttp = \"a:1\"\n")));
     }
+}
+
+#[test]
+fn the_host_of_a_service_is_kept_or_its_targets_own_or_a_name() {
+    let around = Surroundings::without_files(Path::new("/state"));
+    let host = |text: &str| {
+        let plan = parse_with(&with_expose(text), "byway.toml", &around).unwrap();
+        plan.joins[0].services[0].host.clone()
+    };
+    for (target, written, host_field) in [
+        ("127.0.0.1:3000", None, None),
+        ("127.0.0.1:3000", Some("keep"), None),
+        ("127.0.0.1:3000", Some("upstream"), Some("127.0.0.1:3000")),
+        ("app.internal:80", Some("upstream"), Some("app.internal")),
+        ("unix:/run/app.sock", Some("upstream"), Some("localhost")),
+        ("127.0.0.1:3000", Some("example.test"), Some("example.test")),
+        ("127.0.0.1:3000", Some("example.test:8443"), Some("example.test:8443")),
+        ("127.0.0.1:3000", Some("[::1]"), Some("[::1]")),
+    ] {
+        let line = written.map(|host| format!("host = \"{host}\"\n")).unwrap_or_default();
+        assert_eq!(host(&format!("name = \"a\"\nhttp = \"{target}\"\n{line}")).as_deref(), host_field, "{written:?}");
+    }
+    one(
+        &with_expose("name = \"a\"\nhttp = \"127.0.0.1:1\"\nhost = \"upsteam\"\n"),
+        "5:8 `host`: `upsteam` is no such word: did you mean \"upstream\"? Else write \"keep\", \"upstream\", or a name such as app.test",
+        "",
+    );
+    one(
+        &with_expose("name = \"a\"\nhttp = \"127.0.0.1:1\"\nhost = \"a b\"\n"),
+        "5:8 `host`: `a b` cannot stand in a Host field: write \"keep\", \"upstream\", or a name such as app.test",
+        "",
+    );
+    one(
+        &with_expose("tcp = \"127.0.0.1:1\"\nhost = \"upstream\"\n"),
+        "4:8 `host` goes with `http`: a TCP service is passed bytes, which are not looked into",
+        "take it out",
+    );
 }
 
 #[test]
