@@ -160,3 +160,16 @@ fn a_black_hole_is_survived_by_agents_and_desks_on_both_carriers() {
         }
     });
 }
+
+#[test]
+fn a_network_that_is_not_there_is_reported_in_words() {
+    let Some(network) = Network::new() else { return };
+    let join = server_in(&network).join.replace(&format!("@{}:", Network::FAR), "@203.0.113.1:");
+    let program = network.near(|| Program::start(BYWAY, &["tcp", "22", "--join", &join]));
+    program.wait_for_log("failures=1");
+    let stderr = program.stop().stderr;
+    assert!(stderr.contains("203.0.113.1:") && stderr.contains("cannot be reached"), "{stderr}");
+    for text in ["Some(", "None", "Os {", "Transmit"] {
+        assert!(!stderr.contains(text), "{text}: {stderr}");
+    }
+}

@@ -10,11 +10,24 @@ use tracing_subscriber::filter::LevelFilter;
 const HOW: &str = "write error, warn, info, debug or trace; or a filter, which gives parts of the program a level of \
                    their own, such as warn,byway=debug,rustls=info";
 
+/// It warns of each datagram that cannot be sent, in the text of Rust values. A link says in words that QUIC does not get
+/// through.
+const UDP_TARGET: &str = "quinn_udp";
+
 /// Reads `text`. One that is empty, as an unset variable may be, means `info`.
 ///
 /// # Errors
 /// What cannot be read, and what to write.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
+    let filter = read(text)?;
+    // A filter that names it has its way.
+    Ok(match (text.contains(UDP_TARGET), format!("{UDP_TARGET}=error").parse()) {
+        (false, Ok(quiet)) => filter.add_directive(quiet),
+        _ => filter,
+    })
+}
+
+fn read(text: &str) -> Result<EnvFilter, String> {
     if text.trim().is_empty() {
         return Ok(EnvFilter::new("info"));
     }
