@@ -21,7 +21,7 @@ const UDP_TARGET: &str = "quinn_udp";
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     let filter = read(text)?;
     // A filter that names it has its way.
-    Ok(match (text.contains(UDP_TARGET), format!("{UDP_TARGET}=error").parse()) {
+    Ok(match (text.contains(UDP_TARGET), format!("{UDP_TARGET}=off").parse()) {
         (false, Ok(quiet)) => filter.add_directive(quiet),
         _ => filter,
     })
