@@ -45,6 +45,8 @@ pub(super) struct Attempt<'a> {
     uploaded: bool,
     response: Recycled<ResponseHead>,
     reused: bool,
+    /// What the connection had sent before this attempt.
+    sent_before: u64,
     heard: u64,
     /// The upstream has said 100: the client sends its body from now on.
     continued: bool,
@@ -60,6 +62,7 @@ impl<'a> Attempt<'a> {
             uploaded: false,
             response: Recycled::take(),
             reused: lease.reused(),
+            sent_before: lease.sent_bytes(),
             heard: 0,
             continued: false,
             codec,
@@ -246,12 +249,11 @@ impl<'a> Attempt<'a> {
         self.failed(Fault::new(Who::Upstream, Kind::ClosedEarly, detail), upstream)
     }
 
-    /// What is queued leaves first and whole: while all of it is there, nothing of the request has left.
+    /// An empty queue says nothing of what has left: a chunk may be queued behind a head that has left long ago.
     fn failed(&self, fault: Fault, upstream: &Conn) -> Failure {
-        let untouched = upstream.has_queued() && upstream.left_bytes() == 0;
         let outcome = match () {
             () if self.heard > 0 => Outcome::Partial,
-            () if untouched => Outcome::Unsent,
+            () if upstream.sent_bytes() == self.sent_before => Outcome::Unsent,
             () => Outcome::SentNoByteBack,
         };
         Failure { outcome, on_kept: self.reused, ..fault.into() }

@@ -254,6 +254,7 @@ impl Passage {
         while !splice.is_empty() {
             self.held_back = true;
             let n = ready!(splice.poll_drain(cx, to.stream())).map_err(Stop::To)?;
+            to.count_sent(n);
             self.moved += n as u64;
             drained += n;
         }

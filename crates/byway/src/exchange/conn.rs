@@ -28,7 +28,10 @@ pub struct Conn {
     growth: Growth,
     /// There only while something waits to leave.
     out: Option<Recycled<Bytes>>,
+    /// How much of `out` has left.
     out_sent: usize,
+    /// Bytes that have left since the connection was opened. Never goes back.
+    sent_bytes: u64,
     /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
     outflow: Option<Box<Outflow>>,
     /// The Host that requests on it shall have, where the agent of an exposed service asks for one.
@@ -45,6 +48,7 @@ impl Conn {
             growth: Growth::new(),
             out: None,
             out_sent: 0,
+            sent_bytes: 0,
             outflow: None,
             host: None,
         }
@@ -183,14 +187,20 @@ impl Conn {
                 return Poll::Ready(Err(Broken::Io(std::io::ErrorKind::WriteZero.into())));
             }
             let of_queue = taken.min(queued.len());
-            self.mark_sent(of_queue);
+            self.sent_bytes += taken as u64;
+            self.take_from_queue(of_queue);
             if taken > of_queue {
                 return Poll::Ready(Ok(taken - of_queue));
             }
         }
     }
 
-    fn mark_sent(&mut self, n: usize) {
+    /// Counts bytes that were sent past the queue, by a kernel pipe.
+    pub fn count_sent(&mut self, n: usize) {
+        self.sent_bytes += n as u64;
+    }
+
+    fn take_from_queue(&mut self, n: usize) {
         self.out_sent += n;
         if self.queued().is_empty() {
             (self.out, self.out_sent) = (None, 0);
@@ -232,9 +242,15 @@ impl Conn {
         }
     }
 
-    /// Bytes that have left through the outflow, for a watch on progress.
+    /// Bytes that the stream, or the outflow in front of it, has taken since the connection was opened. Never goes back:
+    /// if it has not changed since a message was queued, no byte of that message has left.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// Bytes that have left the process, for a watch on progress: an outflow may still hold what it has taken.
     pub fn left_bytes(&self) -> u64 {
-        self.outflow.as_ref().map_or(self.out_sent as u64, |outflow| outflow.delivered_bytes())
+        self.outflow.as_ref().map_or(self.sent_bytes, |outflow| outflow.delivered_bytes())
     }
 
     /// Makes the coming drop an orderly close: what was written leaves, then FIN.

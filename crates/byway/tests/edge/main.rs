@@ -2,11 +2,12 @@
 //!
 //! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed and end · `interim`
 //! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins ·
-//! `retries` what is sent again · `rates` slow clients · `upgrade` tunnels ·
+//! `retries` what is sent again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels ·
 //! `leaving` drain and reload · `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
+mod deliveries;
 mod foreign;
 mod heads;
 mod interim;
