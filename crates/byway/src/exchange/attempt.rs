@@ -147,7 +147,7 @@ impl<'a> Attempt<'a> {
         if !self.uploaded {
             let uploading = while_in_pace(limits.body_progress, Pace::new(limits), alarm, |cx| {
                 let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                (ready, self.uploading())
+                (ready, self.uploading(upstream))
             });
             match uploading.await {
                 Ok(Ok(0)) => {}
@@ -259,12 +259,14 @@ impl<'a> Attempt<'a> {
         Failure { outcome, on_kept: self.reused, ..fault.into() }
     }
 
-    /// How the upload moves. A client that expects a 100 owes nothing before it.
-    fn uploading(&self) -> Moving {
+    /// How the upload moves. What has only joined the queue has not moved. A client that expects a 100 need not send
+    /// anything before it.
+    fn uploading(&self, upstream: &Conn) -> Moving {
         let invited = self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue();
         let over = self.uploaded || self.upload_broken || self.upload.is_held_back();
         let moved = self.upload.moved();
-        Moving { all: moved + self.heard, of_downstream: moved, awaits_downstream: invited && !over }
+        let all = upstream.sent_bytes() + self.heard;
+        Moving { all, of_downstream: moved, awaits_downstream: invited && !over }
     }
 
     fn stopped_by_downstream(&self, stop: Stop) -> Fault {
@@ -335,7 +337,7 @@ impl<'a> Attempt<'a> {
                 Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
                 Err(failure) => Poll::Ready(Err(failure)),
             };
-            (pushed, self.upload.moved() + downstream.left_bytes())
+            (pushed, upstream.sent_bytes() + downstream.left_bytes())
         });
         pushed.await.unwrap_or_else(|| Err(not_read(limit).into()))
     }
@@ -445,7 +447,7 @@ impl<'a> Attempt<'a> {
             // What has joined the queue has not left with that.
             let moved = download.moved().saturating_sub(downstream.queued_bytes() as u64);
             let awaits_downstream = download.is_held_back();
-            (down, Moving { all: self.upload.moved() + moved, of_downstream: moved, awaits_downstream })
+            (down, Moving { all: upstream.sent_bytes() + moved, of_downstream: moved, awaits_downstream })
         });
         match passed.await {
             Ok(Ok(())) => Ok(()),

@@ -23,8 +23,9 @@ pub struct Passage {
     held_back: bool,
     moved: u64,
     most: Option<u64>,
-    /// Whether a few bytes join what is queued in front of them, so that one plain send takes both.
-    gathers: bool,
+    /// Few bytes join what is queued in front of them, so that one plain send takes both, once the receiver's connection
+    /// has sent so much.
+    joins_from: u64,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
     replay: Replay,
@@ -58,17 +59,18 @@ impl Passage {
             held_back: false,
             moved: 0,
             most,
-            gathers: false,
+            joins_from: u64::MAX,
             splice: None,
             replay: Replay::Off,
         }
     }
 
-    /// Lets a few bytes join what is queued in front of them: what has joined counts as moved. Not for a request, of which
-    /// it must be known what has left.
+    /// Lets few bytes join what is queued in front of them: what has joined counts as moved. A request's body does so by
+    /// itself, from the moment that a byte of its head has left ([`start_over`](Self::start_over)): until then the body
+    /// has to stay with its sender, since the whole request may still go to another upstream.
     #[must_use]
     pub fn gathering(self) -> Self {
-        Self { gathers: true, ..self }
+        Self { joins_from: 0, ..self }
     }
 
     /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
@@ -92,9 +94,11 @@ impl Passage {
         self.replay.forget();
     }
 
-    /// Starts over at another receiver, with what has left before; to be asked for only if it can.
+    /// Starts at a receiver whose queue holds the head, with what has left for another receiver before; to be asked for
+    /// only if it can.
     pub fn start_over(&mut self, to: &mut Conn) {
         (self.owed, self.held_back) = (0, false);
+        self.joins_from = to.sent_bytes() + 1;
         let kept = self.replay.bytes();
         let (data, trailers) =
             kept.split_at_checked(usize::try_from(self.moved).unwrap_or_default()).unwrap_or_default();
@@ -169,7 +173,8 @@ impl Passage {
         }
         let n = if self.chunked { n.min(self.owed) } else { n };
         let data = from.unread().get(..n).unwrap_or_default();
-        let joins = self.gathers && to.has_queued() && to.queued_bytes() + n <= JOIN_BYTES && !to.has_outflow();
+        let may_join = to.sent_bytes() >= self.joins_from && !to.has_outflow();
+        let joins = may_join && to.has_queued() && to.queued_bytes() + n <= JOIN_BYTES;
         let sent = if joins {
             to.queue().extend_from_slice(data);
             n
