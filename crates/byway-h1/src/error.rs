@@ -24,6 +24,13 @@ pub enum Malformed {
         /// The limit, in lines.
         limit: usize,
     },
+    /// The Connection fields of the head have more than
+    /// [`Limits::connection_options`](crate::Limits::connection_options) elements together.
+    #[error("the Connection fields have more than {limit} options")]
+    TooManyConnectionOptions {
+        /// The limit.
+        limit: usize,
+    },
     /// The request target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
     #[error("the request target is longer than {limit} bytes")]
     TargetTooLong {
@@ -281,6 +288,7 @@ impl Malformed {
         match self {
             Self::HeadTooLarge { .. } => "head-too-large",
             Self::TooManyFields { .. } => "too-many-fields",
+            Self::TooManyConnectionOptions { .. } => "too-many-connection-options",
             Self::TargetTooLong { .. } => "target-too-long",
             Self::MethodTooLong { .. } => "method-too-long",
             Self::BareLf { .. } => "bare-lf",

@@ -50,7 +50,7 @@ pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
 pub use framing::Framed;
 pub use hint::KeepAliveHint;
 pub use hop::is_hop_by_hop;
-pub use limits::Limits;
+pub use limits::{CONNECTION_OPTIONS, Limits};
 pub use message::{Parsed, Version};
 pub use reason::reason_phrase;
 pub use request::{Request, RequestHead};

@@ -12,14 +12,26 @@ pub struct Limits {
     pub fields: usize,
     /// Longest request target, in bytes. Default 16 KiB.
     pub target_bytes: usize,
+    /// Most elements in all Connection fields of a head together, empty ones included, since an intermediary compares each
+    /// of them with each field. Default [`CONNECTION_OPTIONS`].
+    pub connection_options: usize,
     /// Most bytes of chunk extensions in one whole message, since each chunk may carry some and none is ever passed on
     /// (CVE-2023-39326). Default 16 KiB.
     pub chunk_extension_bytes: usize,
 }
 
+/// The default of [`Limits::connection_options`].
+pub const CONNECTION_OPTIONS: usize = 64;
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes: 64 * 1024, fields: 128, target_bytes: 16 * 1024, chunk_extension_bytes: 16 * 1024 }
+        Self {
+            head_bytes: 64 * 1024,
+            fields: 128,
+            target_bytes: 16 * 1024,
+            connection_options: CONNECTION_OPTIONS,
+            chunk_extension_bytes: 16 * 1024,
+        }
     }
 }
 

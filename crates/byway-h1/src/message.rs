@@ -40,6 +40,8 @@ pub(crate) struct Survey {
     pub(crate) lists_upgrade: bool,
     /// Connection lists something else than close, keep-alive and upgrade.
     pub(crate) lists_fields: bool,
+    /// Elements of Connection so far, empty ones included.
+    connection_options: usize,
     lists_close: bool,
     lists_keep_alive: bool,
 }
@@ -59,12 +61,12 @@ impl Version {
 }
 
 impl Survey {
-    pub(crate) fn of(section: &Section, buf: &[u8]) -> Self {
+    pub(crate) fn of(section: &Section, buf: &[u8], limits: &Limits) -> Result<Self, Malformed> {
         let mut survey = Self::default();
         for entry in section.entries() {
-            survey.note(entry.name.of(buf), entry.value, buf);
+            survey.note(entry.name.of(buf), entry.value, buf, limits)?;
         }
-        survey
+        Ok(survey)
     }
 
     /// Whether the connection may carry another message after this one (RFC 9112 section 9.3), as far as the fields say.
@@ -72,24 +74,37 @@ impl Survey {
         !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
     }
 
-    fn note(&mut self, name: &[u8], value: Span, buf: &[u8]) {
+    fn note(&mut self, name: &[u8], value: Span, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             4 if is("host") => self.host.note(value),
             6 if is("expect") => self.expects_continue |= lists(value.of(buf), "100-continue"),
             7 if is("upgrade") => self.upgrade = self.upgrade.or(Some(value)),
-            10 if is("connection") => self.note_connection(value.of(buf)),
+            10 if is("connection") => self.note_connection(value.of(buf), limits)?,
             14 if is("content-length") => self.length.note(value),
             17 if is("transfer-encoding") => self.coding.note(value),
             _ => {}
         }
+        Ok(())
     }
 
-    fn note_connection(&mut self, value: &[u8]) {
-        self.lists_close |= lists(value, "close");
-        self.lists_keep_alive |= lists(value, "keep-alive");
-        self.lists_upgrade |= lists(value, "upgrade");
-        self.lists_fields |= !lists_only(value, &["close", "keep-alive", "upgrade"]);
+    fn note_connection(&mut self, mut list: &[u8], limits: &Limits) -> Result<(), Malformed> {
+        while !list.is_empty() {
+            let (option, rest) = split_list(list);
+            list = rest;
+            self.connection_options += 1;
+            if self.connection_options > limits.connection_options {
+                return Err(Malformed::TooManyConnectionOptions { limit: limits.connection_options });
+            }
+            match option {
+                [] => {}
+                _ if option.eq_ignore_ascii_case(b"close") => self.lists_close = true,
+                _ if option.eq_ignore_ascii_case(b"keep-alive") => self.lists_keep_alive = true,
+                _ if option.eq_ignore_ascii_case(b"upgrade") => self.lists_upgrade = true,
+                _ => self.lists_fields = true,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -125,16 +140,4 @@ fn lists(mut list: &[u8], element: &str) -> bool {
         list = rest;
     }
     false
-}
-
-/// Whether a comma-separated list has no other elements than those, in any case.
-fn lists_only(mut list: &[u8], elements: &[&str]) -> bool {
-    while !list.is_empty() {
-        let (first, rest) = split_list(list);
-        if !first.is_empty() && !elements.iter().any(|element| first.eq_ignore_ascii_case(element.as_bytes())) {
-            return false;
-        }
-        list = rest;
-    }
-    true
 }

@@ -72,7 +72,7 @@ impl RequestHead {
             let Some(lf) = self.section.read(&mut self.cursor, window, limits)? else {
                 return unfinished(buf, limits);
             };
-            self.complete(window)?;
+            self.complete(window, limits)?;
             self.cursor.pass(lf);
             self.stage = Stage::Complete;
         }
@@ -114,8 +114,8 @@ impl RequestHead {
     }
 
     /// Judges the head as a whole, once all its lines are there.
-    fn complete(&mut self, buf: &[u8]) -> Result<(), Malformed> {
-        self.survey = Survey::of(&self.section, buf);
+    fn complete(&mut self, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
+        self.survey = Survey::of(&self.section, buf, limits)?;
         match self.survey.host {
             Seen::Never if self.version == Version::Http11 => return Err(Malformed::HostMissing),
             Seen::Often => return Err(Malformed::HostRepeated),

@@ -85,7 +85,7 @@ impl ResponseHead {
             let Some(lf) = self.section.read(&mut self.cursor, window, limits)? else {
                 return unfinished(buf, limits);
             };
-            self.complete(window);
+            self.complete(window, limits)?;
             self.cursor.pass(lf);
             self.stage = Stage::Complete;
         }
@@ -125,11 +125,12 @@ impl ResponseHead {
         }
     }
 
-    fn complete(&mut self, buf: &[u8]) {
-        self.survey = Survey::of(&self.section, buf);
+    fn complete(&mut self, buf: &[u8], limits: &Limits) -> Result<(), Malformed> {
+        self.survey = Survey::of(&self.section, buf, limits)?;
         let (length, coding) =
             (self.survey.length.map(|span| span.of(buf)), self.survey.coding.map(|span| span.of(buf)));
         self.declared = declared(self.version, length, coding);
+        Ok(())
     }
 }
 

@@ -189,6 +189,32 @@ fn heads_at_a_limit_pass_and_heads_over_it_are_refused() {
 }
 
 #[test]
+fn connection_options_are_limited_over_all_connection_fields_together() {
+    let head = |fields: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes();
+    let list = |n: usize| vec!["x"; n].join(",");
+    for fields in [
+        format!("Connection: {}\r\n", list(64)),
+        format!("Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n", list(60), list(4)),
+        format!("Connection: x{}\r\n", ",".repeat(63)),
+        "Connection: close\r\n".repeat(64),
+        format!("Keep-Alive: {}\r\nTE: {}\r\n", list(1000), list(1000)),
+    ] {
+        assert!(matches!(parse_request(&head(&fields), &Limits::default()), Ok((_, Parsed::Complete(_)))), "{fields}");
+    }
+    let sin = Malformed::TooManyConnectionOptions { limit: 64 };
+    assert_eq!((sin.status(), sin.class()), (400, "too-many-connection-options"));
+    for fields in [
+        format!("Connection: {}\r\n", list(65)),
+        format!("Connection: {}\r\nX: y\r\nCONNECTION: {}\r\n", list(60), list(5)),
+        format!("Connection: x{}\r\n", ",".repeat(65)),
+        format!("Connection: {}\r\n", ",".repeat(65)),
+        "Connection: close\r\n".repeat(65),
+    ] {
+        assert_eq!(parse_request(&head(&fields), &Limits::default()).unwrap_err(), sin, "{fields}");
+    }
+}
+
+#[test]
 fn a_target_without_end_is_refused_before_its_line_ends() {
     let limits = Limits { target_bytes: 8, ..Limits::default() };
     assert_eq!(parse_request(b"GET /12345678", &limits).unwrap_err().status(), 414);

@@ -55,6 +55,13 @@ fn a_status_line_with_a_sin_is_refused_by_its_name() {
 }
 
 #[test]
+fn too_many_connection_options_are_refused_in_a_response_too() {
+    let list = vec!["x"; 65].join(", ");
+    let buf = format!("HTTP/1.1 200 OK\r\nConnection: {list}\r\n\r\n");
+    assert_eq!(refused_response(buf.as_bytes()), Malformed::TooManyConnectionOptions { limit: 64 });
+}
+
+#[test]
 fn field_lines_of_responses_are_as_strict_as_those_of_requests() {
     for (line, class) in [
         ("A : b", "space-before-colon"),

@@ -199,6 +199,7 @@ fn stricter(sin: &Malformed) -> bool {
         BareLf { .. } | EmptyLines { .. } => true,
         // Bounds.
         HeadTooLarge { .. } | TooManyFields { .. } | TargetTooLong { .. } | MethodTooLong { .. } => true,
+        TooManyConnectionOptions { .. } => true,
         // `#` and bytes from 0x80 up in a target, forms that are none, statuses below 100.
         TargetByte { .. } | TargetForm | AsteriskTarget | ConnectTarget | StatusCode { .. } => true,
         // What a head means, which httparse does not look at.

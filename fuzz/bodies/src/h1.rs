@@ -57,7 +57,7 @@ pub fn chunked(data: &[u8]) {
 }
 
 fn small() -> Limits {
-    Limits { head_bytes: 96, fields: 3, target_bytes: 8, chunk_extension_bytes: 6 }
+    Limits { head_bytes: 96, fields: 3, target_bytes: 8, connection_options: 2, chunk_extension_bytes: 6 }
 }
 
 fn parse_request(data: &[u8], piece: usize, limits: &Limits) -> (RequestHead, Result<Parsed, Malformed>) {

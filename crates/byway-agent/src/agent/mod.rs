@@ -67,8 +67,13 @@ use wire::Wire;
 /// The longest head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// What is tolerated of a response: a head of 64 KiB with 128 fields, trailers likewise.
-const HEAD_LIMITS: byway_h1::Limits =
-    byway_h1::Limits { head_bytes: HEAD_BYTES, fields: 128, target_bytes: 16 * 1024, chunk_extension_bytes: 16 * 1024 };
+const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
+    head_bytes: HEAD_BYTES,
+    fields: 128,
+    target_bytes: 16 * 1024,
+    connection_options: byway_h1::CONNECTION_OPTIONS,
+    chunk_extension_bytes: 16 * 1024,
+};
 
 /// An HTTP/1.1 client with a bounded, observable pool of connections. Cheap to clone; clones are the same agent.
 ///

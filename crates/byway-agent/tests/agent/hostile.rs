@@ -96,6 +96,13 @@ async fn heads_trailers_and_extensions_without_end_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connection_options_without_end_are_refused() {
+    let error = answered(&format!("HTTP/1.1 200 OK\r\nConnection: {}\r\n\r\n", vec!["x"; 65].join(","))).await;
+    let sin = Malformed::TooManyConnectionOptions { limit: 64 };
+    assert!(matches!(&error, Error::Malformed(BadAnswer::Codec(found)) if *found == sin), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn something_that_is_no_http_is_refused_at_its_first_bytes() {
     for greeting in ["SSH-2.0-x\r\n", "220 mail\r\n", "\0\0\0\0", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 99 X\r\n\r\n"] {
         assert!(matches!(answered(greeting).await, Error::Malformed(_)), "{greeting:?}");

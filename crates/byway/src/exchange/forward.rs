@@ -19,6 +19,7 @@ use super::budget::Budget;
 use super::conn::Conn;
 use super::failure::Failure;
 use super::head::{self, RequestRules};
+use super::listed::refuse_end_to_end;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
@@ -119,6 +120,8 @@ pub async fn forward(
     moved: &mut Moved,
 ) -> Result<After, Fault> {
     refuse_large_body(asked)?;
+    let forwarding_is_ours = asked.forwarded.as_ref().is_some_and(|forwarded| !forwarded.trusted);
+    refuse_end_to_end(&asked.request, forwarding_is_ours)?;
     let mut upload = asked.upload();
     let mut way = asked.way();
     let plan = asked.allowed.plan();

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, write};
 
+use super::listed::Listed;
 use super::{date, hops};
 
 /// Who we are in Via and Proxy-Status.
@@ -83,6 +84,7 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
     write::field(out, b"Host", rules.host)?;
     let at_edge = rules.forwarded.is_some();
     let trusted = rules.forwarded.as_ref().is_some_and(|forwarded| forwarded.trusted);
+    let listed = Listed::in_request(request);
     for line in request.lines() {
         let field = line.field();
         let ours =
@@ -90,7 +92,7 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Request<'_>, rules: &Request
         let dropped = is_hop_by_hop(field.name)
             || is_framing(field.name)
             || field.name.eq_ignore_ascii_case(b"Host")
-            || request.connection_lists_fields() && is_named_by_connection(field.name, request.connection_options());
+            || listed.as_ref().is_some_and(|listed| listed.drops(field.name));
         if ours || dropped {
             continue;
         }
@@ -208,11 +210,11 @@ pub fn forward_switch(out: &mut Vec<u8>, response: &Response<'_>, protocol: &[u8
 }
 
 fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+    let listed = Listed::in_response(response);
     for line in response.lines() {
         let name = line.field().name;
-        let dropped = is_hop_by_hop(name)
-            || is_framing(name)
-            || response.connection_lists_fields() && is_named_by_connection(name, response.connection_options());
+        let dropped =
+            is_hop_by_hop(name) || is_framing(name) || listed.as_ref().is_some_and(|listed| listed.drops(name));
         if !dropped {
             write::line(out, line)?;
         }
@@ -256,7 +258,7 @@ fn is_framing(name: &[u8]) -> bool {
 }
 
 /// Fields that say who asked. Believed from trusted peers only.
-fn is_forwarding(name: &[u8]) -> bool {
+pub(super) fn is_forwarding(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"Forwarded", b"X-Real-IP", b"X-Request-Id", b"X-Client-IP"];
     starts_with_ignore_case(name, b"X-Forwarded-") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
@@ -270,15 +272,6 @@ fn is_extended(name: &[u8]) -> bool {
 /// one past whoever guards the other (CVE class of GHSA-f59h-q822-g45g). Such names are dropped at an edge.
 fn is_alias(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'_' | b'.'))
-}
-
-/// Fields that the sender declared to be for the next hop only. Those that carry meaning from end to end, or that an
-/// application trusts, cannot be declared away.
-fn is_named_by_connection<'a>(name: &[u8], mut options: impl Iterator<Item = &'a [u8]>) -> bool {
-    const KEPT: [&[u8]; 7] =
-        [b"Host", b"Authorization", b"Cookie", b"Content-Type", b"Cache-Control", b"Via", b"Expect"];
-    let kept = KEPT.iter().any(|known| name.eq_ignore_ascii_case(known)) || is_forwarding(name);
-    !kept && options.any(|option| option.eq_ignore_ascii_case(name))
 }
 
 fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {

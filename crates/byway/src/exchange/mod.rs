@@ -4,7 +4,8 @@
 //! there is another, within a `budget` and with the body that `replay` has kept; `head` says which fields travel, `body`
 //! passes the bodies, `answer` is what we say ourselves, `discard` what becomes of an answer that nobody gets, `path` is
 //! the one reading of a path, `deadline` limits standstills, `pace` slow downstreams, `conn` is one end's connection,
-//! `keep` how long an upstream's is kept, `hops` counts Max-Forwards down, `date` is now, `recycled` is memory on loan.
+//! `keep` how long an upstream's is kept, `listed` what Connection lists, `hops` counts Max-Forwards down, `date` is now,
+//! `recycled` is memory on loan.
 
 pub mod alarm;
 pub mod answer;
@@ -21,6 +22,7 @@ pub mod forward;
 pub mod head;
 pub mod hops;
 pub mod keep;
+pub mod listed;
 pub mod pace;
 pub mod path;
 pub mod recycled;

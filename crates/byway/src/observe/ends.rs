@@ -21,7 +21,7 @@ pub const WORDS: &[&str] = &[
     "body-too-large", "chunk-extension-byte", "chunk-extensions-too-long", "chunk-line-end", "chunk-size-byte",
     "chunk-size-too-large", "chunked-not-last", "chunked-repeated", "closed-early", "coding-invalid",
     "coding-on-http10", "coding-repeated", "coding-unasked", "coding-unknown", "colon-missing", "connect",
-    "connect-body", "connect-target", "connect-with-body", "deadline", "denied", "descriptors", "drained", "draining",
+    "connect-body", "connect-target", "connect-with-body", "connection-option", "deadline", "denied", "descriptors", "drained", "draining",
     "empty-lines", "endless-interim", "error", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",
     "head-too-large", "host-invalid", "host-missing", "host-repeated", "http-version", "idle", "internal",
     "leading-whitespace", "length-and-coding", "length-invalid", "length-repeated", "length-too-large", "link-answer",
@@ -30,7 +30,7 @@ pub const WORDS: &[&str] = &[
     "premature-upgrade", "queue-full", "reason-byte", "refused", "request-body", "request-head", "request-rate", "reset",
     "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-command", "space-before-colon",
     "status-code", "target-byte", "target-empty", "target-form", "target-too-large", "target-too-long", "tls",
-    "tls-at-plain-port", "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable",
+    "tls-at-plain-port", "too-many-connection-options", "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable",
     "upstream-speaks-http2", "upstream-speaks-tls", "value-byte",
     "version-invalid", "version-missing", "version-unsupported",
 ];

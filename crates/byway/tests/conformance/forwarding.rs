@@ -60,6 +60,12 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&["Host:"], &[]),
     },
     Case {
+        section: "9110 7.6.1", name: "a Cookie that Connection lists is removed, or the request refused",
+        request: "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: Cookie\r\nCookie: a=1\r\n\r\n",
+        response: "",
+        must: Must::ForwardOrRefuse(&["/x"], &["Cookie"]),
+    },
+    Case {
         section: "9110 7.6.3", name: "Via is added to a request",
         request: "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
         response: "",

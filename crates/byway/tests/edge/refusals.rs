@@ -160,6 +160,32 @@ fn each_limit_of_a_head_has_its_own_word() {
 }
 
 #[test]
+fn a_head_with_more_connection_options_than_anybody_needs_is_refused_on_both_sides() {
+    let listed = |n: usize| (0..n).map(|n| format!("o{n}")).collect::<Vec<_>>().join(", ");
+    let many = listed(65);
+    let answer = format!("HTTP/1.1 200 OK\r\nConnection: {many}\r\nContent-Length: 2\r\n\r\nok");
+    let origin = Origin::scripted(move |served| {
+        while let Some(request) = served.request() {
+            match request.target() {
+                "/many" => served.send(&answer),
+                _ => served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            };
+        }
+    });
+    let program = edge(&origin);
+    let ask = |request: &str| Visitor::connect(program.address()).ask(request);
+    let few = listed(64);
+    assert_eq!(ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {few}\r\nO3: x\r\n\r\n")).text(), "ok");
+    assert!(!origin.requests()[0].head.contains("O3"), "{:?}", origin.requests());
+    let refused = ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {many}\r\n\r\n"));
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().contains("reason: too-many-connection-options\n"), "{refused:?}");
+    let distrusted = ask("GET /many HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(distrusted.status(), 502);
+    assert!(distrusted.text().contains("reason: too-many-connection-options\n"), "{distrusted:?}");
+}
+
+#[test]
 fn trailers_that_cost_too_much_do_not_reach_the_origin_as_a_complete_request() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();
