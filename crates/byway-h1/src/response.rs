@@ -186,6 +186,13 @@ impl<'a> Response<'a> {
         self.head.survey.keep_alive(self.head.version)
     }
 
+    /// Whether the fields announce a body, or are not readable as framing, although the status permits none (1xx, 204).
+    /// Some senders then write one: the connection has no certain boundary behind the head and must not be used again.
+    pub fn announces_impossible_body(self) -> bool {
+        let announces = !matches!(self.head.declared, Ok(Framed::None | Framed::Length(0)));
+        announces && matches!(self.head.status, 100..=199 | 204)
+    }
+
     /// What the fields say of how long the connection is kept.
     pub fn keep_alive_hint(self) -> KeepAliveHint {
         KeepAliveHint::of(self.fields_named("Keep-Alive"))

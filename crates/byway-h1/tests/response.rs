@@ -62,6 +62,25 @@ fn too_many_connection_options_are_refused_in_a_response_too() {
 }
 
 #[test]
+fn a_body_is_impossible_only_behind_a_status_that_permits_none() {
+    for (status, fields, impossible) in [
+        (204, "Content-Length: 5\r\n", true),
+        (204, "Transfer-Encoding: chunked\r\n", true),
+        (204, "Content-Length: x\r\n", true),
+        (204, "Content-Length: 0\r\n", false),
+        (204, "", false),
+        (103, "Content-Length: 5\r\n", true),
+        (100, "", false),
+        (304, "Content-Length: 5\r\n", false),
+        (200, "Content-Length: 5\r\n", false),
+    ] {
+        let buf = format!("HTTP/1.1 {status} X\r\n{fields}\r\n");
+        let head = response(buf.as_bytes());
+        assert_eq!(head.view(buf.as_bytes()).announces_impossible_body(), impossible, "{buf:?}");
+    }
+}
+
+#[test]
 fn field_lines_of_responses_are_as_strict_as_those_of_requests() {
     for (line, class) in [
         ("A : b", "space-before-colon"),

@@ -31,7 +31,7 @@ pub(crate) struct Asked {
     pub(crate) parts: Parts,
     pub(crate) group: Group,
     pub(crate) outgoing: Outgoing,
-    /// Doing it twice is as good as once, by its method or by an `Idempotency-Key`.
+    /// Doing it twice is as good as once, by its method or by one `Idempotency-Key`.
     pub(crate) idempotent: bool,
     pub(crate) expects_continue: bool,
     pub(crate) upgrades: bool,
@@ -69,7 +69,7 @@ impl Asked {
             None => Group::origin(authority.clone(), port, tls, server_name.clone()),
         };
         Ok(Self {
-            idempotent: is_idempotent(&parts.method) || parts.headers.contains_key("idempotency-key"),
+            idempotent: is_repeatable(&parts),
             expects_continue: has_body(outgoing) && expects_continue(&parts.headers),
             upgrades: connection.upgrade && parts.headers.contains_key(UPGRADE),
             closes: connection.close,
@@ -273,8 +273,9 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
+fn is_repeatable(parts: &Parts) -> bool {
+    let keys = parts.headers.get_all("idempotency-key");
+    byway_h1::is_repeatable(parts.method.as_str().as_bytes(), keys.iter().map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

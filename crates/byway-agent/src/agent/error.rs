@@ -52,7 +52,7 @@ pub enum Error {
         bytes_written: u64,
         /// Bytes of the response that had come, interim responses included. 0 is the sign of a stale connection.
         bytes_read: u64,
-        /// Whether the method, or an `Idempotency-Key`, says that doing it twice is as good as once.
+        /// Whether the method, or one `Idempotency-Key`, says that doing it twice is as good as once.
         idempotent: bool,
         /// How it ended; `None` if by an orderly FIN.
         source: Option<Broken>,

@@ -129,7 +129,7 @@ pub enum CloseReason {
 pub enum NoRetry {
     /// The agent's [`Retry`](crate::Retry) forbids it.
     Policy,
-    /// Something was written, the method is not idempotent, and there is no `Idempotency-Key`.
+    /// Something was written, the method is not idempotent, and there is not exactly one `Idempotency-Key`.
     Method,
     /// More of the body has been sent than is kept for a second try.
     Body,

@@ -41,6 +41,8 @@ pub(super) struct Heard {
     pub(super) head_bytes: usize,
     /// The upload is not over and will not go on: no 100 came for it, or the origin takes no more.
     pub(super) abandoned: bool,
+    /// An interim response announced a body: what comes next on the connection is not certain to begin a message.
+    pub(super) lost_boundary: bool,
 }
 
 /// Sends the request and reads the head of its final response, or of 101. The upload may not be over then.
@@ -60,7 +62,7 @@ where
     wire.begin();
     request_head::queue(asked, wire, terms.keep_alive)?;
     let hold = asked.expects_continue.then(|| Instant::now() + terms.times.expect_continue);
-    let mut progress = Progress { hold, times: terms.times, moved: 0, due: None, broken: None };
+    let mut progress = Progress { hold, times: terms.times, moved: 0, due: None, broken: None, lost_boundary: false };
     for _ in 0..=MOST {
         let head_bytes =
             poll_fn(|cx| progress.poll(cx, upload, wire)).await.map_err(|stop| stop.error(asked, wire, terms))?;
@@ -72,6 +74,7 @@ where
                 if let Some(OnInterim(call)) = terms.on_interim {
                     call(&response_head::read(&wire.head, wire.buffer.unread(), head_bytes)?);
                 }
+                progress.lost_boundary |= wire.head.view(wire.buffer.unread()).announces_impossible_body();
                 wire.buffer.consume(head_bytes);
                 wire.head.clear();
                 progress.restart(status);
@@ -92,6 +95,7 @@ struct Progress {
     due: Option<(Which, Instant)>,
     /// The origin takes no more of the request; its answer may still come.
     broken: Option<Broken>,
+    lost_boundary: bool,
 }
 
 /// Why an exchange stopped.
@@ -211,7 +215,7 @@ impl Progress {
         B::Error: Into<BoxError>,
     {
         let stopped = self.hold.is_some() || self.broken.is_some();
-        Heard { head_bytes, abandoned: stopped && !upload.is_over() }
+        Heard { head_bytes, abandoned: stopped && !upload.is_over(), lost_boundary: self.lost_boundary }
     }
 
     /// An interim response came: the origin is alive, and 100 lets the body go.

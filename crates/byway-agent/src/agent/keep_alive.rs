@@ -34,7 +34,7 @@ pub(crate) type Keep = Result<Option<Duration>, CloseReason>;
 /// Decides about the connection that `response` came on. `requests_left` is what the origin said before, and is set to
 /// what it says now.
 pub(crate) fn keep(response: &Response<'_>, framed: Framed, hint: Hint, requests_left: &mut Option<u64>) -> Keep {
-    if !response.keep_alive() || framed == Framed::UntilClose {
+    if !response.keep_alive() || framed == Framed::UntilClose || response.announces_impossible_body() {
         return Err(CloseReason::LastResponse);
     }
     let Hint::Honour { margin, longest } = hint else { return Ok(None) };

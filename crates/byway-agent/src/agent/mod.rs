@@ -370,7 +370,7 @@ where
     let view = wire.head.view(wire.buffer.unread());
     let framed = view.framing(asked.parts.method.as_str().as_bytes())?;
     let said = keep_alive::keep(&view, framed, config.hint, &mut wire.requests_left);
-    let keep = match (config.keep_alive, asked.closes, heard.abandoned) {
+    let keep = match (config.keep_alive, asked.closes || heard.lost_boundary, heard.abandoned) {
         (false, ..) => Err(CloseReason::Unpooled),
         (_, true, _) => Err(CloseReason::LastResponse),
         (.., true) => Err(CloseReason::EarlyResponse),

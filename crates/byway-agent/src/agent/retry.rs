@@ -16,8 +16,8 @@ pub enum Retry {
     /// Once, on a new connection, if nothing was written.
     Unsent,
     /// Once, on a new connection, if no byte of response has come and either nothing was written, or the method is
-    /// idempotent, or the request carries an `Idempotency-Key`; and if what was sent of its body is still there (64 KiB
-    /// are kept). The default.
+    /// idempotent, or the request carries exactly one `Idempotency-Key` that is not empty; and if what was sent of its
+    /// body is still there (64 KiB are kept). The default.
     #[default]
     Stale,
 }

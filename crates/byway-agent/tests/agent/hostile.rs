@@ -1,6 +1,6 @@
 //! Origins that lie, overflow or never end: each is an error with a name and costs one connection.
 
-use crate::memory::{agent, get_error, post};
+use crate::memory::{agent, get, get_error, ok, post};
 use byway_agent::{BadAnswer, Connected, Error, Which, connector_fn};
 use byway_h1::Malformed;
 use http::Response;
@@ -93,6 +93,26 @@ async fn heads_trailers_and_extensions_without_end_are_bounded() {
     let extensions = "1;a=b\r\nx\r\n".repeat(6000);
     let error = answered(&format!("{chunked}{extensions}")).await;
     assert!(matches!(error, Error::Malformed(BadAnswer::Codec(Malformed::ChunkExtensionsTooLong { .. }))), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_204_with_a_length_does_not_keep_its_connection() {
+    for (head, kept) in [
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_owned(), false),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), false),
+        (format!("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n{}", ok("x")), false),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n".to_owned(), true),
+        (format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{}", ok("x")), true),
+    ] {
+        let (agent, mut origins) = agent(|builder| builder);
+        let (_, _server) = join!(get(&agent, URL), async {
+            let mut server = origins.accept().await;
+            server.request().await;
+            server.send(&head).await;
+            server
+        });
+        assert_eq!(agent.stats().totals().open(), usize::from(kept), "{head:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

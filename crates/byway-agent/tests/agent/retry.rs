@@ -93,6 +93,39 @@ async fn a_post_is_not_sent_twice_unless_it_carries_an_idempotency_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_empty_or_repeated_idempotency_key_does_not_permit_a_second_try() {
+    for keys in [&[""][..], &[" "], &["k", "k"], &["k", ""]] {
+        let mut keyed = post(URL, "once");
+        for key in keys {
+            keyed.headers_mut().append("idempotency-key", key.parse().unwrap());
+        }
+        let told = Told::default();
+        let error = on_stale(&told, Retry::Stale, keyed).await.unwrap_err();
+        assert!(!error.is_retryable(), "{keys:?}: {error}");
+        assert_eq!(told.lines().last().unwrap(), "not retried: Method", "{keys:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_is_not_sent_twice_if_its_head_has_left_and_its_next_chunk_has_not() {
+    let told = Told::default();
+    let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));
+    let mut stale = idle(&agent, &mut origins).await;
+    let (body, source) = streaming::channel();
+    let request = Request::post(URL).body(body).unwrap();
+    let (response, ()) = join!(agent.request(request), async {
+        stale.head().await;
+        drop(stale);
+        source.send(Bytes::from_static(b"late")).await;
+        drop(source);
+    });
+    let error = response.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost { bytes_written: 1.., bytes_read: 0, .. }), "{error:?}");
+    assert_eq!(told.lines().last().unwrap(), "not retried: Method");
+    assert_eq!(origins.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_to_be_kept_is_not_sent_twice() {
     let told = Told::default();
     let (agent, mut origins) = agent(|builder| builder.on_event(told.observe()));

@@ -50,6 +50,8 @@ pub(super) struct Attempt<'a> {
     heard: u64,
     /// The upstream has said 100: the client sends its body from now on.
     continued: bool,
+    /// An interim answer announced a body: what comes next on the connection is not certain to begin a message.
+    lost_boundary: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -65,6 +67,7 @@ impl<'a> Attempt<'a> {
             sent_before: lease.sent_bytes(),
             heard: 0,
             continued: false,
+            lost_boundary: false,
             codec,
         }
     }
@@ -130,7 +133,7 @@ impl<'a> Attempt<'a> {
         let response = self.response.view(lease.unread());
         let method = self.asked.request.method();
         let framed = response.framing(method).map_err(|error| self.malformed_response(&error))?;
-        let keep = keep_upstream(&response, framed);
+        let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
         lease.consume(head_bytes);
         discard(lease, framed, &self.codec, keep);
         Ok(())
@@ -319,6 +322,7 @@ impl<'a> Attempt<'a> {
                 .map_err(|error| self.malformed_response(&error))?;
         }
         self.continued = true;
+        self.lost_boundary |= self.response.view(upstream.unread()).announces_impossible_body();
         upstream.consume(head_bytes);
         self.response.clear();
         self.push_down(downstream, upstream, alarm).await
@@ -395,16 +399,22 @@ impl<'a> Attempt<'a> {
             downstream: request.version(),
             length_describes: request.method() == b"HEAD" || response.status() == 304,
         };
+        let before = downstream.mark();
         downstream
             .try_queue(|out| head::forward_response(out, &response, &rules))
             .map_err(|error| self.malformed_response(&error))?;
-        let keep = keep_upstream(&response, framed);
+        let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
         lease.consume(head_bytes);
 
         let mut download = Passage::new(framed, sent_as, &self.codec, None).gathering();
         let passed = self.pass_bodies(&mut download, &mut lease, downstream, alarm).await;
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
+            if fault.who == Who::Upstream && downstream.take_back(before) {
+                // The client has seen nothing of this answer yet: it gets one that says what happened.
+                moved.down = 0;
+                return Err(fault.into());
+            }
             return Ok(After::Abort(fault));
         }
         let at_boundary = self.uploaded && lease.unread().is_empty() && !lease.has_queued();

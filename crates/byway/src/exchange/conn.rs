@@ -19,6 +19,13 @@ use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
 use crate::turn;
 
+/// A place in what a connection sends, from which bytes can be taken back while none of them has left.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    queued: usize,
+    sent: u64,
+}
+
 /// See the head of the file.
 pub struct Conn {
     stream: Stream,
@@ -123,6 +130,23 @@ impl Conn {
             queue.truncate(before);
         }
         written
+    }
+
+    /// The end of what is queued now.
+    pub fn mark(&self) -> Mark {
+        Mark { queued: self.queued_bytes(), sent: self.sent_bytes }
+    }
+
+    /// Takes back what was queued behind `mark`; false, and nothing is changed, if anything has left since.
+    pub fn take_back(&mut self, mark: Mark) -> bool {
+        if self.sent_bytes != mark.sent {
+            return false;
+        }
+        if let Some(out) = &mut self.out {
+            out.0.truncate(self.out_sent + mark.queued);
+        }
+        self.take_from_queue(0);
+        true
     }
 
     /// How many queued bytes wait to leave.

@@ -12,7 +12,8 @@ use byway_h1::{Framed, Response};
 /// next request is on its way.
 pub fn keep_upstream(response: &Response<'_>, framed: Framed) -> Option<Option<Duration>> {
     let hint = response.keep_alive_hint();
-    let kept = response.keep_alive() && framed != Framed::UntilClose && hint.max != Some(0);
+    let ends = !response.keep_alive() || framed == Framed::UntilClose || response.announces_impossible_body();
+    let kept = !ends && hint.max != Some(0);
     let idle = |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_HINT);
     kept.then(|| hint.timeout_seconds.map(idle))
 }

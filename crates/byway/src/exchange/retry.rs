@@ -163,16 +163,9 @@ impl<'p> Tries<'p> {
     }
 }
 
-/// Whether a request may be served twice: its method is idempotent (RFC 9110 section 9.2.2), or its sender has given it
-/// one `Idempotency-Key`, by which an upstream knows the second one for the first.
+/// Whether a request may be served twice.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
-    match request.method() {
-        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE" => true,
-        _ => {
-            let mut keys = request.fields_named("Idempotency-Key");
-            keys.next().is_some_and(|key| !key.is_empty()) && keys.next().is_none()
-        }
-    }
+    byway_h1::is_repeatable(request.method(), request.fields_named("Idempotency-Key"))
 }
 
 /// How much of the request's body is worth keeping: nothing where it may not go again, or will be too long.
