@@ -120,7 +120,10 @@ fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
 fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
     let role = match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => {
-            a.trusted_proxies == b.trusted_proxies && a.max_body == b.max_body && a.domain == b.domain
+            a.trusted_proxies == b.trusted_proxies
+                && a.reject_empty_segments == b.reject_empty_segments
+                && a.max_body == b.max_body
+                && a.domain == b.domain
         }
         (a, b) => a == b,
     };

@@ -178,6 +178,7 @@ fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
 
 fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {
     writeln!(f, "trusted_proxies = {}", list(&plan.trusted_proxies))?;
+    writeln!(f, "reject_empty_segments = {}", plan.reject_empty_segments)?;
     writeln!(f, "max_body = {}", ceiling(plan.max_body))?;
     plan.routes.iter().try_for_each(|plan| route(f, plan))
 }

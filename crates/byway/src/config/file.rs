@@ -178,6 +178,8 @@ pub struct Edge {
     pub listen: Option<At<Vec<Text>>>,
     /// `trusted_proxies`: networks whose `Forwarded` and `X-Forwarded-*` fields are believed. Default: none.
     pub trusted_proxies: Option<At<Vec<Text>>>,
+    /// `reject_empty_segments`: refuses paths with an empty segment (`//`) by a 400. Default false: they travel as sent.
+    pub reject_empty_segments: Option<At<bool>>,
     /// `max_body`: as in `[limits]`, for this edge. Default: what `[limits]` says.
     pub max_body: Option<Text>,
     /// `[[edge.route]]`: tried in their order. At least one is needed.

@@ -316,6 +316,8 @@ pub struct EdgePlan {
     pub routes: Vec<Arc<RoutePlan>>,
     /// Networks whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether a path with an empty segment (`//`) is refused.
+    pub reject_empty_segments: bool,
     /// The longest request body in bytes where the route says nothing else, `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
     /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`. No

@@ -149,6 +149,7 @@ fn read_edge(s: &mut Section<'_, '_>) -> Edge {
         name: s.text("name", "\"site\""),
         listen: s.texts("listen", "\"127.0.0.1:8080\""),
         trusted_proxies: s.texts("trusted_proxies", "[\"10.0.0.0/8\"]"),
+        reject_empty_segments: s.truth("reject_empty_segments"),
         max_body: s.text_or_number("max_body", "\"10GiB\""),
         route: s.sections("route", read_route).map(|all| all.value).unwrap_or_default(),
     }

@@ -286,7 +286,8 @@ impl Session {
             let ip = self.peer.map(|peer| peer.ip().to_canonical());
             let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
             refuse_misdirected(request, trusted)?;
-            let path = path::canonical(request.path())?;
+            let path = path::canonical(request.path(), edge.reject_empty_segments)?;
+            let target = path::target(&path, request.path(), request.path_and_query());
             let authority = text(request.host().unwrap_or_default())?;
             let own = shared.own.load();
             let inquiry = Inquiry {
@@ -295,7 +296,7 @@ impl Session {
                 peer: self.peer,
                 user: None,
                 own: &own,
-                ask: Ask::Request { host: without_port(authority), path },
+                ask: Ask::Request { host: without_port(authority), path: &path },
             };
             let allowed = policy::decide(&inquiry)?;
             let peer = self.peer_text.as_ref().map(IpText::as_str);
@@ -307,7 +308,7 @@ impl Session {
                 origin: exposed_origin(&allowed),
                 limits: &listener.limits,
                 max_body: allowed.max_body(),
-                target: request.path_and_query(),
+                target: &target,
                 forwarded: Some(Forwarded { peer, trusted, proto: "http", request_id: head.id.as_str() }),
                 scope: &self.door.scope,
                 is_last,

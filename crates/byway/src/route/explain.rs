@@ -12,7 +12,7 @@ use byway_dial::{BadTarget, Dialler, Target};
 
 use super::inquiry::{Ask, Inquiry};
 use super::policy::{self, Allowed, Outbound};
-use crate::config::{ListenerPlan, Plan, Role, Serves};
+use crate::config::{EdgePlan, ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
 use crate::fault::Fault;
 
@@ -61,7 +61,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
     let mut text = format!("{}\n", question.url);
     for listener in &plan.listeners {
         let verdict = match &listener.role {
-            Role::Edge(_) => explain_edge(&plan, listener, question),
+            Role::Edge(edge) => explain_edge(&plan, listener, edge, question),
             Role::Egress(_) => explain_egress(&plan, listener, question),
             Role::Forward(forward) => format!("  every connection leads to {}, whatever it asks for\n", forward.to),
             Role::Link(link) => match &link.serves {
@@ -99,11 +99,12 @@ fn inquiry<'a>(
     Inquiry { plan, role: &listener.role, peer: None, user: question.user.as_ref(), own, ask }
 }
 
-fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) -> String {
+fn explain_edge(plan: &Arc<Plan>, listener: &ListenerPlan, edge: &EdgePlan, question: &Question) -> String {
     let own = Arc::from([]);
-    let ask = Ask::Request { host: &question.host, path: &question.path };
-    let decided = path::canonical(question.path.as_bytes())
-        .and_then(|_| policy::decide(&inquiry(plan, listener, question, &own, ask)));
+    let decided = path::canonical(question.path.as_bytes(), edge.reject_empty_segments).and_then(|path| {
+        let ask = Ask::Request { host: &question.host, path: &path };
+        policy::decide(&inquiry(plan, listener, question, &own, ask))
+    });
     match decided {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {

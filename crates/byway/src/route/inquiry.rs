@@ -37,7 +37,7 @@ pub enum Ask<'a> {
     Request {
         /// The host without its port, as the client wrote it.
         host: &'a str,
-        /// The path without its query, as the client wrote it and as it will be forwarded.
+        /// The canonical path without its query, as it will be forwarded.
         path: &'a str,
     },
     /// A service of this node that it exposes (a stream of a link that it dialled).

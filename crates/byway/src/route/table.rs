@@ -1,6 +1,6 @@
 //! Table: the ordered routes of an edge; the first that matches wins.
 //!
-//! In:    host and path of a request, exactly as they will be forwarded.
+//! In:    host and canonical path of a request, exactly as they will be forwarded.
 //! Out:   the route, or none.
 //! Never: rewrites. What is matched is what is sent, so that no two readings of one path can differ.
 

@@ -141,6 +141,22 @@ fn path_and_query_arrive_byte_by_byte_as_they_were_sent() {
 }
 
 #[test]
+fn an_encoded_letter_arrives_as_the_letter_that_was_matched_and_the_query_as_it_was_sent() {
+    let origin = Origin::useful();
+    let program = edge(&origin);
+    let mut visitor = Visitor::connect(program.address());
+    for (sent, arrives) in [
+        ("/%61dmin%2f%7e?x=%61", "/admin%2f~?x=%61"),
+        ("http://b/%41?%2e%2e", "/A?%2e%2e"),
+        ("/%2561", "/%2561"),
+        ("/%2e%2e%2e", "/..."),
+    ] {
+        assert_eq!(visitor.get(sent).status(), 200, "{sent}");
+        assert_eq!(origin.requests().last().unwrap().target(), arrives, "{sent}");
+    }
+}
+
+#[test]
 fn a_head_that_comes_byte_by_byte_is_read_like_any_other() {
     let origin = Origin::useful();
     let program = edge(&origin);

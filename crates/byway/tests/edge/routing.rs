@@ -39,6 +39,40 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
 }
 
 #[test]
+fn an_encoded_letter_does_not_lead_past_the_route_of_a_path() {
+    let [guarded, rest] = ["guarded", "rest"].map(Origin::named);
+    let program =
+        Program::configured(BYWAY, &config("", &[&format!("path = '^/admin'\n{}", to(&guarded)), &to(&rest)]));
+    let mut visitor = Visitor::connect(program.address());
+    for path in ["/admin", "/%61dmin", "/adm%69n/x", "/%61%64%6D%69%6e"] {
+        assert_eq!(visitor.get(path).text(), "guarded", "{path}");
+    }
+    // Decoded once, and only what is unreserved.
+    for path in ["/%2561dmin", "/a%2Fadmin", "//admin"] {
+        assert_eq!(visitor.get(path).text(), "rest", "{path}");
+    }
+    for path in ["/%2e%2e/admin", "/x/%2E./admin", "/%2%65/admin"] {
+        assert_eq!(visitor.get(path).status(), 400, "{path}");
+    }
+}
+
+#[test]
+fn an_edge_that_rejects_empty_segments_refuses_them_with_their_own_word() {
+    let origin = Origin::named("origin");
+    let text = config("", &[&to(&origin)]).replace("[[edge]]\n", "[[edge]]\nreject_empty_segments = true\n");
+    let program = Program::configured(BYWAY, &text);
+    let mut visitor = Visitor::connect(program.address());
+    for path in ["//admin", "/a//b", "/a//", "/%2Fadmin", "//"] {
+        let answer = visitor.get(path);
+        assert_eq!(answer.status(), 400, "{path}");
+        assert!(answer.text().contains("reason: empty-segment\n"), "{path}: {answer:?}");
+    }
+    for path in ["/", "/a/", "/a?b=//", "/proxy/https%3A%2F%2Fexample.com"] {
+        assert_eq!(visitor.get(path).text(), "origin", "{path}");
+    }
+}
+
+#[test]
 fn several_upstreams_are_asked_in_turn() {
     let [one, two] = ["one", "two"].map(Origin::named);
     let (a, b) = (one.address().to_string(), two.address().to_string());

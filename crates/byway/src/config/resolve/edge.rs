@@ -30,7 +30,9 @@ impl Resolver<'_> {
         let max_body = self.ceiling("max_body", &written.max_body, limits.max_body);
         let routes = self.routes(edge, &binds, max_body);
         let trusted_proxies = self.networks("trusted_proxies", &written.trusted_proxies);
-        let role = Role::Edge(Arc::new(EdgePlan { routes, trusted_proxies, max_body, domain: None }));
+        let reject_empty_segments = written.reject_empty_segments.as_ref().is_some_and(|reject| reject.value);
+        let plan = EdgePlan { routes, trusted_proxies, reject_empty_segments, max_body, domain: None };
+        let role = Role::Edge(Arc::new(plan));
         let limits = LimitsPlan { max_body, ..limits.clone() };
         self.listeners(&written.name, binds, &role, &limits)
     }

@@ -30,6 +30,7 @@ impl Resolver<'_> {
         let edge = EdgePlan {
             routes: Vec::new(),
             trusted_proxies: Vec::new(),
+            reject_empty_segments: false,
             max_body: limits.max_body,
             domain: domain.clone(),
         };

@@ -99,11 +99,12 @@ fn edge() -> impl Strategy<Value = String> {
     let head = (
         line("name", &["\"site\""]),
         line("trusted_proxies", &["\"10.0.0.0/8\"", "[\"::1\"]"]),
+        line("reject_empty_segments", &["true", "false"]),
         line("max_body", &["9"]),
     );
-    (listen, head, subsequence(routes.to_vec(), 1..=4)).prop_map(|(listen, (name, trusted, max), routes)| {
+    (listen, head, subsequence(routes.to_vec(), 1..=4)).prop_map(|(listen, (name, trusted, reject, max), routes)| {
         let routes: String = routes.iter().map(|route| format!("[[edge.route]]\n{route}")).collect();
-        format!("[[edge]]\nlisten = {listen}\n{name}{trusted}{max}{routes}")
+        format!("[[edge]]\nlisten = {listen}\n{name}{trusted}{reject}{max}{routes}")
     })
 }
 
