@@ -483,6 +483,19 @@ fn check_and_run_warn_of_a_route_that_is_never_reached() {
 }
 
 #[test]
+fn check_warns_of_a_pattern_that_a_doubled_slash_passes_by() {
+    let config = "[[edge]]\nname = \"site\"\nlisten = \"127.0.0.1:0\"\n\
+                  [[edge.route]]\nname = \"admin\"\npath = '^/admin'\nto = \"127.0.0.1:9\"\n\
+                  [[edge.route]]\nname = \"rest\"\nto = \"127.0.0.1:10\"\n";
+    let finished = run_with("check", config, &[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let expected = "warning: edge site: `//admin` is not matched by the route `admin` but served by `rest`";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+    let quiet = config.replacen("listen", "reject_empty_segments = true\nlisten", 1);
+    assert!(!run_with("check", &quiet, &[]).stderr.contains("warning"));
+}
+
+#[test]
 fn a_list_of_no_grants_says_which_folder_it_looked_in() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().display().to_string();

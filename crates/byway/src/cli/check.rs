@@ -13,7 +13,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     match args.load(common) {
         Ok(plan) => {
             terminal::note(format_args!("{} is valid", path.display()));
-            for warning in config::warnings(&plan) {
+            for warning in config::warnings(&plan).into_iter().chain(config::slash_warnings(&plan)) {
                 terminal::note(format_args!("warning: {warning}"));
             }
             for lowered in &plan.descriptors.lowered {

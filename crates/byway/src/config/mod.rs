@@ -27,6 +27,7 @@ mod reader;
 mod resolve;
 mod secret;
 mod section;
+mod slashes;
 mod statuses;
 mod surroundings;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use plan::{
 };
 pub use resolve::resolve;
 pub use secret::Secret;
+pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};
 pub use units::{BadQuantity, Bytes, Kind, Period, Rate};

@@ -11,18 +11,24 @@ use super::plan::{EdgePlan, Plan, Role, RoutePlan};
 
 /// Everything in `plan` that is worth a warning, in the order of the file.
 pub fn warnings(plan: &Plan) -> Vec<String> {
-    let mut seen: Vec<&Arc<EdgePlan>> = Vec::new();
     let mut found = Vec::new();
-    for listener in &plan.listeners {
-        let Role::Edge(edge) = &listener.role else { continue };
-        // The listeners of one section share its routes.
-        if seen.iter().any(|earlier| Arc::ptr_eq(earlier, edge)) {
-            continue;
-        }
-        seen.push(edge);
-        unreachable_routes(&listener.name, edge, &mut found);
+    for (name, edge) in edges(plan) {
+        unreachable_routes(name, edge, &mut found);
     }
     found
+}
+
+/// The edges of `plan` with their names, each once: the listeners of one section share its routes.
+pub(super) fn edges(plan: &Plan) -> Vec<(&str, &Arc<EdgePlan>)> {
+    let mut edges: Vec<(&str, &Arc<EdgePlan>)> = Vec::new();
+    for listener in &plan.listeners {
+        if let Role::Edge(edge) = &listener.role
+            && !edges.iter().any(|(_, earlier)| Arc::ptr_eq(earlier, edge))
+        {
+            edges.push((&listener.name, edge));
+        }
+    }
+    edges
 }
 
 /// Routes are tried in their order, so one is never reached if earlier ones match all that it matches.

@@ -49,7 +49,7 @@ impl<'a> Listed<'a> {
 }
 
 /// Refuses a request whose Connection lists a field of it that would be passed on all the same. RFC 9110 has such a field
-/// removed; to remove what says who asks, or what is sent, would let a client take it from whoever set it.
+/// removed; then a client could remove credentials or addresses that a proxy in front has added.
 /// `forwarding_is_ours`: the forwarding fields of the request are dropped and written anew in any case.
 ///
 /// # Errors

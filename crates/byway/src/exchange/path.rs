@@ -2,7 +2,7 @@
 //!
 //! In:    the path as it stands in the request line.
 //! Out:   the same path with each encoded unreserved character decoded, once (RFC 3986 section 6.2.2.2: `%61` is `a`),
-//!        if everybody behind us must read that as we do.
+//!        if every upstream must read it in the same way.
 //! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could read in another way (dot
 //!        segments, an encoded NUL, a backslash) is refused, so that what was matched is what is served (CVE-2019-9901,
 //!        GHSA-6jwx-7vp4-9847). Allocates nothing for a path in which there is nothing to decode.
