@@ -48,7 +48,7 @@ pub use no_proxy::{BadEntry, NoProxy};
 pub use parent::{BadParent, Parent, ParentError, Scheme};
 pub use resolve::{Addresses, Lookup, ResolveError, Resolver};
 pub use route::{NoRoute, Purpose, Route, Routing};
-pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason};
+pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason, closed_port};
 pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
 pub use text::{PeerText, peer_text};

@@ -13,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use socket2::{Domain, Socket, Type};
 
 use crate::denials;
+use crate::target::Target;
 
 /// One rule about addresses. The first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,13 @@ pub struct AddressRule {
 
 impl AddressRule {
     fn matches(&self, addr: SocketAddr) -> bool {
-        let port = self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&addr.port()));
+        let port = self.ports.is_empty() || self.names(addr.port());
         port && (self.covers(addr.ip()) || (!self.allow && self.covers_carried(addr.ip())))
+    }
+
+    /// Whether it names `port` instead of being about all ports.
+    fn names(&self, port: u16) -> bool {
+        self.ports.iter().any(|ports| ports.contains(&port))
     }
 
     fn covers(&self, ip: IpAddr) -> bool {
@@ -64,12 +70,14 @@ pub struct AddressRules {
     pub otherwise_allow: bool,
     /// Our own listeners, the admin port among them: denied while `guard` is on, unless a rule allows them.
     pub own: Arc<[SocketAddr]>,
+    /// A port that the guard denies by default (25, mail) and that a rule about names has opened by its number.
+    pub opened_port: Option<u16>,
 }
 
 impl AddressRules {
     /// Everything may be dialled. For addresses that the operator wrote down as such: an edge's upstreams, a parent.
     pub fn open() -> Self {
-        Self { rules: Vec::new(), guard: false, otherwise_allow: true, own: Arc::default() }
+        Self { rules: Vec::new(), guard: false, otherwise_allow: true, own: Arc::default(), opened_port: None }
     }
 
     /// The default denials and nothing else: every public address may be dialled.
@@ -95,8 +103,15 @@ impl AddressRules {
     /// Why not, or `None`.
     fn judge(&self, addr: SocketAddr) -> Option<Reason> {
         let plain = plain_form(addr);
-        if let Some(rule) = self.rules.iter().find(|rule| rule.matches(plain)) {
-            return (!rule.allow).then_some(Reason::Rule(rule.number));
+        let rule = self.rules.iter().find(|rule| rule.matches(plain));
+        if let Some(rule) = rule.filter(|rule| !rule.allow) {
+            return Some(Reason::Rule(rule.number));
+        }
+        if self.keeps_port(plain.port()) && !rule.is_some_and(|rule| rule.names(plain.port())) {
+            return Some(Reason::Port);
+        }
+        if rule.is_some() {
+            return None;
         }
         if self.guard
             && let Some(kind) = self.guarded_kind(plain).or_else(|| mapped_kind(addr))
@@ -104,6 +119,11 @@ impl AddressRules {
             return Some(Reason::Guard(kind));
         }
         (!self.otherwise_allow).then_some(Reason::Default)
+    }
+
+    /// Whether the guard denies `port` and no rule about names has opened it ([`AddressRules::opened_port`]).
+    pub fn keeps_port(&self, port: u16) -> bool {
+        self.guard && denials::is_closed_port(port) && self.opened_port != Some(port)
     }
 
     /// What kind of address the guard sees in `plain`, if it is one that it keeps.
@@ -172,6 +192,8 @@ pub enum Reason {
     Rule(usize),
     /// A default denial; the text says what kind of address it is ("a private address").
     Guard(&'static str),
+    /// The port is denied by default: 25, where mail is delivered.
+    Port,
     /// No rule allows it, and what no rule allows is denied here.
     Default,
 }
@@ -184,6 +206,7 @@ impl fmt::Display for Denied {
             Reason::Rule(number) => {
                 write!(f, "{ip} port {port} is denied by rule {number}; an `allow` rule before it opens the address")
             }
+            Reason::Port => f.write_str(&closed_port(port)),
             Reason::Guard(kind) => write!(f, "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" opens it"),
             Reason::Default => {
                 write!(f, "no rule allows {ip} port {port}; an `allow` rule with cidr = \"{host}\" opens it")
@@ -193,6 +216,27 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+impl Denied {
+    /// The same for the user of a proxy who asked for `target` by name: it says what kind of address the name leads to
+    /// and not which one, because names of the network around an exit are not for its users to read.
+    pub fn without_address(&self, target: &Target) -> String {
+        const REST: &str = "`byway explain` on the node that dials says which, and what opens it";
+        match self.reason {
+            Reason::Rule(number) => format!("{target} leads to an address that rule {number} denies; {REST}"),
+            Reason::Port => closed_port(self.addr.port()),
+            Reason::Guard(kind) => format!("{target} leads to {kind}; {REST}"),
+            Reason::Default => format!("{target} leads to an address that no rule allows; {REST}"),
+        }
+    }
+}
+
+/// Why a port is denied by default, and the remedy.
+pub fn closed_port(port: u16) -> String {
+    format!(
+        "port {port} is where mail is delivered, and closed by default; an `allow` rule with port = {port} opens it"
+    )
+}
 
 #[cfg(test)]
 mod tests {
@@ -337,6 +381,39 @@ mod tests {
             text(&AddressRules { otherwise_allow: false, ..AddressRules::open() }, "2606::1"),
             "no rule allows 2606::1 port 80; an `allow` rule with cidr = \"2606::1/128\" opens it"
         );
+    }
+
+    #[test]
+    fn port_25_is_closed_unless_a_rule_names_it() {
+        let mail = |text: &str| SocketAddr::new(text.parse().unwrap(), 25);
+        let check = |rules: &AddressRules, text: &str| rules.check(mail(text)).err().map(|denied| denied.reason);
+        let closed = AddressRules::guarded();
+        assert_eq!(check(&closed, "8.8.8.8"), Some(Reason::Port));
+        assert_eq!(check(&closed, "2606:4700::1111"), Some(Reason::Port));
+        assert_eq!(closed.check(mail("8.8.8.8")).unwrap_err().to_string(), closed_port(25));
+        assert_eq!(check(&guarded(vec![rule("8.8.0.0/16", true, 1)]), "8.8.8.8"), Some(Reason::Port));
+        let ports = vec![20..=30];
+        let named = guarded(vec![AddressRule { ports, ..rule("8.8.0.0/16", true, 1) }]);
+        assert_eq!(check(&named, "8.8.8.8"), None);
+        assert_eq!(check(&named, "8.9.0.1"), Some(Reason::Port));
+        let by_name = AddressRules { opened_port: Some(25), ..AddressRules::guarded() };
+        assert_eq!(check(&by_name, "8.8.8.8"), None);
+        assert_eq!(check(&by_name, "10.0.0.1"), Some(Reason::Guard("a private address")));
+        assert_eq!(check(&AddressRules::open(), "8.8.8.8"), None);
+    }
+
+    #[test]
+    fn a_denial_for_the_user_of_a_name_does_not_say_the_address() {
+        let target: Target = "db.corp.example:80".parse().unwrap();
+        let cases = [
+            AddressRules::guarded(),
+            guarded(vec![rule("10.0.0.0/8", false, 3)]),
+            AddressRules { guard: false, otherwise_allow: false, ..AddressRules::open() },
+        ];
+        for rules in cases {
+            let text = rules.check(addr("10.0.0.5")).unwrap_err().without_address(&target);
+            assert!(text.contains("db.corp.example:80") && !text.contains("10.0.0.5"), "{text}");
+        }
     }
 
     #[test]

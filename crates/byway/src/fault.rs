@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use byway_dial::DialError;
 use byway_dial::socks::ReplyCode as Reply;
+use byway_dial::{DialError, Target};
 use byway_h1::Malformed;
 use byway_link::{Code, NotOpened, wire};
 
@@ -146,18 +146,34 @@ pub struct Fault {
     pub detail: Cow<'static, str>,
     /// How long to wait before asking again, where that is known.
     pub wait: Option<Duration>,
+    /// What the log says instead of `detail`, where that names addresses that are not for the peer.
+    pub for_log: Option<Box<str>>,
 }
 
 impl Fault {
     /// A fault with its sentence.
     pub fn new(who: Who, kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { who, kind, detail: detail.into(), wait: None }
+        Self { who, kind, detail: detail.into(), wait: None, for_log: None }
     }
 
     /// The same, with how long to wait before asking again.
     #[must_use]
     pub fn worth_asking_again_after(self, wait: Duration) -> Self {
         Self { wait: Some(wait), ..self }
+    }
+
+    /// Why `target` was not dialled. Of a target that was asked for by name, the peer is not told the addresses.
+    pub fn dialling(target: &Target, error: DialError) -> Self {
+        let detail = match &error {
+            _ if !matches!(target, Target::Host { .. }) => return error.into(),
+            DialError::Denied(denied) => denied.without_address(target),
+            DialError::Refused { .. } => format!("{target} refused the connection; nothing listens there"),
+            DialError::Unreachable { .. } => format!("{target} cannot be reached"),
+            DialError::Io { .. } => format!("the connection to {target} failed"),
+            _ => return error.into(),
+        };
+        let for_log = Some(format!("{target}: {error}").into());
+        Self { detail: detail.into(), for_log, ..Self::from(error) }
     }
 
     /// The HTTP status (DESIGN.md section 5).
@@ -324,9 +340,10 @@ impl Fault {
     }
 }
 
+/// The whole reason, for the log and for the operator; [`Fault::detail`] is the part for the peer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        f.write_str(self.for_log.as_deref().unwrap_or(&self.detail))
     }
 }
 

@@ -28,7 +28,8 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
     let phrase = reason_phrase(status);
     let mut body = format!("{status} {phrase}\nreason: {}\nrequest: {}\n", fault.class(), manner.request_id);
     if manner.in_detail {
-        body.push_str(&format!("{fault}\n"));
+        body.push_str(&fault.detail);
+        body.push('\n');
     }
     // Status, phrase and names are ours and the values are printable by construction; a value that is not is left out.
     let _ = write::status_line(out, status, phrase.as_bytes());

@@ -84,18 +84,77 @@ impl Inherited {
         // EBADF in the next call, and the descriptor is then never used nor closed.
         #[allow(unsafe_code)]
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        let domain = match socket2::SockRef::from(&owned).domain() {
+        let domain = match listening_domain(&owned) {
             Ok(domain) => domain,
-            Err(error) => {
-                tracing::warn!(fd, %error, "LISTEN_FDS names a descriptor that is no socket; it is left alone");
+            Err(reason) => {
+                tracing::warn!(fd, "LISTEN_FDS names a descriptor that {reason}; it is left alone");
                 std::mem::forget(owned);
                 return;
             }
         };
         let _ = rustix::io::fcntl_setfd(owned.as_fd(), rustix::io::FdFlags::CLOEXEC);
         match domain {
-            socket2::Domain::UNIX => self.unix.push(owned.into()),
-            _ => self.tcp.push(owned.into()),
+            Family::Unix => self.unix.push(owned.into()),
+            Family::Tcp => self.tcp.push(owned.into()),
+        }
+    }
+}
+
+/// What an inherited listener is.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Tcp,
+    Unix,
+}
+
+/// The family of `socket` if it is a stream socket that listens; a datagram socket, a connection or a socket of another
+/// family would fail at the first accept, again and again.
+#[cfg(unix)]
+fn listening_domain(socket: &impl std::os::fd::AsFd) -> Result<Family, String> {
+    use socket2::{Domain, Type};
+    let socket = socket2::SockRef::from(socket);
+    let no_socket = |error: std::io::Error| format!("is no socket ({error})");
+    let family = match socket.domain().map_err(no_socket)? {
+        Domain::IPV4 | Domain::IPV6 => Family::Tcp,
+        Domain::UNIX => Family::Unix,
+        other => return Err(format!("is a socket of another family ({other:?})")),
+    };
+    if socket.r#type().map_err(no_socket)? != Type::STREAM {
+        return Err("is no stream socket".to_owned());
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    match socket.protocol().map_err(no_socket)? {
+        Some(socket2::Protocol::TCP | socket2::Protocol::MPTCP) | None => {}
+        Some(other) => return Err(format!("speaks another protocol ({other:?})")),
+    }
+    match socket.is_listener().map_err(no_socket)? {
+        true => Ok(family),
+        false => Err("is a socket that does not listen".to_owned()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_no_listening_stream_is_not_taken() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let unix = UnixListener::bind(folder.path().join("s")).unwrap();
+        assert_eq!(listening_domain(&tcp), Ok(Family::Tcp));
+        assert_eq!(listening_domain(&unix), Ok(Family::Unix));
+        for (refused, why) in [
+            (listening_domain(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()), "no stream"),
+            (listening_domain(&UnixDatagram::unbound().unwrap()), "no stream"),
+            (listening_domain(&connected), "does not listen"),
+            (listening_domain(&std::fs::File::open("/dev/null").unwrap()), "no socket"),
+        ] {
+            assert!(refused.as_ref().is_err_and(|text| text.contains(why)), "{refused:?}");
         }
     }
 }

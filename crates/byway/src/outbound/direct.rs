@@ -10,5 +10,5 @@ use crate::shared::Shared;
 /// Resolves, checks every address and connects to a checked one.
 pub async fn open(shared: &Shared, target: &Target, rules: &AddressRules) -> Result<Dialled, Fault> {
     let dialler = shared.dialler.load_full();
-    Ok(dialler.open(target, rules).await?)
+    dialler.open(target, rules).await.map_err(|error| Fault::dialling(target, error))
 }

@@ -157,7 +157,8 @@ fn checked_addresses(plan: &Plan, target: &Target, allowed: &Allowed) -> Result<
     })?;
     let resolver = byway_dial::Resolver::system(runtime.handle().clone());
     let dialler: Dialler = crate::node::dialler(plan, resolver);
-    let checked = runtime.block_on(dialler.addresses(target, allowed.rules()))?;
+    let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
+    let checked = checked.map_err(|error| Fault::dialling(target, error))?;
     Ok(checked.iter().map(|address| address.addr().to_string()).collect())
 }
 

@@ -12,13 +12,14 @@
 //! 3. Nothing matched: the listener's default.
 //!
 //! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by the guard
-//! (loopback, private, link-local, metadata, …). Only a CIDR rule opens what the guard denies: a name that is allowed
-//! may still not lead inside.
+//! (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR opens what the guard denies: a name
+//! that is allowed may still not lead inside, and a CIDR that is sent to a parent opens nothing here. Port 25 is closed
+//! unless the `allow` or `via` rule that matches names the port.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, HostName, Target};
+use byway_dial::{AddressRule, AddressRules, HostName, Target, closed_port};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -214,8 +215,19 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         }
         None => out(egress, target),
     };
-    let allowed_by_rule = because != Because::Default;
-    let rules = address_rules(egress, inquiry, allowed_by_rule || egress.default == Verdict::Allow);
+    let via = match (&outbound, &because) {
+        (Outbound::Via(..), Because::Rule(number)) => Some(*number),
+        _ => None,
+    };
+    let allowed_by_rule = matches!(because, Because::Rule(_));
+    let mut rules = address_rules(egress, inquiry, via, allowed_by_rule || egress.default == Verdict::Allow);
+    rules.opened_port = target.port().filter(|port| opens_port(egress, &because, *port));
+    if let Target::Host { port, .. } = target
+        && rules.keeps_port(*port)
+        && !(via.is_none() && may_open_port_by_address(egress, inquiry, target))
+    {
+        return Err(denied(closed_port(*port)));
+    }
     if let Target::Addr(addr) = target {
         rules.check(*addr).map_err(|denial| denied(denial.to_string()))?;
     }
@@ -289,6 +301,21 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         })
 }
 
+/// Whether the rule that decided names `port`: a default denial of a port is opened by its number only.
+fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
+    let Because::Rule(number) = because else { return false };
+    let decided = egress.rules.iter().find(|rule| rule.number == *number);
+    decided.is_some_and(|rule| rule.ports.iter().any(|ports| ports.contains(&port)))
+}
+
+/// Whether a name may turn into an address for which a rule opens this port by its number.
+fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
+    egress.rules.iter().any(|rule| {
+        let opens = matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && !rule.ports.is_empty();
+        opens && concerns(rule, target, inquiry.user)
+    })
+}
+
 /// A parent that is no Byway resolves by itself, under no rules of ours: only a rule that names the host may send one.
 fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> Result<Outbound, Fault> {
     match (target, how) {
@@ -302,23 +329,37 @@ fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> 
 }
 
 /// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by address.
-fn address_rules(egress: &EgressPlan, inquiry: &Inquiry<'_>, otherwise_allow: bool) -> AddressRules {
+///
+/// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule say which literal
+/// addresses are sent to its parent, and open those alone: `via` is the number of the rule that sends this target.
+fn address_rules(
+    egress: &EgressPlan,
+    inquiry: &Inquiry<'_>,
+    via: Option<usize>,
+    otherwise_allow: bool,
+) -> AddressRules {
     let concerning = egress
         .rules
         .iter()
         .filter(|rule| rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user)));
-    let rules = concerning.flat_map(|rule| {
-        rule.cidrs.iter().map(|cidr| AddressRule {
+    let rules = concerning.filter_map(|rule| {
+        let allow = match rule.action {
+            Action::Allow => true,
+            Action::Deny => false,
+            Action::Via(_) if via == Some(rule.number) => true,
+            Action::Via(_) => return None,
+        };
+        Some(rule.cidrs.iter().map(move |cidr| AddressRule {
             cidr: *cidr,
             ports: rule.ports.clone(),
-            allow: !matches!(rule.action, Action::Deny),
+            allow,
             number: rule.number,
-        })
+        }))
     });
     // A desk dials nothing: its own rules judge literals, the guard is the exit's.
     let dials = egress.exit.is_none();
     let own = if dials { Arc::clone(inquiry.own) } else { Arc::from([]) };
-    AddressRules { rules: rules.collect(), guard: dials, otherwise_allow, own }
+    AddressRules { rules: rules.flatten().collect(), guard: dials, otherwise_allow, own, opened_port: None }
 }
 
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {

@@ -194,3 +194,23 @@ fn curl_says_what_a_wrong_password_is() {
     assert_eq!(origin.connections(), 0);
     assert!(!program.stderr().contains("wrong\"") && !program.stderr().contains("secret"), "{}", program.stderr());
 }
+
+#[test]
+fn the_answer_of_an_egress_does_not_name_the_address_that_a_name_has() {
+    let (refusing, _socket) = Origin::refusing();
+    let debug = ["--log-level", "debug"];
+    let (closed, opened) = (egress(&debug), egress(&[OPEN, debug].concat()));
+    for (program, target, status) in
+        [(&closed, "localhost:80".to_owned(), 403), (&opened, format!("localhost:{}", refusing.port()), 502)]
+    {
+        let absolute = format!("GET http://{target}/ HTTP/1.1\r\nHost: x\r\n\r\n");
+        for request in [String::from_utf8(connect(&target)).unwrap(), absolute] {
+            let answer = Visitor::connect(program.address()).ask(&request);
+            let shown = format!("{answer:?}");
+            assert_eq!(answer.status(), status, "{shown}");
+            assert!(shown.contains("localhost") && !shown.contains("127.0.0.1") && !shown.contains("::1"), "{shown}");
+        }
+        let address = if status == 403 { "::1 is a loopback".into() } else { format!("{refusing} refused") };
+        program.wait_for_log(&address);
+    }
+}

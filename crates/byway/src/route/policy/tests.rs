@@ -260,3 +260,78 @@ fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
         assert_eq!(verdict(host), "404", "{host}");
     }
 }
+
+const VIA: &str = "[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\n";
+
+#[test]
+fn a_network_that_goes_to_a_parent_does_not_open_it_for_names_that_are_dialled_here() {
+    for network in ["10.0.0.0/8", "0.0.0.0/0", "::/0"] {
+        let plan = egress(&format!("{VIA}cidr = [\"{network}\"]\n"));
+        let named = ask(&plan, "evil.example:80", None).unwrap();
+        assert!(matches!(named.outbound(), Outbound::Direct(_)));
+        for inside in ["10.9.9.9:80", "127.0.0.1:80", "[::1]:80", "[fd00::1]:80"] {
+            assert!(named.rules().check(inside.parse().unwrap()).is_err(), "{network} opened {inside}");
+        }
+        assert!(named.rules().check("93.184.216.34:80".parse().unwrap()).is_ok(), "{network}");
+    }
+}
+
+#[test]
+fn a_network_that_goes_to_a_parent_does_not_open_it_where_the_default_is_deny() {
+    let plan = egress(&format!(
+        "default = \"deny\"\n{VIA}cidr = [\"203.0.112.0/24\"]\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = [\"198.51.0.0/24\"]\n"
+    ));
+    let named = ask(&plan, "other.example:80", None).unwrap();
+    assert!(named.rules().check("198.51.0.7:80".parse().unwrap()).is_ok());
+    assert!(named.rules().check("203.0.112.7:80".parse().unwrap()).is_err());
+}
+
+#[test]
+fn a_literal_address_goes_to_the_parent_that_its_network_names_and_denials_before_it_count() {
+    let plan = egress(&format!(
+        "[[proxy.rule]]\naction = \"deny\"\ncidr = [\"10.1.0.0/16\"]\n{VIA}cidr = [\"10.0.0.0/8\", \"64:ff9b::/96\"]\n"
+    ));
+    assert_eq!(verdict(&plan, "10.2.0.1:80"), "via socks5://127.0.0.1:9050 by rule 2");
+    assert_eq!(verdict(&plan, "10.1.0.1:80"), "403");
+    assert_eq!(verdict(&plan, "[64:ff9b::a01:1]:80"), "403", "it carries 10.1.0.1");
+    assert_eq!(verdict(&plan, "192.168.0.1:80"), "403");
+}
+
+#[test]
+fn mail_delivery_is_closed_by_default_and_a_rule_that_names_the_port_opens_it() {
+    let refusal = |plan: &Arc<Plan>, target: &str| ask(plan, target, None).err().map(|fault| fault.to_string());
+    let plan = egress("[[proxy.rule]]\naction = \"allow\"\nsuffix = [\"example.com\"]\n");
+    for target in ["mail.example.com:25", "other.example:25", "93.184.216.34:25", "[2606:4700::1111]:25"] {
+        assert_eq!(refusal(&plan, target), Some(closed_port(25)), "{target}");
+    }
+    assert!(closed_port(25).contains("port = 25"));
+    for target in ["mail.example.com:465", "mail.example.com:587", "mail.example.com:26"] {
+        assert_eq!(refusal(&plan, target), None, "{target}");
+    }
+    let by_port = egress("[[proxy.rule]]\naction = \"allow\"\nport = [25]\n");
+    assert_eq!(verdict(&by_port, "93.184.216.34:25"), "direct by rule 1");
+    assert_eq!(verdict(&by_port, "10.0.0.1:25"), "403");
+    let named = ask(&by_port, "mail.example.com:25", None).unwrap();
+    assert!(named.rules().check("93.184.216.34:25".parse().unwrap()).is_ok());
+    assert!(named.rules().check("10.0.0.1:25".parse().unwrap()).is_err());
+    let by_network = egress("[[proxy.rule]]\naction = \"allow\"\ncidr = [\"203.0.112.0/24\"]\nport = [25]\n");
+    let named = ask(&by_network, "mail.example.com:25", None).unwrap();
+    assert!(named.rules().check("203.0.112.7:25".parse().unwrap()).is_ok());
+    assert!(named.rules().check("93.184.216.34:25".parse().unwrap()).is_err());
+}
+
+#[test]
+fn mail_delivery_through_a_parent_is_closed_too_unless_the_rule_names_the_port() {
+    let plan = egress(&format!("{VIA}suffix = [\"example.com\"]\n{VIA}cidr = [\"93.184.0.0/16\"]\n"));
+    assert_eq!(verdict(&plan, "mail.example.com:25"), "403");
+    assert_eq!(verdict(&plan, "93.184.216.34:25"), "403");
+    assert_eq!(verdict(&plan, "mail.example.com:443"), "via socks5://127.0.0.1:9050 by rule 1");
+    let plan = egress(&format!(
+        "{VIA}suffix = [\"example.com\"]\nport = [25]\n{VIA}cidr = [\"93.184.0.0/16\"]\nport = [25]\n"
+    ));
+    assert_eq!(verdict(&plan, "mail.example.com:25"), "via socks5://127.0.0.1:9050 by rule 1");
+    assert_eq!(verdict(&plan, "93.184.216.34:25"), "via socks5://127.0.0.1:9050 by rule 2");
+    let desk = desk("");
+    assert!(verdict(&desk, "mail.example.com:25").starts_with("mail.example.com:25 through"), "its exit judges it");
+}
