@@ -10,20 +10,17 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::error::{DialError, Telling};
 use crate::happy::{self, Family, Lost, Timing};
-use crate::resolve::{ResolveError, Resolver};
+use crate::keepalive;
+use crate::resolve::{Asker, ResolveError, Resolver};
 use crate::rules::{AddressRules, CheckedAddr, Denied};
 use crate::stream::Stream;
 use crate::target::{HostName, Target};
 use crate::tls::{TlsClient, TlsError, TlsOptions};
-
-/// The shortest and the longest delay before a silent connection is probed that the kernel takes.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
 
 /// Where connections start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +76,7 @@ impl Default for Options {
             local_address: None,
             connect_timeout: Duration::from_secs(10),
             attempt_delay: Duration::from_millis(250),
-            keepalive: Some(Duration::from_secs(60)),
+            keepalive: Some(keepalive::DEFAULT),
         }
     }
 }
@@ -88,6 +85,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Dialler {
     resolver: Resolver,
+    asker: Asker,
     options: Options,
     parent_tls: Arc<ParentTls>,
 }
@@ -112,7 +110,13 @@ pub struct Dialled {
 impl Dialler {
     /// A dialler that resolves names with `resolver`.
     pub fn new(resolver: Resolver, options: Options) -> Self {
-        Self { resolver, options, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+        Self { resolver, asker: Asker::Own, options, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+    }
+
+    /// The same dialler for targets that `asker` has named: their look-ups count against its share. Default: the program
+    /// itself.
+    pub fn on_behalf_of(self, asker: Asker) -> Self {
+        Self { asker, ..self }
     }
 
     /// The same dialler, which speaks TLS with `https` parents under the policy of `tls`; its application protocols are
@@ -121,6 +125,11 @@ impl Dialler {
     /// The system's roots are read from disk when the first such parent is dialled, and not if there is none.
     pub fn with_parent_tls(self, tls: TlsOptions) -> Self {
         Self { parent_tls: ParentTls::lazy(tls), ..self }
+    }
+
+    /// Who is asked for the addresses of names.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// How this dialler dials.
@@ -163,7 +172,7 @@ impl Dialler {
     }
 
     pub(crate) async fn resolve(&self, name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
-        match self.resolver.resolve(name).await {
+        match self.resolver.resolve_for(name, &self.asker).await {
             Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             Err(error) => Err(unresolved(name.clone(), error)),
         }
@@ -231,6 +240,7 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
     match error {
         ResolveError::NotFound => DialError::NotFound { name },
         ResolveError::Timeout => DialError::ResolveTimeout { name },
+        error @ ResolveError::Busy => DialError::ResolveFailed { name, reason: error.to_string() },
         ResolveError::Failed(reason) => DialError::ResolveFailed { name, reason },
     }
 }
@@ -256,8 +266,7 @@ async fn connect_tcp(addr: CheckedAddr, options: Options) -> io::Result<TcpStrea
     let addr = addr.addr();
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(delay) = options.keepalive {
-        let delay = delay.clamp(KEEPALIVE.0, KEEPALIVE.1);
-        SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(delay))?;
+        keepalive::set(&socket, delay)?;
     }
     if let Some(local) = options.local_address.and_then(|local| local.towards(addr)) {
         socket.bind(SocketAddr::new(local, 0))?;

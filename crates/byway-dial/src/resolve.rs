@@ -1,44 +1,86 @@
 //! Resolver: turns host names into addresses, for whoever dials.
 //!
-//! In:    a host name.
-//! Out:   its addresses in the order the system prefers, or why there are none.
+//! In:    a host name, and the user that it is looked up for.
+//! Out:   its addresses, or why there are none.
 //! Never: judges an address (that is `rules`), and never asks twice at once for the same name.
+//!
+//! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`,
+//! `server`) · `system` asks `getaddrinfo` ·
+//! `turns` shares running look-ups out between users · `cache` keeps answers.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+mod cache;
+mod conf;
+mod dns;
+mod files;
+mod message;
+mod nsswitch;
+mod question;
+mod server;
+mod system;
+mod turns;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use self::cache::{Cache, Found};
+use self::turns::Turns;
 use crate::target::HostName;
 
-/// How long an answer is used. `getaddrinfo` gives no TTL, so this is short.
-const POSITIVE_TTL: Duration = Duration::from_secs(30);
-/// How long "there is no such name" is believed. Other failures are never kept.
-const NEGATIVE_TTL: Duration = Duration::from_secs(5);
-/// How long one look-up may take, its turn in the queue included.
+pub use self::files::DnsFiles;
+pub use self::nsswitch::system_only_modules;
+pub use self::turns::{Asker, Turn};
+
+/// How long one look-up may take, its wait for a turn included.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How many names are remembered.
-const NAMES_MAX: usize = 4096;
+/// How long the servers may take before addresses beyond their lifetime are used (RFC 8767 section 5).
+const STALE_AFTER: Duration = Duration::from_millis(1800);
 /// How many addresses of one name are used.
 const ADDRESSES_MAX: usize = 64;
-/// How many threads may sit in the system's resolver at once.
-const SYSTEM_LOOKUPS_MAX: usize = 64;
 
 /// The addresses of a name, shared between all who asked.
 pub type Addresses = Arc<[IpAddr]>;
 
-/// Asks somebody for the addresses of a name: the system, or in a test a table.
+/// A source of addresses: DNS servers, the system, or a table in a test.
 pub trait Lookup: Send + Sync {
     /// Looks `name` up. It need not keep a deadline or a cache; the [`Resolver`] does. Dropping the future gives up.
-    fn lookup(&self, name: HostName) -> BoxFuture<'static, Result<Vec<IpAddr>, ResolveError>>;
+    ///
+    /// `turn` is the place of this look-up among those that run: keep it until the work has ended.
+    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>>;
+
+    /// A number that moves when earlier answers no longer count, because settings have changed.
+    fn version(&self) -> u64 {
+        0
+    }
+
+    /// How many look-ups may run at once.
+    fn at_once(&self) -> usize {
+        64
+    }
+}
+
+/// What a look-up has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The addresses, in the order in which to try them.
+    pub addresses: Vec<IpAddr>,
+    /// How long they may be kept, if that is known. Default: 30 s.
+    pub ttl: Option<Duration>,
+}
+
+impl From<Vec<IpAddr>> for Resolved {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, ttl: None }
+    }
 }
 
 /// Why a name has no addresses.
@@ -50,30 +92,61 @@ pub enum ResolveError {
     /// No answer came in time.
     #[error("the name was not resolved within {} seconds", DEADLINE.as_secs())]
     Timeout,
-    /// The system's resolver failed; the text is its own.
+    /// Too many look-ups of the same user wait already.
+    #[error("too many look-ups of one user are waiting")]
+    Busy,
+    /// The servers or the system's resolver failed; the text is their own.
     #[error("{0}")]
     Failed(String),
 }
 
 /// Resolves names, with a cache of 4,096 names, one query at a time for each name and a deadline of 5 s. Cheap to clone;
 /// clones share everything.
+///
+/// Running look-ups are shared out between users ([`Asker`]): each has an eighth of them at most, and the next place
+/// goes to the user with the fewest, so that unanswered names delay only the user that asked for them.
+///
+/// While no server answers, addresses whose lifetime is over are used for another hour.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
 impl Resolver {
-    /// Asks the operating system (`getaddrinfo`, so `/etc/hosts`, search domains and the like count), on the blocking
-    /// threads of `runtime`, at most 64 at a time.
+    /// Asks DNS servers as `/etc/resolv.conf` says, after `/etc/hosts`; both are read again when they change. Its sockets
+    /// and timers belong to `runtime`, which must have them enabled; it starts no task and no thread.
+    ///
+    /// At most 128 look-ups run at once, with up to four sockets for each address family. They end at their deadline.
+    pub fn dns(runtime: Handle) -> Self {
+        Self::dns_from(DnsFiles::default(), runtime)
+    }
+
+    /// The same with other files, or another port.
+    pub fn dns_from(files: DnsFiles, runtime: Handle) -> Self {
+        Self::with_lookup(Arc::new(dns::DnsLookup::new(files)), runtime)
+    }
+
+    /// Asks the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf` counts), on the blocking
+    /// threads of `runtime`, at most 64 at a time. A thread that waits for a silent server cannot be ended: it keeps the
+    /// place of its user until the system gives up.
     pub fn system(runtime: Handle) -> Self {
-        let lookup = SystemLookup { runtime: runtime.clone(), permits: Arc::new(Semaphore::new(SYSTEM_LOOKUPS_MAX)) };
-        Self::with_lookup(Arc::new(lookup), runtime)
+        Self::with_lookup(Arc::new(system::SystemLookup { runtime: runtime.clone() }), runtime)
     }
 
-    /// Asks `lookup`. `runtime` drives the deadlines and must outlive every query.
+    /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
     pub fn with_lookup(lookup: Arc<dyn Lookup>, runtime: Handle) -> Self {
-        Self(Arc::new(Inner { lookup, runtime, state: Mutex::default() }))
+        let turns = Turns::new(lookup.at_once());
+        Self(Arc::new(Inner { lookup, runtime, turns, state: Mutex::default() }))
     }
 
-    /// The addresses of `name`, at least one. Answers are kept for 30 s, "no such name" for 5 s.
+    /// The addresses of `name`, at least one, looked up for the program itself. See [`Resolver::resolve_for`].
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn resolve(&self, name: &HostName) -> Result<Addresses, ResolveError> {
+        self.resolve_for(name, &Asker::Own).await
+    }
+
+    /// The addresses of `name`, at least one. Answers are kept as long as their records say, at least 1 s and at most
+    /// 1 h, or 30 s where the lifetime is unknown; "no such name" is kept for 5 s.
     ///
     /// `localhost` and the names under it are loopback, whatever the system says (RFC 6761 section 6.3).
     ///
@@ -81,18 +154,22 @@ impl Resolver {
     ///
     /// # Errors
     /// [`ResolveError`], which everybody gets who waits for the same query.
-    pub async fn resolve(&self, name: &HostName) -> Result<Addresses, ResolveError> {
+    pub async fn resolve_for(&self, name: &HostName, asker: &Asker) -> Result<Addresses, ResolveError> {
         if is_localhost(name) {
             return Ok(Arc::new([IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)]));
         }
-        let flight = match self.0.known_or_flight(name) {
-            Known::Answer(answer) => return answer,
-            Known::Flight(flight) => flight,
-        };
-        let seat = Seat { inner: &self.0, name, flight: Some(flight.clone()) };
-        let answer = flight.await;
-        drop(seat);
-        answer
+        match self.0.find(name) {
+            Found::Fresh(answer) => answer,
+            Found::Nothing => timeout(DEADLINE, self.0.ask(name, asker)).await.unwrap_or(Err(ResolveError::Timeout)),
+            Found::Stale(stale) => match timeout(STALE_AFTER, self.0.ask(name, asker)).await {
+                Ok(answer @ (Ok(_) | Err(ResolveError::NotFound))) => answer,
+                Ok(Err(_)) => Ok(stale),
+                Err(_) => {
+                    let _ = self.0.state.lock().cache.use_stale(name, Instant::now());
+                    Ok(stale)
+                }
+            },
+        }
     }
 }
 
@@ -107,12 +184,15 @@ type Flight = Shared<BoxFuture<'static, Answer>>;
 struct Inner {
     lookup: Arc<dyn Lookup>,
     runtime: Handle,
+    turns: Arc<Turns>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     cache: Cache,
+    /// The version of the settings that the cache was filled under.
+    version: u64,
     /// The queries under way. They live as long as somebody waits for them.
     flights: HashMap<HostName, WeakShared<BoxFuture<'static, Answer>>>,
 }
@@ -123,15 +203,46 @@ enum Known {
 }
 
 impl Inner {
-    fn known_or_flight(self: &Arc<Self>, name: &HostName) -> Known {
+    fn find(&self, name: &HostName) -> Found {
+        let version = self.lookup.version();
         let mut state = self.state.lock();
-        if let Some(answer) = state.cache.find(name, Instant::now()) {
+        if state.version != version {
+            state.version = version;
+            state.cache.clear();
+        }
+        state.cache.find(name, Instant::now())
+    }
+
+    /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
+    /// between askers: no asker waits in the queue of another.
+    async fn ask(self: &Arc<Self>, name: &HostName, asker: &Asker) -> Answer {
+        let under_way = self.state.lock().flights.get(name).and_then(WeakShared::upgrade);
+        let flight = match under_way {
+            Some(flight) => flight,
+            None => {
+                let turn = self.turns.take(asker).await.map_err(|_| ResolveError::Busy)?;
+                match self.known_or_flight(name, turn) {
+                    Known::Answer(answer) => return answer,
+                    Known::Flight(flight) => flight,
+                }
+            }
+        };
+        let seat = Seat { inner: self, name, flight: Some(flight.clone()) };
+        let answer = flight.await;
+        drop(seat);
+        answer
+    }
+
+    /// The answer, if there is one by now, or else a query that keeps the turn.
+    fn known_or_flight(self: &Arc<Self>, name: &HostName, turn: Turn) -> Known {
+        let mut state = self.state.lock();
+        if let Found::Fresh(answer) = state.cache.find(name, Instant::now()) {
             return Known::Answer(answer);
         }
         if let Some(flight) = state.flights.get(name).and_then(WeakShared::upgrade) {
             return Known::Flight(flight);
         }
-        let flight = Arc::clone(self).query(name.clone()).shared();
+        let flight = Arc::clone(self).query(name.clone(), turn, state.version).shared();
         if let Some(weak) = flight.downgrade() {
             state.flights.insert(name.clone(), weak);
         }
@@ -139,34 +250,57 @@ impl Inner {
     }
 
     /// One query, deadline and bookkeeping included. Whoever waits polls it; no task owns it.
-    fn query(self: Arc<Self>, name: HostName) -> BoxFuture<'static, Answer> {
-        // The deadline belongs to the runtime given at construction, because the first asker's own may end earlier.
-        let _context = self.runtime.enter();
-        let lookup = timeout(DEADLINE, self.lookup.lookup(name.clone()));
-        let inner = Arc::clone(&self);
-        Box::pin(async move {
-            let answer = lookup.await.unwrap_or(Err(ResolveError::Timeout)).and_then(usable);
-            inner.settle(&name, &answer);
-            answer
-        })
+    fn query(self: Arc<Self>, name: HostName, turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
+        let runtime = self.runtime.clone();
+        let query = Box::pin(async move {
+            let found = timeout(DEADLINE, self.lookup.lookup(name.clone(), turn)).await;
+            self.settle(&name, found.unwrap_or(Err(ResolveError::Timeout)), version)
+        });
+        Box::pin(Within { runtime, query })
     }
 
-    fn settle(&self, name: &HostName, answer: &Answer) {
+    fn settle(&self, name: &HostName, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
+        let ttl = found.as_ref().ok().and_then(|found| found.ttl);
+        let answer = found.and_then(usable);
         let mut state = self.state.lock();
         state.flights.remove(name);
-        state.cache.keep(name, answer, Instant::now());
+        if state.version != version {
+            return answer;
+        }
+        state.cache.keep(name, &answer, ttl, Instant::now());
+        match answer {
+            Ok(_) | Err(ResolveError::NotFound) => answer,
+            Err(error) => state.cache.use_stale(name, Instant::now()).ok_or(error),
+        }
     }
 }
 
 /// Each address once, in the order given, and not more than anybody would try.
-fn usable(found: Vec<IpAddr>) -> Answer {
+fn usable(found: Resolved) -> Answer {
     let mut addresses: Vec<IpAddr> = Vec::new();
-    for ip in found {
+    for ip in found.addresses {
         if addresses.len() < ADDRESSES_MAX && !addresses.contains(&ip) {
             addresses.push(ip);
         }
     }
     if addresses.is_empty() { Err(ResolveError::NotFound) } else { Ok(addresses.into()) }
+}
+
+/// A query whose sockets and timers belong to the resolver's runtime and not to the task that polls it: the first asker's own runtime may
+/// end earlier.
+struct Within {
+    runtime: Handle,
+    query: BoxFuture<'static, Answer>,
+}
+
+impl Future for Within {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let this = self.get_mut();
+        let _context = this.runtime.enter();
+        this.query.as_mut().poll(cx)
+    }
 }
 
 /// One asker's place at a query. The last who leaves before the answer takes the query's entry along.
@@ -183,94 +317,6 @@ impl Drop for Seat<'_> {
         if state.flights.get(self.name).is_some_and(|flight| flight.upgrade().is_none()) {
             state.flights.remove(self.name);
         }
-    }
-}
-
-/// Answers by name, oldest first out.
-#[derive(Default)]
-struct Cache {
-    entries: HashMap<HostName, Entry>,
-    /// Every insertion in its order; an entry is the newest insertion of its name.
-    order: VecDeque<(HostName, u64)>,
-    insertions: u64,
-}
-
-struct Entry {
-    answer: Answer,
-    until: Instant,
-    insertion: u64,
-}
-
-impl Cache {
-    fn find(&self, name: &HostName, now: Instant) -> Option<Answer> {
-        self.entries.get(name).filter(|entry| now < entry.until).map(|entry| entry.answer.clone())
-    }
-
-    fn keep(&mut self, name: &HostName, answer: &Answer, now: Instant) {
-        let ttl = match answer {
-            Ok(_) => POSITIVE_TTL,
-            Err(ResolveError::NotFound) => NEGATIVE_TTL,
-            Err(ResolveError::Timeout | ResolveError::Failed(_)) => return,
-        };
-        self.insertions += 1;
-        let entry = Entry { answer: answer.clone(), until: now + ttl, insertion: self.insertions };
-        self.entries.insert(name.clone(), entry);
-        self.order.push_back((name.clone(), self.insertions));
-        self.shed();
-    }
-
-    /// Lets the oldest go until both the names and the record of their order are within bounds.
-    fn shed(&mut self) {
-        while self.entries.len() > NAMES_MAX || self.order.len() > 2 * NAMES_MAX {
-            let Some((name, insertion)) = self.order.pop_front() else { return };
-            if self.entries.get(&name).is_some_and(|entry| entry.insertion == insertion) {
-                self.entries.remove(&name);
-            }
-        }
-    }
-}
-
-/// The system's resolver. A permit stays with its thread, not with whoever waits, because the thread cannot be stopped.
-struct SystemLookup {
-    runtime: Handle,
-    permits: Arc<Semaphore>,
-}
-
-impl Lookup for SystemLookup {
-    fn lookup(&self, name: HostName) -> BoxFuture<'static, Result<Vec<IpAddr>, ResolveError>> {
-        let (runtime, permits) = (self.runtime.clone(), Arc::clone(&self.permits));
-        Box::pin(async move {
-            let permit = permits.acquire_owned().await.map_err(|error| ResolveError::Failed(error.to_string()))?;
-            let thread = runtime.spawn_blocking(move || {
-                let _permit = permit;
-                ask_system(&name)
-            });
-            thread.await.map_err(|error| ResolveError::Failed(error.to_string()))?
-        })
-    }
-}
-
-fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
-    match (name.as_str(), 0).to_socket_addrs() {
-        Ok(found) => Ok(found.map(|addr| addr.ip()).collect()),
-        Err(error) => Err(system_error(&error)),
-    }
-}
-
-/// The standard library keeps only the text of `getaddrinfo`'s error: those of glibc, musl and macOS for "no such name"
-/// and "no address under it".
-fn system_error(error: &io::Error) -> ResolveError {
-    const NO_SUCH_NAME: [&str; 5] = [
-        "Name or service not known",
-        "No address associated with hostname",
-        "Name does not resolve",
-        "Name has no usable address",
-        "nodename nor servname provided",
-    ];
-    let text = error.to_string();
-    match NO_SUCH_NAME.iter().any(|known| text.contains(known)) {
-        true => ResolveError::NotFound,
-        false => ResolveError::Failed(text),
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod asking;
+pub mod dns;
 pub mod fetch;
 pub mod gate;
 pub mod message;
@@ -20,6 +21,7 @@ pub mod wire;
 
 use std::time::{Duration, Instant};
 
+pub use dns::DnsServer;
 pub use fetch::{Fetched, curl};
 pub use gate::Gate;
 pub use message::Message;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::resolve::Lookup;
+use crate::resolve::{Lookup, Resolved, Turn};
 use crate::rules::{AddressRule, Reason};
 use crate::stream::Read;
 
@@ -23,11 +24,11 @@ struct Table {
 }
 
 impl Lookup for Table {
-    fn lookup(&self, name: HostName) -> BoxFuture<'static, Result<Vec<IpAddr>, ResolveError>> {
+    fn lookup(&self, name: HostName, _turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let turn = self.asked.fetch_add(1, Ordering::SeqCst);
         let answers = self.answers.get(name.as_str());
         let answer = answers.and_then(|answers| answers.get(turn).or_else(|| answers.last()).cloned());
-        Box::pin(async move { answer.unwrap_or(Err(ResolveError::NotFound)) })
+        Box::pin(async move { answer.unwrap_or(Err(ResolveError::NotFound)).map(Resolved::from) })
     }
 }
 

@@ -23,12 +23,13 @@ impl Script {
 }
 
 impl Lookup for Script {
-    fn lookup(&self, _name: HostName) -> BoxFuture<'static, Result<Vec<IpAddr>, ResolveError>> {
+    fn lookup(&self, _name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let (answer, mut gate) = (self.answer.lock().clone(), self.gate.subscribe());
         Box::pin(async move {
+            let _turn = turn;
             let _ = gate.wait_for(|open| *open).await;
-            answer
+            answer.map(Resolved::from)
         })
     }
 }
@@ -149,30 +150,6 @@ async fn a_query_that_everybody_left_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn the_oldest_name_makes_room() {
-    let now = Instant::now();
-    let mut cache = Cache::default();
-    let answer: Answer = Ok(Arc::new([ip(1)]));
-    for n in 0..=NAMES_MAX {
-        cache.keep(&name(&format!("n{n}.example")), &answer, now);
-    }
-    assert_eq!(cache.entries.len(), NAMES_MAX);
-    assert!(cache.find(&name("n0.example"), now).is_none());
-    assert!(cache.find(&name("n1.example"), now).is_some());
-}
-
-#[tokio::test]
-async fn a_name_that_is_renewed_again_and_again_takes_no_room() {
-    let now = Instant::now();
-    let mut cache = Cache::default();
-    let answer: Answer = Ok(Arc::new([ip(1)]));
-    for _ in 0..10 * NAMES_MAX {
-        cache.keep(&name("a.example"), &answer, now);
-    }
-    assert_eq!((cache.entries.len(), cache.order.len() <= 2 * NAMES_MAX), (1, true));
-}
-
-#[tokio::test]
 async fn localhost_is_loopback_without_asking() {
     let script = Script::new(Err(ResolveError::NotFound));
     for text in ["localhost", "LOCALHOST.", "db.localhost"] {
@@ -183,11 +160,124 @@ async fn localhost_is_loopback_without_asking() {
     assert!(resolver(&script).resolve(&name("notlocalhost")).await.is_err());
 }
 
-#[test]
-fn the_words_of_every_system_for_no_such_name_are_known() {
-    let error = |text: &str| system_error(&io::Error::other(format!("failed to lookup address information: {text}")));
-    assert_eq!(error("Name or service not known"), ResolveError::NotFound);
-    assert_eq!(error("Name does not resolve"), ResolveError::NotFound);
-    assert_eq!(error("nodename nor servname provided, or not known"), ResolveError::NotFound);
-    assert!(matches!(error("Temporary failure in name resolution"), ResolveError::Failed(_)));
+/// Never answers a name that begins with `silent`, and any other at once.
+struct HalfSilent;
+
+impl Lookup for HalfSilent {
+    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        Box::pin(async move {
+            let _turn = turn;
+            if name.as_str().starts_with("silent") {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![ip(1)].into())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_another() {
+    let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
+    let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
+    let names: Vec<_> = (0..200).map(|n| name(&format!("silent{n}.example"))).collect();
+    let mut silent: Vec<_> = names.iter().map(|name| Box::pin(resolver.resolve_for(name, &attacker))).collect();
+    assert!(silent.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+    let began = Instant::now();
+    for n in 0..100 {
+        let found = resolver.resolve_for(&name(&format!("n{n}.example")), &other).await;
+        assert_eq!(*found.unwrap(), [ip(1)]);
+        assert!(resolver.resolve(&name(&format!("own{n}.example"))).await.is_ok());
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // The attacker's own wait in their turn, and every one of them ends at its deadline.
+    let ended = futures_util::future::join_all(silent).await;
+    assert!(ended.iter().all(|answer| *answer == Err(ResolveError::Timeout)));
+    assert_eq!(began.elapsed().as_secs(), 5);
+    // The queries have ended with it, and given their places back.
+    assert!(resolver.resolve_for(&name("another.example"), &attacker).now_or_never().unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_in_the_queue_of_another_user_who_asks_for_the_same_name() {
+    let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
+    let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
+    let names: Vec<_> = (0..64).map(|n| name(&format!("silent{n}.example"))).collect();
+    let wanted = name("popular.example");
+    let mut silent: Vec<_> = names.iter().map(|name| Box::pin(resolver.resolve_for(name, &attacker))).collect();
+    assert!(silent.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+    let mut queued = Box::pin(resolver.resolve_for(&wanted, &attacker));
+    assert!(queued.as_mut().now_or_never().is_none(), "the attacker has no turn left");
+    assert!(resolver.resolve_for(&wanted, &other).now_or_never().unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
+    let script = Script::new(Ok(vec![ip(1)]));
+    let resolver = resolver(&script);
+    let wanted = name("a.example");
+    assert!(resolver.resolve(&wanted).await.is_ok());
+    advance(Duration::from_secs(31)).await;
+    // A server that fails, and servers that are silent.
+    *script.answer.lock() = Err(ResolveError::Failed("SERVFAIL".into()));
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
+    advance(cache::RECHECK).await;
+    script.gate.send_replace(false);
+    let began = Instant::now();
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
+    assert_eq!(began.elapsed(), STALE_AFTER);
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)], "for a while without asking");
+    assert_eq!((began.elapsed(), script.asked()), (STALE_AFTER, 3));
+    // A server's word that the name is gone counts at once.
+    advance(cache::RECHECK).await;
+    script.gate.send_replace(true);
+    *script.answer.lock() = Err(ResolveError::NotFound);
+    assert_eq!(resolver.resolve(&wanted).await, Err(ResolveError::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_addresses_are_not_used_for_ever() {
+    let script = Script::new(Ok(vec![ip(1)]));
+    let resolver = resolver(&script);
+    assert!(resolver.resolve(&name("a.example")).await.is_ok());
+    *script.answer.lock() = Err(ResolveError::Failed("SERVFAIL".into()));
+    advance(cache::POSITIVE_TTL + cache::STALE).await;
+    assert!(resolver.resolve(&name("a.example")).await.is_err());
+}
+
+/// Settings that change.
+struct Versioned(Arc<Script>, AtomicUsize);
+
+impl Lookup for Versioned {
+    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        self.0.lookup(name, turn)
+    }
+
+    fn version(&self) -> u64 {
+        self.1.load(Ordering::SeqCst) as u64
+    }
+}
+
+#[tokio::test]
+async fn answers_from_before_a_change_of_settings_are_forgotten() {
+    let script = Script::new(Ok(vec![ip(1)]));
+    let versioned = Arc::new(Versioned(Arc::clone(&script), AtomicUsize::new(0)));
+    let resolver = Resolver::with_lookup(versioned.clone(), Handle::current());
+    let wanted = name("a.example");
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
+    *script.answer.lock() = Ok(vec![ip(2)]);
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
+    versioned.1.store(1, Ordering::SeqCst);
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(2)]);
+    // One that was under way during the change is not kept either.
+    versioned.1.store(2, Ordering::SeqCst);
+    script.gate.send_replace(false);
+    let mut under_way = Box::pin(resolver.resolve(&wanted));
+    assert!(under_way.as_mut().now_or_never().is_none());
+    versioned.1.store(3, Ordering::SeqCst);
+    assert!(resolver.resolve(&name("other.example")).now_or_never().is_none());
+    script.gate.send_replace(true);
+    assert!(under_way.await.is_ok());
+    let asked = script.asked();
+    assert!(resolver.resolve(&wanted).await.is_ok());
+    assert_eq!(script.asked(), asked + 1);
 }

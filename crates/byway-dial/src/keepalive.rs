@@ -1,0 +1,34 @@
+//! Keepalive: when the kernel probes a TCP connection that is silent, so that a peer that vanished is noticed.
+//!
+//! In:    a socket that connects, or that listens: on Linux accepted connections inherit the setting.
+//! Out:   the socket with the setting.
+//! Never: is used for Unix sockets; the kernel knows when their peer has gone.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// How long a connection is silent before it is probed, where nothing else is said: well within what NATs remember.
+pub const DEFAULT: Duration = Duration::from_secs(60);
+
+/// The shortest and the longest delay that the kernel takes.
+const DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
+
+/// Has a silent connection of `socket` probed after `delay`, which is kept within 1 s and 32,767 s.
+///
+/// # Errors
+/// What the system says.
+#[cfg(unix)]
+pub fn set(socket: &impl std::os::fd::AsFd, delay: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(delay.clamp(DELAY.0, DELAY.1)))
+}
+
+/// Has a silent connection of `socket` probed after `delay`, which is kept within 1 s and 32,767 s.
+///
+/// # Errors
+/// What the system says.
+#[cfg(windows)]
+pub fn set(socket: &impl std::os::windows::io::AsSocket, delay: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(delay.clamp(DELAY.0, DELAY.1)))
+}

@@ -1,0 +1,239 @@
+//! DNS: looks names up as `getaddrinfo` does with `hosts: files dns`, but every look-up can be ended at any moment.
+//!
+//! In:    a host name, and what `resolv.conf` and `hosts` say now.
+//! Out:   its IPv6 and IPv4 addresses with their lifetime.
+//! Never: starts a task or a thread: sockets and timers belong to the look-up and end with it.
+//!
+//! What differs from the C library, on purpose: a server that is silent costs a second before the next one is asked
+//! beside it, and not its whole `timeout`; a name with enough dots whose own look-up failed is not searched for, because
+//! a server that fails for a moment must not lead to another host; and addresses of one family do not wait long for
+//! the other one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{sleep, timeout};
+
+use super::cache::NEGATIVE_TTL;
+use super::conf::Conf;
+use super::files::{DnsFiles, Files, Settings};
+use super::message::Kind;
+use super::question::{Failure, Question, Records};
+use super::{Lookup, ResolveError, Resolved, Turn, server};
+use crate::target::HostName;
+
+/// How many look-ups may be under way at once.
+const LOOKUPS_MAX: usize = 128;
+/// How long a server may be silent before the next one is asked beside it, or the same one again.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How often one question is sent at most, to all servers together.
+const SENDS_MAX: usize = 4;
+/// How long the addresses of one family wait for those of the other.
+const OTHER_FAMILY: Duration = Duration::from_secs(1);
+
+/// Asks the servers of `resolv.conf`.
+pub(super) struct DnsLookup {
+    files: Files,
+    turn: Arc<AtomicUsize>,
+}
+
+impl DnsLookup {
+    pub(super) fn new(files: DnsFiles) -> Self {
+        Self { files: Files::new(files), turn: Arc::default() }
+    }
+}
+
+impl Lookup for DnsLookup {
+    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        let ((_, settings), first) = (self.files.now(), Arc::clone(&self.turn));
+        Box::pin(async move {
+            let _turn = turn;
+            look_up(&settings, &first, &name).await
+        })
+    }
+
+    fn version(&self) -> u64 {
+        self.files.now().0
+    }
+
+    fn at_once(&self) -> usize {
+        LOOKUPS_MAX
+    }
+}
+
+async fn look_up(settings: &Settings, turn: &AtomicUsize, name: &HostName) -> Result<Resolved, ResolveError> {
+    if let Some(addresses) = settings.hosts(name) {
+        return Ok(Resolved::from(addresses.to_vec()));
+    }
+    let conf = &settings.conf;
+    let first = if conf.rotate { turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+    let mut failed = None;
+    for step in steps(conf, name.as_str()) {
+        match both_families(conf, first, &step.name).await {
+            Ok(found) => return Ok(found),
+            Err(Failure::NotFound) => {}
+            // As the C library: only a server's word that it failed lets the search go on.
+            Err(failure @ Failure::Server(_)) if !step.as_it_is => failed = failed.or(Some(failure)),
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(failed.map_or(ResolveError::NotFound, Into::into))
+}
+
+/// One name that is asked for on the way of a search.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    name: String,
+    /// Whether it is what was asked for, without a domain behind it.
+    as_it_is: bool,
+}
+
+/// In which order a name is tried: as it is, first if it has enough dots and else last; between them with each domain.
+fn steps(conf: &Conf, name: &str) -> Vec<Step> {
+    let as_it_is = || Step { name: name.to_owned(), as_it_is: true };
+    let searched = conf.search.iter().map(|domain| Step { name: format!("{name}.{domain}"), as_it_is: false });
+    let mut steps: Vec<_> = searched.filter(|step| step.name.len() <= 253).collect();
+    match name.matches('.').count() >= conf.ndots {
+        true => steps.insert(0, as_it_is()),
+        false => steps.push(as_it_is()),
+    }
+    steps
+}
+
+/// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the other one.
+async fn both_families(conf: &Conf, first: usize, name: &str) -> Result<Resolved, Failure> {
+    let v4 = Box::pin(ask(conf, first, name, Kind::V4));
+    if conf.no_aaaa {
+        return combine(Ok(Records::default()), v4.await);
+    }
+    let v6 = Box::pin(ask(conf, first, name, Kind::V6));
+    match select(v6, v4).await {
+        Either::Left((v6, v4)) => {
+            let v4 = wait_for_other(&v6, v4).await;
+            combine(v6, v4)
+        }
+        Either::Right((v4, v6)) => {
+            let v6 = wait_for_other(&v4, v6).await;
+            combine(v6, v4)
+        }
+    }
+}
+
+async fn wait_for_other(
+    one: &Result<Records, Failure>,
+    other: impl Future<Output = Result<Records, Failure>>,
+) -> Result<Records, Failure> {
+    match one {
+        Ok(records) if !records.addresses.is_empty() => {
+            timeout(OTHER_FAMILY, other).await.unwrap_or(Err(Failure::Timeout))
+        }
+        _ => other.await,
+    }
+}
+
+fn combine(v6: Result<Records, Failure>, v4: Result<Records, Failure>) -> Result<Resolved, Failure> {
+    let (mut addresses, mut ttl, mut failed) = (Vec::<IpAddr>::new(), Duration::MAX, None);
+    for family in [v6, v4] {
+        match family {
+            Ok(records) if records.addresses.is_empty() => {}
+            Ok(records) => {
+                ttl = ttl.min(records.ttl);
+                addresses.extend(records.addresses);
+            }
+            Err(Failure::NotFound) => {}
+            Err(failure) => failed = failed.or(Some(failure)),
+        }
+    }
+    match failed {
+        Some(failure) if addresses.is_empty() => return Err(failure),
+        // Half an answer is not kept for long.
+        Some(_) => ttl = ttl.min(NEGATIVE_TTL),
+        None if addresses.is_empty() => return Err(Failure::NotFound),
+        None => {}
+    }
+    Ok(Resolved { addresses, ttl: Some(ttl) })
+}
+
+/// Asks one question: of the next server when one has failed, or beside it when it is silent. The first answer counts.
+async fn ask(conf: &Conf, first: usize, name: &str, kind: Kind) -> Result<Records, Failure> {
+    let servers = conf.servers.len().max(1);
+    let sends = (0..servers * conf.attempts).take(SENDS_MAX.max(servers));
+    let mut servers = sends.filter_map(|n| conf.servers.get((first + n) % servers).copied());
+    let silence = conf.timeout.min(SILENCE);
+    let mut under_way = FuturesUnordered::new();
+    let mut failed = None;
+    let mut next = servers.next();
+    loop {
+        if let Some(server) = next.take() {
+            under_way.push(ask_server(conf, server, name, kind));
+            next = servers.next();
+        }
+        // Both arms may be dropped: questions under way stay in their set.
+        tokio::select! {
+            biased;
+            answered = under_way.next() => match answered {
+                Some(Ok(records)) => return Ok(records),
+                Some(Err(Failure::NotFound)) => return Err(Failure::NotFound),
+                Some(Err(failure)) => failed = Some(Failure::more_telling(failed, failure)),
+                None if next.is_none() => return Err(failed.unwrap_or(Failure::Timeout)),
+                None => {}
+            },
+            () = sleep(silence), if next.is_some() => {}
+        }
+    }
+}
+
+async fn ask_server(conf: &Conf, server: SocketAddr, name: &str, kind: Kind) -> Result<Records, Failure> {
+    let question = Question::new(name, kind)?;
+    timeout(conf.timeout, server::ask(server, &question, conf.use_vc)).await.unwrap_or(Err(Failure::Timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(text: &str) -> Conf {
+        Conf::parse(text, "", 53)
+    }
+
+    fn tried(conf: &Conf, name: &str) -> Vec<String> {
+        steps(conf, name).into_iter().map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn a_name_with_enough_dots_is_tried_as_it_is_before_it_is_searched_for_and_any_other_after_it() {
+        let one = conf("search a.example b.example\n");
+        assert_eq!(tried(&one, "www.example.com")[0], "www.example.com");
+        assert_eq!(tried(&one, "db"), ["db.a.example", "db.b.example", "db"]);
+        let two = conf("search a.example\noptions ndots:2\n");
+        assert_eq!(tried(&two, "db.prod"), ["db.prod.a.example", "db.prod"]);
+        assert_eq!(tried(&two, "x.db.prod"), ["x.db.prod", "x.db.prod.a.example"]);
+        let none = conf("search a.example\noptions ndots:0\n");
+        assert_eq!(tried(&none, "db"), ["db", "db.a.example"]);
+    }
+
+    #[test]
+    fn a_name_that_grows_too_long_by_a_domain_is_not_tried_with_it() {
+        let conf = conf("search a.example\n");
+        let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(60)].join(".");
+        assert_eq!(tried(&conf, &long), std::slice::from_ref(&long));
+    }
+
+    #[test]
+    fn one_family_is_an_answer_and_half_an_answer_is_kept_shortly() {
+        let some = |ip: &str| Records { addresses: vec![ip.parse().unwrap()], ttl: Duration::from_secs(60) };
+        let none = Records::default;
+        let ttl = |found: Result<Resolved, Failure>| found.unwrap().ttl.unwrap().as_secs();
+        assert_eq!(ttl(combine(Ok(some("2001:db8::1")), Ok(some("192.0.2.1")))), 60);
+        assert_eq!(ttl(combine(Ok(none()), Ok(some("192.0.2.1")))), 60);
+        assert_eq!(ttl(combine(Err(Failure::Timeout), Ok(some("192.0.2.1")))), NEGATIVE_TTL.as_secs());
+        assert_eq!(combine(Ok(none()), Ok(none())).unwrap_err(), Failure::NotFound);
+        assert_eq!(combine(Err(Failure::NotFound), Ok(none())).unwrap_err(), Failure::NotFound);
+        assert_eq!(combine(Err(Failure::Timeout), Ok(none())).unwrap_err(), Failure::Timeout);
+    }
+}

@@ -1,0 +1,77 @@
+//! System: the operating system's own way to look a name up.
+//!
+//! In:    a host name.
+//! Out:   what `getaddrinfo` says of it, so that every module of `nsswitch.conf` counts.
+//! Never: stops: a thread that sits in `getaddrinfo` cannot be ended, and holds its turn until it comes back.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::{Lookup, ResolveError, Resolved, Turn};
+use crate::target::HostName;
+
+/// How many threads may sit in the system's resolver at once.
+pub(super) const LOOKUPS_MAX: usize = 64;
+
+/// Asks `getaddrinfo` on blocking threads.
+pub(super) struct SystemLookup {
+    pub(super) runtime: Handle,
+}
+
+impl Lookup for SystemLookup {
+    fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        let thread = self.runtime.spawn_blocking(move || {
+            let _turn = turn;
+            ask_system(&name)
+        });
+        Box::pin(
+            async move { thread.await.map_err(|error| ResolveError::Failed(error.to_string()))?.map(Resolved::from) },
+        )
+    }
+
+    fn at_once(&self) -> usize {
+        LOOKUPS_MAX
+    }
+}
+
+fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
+    match (name.as_str(), 0).to_socket_addrs() {
+        Ok(found) => Ok(found.map(|addr| addr.ip()).collect()),
+        Err(error) => Err(system_error(&error)),
+    }
+}
+
+/// The standard library keeps only the text of `getaddrinfo`'s error: those of glibc, musl and macOS for "no such name"
+/// and "no address under it".
+fn system_error(error: &io::Error) -> ResolveError {
+    const NO_SUCH_NAME: [&str; 5] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+        "nodename nor servname provided",
+    ];
+    let text = error.to_string();
+    match NO_SUCH_NAME.iter().any(|known| text.contains(known)) {
+        true => ResolveError::NotFound,
+        false => ResolveError::Failed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_every_system_for_no_such_name_are_known() {
+        let error =
+            |text: &str| system_error(&io::Error::other(format!("failed to lookup address information: {text}")));
+        assert_eq!(error("Name or service not known"), ResolveError::NotFound);
+        assert_eq!(error("Name does not resolve"), ResolveError::NotFound);
+        assert_eq!(error("nodename nor servname provided, or not known"), ResolveError::NotFound);
+        assert!(matches!(error("Temporary failure in name resolution"), ResolveError::Failed(_)));
+    }
+}
