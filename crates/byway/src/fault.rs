@@ -162,7 +162,7 @@ impl Fault {
         Self { wait: Some(wait), ..self }
     }
 
-    /// Why `target` was not dialled. Of a target that was asked for by name, the peer is not told the addresses.
+    /// Why `target` was not dialled. If it is a name, the text for the peer leaves its addresses out.
     pub fn dialling(target: &Target, error: DialError) -> Self {
         let detail = match &error {
             _ if !matches!(target, Target::Host { .. }) => return error.into(),

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, Role, Serves, SpillMode};
+use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, ResolverKind, Role, Serves, SpillMode};
 use crate::exchange::budget::Budget;
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
@@ -182,7 +182,11 @@ impl Node {
             access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
         }
         let plan = Arc::new(plan);
-        self.shared.dialler.store(Arc::new(dialler(&plan, self.shared.resolver.clone())));
+        let resolver = match plan.dial.resolver == old.dial.resolver {
+            true => self.shared.dialler.load().resolver().clone(),
+            false => resolver(&plan, self.runtime()),
+        };
+        self.shared.dialler.store(Arc::new(dialler(&plan, resolver)));
         self.shared.plan.store(Arc::clone(&plan));
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
@@ -432,11 +436,10 @@ const PORT_TRIES: usize = 32;
 
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
     let relay_counters = Arc::new(RelayCounters::default());
-    let resolver = Resolver::system(workers.shared().runtime().clone());
+    let resolver = resolver(&plan, workers.shared().runtime());
     Ok(Shared {
         own: ArcSwap::from_pointee(Arc::from([])),
-        dialler: ArcSwap::from_pointee(dialler(&plan, resolver.clone())),
-        resolver,
+        dialler: ArcSwap::from_pointee(dialler(&plan, resolver)),
         pool: Pool::sharded(pool_limits(&plan.pool), plan.workers.get())?,
         upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
         admission: Admission::new(&plan.descriptors.shares),
@@ -454,6 +457,14 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
         relay_counters,
         tls: OnceLock::new(),
     })
+}
+
+/// One for the node: all workers share its cache and its places. Sockets and timers belong to `runtime`.
+pub(crate) fn resolver(plan: &Plan, runtime: &tokio::runtime::Handle) -> Resolver {
+    match plan.dial.resolver {
+        ResolverKind::Dns => Resolver::dns(runtime.clone()),
+        ResolverKind::System => Resolver::system(runtime.clone()),
+    }
 }
 
 pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use byway_agent::Pool;
-use byway_dial::{Dialler, Resolver, Roots, TlsClient};
+use byway_dial::{Dialler, Roots, TlsClient};
 use parking_lot::Mutex;
 
 use crate::config::{Bind, ListenerKey, Plan};
@@ -34,10 +34,8 @@ pub struct Shared {
     pub plan: ArcSwap<Plan>,
     /// The addresses that this node listens on, which its egress must not be led back to.
     pub own: ArcSwap<Arc<[SocketAddr]>>,
-    /// From a target to a stream.
+    /// From a target to a stream. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
-    /// Names, with their cache; the dialler's, kept over reloads.
-    pub resolver: Resolver,
     /// HTTP connections to upstreams.
     pub pool: Pool<Origin, Conn>,
     /// How many upgraded connections each upstream has.

@@ -84,8 +84,7 @@ impl Bench {
             peers: Peers::default(),
             shared: Arc::new(Shared {
                 own: ArcSwap::from_pointee(Arc::from([])),
-                dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver.clone())),
-                resolver,
+                dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver)),
                 pool,
                 upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
                 admission: Admission::new(&plan.descriptors.shares),

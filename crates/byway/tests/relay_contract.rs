@@ -238,6 +238,46 @@ async fn a_relay_cancelled_after_one_fin_resets_both_sides_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_open_flow_without_bytes_ends_when_it_has_an_idle_limit_and_bytes_either_way_renew_it() {
+    let options = RelayOptions { idle: Some(Duration::from_secs(3600)), ..RelayOptions::default() };
+    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let flow = relay(near.0, near.1, &options, Early::default());
+    let start = Instant::now();
+    let script = async {
+        tokio::time::sleep(Duration::from_secs(3599)).await;
+        up.write_all(b"tick").await.unwrap();
+        assert_eq!(down.read(&mut [0; 8]).await.unwrap(), Read::Data(4));
+        tokio::time::sleep(Duration::from_secs(3599)).await;
+        down.write_all(b"tock").await.unwrap();
+        assert_eq!(up.read(&mut [0; 8]).await.unwrap(), Read::Data(4));
+        assert!(matches!(down.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+        assert!(matches!(up.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+    };
+    let (end, ()) = tokio::join!(flow, script);
+    assert_eq!((end.who, end.kind), (Side::Us, EndKind::Idle));
+    let idle = start.elapsed().as_secs();
+    assert!((10_798..=10_799).contains(&idle), "{idle} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fin_after_a_long_silence_still_has_the_whole_half_closed_time() {
+    let options = RelayOptions { idle: Some(Duration::from_secs(3600)), ..RelayOptions::default() };
+    let Bench { near, mut down, mut up, .. } = Bench::new();
+    let flow = relay(near.0, near.1, &options, Early::default());
+    let start = Instant::now();
+    let script = async {
+        tokio::time::sleep(Duration::from_secs(3000)).await;
+        down.finish().await.unwrap();
+        assert_eq!(up.read(&mut [0; 8]).await.unwrap(), Read::Fin);
+        assert!(matches!(down.read(&mut [0; 8]).await, Err(Broken::Reset(_))));
+    };
+    let (end, ()) = tokio::join!(flow, script);
+    assert_eq!((end.who, end.kind), (Side::Us, EndKind::Idle));
+    let idle = start.elapsed().as_secs();
+    assert!((3_600..=3_601).contains(&idle), "{idle} s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_closed_flows_idle_out_and_open_ones_do_not() {
     let options = RelayOptions::default();
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::run::RunArgs;
 use super::{Common, refuse, terminal};
-use crate::config::{self, Effective};
+use crate::config::{self, Effective, Plan, ResolverKind};
 
 /// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
@@ -16,6 +16,9 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
             for warning in config::warnings(&plan).into_iter().chain(config::slash_warnings(&plan)) {
                 terminal::note(format_args!("warning: {warning}"));
             }
+            if let Some(warning) = resolver_warning(&plan, &nsswitch()) {
+                terminal::note(format_args!("warning: {warning}"));
+            }
             for lowered in &plan.descriptors.lowered {
                 let weight = if lowered.written { "warning" } else { "note" };
                 terminal::note(format_args!("{weight}: {lowered}"));
@@ -23,5 +26,44 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
             terminal::data(Effective(&plan))
         }
         Err(errors) => refuse(&errors),
+    }
+}
+
+/// The file in which this machine says how names are looked up; none is an empty one.
+fn nsswitch() -> String {
+    std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default()
+}
+
+/// Names that people reach on this machine and Byway would not find.
+fn resolver_warning(plan: &Plan, nsswitch: &str) -> Option<String> {
+    let modules = byway_dial::system_only_modules(nsswitch);
+    let matters = plan.dial.resolver == ResolverKind::Dns && !modules.is_empty();
+    matters.then(|| {
+        format!(
+            "/etc/nsswitch.conf looks names up by {}, which `dial.resolver = \"dns\"` does not; write \
+             `resolver = \"system\"` in [dial] if targets have such names",
+            modules.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_that_resolves_by_more_than_dns_is_warned_about_unless_the_system_resolves() {
+        let warning = |dial: &str, nsswitch: &str| {
+            let text = format!("{dial}\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"printer.local:9100\"\n");
+            let plan = crate::config::parse(&text, "test.toml", Path::new("/tmp")).unwrap();
+            resolver_warning(&plan, nsswitch)
+        };
+        let mdns = "hosts: files mdns4_minimal [NOTFOUND=return] dns\n";
+        let text = warning("", mdns).unwrap();
+        assert!(text.contains("mdns4_minimal") && text.contains("resolver = \"system\""), "{text}");
+        assert_eq!(warning("dial.resolver = \"system\"", mdns), None);
+        assert_eq!(warning("", "hosts: files dns\n"), None);
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::link_plan::{Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
-    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan, Role,
-    RoutePlan, Rule, SpillMode, Verdict,
+    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode, ListenerPlan, Plan,
+    ResolverKind, Role, RoutePlan, Rule, SpillMode, Verdict,
 };
 use super::resolve::derived_route_name;
 use super::units::{Bytes, Period};
@@ -105,6 +105,11 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         "connect_timeout = \"{}\"  # for all addresses of a target together",
         Period(plan.dial.connect_timeout)
     )?;
+    let resolver = match plan.dial.resolver {
+        ResolverKind::Dns => "\"dns\"  # the servers of /etc/resolv.conf",
+        ResolverKind::System => "\"system\"  # getaddrinfo",
+    };
+    writeln!(f, "resolver = {resolver}")?;
     writeln!(f, "attempt_delay = \"{}\"  # then the next address is tried beside it", Period(plan.dial.attempt_delay))
 }
 
@@ -126,6 +131,10 @@ fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "first_byte = \"{}\"  # for the head of an upstream's answer", Period(limits.first_byte))?;
     writeln!(f, "max_body = {}  # the longest request body", ceiling(limits.max_body))?;
     writeln!(f, "half_closed_idle = \"{}\"  # once one side has finished", Period(limits.half_closed_idle))?;
+    match limits.idle {
+        Some(idle) => writeln!(f, "idle = \"{}\"  # for a forward or a tunnel", Period(idle))?,
+        None => writeln!(f, "idle = \"none\"  # for a forward or a tunnel")?,
+    }
     writeln!(f, "requests_per_connection = {}", limits.requests_per_connection)
 }
 

@@ -64,6 +64,9 @@ pub struct Dial {
     pub local_address: Option<Text>,
     /// `connect_timeout`: for the whole target, all its addresses together. Default `"10s"`.
     pub connect_timeout: Option<Text>,
+    /// `resolver`: `"dns"` asks the servers of `/etc/resolv.conf`, after `/etc/hosts`; `"system"` asks `getaddrinfo`, for
+    /// mDNS and other modules of `/etc/nsswitch.conf`. Default `"dns"`.
+    pub resolver: Option<Text>,
     /// `attempt_delay`: how long an address may take before the next one is tried beside it (RFC 8305), `"10ms"` to
     /// `"2s"`. Default `"250ms"`.
     pub attempt_delay: Option<Text>,
@@ -97,6 +100,9 @@ pub struct Limits {
     pub max_body: Option<Text>,
     /// `half_closed_idle`: how long a connection that one side has finished may carry nothing. Default `"10m"`.
     pub half_closed_idle: Option<Text>,
+    /// `idle`: how long a forward or a tunnel (`[[tcp]]`, SOCKS, CONNECT, an upgraded connection) may carry nothing; `"none"`
+    /// for no limit. Default `"none"`.
+    pub idle: Option<Text>,
     /// `requests_per_connection`: then the connection is closed after its answer. Default 10000.
     pub requests_per_connection: Option<At<u64>>,
 }

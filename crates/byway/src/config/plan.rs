@@ -111,6 +111,15 @@ pub enum Family {
     V6,
 }
 
+/// Who is asked for the addresses of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolverKind {
+    /// The servers of `/etc/resolv.conf`, after `/etc/hosts`.
+    Dns,
+    /// `getaddrinfo`, with every module of `/etc/nsswitch.conf`.
+    System,
+}
+
 /// How connections to targets are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialPlan {
@@ -120,6 +129,8 @@ pub struct DialPlan {
     pub local_address: Option<IpAddr>,
     /// For a whole target, all its addresses together.
     pub connect_timeout: Duration,
+    /// Who is asked for the addresses of a name.
+    pub resolver: ResolverKind,
     /// How long an address may take before the next one is tried beside it.
     pub attempt_delay: Duration,
 }
@@ -187,6 +198,8 @@ pub struct LimitsPlan {
     pub max_body: Option<u64>,
     /// How long a connection that one side has finished may carry nothing.
     pub half_closed_idle: Duration,
+    /// How long a forward or a tunnel may carry nothing; none for no limit.
+    pub idle: Option<Duration>,
     /// Then the connection is closed after its answer.
     pub requests_per_connection: u64,
 }

@@ -84,6 +84,7 @@ fn read_dial(s: &mut Section<'_, '_>) -> Dial {
         family: s.text("family", "\"4\""),
         local_address: s.text("local_address", "\"192.0.2.1\""),
         connect_timeout: s.text("connect_timeout", "\"10s\""),
+        resolver: s.text("resolver", "\"dns\""),
         attempt_delay: s.text("attempt_delay", "\"250ms\""),
     }
 }
@@ -102,6 +103,7 @@ fn read_limits(s: &mut Section<'_, '_>) -> Limits {
         first_byte: s.text("first_byte", "\"60s\""),
         max_body: s.text_or_number("max_body", "\"10GiB\""),
         half_closed_idle: s.text("half_closed_idle", "\"10m\""),
+        idle: s.text("idle", "\"1h\""),
         requests_per_connection: s.count("requests_per_connection"),
     }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use byway_dial::keepalive;
 use socket2::SockRef;
 
 use crate::config::Bind;
@@ -97,8 +98,9 @@ fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inher
     let address = Bind::Tcp(first.local_addr()?);
     for socket in &sockets {
         socket.set_nonblocking(true)?;
-        // For the connections that come from it: `Stream::accepted_tcp` counts on it.
+        // For the connections that come from it, which inherit both; `Stream::accepted_tcp` counts on the first.
         SockRef::from(socket).set_tcp_nodelay(true)?;
+        keepalive::set(socket, keepalive::DEFAULT)?;
     }
     Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
 }
@@ -167,6 +169,23 @@ mod tests {
         assert_eq!(living.sockets.len(), 2);
         drop(living);
         assert!(!folder.path().join("s").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_accepted_connection_is_probed_like_a_dialled_one_so_that_a_client_that_vanished_is_noticed() {
+        for text in ["127.0.0.1:0", "[::1]:0"] {
+            let address = Bind::Tcp(text.parse().unwrap());
+            let Ok(bound) = bind(&address, 1, &mut Inherited::default()) else { continue };
+            let Some(Socket::Tcp(listener)) = bound.sockets.into_iter().next() else { panic!("no TCP socket") };
+            listener.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.keepalive().unwrap(), "{text}");
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), keepalive::DEFAULT, "{text}");
+            assert!(accepted.tcp_nodelay().unwrap(), "{text}");
+        }
     }
 
     #[test]

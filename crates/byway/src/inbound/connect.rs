@@ -192,6 +192,7 @@ pub async fn relay_streams(
 pub fn relay_options(shared: &Shared, allowed: &Allowed, listener: &ListenerPlan) -> RelayOptions {
     RelayOptions {
         half_closed_idle: listener.limits.half_closed_idle,
+        idle: listener.limits.idle,
         spill: spill(shared, allowed),
         limit_up: None,
         limit_down: limit_down(allowed),

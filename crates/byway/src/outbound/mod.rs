@@ -27,7 +27,7 @@ use crate::shared::Shared;
 pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> {
     // Boxed: a dial is short, and the stream that it opens may live for days beside the room for it.
     match allowed.outbound() {
-        Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed.rules())).await,
+        Outbound::Direct(target) => Box::pin(direct::open(shared, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
         Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
         Outbound::Service(name) => {

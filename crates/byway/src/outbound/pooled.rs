@@ -176,7 +176,7 @@ async fn lease_from<'a>(
 }
 
 async fn open_upstream(shared: &Shared, upstream: &UpstreamPlan, allowed: &Allowed) -> Result<Dialled, Fault> {
-    let mut dialled = direct::open(shared, &upstream.target, allowed.rules()).await?;
+    let mut dialled = direct::open(shared, &upstream.target, allowed).await?;
     if upstream.tls {
         dialled.stream = shared.tls()?.connect(dialled.stream, &server_name(&upstream.target)).await?;
     }

@@ -13,9 +13,10 @@ use super::spill::SpillOptions;
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
     /// How long a flow lives without bytes once one direction has been finished and delivered. Default 10 minutes.
-    /// A flow that is open in both directions has no such limit, and neither has one whose FIN still waits behind
-    /// bytes for a slow reader.
+    /// One whose FIN still waits behind bytes for a slow reader is not half-closed yet.
     pub half_closed_idle: Duration,
+    /// How long a flow lives without bytes in either direction, whatever has been finished. Default: no limit.
+    pub idle: Option<Duration>,
     /// Where bytes for a slow downstream are parked; `None` means plain back-pressure. Default `None`.
     pub spill: Option<SpillOptions>,
     /// How fast bytes may leave for the upstream. Default: no limit.
@@ -30,6 +31,7 @@ impl Default for RelayOptions {
     fn default() -> Self {
         Self {
             half_closed_idle: Duration::from_secs(600),
+            idle: None,
             spill: None,
             limit_up: None,
             limit_down: None,

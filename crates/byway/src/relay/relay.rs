@@ -42,7 +42,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         down: Direction::new(early.from_upstream, shape(down, options.limit_down.as_ref())),
         first_fin: None,
         reset_code: 0,
-        idle: HalfClosedIdle::new(options.half_closed_idle),
+        idle: Idle::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
         counted: Bytes::default(),
     }
@@ -65,7 +65,7 @@ pub struct Relay {
     first_fin: Option<Side>,
     /// What a side was reset with, for the other side.
     reset_code: u32,
-    idle: HalfClosedIdle,
+    idle: Idle,
     active: Option<Active>,
     /// The delivered bytes that the counters know of.
     counted: Bytes,
@@ -158,11 +158,9 @@ impl Relay {
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let is_half_closed = self.up.is_finished() != self.down.is_finished();
-        if !is_half_closed {
-            return None;
-        }
+        let limit = self.idle.limit(is_half_closed)?;
         let moved = self.up.moved_bytes() + self.down.moved_bytes();
-        self.idle.poll(cx, moved).is_ready().then(|| self.end(Side::Us, EndKind::Idle))
+        self.idle.poll(cx, (moved, is_half_closed), limit).is_ready().then(|| self.end(Side::Us, EndKind::Idle))
     }
 
     fn broken(&mut self, source: Side, sink: Side, fault: &Fault) -> End {
@@ -215,34 +213,47 @@ impl Drop for Relay {
     }
 }
 
-/// The time without bytes after which a half-closed flow is given up. Its timer exists only while it is needed.
-struct HalfClosedIdle {
-    limit: Duration,
+/// The time without bytes after which a flow is given up. Its timer exists only while it is needed.
+struct Idle {
+    half_closed: Duration,
+    open: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     since: Option<Instant>,
-    moved: u64,
+    /// What the flow was at `since`: the bytes that had moved, and whether it was half closed.
+    seen: (u64, bool),
 }
 
-impl HalfClosedIdle {
-    const fn new(limit: Duration) -> Self {
-        Self { limit, timer: None, since: None, moved: 0 }
+impl Idle {
+    const fn new(half_closed: Duration, open: Option<Duration>) -> Self {
+        Self { half_closed, open, timer: None, since: None, seen: (0, false) }
     }
 
-    /// Ready once `moved` has not changed for the limit.
-    fn poll(&mut self, cx: &mut Context<'_>, moved: u64) -> Poll<()> {
+    /// The limit that holds now; none while an open flow may be silent.
+    fn limit(&self, is_half_closed: bool) -> Option<Duration> {
+        match (is_half_closed, self.open) {
+            (true, Some(open)) => Some(open.min(self.half_closed)),
+            (true, None) => Some(self.half_closed),
+            (false, open) => open,
+        }
+    }
+
+    /// Ready once neither a byte nor a FIN has moved for `limit`.
+    fn poll(&mut self, cx: &mut Context<'_>, seen: (u64, bool), limit: Duration) -> Poll<()> {
         let since = match self.since {
-            Some(since) if moved == self.moved => since,
+            Some(since) if seen == self.seen => since,
             _ => Instant::now(),
         };
-        (self.since, self.moved) = (Some(since), moved);
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + limit)));
+        (self.since, self.seen) = (Some(since), seen);
+        let deadline = since + limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
         loop {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             // The timer is not moved with every byte; when it rings, it is set to what the last byte asks for.
-            let deadline = since + limit;
             if timer.deadline() >= deadline {
                 return Poll::Ready(());
             }

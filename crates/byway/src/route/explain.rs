@@ -155,7 +155,7 @@ fn checked_addresses(plan: &Plan, target: &Target, allowed: &Allowed) -> Result<
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Fault::new(crate::fault::Who::Us, crate::fault::Kind::Internal, format!("no runtime: {error}"))
     })?;
-    let resolver = byway_dial::Resolver::system(runtime.handle().clone());
+    let resolver = crate::node::resolver(plan, runtime.handle());
     let dialler: Dialler = crate::node::dialler(plan, resolver);
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
     let checked = checked.map_err(|error| Fault::dialling(target, error))?;

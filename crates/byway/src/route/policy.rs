@@ -19,7 +19,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, HostName, Target, closed_port};
+use byway_dial::{AddressRule, AddressRules, Asker, HostName, Target, closed_port};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -42,6 +42,7 @@ pub struct Allowed {
     spill: bool,
     because: Because,
     visitor: Option<SocketAddr>,
+    asker: Asker,
 }
 
 /// How the permitted stream is opened.
@@ -127,6 +128,11 @@ impl Allowed {
         self.visitor
     }
 
+    /// The asker that the look-up of the target's name counts against.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// What decided.
     pub fn because(&self) -> &Because {
         &self.because
@@ -191,6 +197,7 @@ fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed
         spill: false,
         because,
         visitor: inquiry.peer,
+        asker: Asker::Own,
     }
 }
 
@@ -241,7 +248,18 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         spill,
         because,
         visitor: inquiry.peer,
+        asker: asker(inquiry),
     })
+}
+
+/// Whose share of running look-ups a target named by a stranger counts against: the user's, else the address's.
+fn asker(inquiry: &Inquiry<'_>) -> Asker {
+    match (inquiry.user, inquiry.peer) {
+        (Some(user), _) => Asker::User(Arc::clone(user)),
+        (None, Some(peer)) => Asker::peer(peer.ip()),
+        // On a Unix socket all are one.
+        (None, None) => Asker::User(Arc::from("")),
+    }
 }
 
 /// What is allowed goes out from here, or through the exit that a desk has joined.

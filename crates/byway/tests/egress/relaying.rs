@@ -128,6 +128,31 @@ fn a_half_closed_flow_without_bytes_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn a_silent_tunnel_and_a_silent_forward_end_by_the_idle_limit_and_the_log_has_the_word() {
+    let origin = Origin::scripted(|visitor| visitor.remember_to_end());
+    let target = origin.address();
+    let rule = "[[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n";
+    let program = Program::configured(
+        BYWAY,
+        &format!(
+            "[limits]\nidle = \"200ms\"\n[log]\naccess = \"stdout\"\naccess_format = \"json\"\n[[proxy]]\nname = \"proxy\"\nlisten = \"127.0.0.1:0\"\n{rule}\
+             [[tcp]]\nname = \"forward\"\nlisten = \"127.0.0.1:0\"\nto = \"{target}\"\n"
+        ),
+    );
+    let proxy = program.address_of("proxy");
+    let mut silent = [
+        through_socks5(proxy, target),
+        through_connect(proxy, target),
+        Visitor::connect(program.address_of("forward")),
+    ];
+    for visitor in &mut silent {
+        assert_eq!(visitor.ended(), Ending::Reset);
+    }
+    origin.wait_for_ended(3);
+    assert!(program.stop().stdout.matches("\"idle\"").count() >= 3);
+}
+
+#[test]
 fn a_forward_whose_target_refuses_resets_its_visitor() {
     let (refusing, _socket) = Origin::refusing();
     let program = Program::configured(BYWAY, &format!("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{refusing}\"\n"));

@@ -62,6 +62,19 @@ impl Resolver<'_> {
         }
     }
 
+    /// A duration, or `"none"`, which is what it is where nothing is said.
+    pub(super) fn optional_period(
+        &mut self,
+        key: &str,
+        at: &Option<Text>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        match at {
+            Some(text) if text.value != "none" => Some(self.period(key, at, range, Duration::ZERO)),
+            _ => None,
+        }
+    }
+
     /// A duration.
     pub(super) fn period(
         &mut self,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::super::diagnostic::Diagnostic;
 use super::super::file::{Dial, Drain, Limits, Link, Pool, Retry, Spill};
 use super::super::link_plan::LinkSettings;
-use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, RetryPlan, SpillMode, SpillPlan};
+use super::super::plan::{DialPlan, Family, LimitsPlan, PoolPlan, ResolverKind, RetryPlan, SpillMode, SpillPlan};
 use super::super::statuses::Statuses;
 use super::super::units::Rate;
 use super::Resolver;
@@ -31,11 +31,13 @@ impl Resolver<'_> {
     pub(super) fn dial(&mut self, written: &Dial) -> DialPlan {
         let families = [("any", Family::Any), ("4", Family::V4), ("6", Family::V6)];
         let family = self.one_of("dial.family", &written.family, &families, Family::Any);
+        let resolvers = [("dns", ResolverKind::Dns), ("system", ResolverKind::System)];
         let delay_range = Duration::from_millis(10)..=2 * SECOND;
         DialPlan {
             family,
             local_address: self.local_address(written, family),
             connect_timeout: self.period("dial.connect_timeout", &written.connect_timeout, ANY_TIME, 10 * SECOND),
+            resolver: self.one_of("dial.resolver", &written.resolver, &resolvers, ResolverKind::Dns),
             attempt_delay: self.period("dial.attempt_delay", &written.attempt_delay, delay_range, SECOND / 4),
         }
     }
@@ -87,6 +89,7 @@ impl Resolver<'_> {
             first_byte: self.period("limits.first_byte", &written.first_byte, ANY_TIME, 60 * SECOND),
             max_body: self.ceiling("limits.max_body", &written.max_body, None),
             half_closed_idle: self.period("limits.half_closed_idle", &written.half_closed_idle, ANY_TIME, 600 * SECOND),
+            idle: self.optional_period("limits.idle", &written.idle, ANY_TIME),
             requests_per_connection: requests as u64,
         }
     }

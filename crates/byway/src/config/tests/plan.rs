@@ -19,6 +19,7 @@ fn what_is_not_written_has_its_default() {
         family: Family::Any,
         local_address: None,
         connect_timeout: Duration::from_secs(10),
+        resolver: ResolverKind::Dns,
         attempt_delay: Duration::from_millis(250),
     };
     assert_eq!(plan.dial, dial);
@@ -35,6 +36,7 @@ fn what_is_not_written_has_its_default() {
         first_byte: Duration::from_secs(60),
         max_body: None,
         half_closed_idle: Duration::from_secs(600),
+        idle: None,
         requests_per_connection: 10_000,
     };
     assert_eq!(plan.limits, limits);

@@ -48,7 +48,11 @@ fn line(key: &'static str, values: &'static [&'static str]) -> impl Strategy<Val
 fn settings() -> impl Strategy<Value = String> {
     let times = &["\"1ms\"", "\"90s\"", "\"1h\"", "\"365d\""];
     let top = (line("workers", &["1", "0x10", "1_0"]), line("drain.deadline", &["\"0s\"", "\"5m\""]));
-    let dial = (line("dial.family", &["\"4\"", "\"any\""]), line("dial.local_address", &["\"192.0.2.7\""]));
+    let dial = (
+        line("dial.family", &["\"4\"", "\"any\""]),
+        line("dial.local_address", &["\"192.0.2.7\""]),
+        line("dial.resolver", &["\"dns\"", "\"system\""]),
+    );
     let limits = (
         line("limits.connections", &["1", "100", "999999"]),
         line("limits.connections_per_peer", &["1", "5000"]),
@@ -57,6 +61,7 @@ fn settings() -> impl Strategy<Value = String> {
         line("limits.keep_alive", times),
         line("limits.min_rate", &["\"none\"", "\"1kbit/s\"", "\"3B/s\""]),
         line("limits.requests_per_connection", &["1", "77"]),
+        line("limits.idle", &["\"none\"", "\"1h\""]),
     );
     let retry = (
         line("retry.attempts", &["0", "10"]),
@@ -82,9 +87,9 @@ fn settings() -> impl Strategy<Value = String> {
         line("metrics.listen", &["\"127.0.0.1:9100\"", "[\"[::1]:0\", \"[::1]:0\"]", "\"unix:/m\""]),
     );
     (top, dial, limits, pool, retry, spill, observed).prop_map(|(t, d, l, p, r, s, o)| {
-        let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6].concat();
+        let limits = [l.0, l.1, l.2, l.3, l.4, l.5, l.6, l.7].concat();
         let observed = [o.0, o.1, o.2].concat();
-        [t.0, t.1, d.0, d.1, limits, p.0, p.1, p.2, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
+        [t.0, t.1, d.0, d.1, d.2, limits, p.0, p.1, p.2, r.0, r.1, r.2, r.3, r.4, s.0, s.1, s.2, s.3, observed].concat()
     })
 }
 

@@ -130,6 +130,23 @@ fn rules_for_a_user_concern_nobody_else() {
 }
 
 #[test]
+fn a_name_is_looked_up_on_the_share_of_the_user_or_else_of_the_address_and_an_operators_on_its_own() {
+    let asker = |plan: &Arc<Plan>, user: Option<&str>, peer: Option<&str>, asked: Ask<'_>| {
+        let (own, user) = (Arc::from([]), user.map(Arc::from));
+        let peer = peer.map(|peer| peer.parse().unwrap());
+        let inquiry = Inquiry { plan, role: &first(plan).role, peer, user: user.as_ref(), own: &own, ask: asked };
+        decide(&inquiry).unwrap().asker().clone()
+    };
+    let target = "example.com:443".parse().unwrap();
+    let (open, named) = (egress(""), Ask::Target(&target));
+    assert_eq!(asker(&open, Some("alice"), Some("192.0.2.1:5"), named), Asker::User("alice".into()));
+    assert_eq!(asker(&open, None, Some("[2001:db8::7]:5"), named), Asker::peer("2001:db8::1".parse().unwrap()));
+    assert_eq!(asker(&open, None, None, named), Asker::User("".into()));
+    let forward = plan("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"db.example:22\"\n");
+    assert_eq!(asker(&forward, None, Some("192.0.2.1:5"), Ask::Fixed), Asker::Own);
+}
+
+#[test]
 fn names_go_to_a_parent_only_by_a_rule_that_names_them() {
     let named =
         egress("[[proxy.rule]]\naction = \"via\"\nvia = \"socks5://127.0.0.1:9050\"\nsuffix = [\"onion.example\"]\n");
