@@ -41,10 +41,11 @@ struct AloneArgs {
     /// Who may use it; may be given several times. Without any, everybody who can reach the address
     #[arg(long, value_name = "NAME:PASSWORD", env = "BYWAY_PROXY_USER", hide_env_values = true)]
     user: Vec<String>,
-    /// Opens a network or an address that is denied by default (loopback, private, …): 127.0.0.0/8, 10.0.0.5:443
+    /// Opens a network or an address that is denied by default (loopback, private, …): 127.0.0.0/8, 10.0.0.5:443; :25
+    /// opens the port of mail delivery
     #[arg(long, value_name = "CIDR")]
     allow: Vec<String>,
-    /// Denies a network, a host, a domain with a dot in front, or a port: 10.0.0.0/8, ads.example, .ads.example, :25
+    /// Denies a network, a host, a domain with a dot in front, or a port: 10.0.0.0/8, ads.example, .ads.example, :22
     #[arg(long, value_name = "TARGET")]
     deny: Vec<String>,
     /// The most that one stream may receive: 25MiB/s, 200Mbit/s

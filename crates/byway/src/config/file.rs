@@ -363,7 +363,7 @@ pub struct ProxyFlags {
     /// `--user NAME:PASSWORD`, each.
     pub users: Vec<String>,
     /// `--allow`, each a network or an address, with `:PORT` or `:FROM-TO` behind it or alone. It opens what is denied
-    /// by default; it denies nothing else.
+    /// by default; it denies nothing else. `:25` opens that port, which is closed by default.
     pub allow: Vec<String>,
     /// `--deny`, each `HOST`, `.SUFFIX` or `NETWORK`, with or without ports, or ports alone; decided before `--allow`.
     pub deny: Vec<String>,
@@ -437,16 +437,18 @@ pub(super) fn target_flag(name: &'static str, text: String) -> Text {
     At::new(if is_port { format!("127.0.0.1:{port}") } else { text }, place)
 }
 
-/// `NETWORK` or an address, then `:PORTS` or nothing. A name opens nothing, so that `resolve` refuses it as no network.
+/// `NETWORK` or an address, then `:PORTS` or nothing; or `:25`, the one port that is closed by default. A name and any
+/// other port alone open nothing, so that `resolve` refuses them as no network.
 pub(super) fn allow_flag(text: &str) -> At<Rule> {
     let place = Place::flag("--allow", text);
     let (target, ports) = match split_ports(text) {
-        ("", _) => (text, None),
-        parts => parts,
+        ("", Some("25")) => (None, Some("25")),
+        ("", _) => (Some(text), None),
+        (target, ports) => (Some(target), ports),
     };
     let rule = Rule {
         action: Some(At::new("allow".to_owned(), place.clone())),
-        cidr: one(target, &place),
+        cidr: target.and_then(|target| one(target, &place)),
         port: ports.and_then(|ports| one(ports, &place)),
         ..Rule::default()
     };

@@ -126,6 +126,14 @@ fn bad_allow_and_deny_name_the_flag() {
 }
 
 #[test]
+fn an_allow_of_port_25_alone_opens_it_for_every_public_address() {
+    let flags = ProxyFlags { listen: owned(&["127.0.0.1:0"]), allow: owned(&[":25"]), ..ProxyFlags::default() };
+    let rule = &egress(flags).unwrap().rules[0];
+    assert_eq!((&rule.action, rule.ports.as_slice()), (&Action::Allow, &[25..=25][..]));
+    assert!(rule.cidrs.is_empty() && rule.hosts.is_empty() && rule.suffixes.is_empty());
+}
+
+#[test]
 fn an_allow_that_is_no_network_is_refused_with_an_example_because_a_name_opens_nothing() {
     for (allow, message) in [
         ("", "`--allow`: `` is no network"),
