@@ -57,7 +57,7 @@ mod tests {
     fn a_machine_that_resolves_by_more_than_dns_is_warned_about_unless_the_system_resolves() {
         let warning = |dial: &str, nsswitch: &str| {
             let text = format!("{dial}\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"printer.local:9100\"\n");
-            let plan = crate::config::parse(&text, "test.toml", Path::new("/tmp")).unwrap();
+            let plan = config::parse(&text, "test.toml", Path::new("/tmp")).unwrap();
             resolver_warning(&plan, nsswitch)
         };
         let mdns = "hosts: files mdns4_minimal [NOTFOUND=return] dns\n";
