@@ -2,7 +2,7 @@
 //!
 //! In:    the unread bytes of a connection, whose parser has not found a whole head in them.
 //! Out:   a fault that says what was spoken and what to do; or none.
-//! Never: names an address, so that its sentence may be shown to whoever spoke.
+//! Never: names an address, so that its sentence may be shown to the client.
 
 use crate::fault::{Fault, Kind, Who};
 

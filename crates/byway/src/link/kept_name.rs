@@ -15,7 +15,7 @@ use byway_link::{JoinString, store};
 /// Letters and digits that are not taken for each other: 32 of them, 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// 60 random bits: nobody meets the name of another service by chance or by trying.
+/// 60 random bits: two services do not get the same name by chance, and a name cannot be guessed.
 const NAME_BYTES: usize = 12;
 
 /// The folder inside the state folder.
