@@ -4,7 +4,6 @@
 //! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to sessions that are there.
 //! Never: waits for a peer without a deadline, and never welcomes anybody by itself.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,33 +11,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::{AsIo, Stream};
-use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{CarrierKind, PendingCarrier, Watch};
+use crate::carrier::{PendingCarrier, Watch};
 use crate::control::{ControlError, ControlStream};
+use crate::epoch;
 use crate::error::LinkError;
 use crate::key::{Fingerprint, Key};
-use crate::link::{Inbox, Link, SessionId, Settings};
+use crate::link::{Link, Place, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
+use crate::pending::{Attached, Attaching, Pending, Sessions};
 use crate::quic::{self, Quic};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
 use crate::window::{Budget, SESSION_BYTES};
-use crate::wire::{FEATURES, Hello, Refusal, Refused, Said, VERSIONS, Welcome};
+use crate::wire::{Refusal, Refused, Said, VERSIONS};
 
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Carriers of one session.
-const MOST_CARRIERS: usize = 4;
 
 /// How long a peer that was refused may take to read why.
 const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
@@ -58,7 +54,7 @@ pub struct Acceptor {
     tls: TlsAcceptor,
     settings: Settings,
     runtime: Handle,
-    sessions: Arc<Mutex<HashMap<SessionId, Link>>>,
+    sessions: Sessions,
 }
 
 /// A carrier that is authenticated and belongs to no session yet.
@@ -83,8 +79,8 @@ impl Authenticated {
 pub enum Arrival {
     /// Somebody asks for a session.
     Hello(Box<Pending>),
-    /// It was one more carrier of a session that is there.
-    Attached(CarrierKind),
+    /// One more carrier for a session that is there.
+    Attach(Box<Attaching>),
 }
 
 impl Acceptor {
@@ -163,7 +159,8 @@ impl Acceptor {
     /// The first message decides: a new session, or one more carrier of an old one.
     async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
         match arrived.control.hear().await {
-            Ok(Said::Hello(hello)) => {
+            Ok(Said::Hello(mut hello)) => {
+                hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
                 let (settings, runtime) = (self.settings.clone(), self.runtime.clone());
                 let pending = Pending { arrived: Some(arrived), hello, sessions, settings, runtime };
@@ -183,10 +180,7 @@ impl Acceptor {
                 let link = id.and_then(|id| self.sessions.lock().get(&id).cloned());
                 // Only the key that was welcomed may add a carrier.
                 match link.filter(|link| link.peer() == arrived.identity && !link.is_over()) {
-                    Some(link) if link.carriers().len() >= MOST_CARRIERS => {
-                        Err(say_no(arrived, Refusal::Busy, "that session has carriers enough".into()).await)
-                    }
-                    Some(link) => Ok(Arrival::Attached(adopt(&link, arrived))),
+                    Some(link) => Ok(Arrival::Attach(Box::new(Attaching { arrived, link }))),
                     None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
                 }
             }
@@ -197,10 +191,10 @@ impl Acceptor {
 }
 
 /// Hands a carrier to its session.
-pub(crate) fn adopt(link: &Link, arrived: Authenticated) -> CarrierKind {
-    let kind = arrived.carrier.kind();
-    link.attach(arrived.carrier.admit(arrived.streams), arrived.control);
-    kind
+pub(crate) fn adopt(link: &Link, place: Place, arrived: Authenticated) -> Attached {
+    let (kind, watch) = (arrived.carrier.kind(), arrived.carrier.watch());
+    link.attach(place, arrived.carrier.admit(arrived.streams), arrived.control);
+    Attached { kind, watch }
 }
 
 /// A mux over `tls`, driven on `runtime`.
@@ -257,107 +251,13 @@ pub(crate) fn tune(stream: &Stream) {
 }
 
 /// Says why not, and gives the other side the time to read it.
-async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
+pub(crate) async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
     let refused = Refused { why: why.number(), detail: detail.clone() };
     if arrived.control.say(Said::Refused(refused)).await.is_ok() {
         arrived.control.linger(REFUSAL_LINGERS).await;
     }
     arrived.carrier.end(detail.clone());
     LinkError::Refused { why, detail }
-}
-
-/// A hello that was heard and not answered. Dropping it closes the connection without a word.
-#[must_use = "somebody waits for an answer"]
-pub struct Pending {
-    arrived: Option<Authenticated>,
-    hello: Hello,
-    sessions: Arc<Mutex<HashMap<SessionId, Link>>>,
-    settings: Settings,
-    runtime: Handle,
-}
-
-impl Pending {
-    /// What was said. Nothing of it is proven.
-    pub const fn hello(&self) -> &Hello {
-        &self.hello
-    }
-
-    /// Whose key was proven.
-    pub fn identity(&self) -> Option<Fingerprint> {
-        self.arrived.as_ref().map(|arrived| arrived.identity)
-    }
-
-    /// Where the peer is.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.arrived.as_ref().and_then(|arrived| arrived.carrier.peer())
-    }
-
-    /// By which carrier it came.
-    pub fn carrier(&self) -> Option<CarrierKind> {
-        self.arrived.as_ref().map(|arrived| arrived.carrier.kind())
-    }
-
-    /// The highest version that both speak.
-    fn version(&self) -> Option<u32> {
-        let (from, to) = VERSIONS;
-        let best = self.hello.version_to.min(to);
-        (best >= self.hello.version_from.max(from)).then_some(best)
-    }
-
-    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Not cancel safe: the session would be
-    /// known and have no carrier.
-    ///
-    /// # Errors
-    /// The peer went away meanwhile, or no random numbers could be had.
-    pub async fn welcome(mut self) -> Result<(Link, Inbox), LinkError> {
-        let (Some(mut arrived), Some(version)) = (self.arrived.take(), self.version()) else {
-            return Err(LinkError::Here("the hello was answered already".into()));
-        };
-        let mut id: SessionId = [0; 16];
-        SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
-        let program = self.settings.program.clone();
-        let (link, inbox) = Link::new(id, arrived.identity, Side::Acceptor, self.runtime.clone());
-        // Known before it is welcomed: its next carrier may be faster than we are.
-        self.sessions.lock().insert(id, link.clone());
-        let sessions = Arc::clone(&self.sessions);
-        let watched = link.clone();
-        link.spawn(async move {
-            watched.ended().await;
-            sessions.lock().remove(&id);
-        });
-        let features = self.hello.features & FEATURES;
-        link.agree(features);
-        let welcome = Welcome { version, features, session: id.to_vec(), program };
-        if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
-            link.end("it went away while it was welcomed");
-            return Err(LinkError::Unreachable(error.to_string()));
-        }
-        adopt(&link, arrived);
-        Ok((link, inbox))
-    }
-
-    /// Refuses it, with a sentence for the people on the other side.
-    pub async fn refuse(mut self, why: Refusal, detail: impl Into<String>) -> LinkError {
-        let detail = detail.into();
-        match self.arrived.take() {
-            Some(arrived) => say_no(arrived, why, detail).await,
-            None => LinkError::Refused { why, detail },
-        }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(arrived) = &self.arrived {
-            arrived.carrier.end("nobody answered the hello");
-        }
-    }
-}
-
-impl fmt::Debug for Pending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pending({:?}, {:?})", self.identity(), self.peer())
-    }
 }
 
 /// A UDP port on which QUIC is accepted.

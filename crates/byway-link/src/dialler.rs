@@ -213,9 +213,10 @@ impl Dialler {
     /// Makes an authenticated carrier one of the session's.
     async fn attach(&self, link: &Link, mut authenticated: Authenticated) {
         let attach = Said::Attach(Attach { session: link.id().to_vec() });
+        let Ok(place) = link.reserve() else { return };
         match authenticated.control.say(attach).await {
             Ok(()) => {
-                let kind = adopt(link, authenticated);
+                let kind = adopt(link, place, authenticated).carrier();
                 tracing::info!("{}: {kind} is in use", self.join.address);
             }
             Err(error) => authenticated.carrier.end(error.to_string()),
@@ -254,7 +255,8 @@ impl Dialler {
                 let peer = authenticated.identity;
                 let (link, inbox) = Link::new(id, peer, Side::Dialler, self.runtime.clone());
                 link.agree(welcome.features & FEATURES);
-                adopt(&link, authenticated);
+                let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
+                adopt(&link, place, authenticated);
                 Ok((link, inbox))
             }
             Said::Refused(refused) => {

@@ -10,14 +10,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::store;
 
+/// How far ahead of the clock here the epoch of another node counts.
+const MOST_AHEAD_MS: u64 = 24 * 3600 * 1000;
+
+/// What another node's epoch counts as. Whoever stole a key could otherwise keep its owner out for ever with a number that no
+/// clock reaches.
+pub(crate) fn capped(epoch: u64, clock_ms: u64) -> u64 {
+    epoch.min(clock_ms.saturating_add(MOST_AHEAD_MS))
+}
+
+/// The clock, in milliseconds.
+pub(crate) fn clock_ms() -> u64 {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(clock).unwrap_or(u64::MAX)
+}
+
 /// Takes the next epoch: the stored one and one more, or the clock in milliseconds if that is higher. The clock keeps a
 /// folder that was restored from a backup ahead of what it has told others.
 ///
 /// # Errors
 /// What the system says.
 pub fn take(folder: &Path) -> io::Result<u64> {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    take_at(folder, u64::try_from(clock).unwrap_or(u64::MAX))
+    take_at(folder, clock_ms())
 }
 
 fn take_at(folder: &Path, clock_ms: u64) -> io::Result<u64> {
@@ -56,6 +70,13 @@ mod tests {
         });
         let distinct: std::collections::HashSet<_> = taken.iter().collect();
         assert_eq!(distinct.len(), taken.len());
+    }
+
+    #[test]
+    fn an_epoch_that_no_clock_reaches_counts_as_a_day_ahead() {
+        assert_eq!(capped(u64::MAX, 1_000), 1_000 + MOST_AHEAD_MS);
+        assert_eq!(capped(1_000 + MOST_AHEAD_MS, 1_000), 1_000 + MOST_AHEAD_MS);
+        assert_eq!(capped(999, 1_000), 999);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,15 +170,18 @@ impl Key {
         Arc::clone(&self.certified)
     }
 
-    /// Seeds QUIC's stateless resets (RFC 9000 section 10.3): the same after a restart, so that a peer of the dead
-    /// process is told at its next packet.
-    pub(crate) fn reset_key(&self) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key)
+    /// Seeds QUIC's stateless resets (RFC 9000 section 10.3) at one address: the same after a restart, so that a peer of the
+    /// dead process is told at its next packet. Each endpoint has a seed of its own: otherwise one of them could be made to
+    /// say the tokens that end connections of another (section 21.11).
+    pub(crate) fn reset_key(&self, at: SocketAddr) -> hmac::Key {
+        let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key), at.to_string().as_bytes());
+        hmac::Key::new(hmac::HMAC_SHA256, seed.as_ref())
     }
 
-    /// By what this node recognises connection ids that an earlier process of it gave out; only those are worth a reset.
-    pub(crate) fn cid_key(&self) -> u64 {
-        let tag = hmac::sign(&self.reset_key(), b"byway quic connection ids");
+    /// By what the endpoint at that address recognises connection ids that an earlier process gave out there; only those are
+    /// worth a reset.
+    pub(crate) fn cid_key(&self, at: SocketAddr) -> u64 {
+        let tag = hmac::sign(&self.reset_key(at), b"byway quic connection ids");
         tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
@@ -198,6 +202,16 @@ impl fmt::Debug for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stateless_reset_of_one_endpoint_says_nothing_of_another_and_survives_a_restart() {
+        let key = Key::generate().unwrap();
+        let (one, other) = ("192.0.2.1:7000".parse().unwrap(), "192.0.2.1:7001".parse().unwrap());
+        let token = |at| hmac::sign(&key.clone().reset_key(at), b"connection id").as_ref().to_vec();
+        assert_eq!(token(one), token(one));
+        assert_ne!(token(one), token(other));
+        assert_ne!(key.cid_key(one), key.cid_key(other));
+    }
 
     #[test]
     fn a_key_survives_a_restart_and_is_readable_by_its_owner_alone() {

@@ -25,6 +25,7 @@ pub mod lease;
 pub mod link;
 pub mod liveness;
 pub mod mux;
+pub mod pending;
 pub mod quic;
 pub mod store;
 pub mod stream;
@@ -32,7 +33,7 @@ pub mod tls;
 pub mod window;
 pub mod wire;
 
-pub use acceptor::{Acceptor, Arrival, Pending, QuicIncoming, QuicListener};
+pub use acceptor::{Acceptor, Arrival, QuicIncoming, QuicListener};
 pub use backoff::Backoff;
 pub use carrier::CarrierKind;
 pub use dialler::{Carriers, Dialler};
@@ -41,6 +42,7 @@ pub use join::{BadJoin, GrantId, GrantSecret, JoinString};
 pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
+pub use pending::{Attached, Attaching, Pending};
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 
 /// What fuzz targets drive that is nobody else's to use.

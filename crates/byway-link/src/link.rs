@@ -34,6 +34,9 @@ pub(crate) type SessionId = [u8; 16];
 /// Streams and messages of the peer's that wait for whoever serves the session; more wait on their carriers.
 const INBOX: usize = 64;
 
+/// Carriers of one session.
+const MOST_CARRIERS: usize = 4;
+
 /// Streams of one session that have come and not said yet what they are for; more wait on their carriers. Each holds what it
 /// has received, which is at most [`INITIAL_BYTES`](crate::window::INITIAL_BYTES).
 const UNSAID_STREAMS: usize = 256;
@@ -90,6 +93,8 @@ struct Inner {
 #[derive(Default)]
 struct Carriers {
     attached: Vec<Attached>,
+    /// Places that were promised to carriers, or given to them a moment ago.
+    reserved: usize,
     next: u64,
     end: Option<Arc<str>>,
 }
@@ -100,6 +105,26 @@ struct Attached {
     carrier: Carrier,
     to_say: mpsc::Sender<Said>,
     urgency: Arc<Urgency>,
+}
+
+/// A place among the carriers of a session.
+pub(crate) struct Place(Link);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.carriers.lock().reserved -= 1;
+    }
+}
+
+/// Why a session takes no more carriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPlace {
+    /// It has [`MOST_CARRIERS`].
+    #[error("that session has carriers enough")]
+    Full,
+    /// It is over.
+    #[error("that session is over")]
+    Over,
 }
 
 /// What comes from the other side of a session; there is one, for whoever serves it.
@@ -197,8 +222,22 @@ impl Link {
         self.0.carriers.lock().attached.iter().map(|a| a.carrier.streams()).sum()
     }
 
-    /// Adds a carrier whose handshake is done. It is ended at once if the session is over.
-    pub(crate) fn attach(&self, carrier: Carrier, control: ControlStream) {
+    /// A place for one more carrier.
+    pub(crate) fn reserve(&self) -> Result<Place, NoPlace> {
+        let mut carriers = self.0.carriers.lock();
+        if carriers.end.is_some() {
+            return Err(NoPlace::Over);
+        }
+        if carriers.attached.len() + carriers.reserved >= MOST_CARRIERS {
+            return Err(NoPlace::Full);
+        }
+        carriers.reserved += 1;
+        drop(carriers);
+        Ok(Place(self.clone()))
+    }
+
+    /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the session is over.
+    pub(crate) fn attach(&self, _place: Place, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
         let urgency = Arc::new(Urgency::default());
         let number = {

@@ -97,7 +97,7 @@ pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key) -> io::Result<Endpo
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(ALL_INCOMING_BYTES);
-    Endpoint::new(endpoint_config(key), Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new(endpoint_config(key, socket.local_addr()?), Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
@@ -110,16 +110,16 @@ pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint) -> Re
     let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
     config.transport_config(Arc::new(transport(Side::Dialler)?));
-    let endpoint = Endpoint::new(endpoint_config(key), None, socket, Arc::new(TokioRuntime))?;
+    let endpoint = Endpoint::new(endpoint_config(key, socket.local_addr()?), None, socket, Arc::new(TokioRuntime))?;
     let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
     Ok(Quic::new(connecting.await?, Side::Dialler, Some(endpoint)))
 }
 
 /// An endpoint whose stateless resets are good for connections of an earlier process of this node: the peer of a process
 /// that was killed is told at its next packet.
-fn endpoint_config(key: &Key) -> EndpointConfig {
-    let mut config = EndpointConfig::new(Arc::new(key.reset_key()));
-    let cid_key = key.cid_key();
+fn endpoint_config(key: &Key, at: SocketAddr) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(key.reset_key(at)));
+    let cid_key = key.cid_key(at);
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
     config
 }

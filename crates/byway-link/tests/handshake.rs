@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use byway_dial::{Broken, Pipe, Stream};
 use byway_link::wire::{Attach, Hello, Refused, Said};
-use byway_link::{Arrival, CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings};
+use byway_link::{CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings};
 use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, hello};
 use common::{Listening, PATIENCE, Pair, Side, dialler, read_to_end, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -193,7 +193,7 @@ async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
 
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
     second.says.say(Said::Attach(Attach { session: session.clone() })).await;
-    assert!(matches!(listening.next().await, Ok(Arrival::Attached(CarrierKind::Tls))));
+    assert_eq!(listening.attached().await.carrier(), CarrierKind::Tls);
     assert_eq!(link.carriers(), [CarrierKind::Tls; 2]);
     // The session outlives either, and ends with the last.
     drop(first);
@@ -253,7 +253,7 @@ async fn where_udp_is_silent_tls_serves_until_it_heals_and_after_it_dies() {
 
     drop(silent);
     let quic = listening.listen_quic();
-    assert!(matches!(listening.next().await, Ok(Arrival::Attached(CarrierKind::Quic))));
+    assert_eq!(listening.attached().await.carrier(), CarrierKind::Quic);
     let both = [CarrierKind::Tls, CarrierKind::Quic];
     within(async {
         while near.link.carriers() != both || far.link.carriers() != both {

@@ -103,12 +103,12 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
     let mut by_tls = RawPeer::dialled(dial(&listening).await, &key).await;
     by_tls.says.say(Said::Attach(Attach { session: welcome.session.clone() })).await;
     by_tls.says.frame(Kind::Open, 1, b"by tls").await.unwrap();
-    assert!(matches!(listening.next().await, Ok(Arrival::Attached(_))));
+    listening.attached().await;
     within(inbox.streams.recv()).await.unwrap();
 
     let mut by_quic = RawQuic::dialled(listening.address, &key).await;
     by_quic.say(Said::Attach(Attach { session: welcome.session })).await;
-    assert!(matches!(listening.next().await, Ok(Arrival::Attached(_))));
+    listening.attached().await;
     let (mut send, _recv) = within(by_quic.connection.open_bi()).await.unwrap();
     within(send.write_all(b"by quic")).await.unwrap();
     within(inbox.streams.recv()).await.unwrap();
@@ -174,4 +174,94 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
     let mut peer = RawQuic::dialled(listening.address, &key).await;
     peer.say(Said::Hello(hello())).await;
     listening.pending().await.welcome().await.unwrap();
+}
+
+/// Answers questions until it is refused.
+async fn keep(mut peer: RawPeer) {
+    while let Ok(said) = peer.hears.said().await {
+        match said {
+            Said::Ping(number) => peer.says.say(Said::Pong(number)).await,
+            Said::Refused(_) => return,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
+    let here = tokio::runtime::Handle::current();
+    for _ in 0..10 {
+        let listening = listening().await;
+        let key = RawKey::generate();
+        let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
+        first.says.say(Said::Hello(hello())).await;
+        let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
+        let session = first.hears.welcome().await;
+        let (mut kept, mut attaching) = (vec![here.spawn(keep(first))], Vec::new());
+        for _ in 0..8 {
+            let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
+            peer.says.say(Said::Attach(Attach { session: session.clone() })).await;
+            match listening.next().await {
+                Ok(Arrival::Attach(asks)) => attaching.push(asks),
+                other => panic!("{other:?}"),
+            }
+            kept.push(here.spawn(keep(peer)));
+        }
+        let start = std::sync::Arc::new(tokio::sync::Barrier::new(attaching.len()));
+        let accepting = attaching.into_iter().map(|asks| {
+            let start = std::sync::Arc::clone(&start);
+            here.spawn(async move {
+                start.wait().await;
+                asks.accept().await.is_ok()
+            })
+        });
+        let accepted = futures_util::future::join_all(accepting.collect::<Vec<_>>()).await;
+        assert_eq!(accepted.into_iter().filter(|accepted| *accepted.as_ref().unwrap()).count(), 3);
+        link.end("enough");
+        kept.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test]
+async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
+    let listening = listening().await;
+    let key = RawKey::generate();
+    let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
+    first.says.say(Said::Hello(hello())).await;
+    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
+    let session = first.hears.welcome().await;
+    let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
+    second.says.say(Said::Attach(Attach { session })).await;
+    let attached = listening.attached().await;
+    let mut ended = std::pin::pin!(attached.ended());
+    assert!(futures_util::poll!(ended.as_mut()).is_pending());
+    drop(second);
+    within(ended).await;
+    assert!(!link.is_over());
+}
+
+#[tokio::test]
+async fn an_epoch_that_no_clock_reaches_keeps_nobody_out_for_longer_than_a_day() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Hello(byway_link::wire::Hello { epoch: u64::MAX, ..hello() })).await;
+    let pending = listening.pending().await;
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    assert!(pending.hello().epoch <= clock + 24 * 3600 * 1000, "{}", pending.hello().epoch);
+}
+
+#[tokio::test]
+async fn a_session_whose_welcome_is_given_up_is_not_kept() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Hello(hello())).await;
+    let mut welcoming = Box::pin(listening.pending().await.welcome());
+    let _ = futures_util::poll!(welcoming.as_mut());
+    drop(welcoming);
+    within(async {
+        while listening.acceptor.sessions() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

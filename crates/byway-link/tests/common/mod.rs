@@ -11,8 +11,8 @@ use std::time::Duration;
 use byway_dial::{Broken, Read, Resolver, Stream};
 use byway_link::wire::Open;
 use byway_link::{
-    Acceptor, Arrival, Asked, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link, LinkError,
-    NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
+    Acceptor, Arrival, Asked, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link,
+    LinkError, NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -101,6 +101,14 @@ impl Listening {
         match self.next().await {
             Ok(Arrival::Hello(pending)) => *pending,
             other => panic!("{other:?} instead of a hello"),
+        }
+    }
+
+    /// The next carrier that asks to be attached, once it is.
+    pub async fn attached(&self) -> Attached {
+        match self.next().await {
+            Ok(Arrival::Attach(attaching)) => attaching.accept().await.unwrap(),
+            other => panic!("{other:?} instead of an attach"),
         }
     }
 

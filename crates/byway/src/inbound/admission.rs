@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::lobby::{Lobby, STRANGERS};
 use crate::config::Role;
 use crate::os::descriptors::Shares;
 
@@ -20,6 +21,7 @@ const METRICS: usize = 16;
 pub struct Admission {
     visitors: Arc<Semaphore>,
     links: Arc<Semaphore>,
+    lobby: Lobby,
     metrics: Arc<Semaphore>,
 }
 
@@ -27,7 +29,21 @@ impl Admission {
     /// What `shares` allow.
     pub fn new(shares: &Shares) -> Self {
         let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { visitors: permits(shares.accepted), links: permits(shares.links), metrics: permits(METRICS) }
+        // Links that are welcome take nothing from those that nobody knows yet, and the other way round.
+        let strangers = STRANGERS.min(shares.links / 4).max(1);
+        let members = shares.links.saturating_sub(strangers).max(1);
+        let lobby = Lobby::new(strangers);
+        Self { visitors: permits(shares.accepted), links: permits(members), lobby, metrics: permits(METRICS) }
+    }
+
+    /// Connections at the ports of links that nobody has welcomed yet.
+    pub const fn lobby(&self) -> &Lobby {
+        &self.lobby
+    }
+
+    /// Whether `permits` are those of links: they are for connections that were welcomed, and not for new ones.
+    pub fn are_of_links(&self, permits: &Arc<Semaphore>) -> bool {
+        Arc::ptr_eq(&self.links, permits)
     }
 
     /// The permits for connections of a listener with this role.

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
 use byway_link::wire::{GoAway, NETWORK_TCP, Open, Said};
-use byway_link::{Arrival, Arrived, Link, LinkError, QuicListener};
+use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, QuicListener, Refusal};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::connect::{relay_options, relay_streams};
 use super::listener::{Accepted, Door, Visit};
+use super::lobby::Guest;
 use super::passage::Passage;
 use super::peers::Peers;
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
@@ -38,9 +39,10 @@ pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
         Err(error) => return tracing::error!("{}: {error}", door.address),
     };
     let visit = accepted.visit;
+    let guest = door.shared.admission.lobby().enter(visit.peer);
     // The session lives where its socket does.
-    let arrival = Box::pin(acceptor.tcp(accepted.stream, &Handle::current())).await;
-    serve_arrival(arrival, visit, door).await;
+    let runtime = Handle::current();
+    serve_arrival(Box::pin(acceptor.tcp(accepted.stream, &runtime)), guest, visit, door).await;
 }
 
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
@@ -84,20 +86,19 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
             let peer = incoming.peer();
             let seat =
                 if peer.ip().to_canonical().is_loopback() { None } else { Some(door.peers.seat(peer.ip(), most)) };
-            let permit = Arc::clone(&door.permits).try_acquire_owned();
-            let (Ok(permit), false) = (permit, matches!(seat, Some(None))) else {
+            if matches!(seat, Some(None)) {
                 door.shared.counters.refused_per_peer.add(1);
                 incoming.refuse();
                 continue;
-            };
+            }
+            let guest = door.shared.admission.lobby().enter(Some(peer));
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
             let connection = door.shared.counters.accepted.add(1);
             let visit = Visit { connection, peer: Some(peer) };
             let arriving = door.clone();
             door.scope.spawn("quic carrier", async move {
-                let _held = (permit, seat);
-                let arrival = Box::pin(acceptor.quic(incoming)).await;
-                serve_arrival(arrival, visit, arriving).await;
+                let _seat = seat;
+                serve_arrival(Box::pin(acceptor.quic(incoming)), guest, visit, arriving).await;
             });
         }
     };
@@ -112,21 +113,76 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     listener.close("the node is leaving");
 }
 
-async fn serve_arrival(arrival: Result<Arrival, LinkError>, visit: Visit, door: Arc<Door>) {
-    let peer = visit.peer;
-    let pending = match arrival {
-        Ok(Arrival::Hello(pending)) => *pending,
-        Ok(Arrival::Attached(kind)) => {
-            return tracing::debug!(peer = peer.map(display), "{kind} carries an old session, too");
+/// What a carrier holds while it belongs to a session: a place among the connections of its listener, and a descriptor.
+pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
+/// What a connection has become.
+enum Welcomed {
+    Session(Box<serving::Served>, Permits),
+    Carrier(Attached, Permits),
+}
+
+/// A connection is a guest until it is welcomed, and has to make room for others until then; then it holds permits.
+async fn serve_arrival(
+    arriving: impl Future<Output = Result<Arrival, LinkError>>,
+    guest: Guest,
+    visit: Visit,
+    door: Arc<Door>,
+) {
+    // Each arm is cancel safe: what is dropped closes its connection. Stopping does not wait for strangers.
+    let welcomed = tokio::select! {
+        welcomed = welcome(arriving, &door) => welcomed,
+        () = guest.has_to_leave() => {
+            Some(Err(LinkError::Unreachable("it had said no hello when others needed the room".into())))
         }
-        Err(error) => return log_refused(&door, peer, &error),
+        () = door.scope.drained() => None,
     };
-    let Some((_, listener)) = door.plan() else { return };
-    let Role::Link(link_plan) = &listener.role else { return };
-    match serving::welcome(&door.shared, pending, link_plan).await {
-        Ok(served) => Box::pin(serve_session(served, visit.connection, door)).await,
-        Err(error) => log_refused(&door, peer, &error),
+    drop(guest);
+    match welcomed {
+        None => {}
+        Some(Err(error)) => log_refused(&door, visit.peer, &error),
+        Some(Ok(Welcomed::Session(served, _held))) => Box::pin(serve_session(*served, visit.connection, door)).await,
+        Some(Ok(Welcomed::Carrier(attached, _held))) => {
+            let by = attached.carrier();
+            tracing::debug!(peer = visit.peer.map(display), "{by} carries an old session, too");
+            attached.ended().await;
+        }
     }
+}
+
+/// Judges what a connection asks for. Nothing: the listener is gone.
+async fn welcome(
+    arriving: impl Future<Output = Result<Arrival, LinkError>>,
+    door: &Door,
+) -> Option<Result<Welcomed, LinkError>> {
+    let arrival = match arriving.await {
+        Ok(arrival) => arrival,
+        Err(error) => return Some(Err(error)),
+    };
+    let (_, listener) = door.plan()?;
+    let Role::Link(plan) = &listener.role else { return None };
+    Some(match arrival {
+        Arrival::Hello(pending) => {
+            let carrier = pending.carrier();
+            serving::welcome(&door.shared, *pending, plan, || permits(door, carrier))
+                .await
+                .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
+        }
+        Arrival::Attach(attaching) => match permits(door, Some(attaching.carrier())) {
+            Some(permits) => attaching.accept().await.map(|attached| Welcomed::Carrier(attached, permits)),
+            None => Err(attaching.refuse(Refusal::Busy, serving::NO_ROOM).await),
+        },
+    })
+}
+
+/// For one more carrier, if there is room. A carrier by QUIC needs no descriptor of its own.
+fn permits(door: &Door, carrier: Option<CarrierKind>) -> Option<Permits> {
+    let permit = Arc::clone(&door.permits).try_acquire_owned().ok()?;
+    let admitted = match carrier {
+        Some(CarrierKind::Quic) => None,
+        _ => Some(Arc::clone(&door.admitted).try_acquire_owned().ok()?),
+    };
+    Some((permit, admitted))
 }
 
 /// What strangers do is counted, and told line by line only as long as it is rare.

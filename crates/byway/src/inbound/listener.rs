@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_agent::Pool;
 use byway_dial::Stream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::bind::Socket;
@@ -57,6 +57,25 @@ impl Door {
         let plan = self.shared.plan.load_full();
         let listener = Arc::clone(self.fixed.as_ref().or_else(|| plan.listener(&self.key))?);
         Some((plan, listener))
+    }
+
+    /// Whether a connection needs permits when it is accepted. One that may become a link needs them when it is welcomed.
+    fn is_of_links(&self) -> bool {
+        self.shared.admission.are_of_links(&self.admitted)
+    }
+
+    /// Waits until there are permits for one more connection. `false`: there never will be.
+    async fn has_room(&self) -> bool {
+        self.is_of_links() || (self.permits.acquire().await.is_ok() && self.admitted.acquire().await.is_ok())
+    }
+
+    async fn take_permits(&self) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
+        if self.is_of_links() {
+            return Some([None, None]);
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let admitted = Arc::clone(&self.admitted).acquire_owned().await.ok()?;
+        Some([Some(permit), Some(admitted)])
     }
 }
 
@@ -105,16 +124,15 @@ async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
     // While nobody comes, the permit only has to be there: held, the last one would keep another worker's visitors out.
     // A worker that loses it to another has accepted one connection at most, which waits for the next.
     // The semaphore is never closed, so the only way out is the drain in `serve`.
-    while door.permits.acquire().await.is_ok() && door.admitted.acquire().await.is_ok() {
+    while door.has_room().await {
         match acceptor.accept().await {
             Ok(mut arrived) => {
                 back_off = BackOff::default();
                 let Some(seat) = seat(door, &arrived) else { continue };
-                let Ok(permit) = Arc::clone(&door.permits).acquire_owned().await else { return };
-                let Ok(admitted) = Arc::clone(&door.admitted).acquire_owned().await else { return };
+                let Some(permits) = door.take_permits().await else { return };
                 arrived.visit.connection = door.shared.counters.accepted.add(1);
                 let taker = crew.place(door);
-                let held = (Busy::new(&taker), permit, admitted, seat);
+                let held = (Busy::new(&taker), permits, seat);
                 match Arc::ptr_eq(&taker, door) {
                     true => spawn(arrived.stay(), taker, held),
                     false => hand_over(arrived, taker, held),

@@ -10,6 +10,7 @@ pub mod crew;
 pub mod http1;
 pub mod link;
 pub mod listener;
+pub mod lobby;
 pub mod metrics;
 pub mod mixed;
 pub mod passage;

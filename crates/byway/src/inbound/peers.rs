@@ -29,7 +29,7 @@ impl Peers {
     }
 }
 
-fn household(peer: IpAddr) -> IpAddr {
+pub(super) fn household(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
             let [a, b, c, d, ..] = ip.segments();

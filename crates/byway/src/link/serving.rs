@@ -45,11 +45,20 @@ pub struct Served {
     attempt: u64,
 }
 
-/// Judges a hello: is the grant good, and is it for this listener?
+/// What a link is told for which there are no permits.
+pub const NO_ROOM: &str =
+    "this server has as many links as it may have (`limits.connections`, open files); try again later";
+
+/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
 ///
 /// # Errors
 /// Why not; the other side was told.
-pub async fn welcome(shared: &Shared, pending: Pending, plan: &LinkPlan) -> Result<Served, LinkError> {
+pub async fn welcome<P>(
+    shared: &Shared,
+    pending: Pending,
+    plan: &LinkPlan,
+    permits: impl FnOnce() -> Option<P>,
+) -> Result<(Served, P), LinkError> {
     let hello = pending.hello();
     let (epoch, attempt) = (hello.epoch, hello.attempt);
     let id = byway_link::GrantId::from_slice(&hello.grant);
@@ -75,8 +84,11 @@ pub async fn welcome(shared: &Shared, pending: Pending, plan: &LinkPlan) -> Resu
         };
         return Err(pending.refuse(Refusal::Denied, detail).await);
     }
+    let Some(permits) = permits() else {
+        return Err(pending.refuse(Refusal::Busy, NO_ROOM).await);
+    };
     let (link, inbox) = pending.welcome().await?;
-    Ok(Served { link, inbox, grant, epoch, attempt })
+    Ok((Served { link, inbox, grant, epoch, attempt }, permits))
 }
 
 impl Served {

@@ -3,7 +3,7 @@
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
 //! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
-//! `many` agents with hundreds of services.
+//! `many` agents with hundreds of services · `strangers` at the port of links.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
@@ -14,6 +14,7 @@ mod many;
 mod outages;
 mod refusals;
 mod reload;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::path::Path;

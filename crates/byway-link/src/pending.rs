@@ -1,0 +1,198 @@
+//! Pending: what a carrier has asked for and nobody has answered: a session, or to be one more carrier of an old one.
+//!
+//! In:    an authenticated carrier and its first message, from the acceptor.
+//! Out:   a session, a carrier of one, or a refusal that the other side can read.
+//! Never: lets the other side open a stream before it was answered.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::acceptor::{Authenticated, adopt, say_no};
+use crate::carrier::{CarrierKind, Watch};
+use crate::error::LinkError;
+use crate::key::Fingerprint;
+use crate::link::{Inbox, Link, NoPlace, SessionId, Settings};
+use crate::mux::core::Side;
+use crate::wire::{FEATURES, Hello, Refusal, Said, VERSIONS, Welcome};
+
+/// The sessions of an acceptor.
+pub(crate) type Sessions = Arc<Mutex<HashMap<SessionId, Link>>>;
+
+/// A hello that was heard and not answered. Dropping it closes the connection without a word.
+#[must_use = "somebody waits for an answer"]
+pub struct Pending {
+    pub(crate) arrived: Option<Authenticated>,
+    pub(crate) hello: Hello,
+    pub(crate) sessions: Sessions,
+    pub(crate) settings: Settings,
+    pub(crate) runtime: Handle,
+}
+
+impl Pending {
+    /// What was said. Nothing of it is proven.
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Whose key was proven.
+    pub fn identity(&self) -> Option<Fingerprint> {
+        self.arrived.as_ref().map(|arrived| arrived.identity)
+    }
+
+    /// Where the peer is.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.arrived.as_ref().and_then(|arrived| arrived.carrier.peer())
+    }
+
+    /// By which carrier it came.
+    pub fn carrier(&self) -> Option<CarrierKind> {
+        self.arrived.as_ref().map(|arrived| arrived.carrier.kind())
+    }
+
+    /// The highest version that both speak.
+    pub(crate) fn version(&self) -> Option<u32> {
+        let (from, to) = VERSIONS;
+        let best = self.hello.version_to.min(to);
+        (best >= self.hello.version_from.max(from)).then_some(best)
+    }
+
+    /// Welcomes the peer: the session begins. Lasts as long as one message may take. Cancel safe: a session that has no
+    /// carrier yet ends.
+    ///
+    /// # Errors
+    /// The peer went away meanwhile, or no random numbers could be had.
+    pub async fn welcome(mut self) -> Result<(Link, Inbox), LinkError> {
+        let (Some(mut arrived), Some(version)) = (self.arrived.take(), self.version()) else {
+            return Err(LinkError::Here("the hello was answered already".into()));
+        };
+        let mut id: SessionId = [0; 16];
+        SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
+        let program = self.settings.program.clone();
+        let (link, inbox) = Link::new(id, arrived.identity, Side::Acceptor, self.runtime.clone());
+        // Known before it is welcomed: its next carrier may be faster than we are.
+        self.sessions.lock().insert(id, link.clone());
+        let sessions = Arc::clone(&self.sessions);
+        let watched = link.clone();
+        link.spawn(async move {
+            watched.ended().await;
+            sessions.lock().remove(&id);
+        });
+        let unfinished = EndOnDrop(Some(link.clone()));
+        let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
+        let features = self.hello.features & FEATURES;
+        link.agree(features);
+        let welcome = Welcome { version, features, session: id.to_vec(), program };
+        if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
+            return Err(arrived.why(error).await);
+        }
+        adopt(&link, place, arrived);
+        unfinished.disarm();
+        Ok((link, inbox))
+    }
+
+    /// Refuses it, with a sentence for the people on the other side.
+    pub async fn refuse(mut self, why: Refusal, detail: impl Into<String>) -> LinkError {
+        let detail = detail.into();
+        match self.arrived.take() {
+            Some(arrived) => say_no(arrived, why, detail).await,
+            None => LinkError::Refused { why, detail },
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(arrived) = &self.arrived {
+            arrived.carrier.end("nobody answered the hello");
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({:?}, {:?})", self.identity(), self.peer())
+    }
+}
+
+/// Ends a session whose beginning was given up.
+struct EndOnDrop(Option<Link>);
+
+impl EndOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.end("it went away while it was welcomed");
+        }
+    }
+}
+
+/// A carrier whose key and session id are those of a session here. Dropping it closes the connection.
+#[must_use = "somebody waits for an answer"]
+pub struct Attaching {
+    pub(crate) arrived: Authenticated,
+    pub(crate) link: Link,
+}
+
+impl Attaching {
+    /// By which carrier it came.
+    pub fn carrier(&self) -> CarrierKind {
+        self.arrived.carrier.kind()
+    }
+
+    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step.
+    ///
+    /// # Errors
+    /// The session has its carriers, or is over; the other side was told.
+    pub async fn accept(self) -> Result<Attached, LinkError> {
+        match self.link.reserve() {
+            Ok(place) => Ok(adopt(&self.link, place, self.arrived)),
+            Err(error) => {
+                let why = match error {
+                    NoPlace::Full => Refusal::Busy,
+                    NoPlace::Over => Refusal::Gone,
+                };
+                Err(say_no(self.arrived, why, error.to_string()).await)
+            }
+        }
+    }
+
+    /// Refuses it, with a sentence for the people on the other side. Its session goes on.
+    pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
+        say_no(self.arrived, why, detail.into()).await
+    }
+}
+
+impl fmt::Debug for Attaching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attaching({:?}, {:?})", self.carrier(), self.arrived.carrier.peer())
+    }
+}
+
+/// A carrier that belongs to a session.
+pub struct Attached {
+    pub(crate) kind: CarrierKind,
+    pub(crate) watch: Watch,
+}
+
+impl Attached {
+    /// By which carrier it came.
+    pub const fn carrier(&self) -> CarrierKind {
+        self.kind
+    }
+
+    /// Resolves when the carrier has ended, with its session or before. Cancel safe.
+    pub async fn ended(&self) {
+        self.watch.ended().await;
+    }
+}

@@ -1,0 +1,87 @@
+//! Strangers: connections at a port of links that say nothing, beside agents that want in; and what a link holds.
+
+use std::net::{TcpStream, UdpSocket};
+
+use byway_testkit::{Launch, Origin, Program};
+
+use super::*;
+
+/// A server with so many connections for each listener.
+fn with_connections(most: usize, listen: &str) -> Program {
+    let config =
+        format!("[limits]\nconnections = {most}\n[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
+    Program::configured(BYWAY, &config)
+}
+
+fn agent(origin: &Origin, server: &Program, carrier: &str) -> Program {
+    let join = std::fs::read_to_string(server.folder().join("state").join("join")).unwrap();
+    let config = format!(
+        "[link]\nquic_probe = \"1s\"\n[[expose]]\nname = \"it\"\ntcp = \"{}\"\njoin = \"{}\"\ncarrier = \"{carrier}\"\n",
+        origin.address(),
+        join.trim()
+    );
+    Program::configured(BYWAY, &config)
+}
+
+#[test]
+fn strangers_who_say_nothing_do_not_keep_an_agent_out() {
+    let origin = Origin::named("in");
+    // So few descriptors that a few dozen strangers take all that links may have.
+    let server =
+        Launch::new(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]).with_descriptors(256).start();
+    let link = server.address_of("serve");
+    let strangers: Vec<_> = (0..400).map(|_| TcpStream::connect(link).unwrap()).collect();
+    // An agent behind them in the queue would wait for their time to pass, many times over.
+    let agent =
+        Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server), "--carrier", "tls"]);
+    assert_eq!(greeting(agent.address()), "in");
+    drop(strangers);
+}
+
+#[test]
+fn a_link_for_which_there_is_no_room_is_told_so_and_comes_back() {
+    let origin = Origin::named("there is room");
+    for carrier in CARRIERS {
+        let server = with_connections(1, ANY);
+        let first = agent(&origin, &server, carrier);
+        first.wait_for_log("is up");
+        let second = agent(&origin, &server, carrier);
+        second.wait_for_log("as many links as it may have");
+        first.signal(rustix::process::Signal::KILL);
+        first.wait();
+        second.wait_for_log("is up");
+    }
+}
+
+#[test]
+fn a_carrier_that_is_attached_takes_a_connection_of_the_listener() {
+    let origin = Origin::named("by tls");
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    // Links come by TLS alone while the port is in use over UDP.
+    let udp = UdpSocket::bind(&address).unwrap();
+    let server = with_connections(1, &address);
+    let agent = agent(&origin, &server, "auto");
+    agent.wait_for_log("is up, by tls");
+    drop(udp);
+    server.wait_for_log("links may come by QUIC");
+    server.wait_for_log("as many links as it may have");
+    assert!(!agent.stderr().contains("the link was lost"), "{}", agent.stderr());
+}
+
+#[test]
+fn strangers_who_say_nothing_do_not_delay_a_stop() {
+    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
+    let link = server.address_of("serve");
+    let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(link).unwrap()).collect();
+    // The server has them in hand once it has answered somebody behind them.
+    let origin = Origin::named("in");
+    let agent =
+        Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server), "--carrier", "tls"]);
+    agent.kill();
+    server.signal(rustix::process::Signal::TERM);
+    let finished = server.wait();
+    assert_eq!(finished.code, Some(0));
+    assert!(!finished.stderr.contains("no hello within"), "{}", finished.stderr);
+    drop(strangers);
+}
