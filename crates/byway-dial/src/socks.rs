@@ -16,6 +16,7 @@ pub use v5::{Greeting, Login, LoginStatus, Method, MethodChoice, Reply, ReplyCod
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::target::Target;
+use crate::text::peer_text;
 
 /// What a parser finds: nothing complete yet, or a message and its length in bytes.
 pub type Parsed<T> = Result<Option<(T, usize)>, SocksError>;
@@ -50,7 +51,7 @@ pub enum SocksError {
     #[error("the SOCKS peer answered with the unknown code {0}")]
     Code(u8),
     /// The target's name or port is not valid; the text is the name with unprintable bytes escaped, or the port.
-    #[error("the SOCKS request names `{0}`, which is no valid host name, address or port")]
+    #[error("the SOCKS request names `{}`, which is no valid host name, address or port", peer_text(.0))]
     Target(String),
     /// A text is longer than its format allows.
     #[error("the {0} in the SOCKS message is longer than {1} bytes")]

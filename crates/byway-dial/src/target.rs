@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::text::peer_text;
+
 /// Where a stream shall lead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -161,13 +163,16 @@ impl fmt::Debug for HostName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
     /// Not a valid host.
-    #[error("`{0}` is no host: write a name such as example.com, an address such as 192.0.2.1, or [2001:db8::1]")]
+    #[error(
+        "`{}` is no host: write a name such as example.com, an address such as 192.0.2.1, or [2001:db8::1]",
+        peer_text(.0)
+    )]
     Host(String),
     /// Not a valid port.
-    #[error("`{0}` is no port: write a number from 1 to 65535")]
+    #[error("`{}` is no port: write a number from 1 to 65535", peer_text(.0))]
     Port(String),
     /// The port is missing.
-    #[error("`{0}` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH")]
+    #[error("`{}` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH", peer_text(.0))]
     NoPort(String),
     /// The path of a Unix socket is missing.
     #[error("`unix:` needs a path behind it, such as unix:/run/app.sock")]

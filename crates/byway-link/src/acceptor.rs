@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use byway_dial::{AsIo, Stream};
+use byway_dial::{AsIo, Stream, peer_text, plain_words};
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use crate::link::{Link, Place, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
 use crate::pending::{Attached, Attaching, Pending, Sessions};
-use crate::quic::{self, Quic};
+use crate::quic::{self, Quic, QuicError};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
 use crate::window::{Budget, SESSION_BYTES};
@@ -147,8 +147,10 @@ impl Acceptor {
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
             let tasks = TaskTracker::new();
-            let accepted =
-                quic.accept(None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+            let accepted = quic
+                .accept(None, &tasks)
+                .await
+                .map_err(|error| LinkError::Unreachable(QuicError::from(error).to_string()))?;
             Quic::favour(&accepted);
             self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
                 .await
@@ -328,7 +330,7 @@ impl QuicIncoming {
 
 fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
     let peer = peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string());
-    LinkError::Stranger { peer, detail: byway_dial::plain_words(&detail.to_string()) }
+    LinkError::Stranger { peer, detail: peer_text(&plain_words(&detail.to_string())).to_string() }
 }
 
 fn too_slow() -> LinkError {

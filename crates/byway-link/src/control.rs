@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_dial::{Broken, Pipe, Read, Stream, peer_text};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -235,7 +235,7 @@ async fn exchange(
                     return carrier.end("the other side broke the protocol: credit beyond all bounds");
                 }
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.
-                Ok((Said::Refused(refused), _)) => return carrier.end(refused.detail),
+                Ok((Said::Refused(refused), _)) => return carrier.end(peer_text(&refused.detail).to_string()),
                 Ok((said, bytes)) => {
                     backlog.push(said, bytes);
                     Ok(())

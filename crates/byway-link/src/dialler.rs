@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::{AddressRules, AsIo, DialError, plain_words};
+use byway_dial::{AddressRules, AsIo, DialError, peer_text, plain_words};
 use futures_util::future::select_ok;
 use quinn::ConnectionError;
 use rustls::pki_types::ServerName;
@@ -261,7 +261,10 @@ impl Dialler {
             }
             Said::Refused(refused) => {
                 let why = Refusal::from_number(refused.why);
-                Err(LinkError::Refused { why, detail: format!("{} refuses: {}", self.join.address, refused.detail) })
+                Err(LinkError::Refused {
+                    why,
+                    detail: format!("{} refuses: {}", self.join.address, peer_text(&refused.detail)),
+                })
             }
             _ => Err(self.no_byway("it answered a hello with something else")),
         }
@@ -284,7 +287,11 @@ impl Dialler {
             .downcast::<rustls::Error>()
         {
             Ok(error) => self.told(&error),
-            Err(error) => LinkError::Unreachable(format!("{} broke off the handshake: {error}", self.join.address)),
+            Err(error) => LinkError::Unreachable(format!(
+                "{} broke off the handshake: {}",
+                self.join.address,
+                peer_text(&error.to_string())
+            )),
         })?;
         if session.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
             return Err(self.no_byway("it did not agree on byway/1"));
@@ -313,7 +320,10 @@ impl Dialler {
         let quic = quic::dial(address, &self.key, self.join.pin);
         let quic = quic.await.map_err(|error| self.quic_told(&error))?;
         let tasks = TaskTracker::new();
-        let control = quic.open(&[], None, &tasks).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
+        let control = quic
+            .open(&[], None, &tasks)
+            .await
+            .map_err(|error| LinkError::Unreachable(QuicError::from(error).to_string()))?;
         Quic::favour(&control);
         let control = LinkStream::quic(control);
         Ok(over_quic(quic, control, self.join.pin, tasks, &self.settings, &self.runtime))
@@ -343,7 +353,7 @@ impl Dialler {
     }
 
     fn no_byway(&self, detail: &str) -> LinkError {
-        LinkError::NoByway { at: self.join.address.to_string(), detail: detail.to_owned() }
+        LinkError::NoByway { at: self.join.address.to_string(), detail: peer_text(detail).to_string() }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use byway_dial::{Broken, Read};
+use byway_dial::{Broken, Read, peer_text};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -163,8 +163,8 @@ impl Windows {
 /// Why a QUIC carrier did not come about, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
-    /// QUIC says so.
-    #[error(transparent)]
+    /// QUIC says so; the reason may be the peer's own words.
+    #[error("{}", peer_text(&.0.to_string()))]
     Connection(#[from] ConnectionError),
     /// The system says so.
     #[error("UDP: {0}")]
@@ -302,8 +302,8 @@ impl Quic {
     }
 
     /// Waits for the end.
-    pub(crate) async fn closed(&self) -> ConnectionError {
-        self.connection.closed().await
+    pub(crate) async fn closed(&self) -> QuicError {
+        self.connection.closed().await.into()
     }
 }
 
@@ -531,5 +531,19 @@ impl Drop for QuicStream {
                 let _ = timeout(LINGER, recv.read(&mut byte)).await;
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_for_which_a_peer_closes_is_one_line_of_bounded_length() {
+        let reason = "bye\n2026 INFO forged\u{1b}[31m\u{202e}".repeat(50).into();
+        let closed = quinn::ApplicationClose { error_code: VarInt::from_u32(1), reason };
+        let shown = QuicError::from(ConnectionError::ApplicationClosed(closed)).to_string();
+        assert!(shown.contains(r"bye\n2026 INFO forged\u{1b}[31m\u{202e}"), "{shown}");
+        assert!(shown.len() <= 203 && !shown.chars().any(char::is_control), "{shown}");
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use byway_dial::socks::ReplyCode as Reply;
-use byway_dial::{DialError, Target};
+use byway_dial::{DialError, PeerText, Target, peer_text};
 use byway_h1::Malformed;
 use byway_link::{Code, NotOpened, wire};
 
@@ -176,6 +176,11 @@ impl Fault {
         Self { detail: detail.into(), for_log, ..Self::from(error) }
     }
 
+    /// The part of the reason that the peer may see, escaped and cut as in a line of the log.
+    pub fn for_peer(&self) -> PeerText<'_> {
+        peer_text(&*self.detail).at_most(MOST_SENTENCE_BYTES)
+    }
+
     /// The HTTP status (DESIGN.md section 5).
     pub fn status(&self) -> u16 {
         match (self.who, self.kind) {
@@ -340,10 +345,14 @@ impl Fault {
     }
 }
 
-/// The whole reason, for the log and for the operator; [`Fault::detail`] is the part for the peer.
+/// The longest sentence of a fault that is shown.
+const MOST_SENTENCE_BYTES: usize = 1000;
+
+/// The whole reason, for the log and for the operator; [`Fault::for_peer`] is the part for the peer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.for_log.as_deref().unwrap_or(&self.detail))
+        // Whoever made the sentence has cut each text of a peer in it; what was forgotten ends here.
+        peer_text(self.for_log.as_deref().unwrap_or(&self.detail)).at_most(MOST_SENTENCE_BYTES).fmt(f)
     }
 }
 
@@ -442,6 +451,17 @@ mod tests {
             let answers = |fault: &Fault| (fault.status(), fault.socks5(), fault.detail.clone());
             assert_eq!(answers(&here), answers(&there), "{who:?} {kind:?}");
         }
+    }
+
+    #[test]
+    fn a_sentence_of_the_far_side_is_one_line_of_bounded_length() {
+        let there = wire::Fault { code: 0, class: String::new(), detail: "no\n2026 INFO forged\u{1b}[2J".repeat(1000) };
+        let shown = Fault::from_link(NotOpened::Fault(there)).to_string();
+        assert!(
+            shown.starts_with(r"no\n2026 INFO forged\u{1b}[2J") && shown.len() <= MOST_SENTENCE_BYTES + 3,
+            "{shown}"
+        );
+        assert!(!shown.chars().any(char::is_control), "{shown}");
     }
 
     #[test]

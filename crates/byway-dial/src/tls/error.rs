@@ -9,6 +9,7 @@ use super::ServerName;
 use super::words::plain_words;
 use crate::stream::Broken;
 use crate::target::HostName;
+use crate::text::peer_text;
 
 /// Why there is no TLS session.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,8 @@ pub enum TlsError {
     NotYetValid(ServerName),
     /// The certificate is somebody else's.
     #[error(
-        "the certificate shown for {name} is for {presented}; dial by one of these names, or set the name to verify"
+        "the certificate shown for {name} is for {}; dial by one of these names, or set the name to verify",
+        peer_text(presented)
     )]
     WrongName {
         /// The name that was to be proven.
@@ -44,7 +46,7 @@ pub enum TlsError {
         presented: String,
     },
     /// Any other fault of the certificate.
-    #[error("the certificate of {name} was not accepted: {reason}")]
+    #[error("the certificate of {name} was not accepted: {}", peer_text(reason))]
     Certificate {
         /// The name that was to be proven.
         name: ServerName,
@@ -82,7 +84,7 @@ pub enum TlsError {
         source: Broken,
     },
     /// Any other violation of the protocol.
-    #[error("the TLS handshake with {name} failed: {reason}")]
+    #[error("the TLS handshake with {name} failed: {}", peer_text(reason))]
     Other {
         /// The peer.
         name: ServerName,

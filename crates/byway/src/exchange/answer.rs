@@ -28,7 +28,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
     let phrase = reason_phrase(status);
     let mut body = format!("{status} {phrase}\nreason: {}\nrequest: {}\n", fault.class(), manner.request_id);
     if manner.in_detail {
-        body.push_str(&fault.detail);
+        body.push_str(&fault.for_peer().to_string());
         body.push('\n');
     }
     // Status, phrase and names are ours and the values are printable by construction; a value that is not is left out.
@@ -64,7 +64,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, manner: &Manner<'_>) -> u64 {
 fn proxy_status(fault: &Fault, in_detail: bool) -> String {
     let error = fault.proxy_status();
     match in_detail {
-        true => format!("{PSEUDONYM}; error={error}; details=\"{}\"", quoted(&fault.detail)),
+        true => format!("{PSEUDONYM}; error={error}; details=\"{}\"", quoted(&fault.for_peer().to_string())),
         false => format!("{PSEUDONYM}; error={error}; details=\"{}\"", fault.class()),
     }
 }

@@ -30,6 +30,7 @@ pub struct Tunnel {
     early: Vec<u8>,
     allowed: Allowed,
     user: Option<Arc<str>>,
+    protocol: &'static str,
     slot: Option<Slot>,
 }
 
@@ -37,12 +38,12 @@ impl Tunnel {
     /// A tunnel that an upgrade opened.
     pub fn switched(switched: Switched) -> Self {
         let Switched { stream, early, allowed, slot } = switched;
-        Self { upstream: stream, early, allowed, user: None, slot }
+        Self { upstream: stream, early, allowed, user: None, protocol: "UPGRADE", slot }
     }
 
-    /// A tunnel to a stream that `allowed` permitted.
-    pub fn opened(upstream: Stream, allowed: Allowed) -> Self {
-        Self { upstream, early: Vec::new(), allowed, user: None, slot: None }
+    /// A tunnel to a stream that `allowed` permitted, asked for by `protocol`.
+    pub fn opened(upstream: Stream, allowed: Allowed, protocol: &'static str) -> Self {
+        Self { upstream, early: Vec::new(), allowed, user: None, protocol, slot: None }
     }
 
     /// The same, for a user who logged in.
@@ -159,19 +160,20 @@ pub async fn open(
     }
     let dialled = outbound::open(shared, allowed).await?;
     downstream.queue().extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
-    Ok(Box::new(Tunnel::opened(dialled.stream, allowed.clone())))
+    Ok(Box::new(Tunnel::opened(dialled.stream, allowed.clone(), "HTTP/1.1")))
 }
 
 /// Sends what is still queued and relays until both directions have ended.
 pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &Door, listener: &ListenerPlan) {
     let deadline = listener.limits.handshake_timeout;
+    let passage = Passage::new(door, visit, listener, tunnel.user.as_deref(), tunnel.protocol);
     if !matches!(tokio::time::timeout(deadline, downstream.flush()).await, Ok(Ok(()))) {
-        return;
+        return passage.through(&tunnel.allowed).left();
     }
     let (stream, from_downstream) = downstream.into_parts();
     let early = Early { from_downstream, from_upstream: tunnel.early };
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
-    let passage = Passage::new(door, visit, listener, tunnel.user.as_deref()).through(&tunnel.allowed);
+    let passage = passage.through(&tunnel.allowed);
     relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
     drop(tunnel.slot);
 }

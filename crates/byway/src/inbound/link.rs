@@ -309,7 +309,6 @@ async fn serve_stream(
 ) {
     let Some((plan, listener)) = door.plan() else { return };
     let (peer, patience) = (visit.peer, listener.limits.handshake_timeout);
-    let passage = Passage::new(&door, &visit, &listener, user.as_deref());
     let (open, mut asked) = match timeout(patience, arrived.asked()).await {
         Ok(Ok(asked)) => asked,
         Ok(Err(error)) => return tracing::debug!(peer = peer.map(display), "a stream without a target: {error}"),
@@ -320,11 +319,19 @@ async fn serve_stream(
             );
         }
     };
+    // The agent dials for a visitor, whose address the public end has told; a desk's users are its own affair.
+    let visitor = joined.as_ref().and_then(|_| open.visitor.parse().ok());
+    let visit = Visit { peer: visitor.or(peer), ..visit };
+    let passage = Passage::new(&door, &visit, &listener, user.as_deref(), "LINK");
+    let target = || match open.service {
+        0 => target_of(&open).ok(),
+        number => joined.as_ref().and_then(|joined| joined.service(number)).map(|service| service.to),
+    };
     let opening = Box::pin(decide_and_open(&door, &plan, &listener, &open, joined.as_deref(), peer, user.as_ref()));
     // Whoever asked may give up meanwhile; then nobody wants the far side.
     let opened = tokio::select! {
         opened = opening => opened,
-        () = asked.given_up() => return,
+        () = asked.given_up() => return passage.refused(target().as_ref(), &gave_up()),
     };
     match opened {
         Err(fault) => {
@@ -336,17 +343,23 @@ async fn serve_stream(
                     left_out = line.left_out, "link stream: {fault}"
                 );
             }
-            passage.refused(None, &fault);
+            passage.refused(target().as_ref(), &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         Ok((dialled, allowed, host)) => {
             let answered = asked.opened(dialled.local, host.as_deref());
-            let Ok(Ok(stream)) = timeout(patience, answered).await else { return };
+            let Ok(Ok(stream)) = timeout(patience, answered).await else {
+                return passage.through(&allowed).left();
+            };
             let options = relay_options(&door.shared, &allowed, &listener);
             let passage = passage.through(&allowed);
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
+}
+
+fn gave_up() -> Fault {
+    Fault::new(Who::Downstream, Kind::ClosedEarly, "whoever asked gave up before the target was open")
 }
 
 async fn decide_and_open(

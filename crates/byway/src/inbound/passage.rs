@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use byway_dial::Target;
 
 use super::listener::{Door, Visit};
-use crate::config::ListenerPlan;
-use crate::fault::Fault;
+use crate::config::{ListenerPlan, Role};
+use crate::fault::{Fault, Kind, Who};
 use crate::observe::access::line::{Asked, Entry};
 use crate::observe::course::Timers;
 use crate::observe::ending::Ending;
@@ -23,14 +23,21 @@ pub struct Passage<'a> {
     visit: &'a Visit,
     listener: &'a ListenerPlan,
     user: Option<&'a str>,
+    protocol: &'static str,
     allowed: Option<&'a Allowed>,
     begun: Instant,
 }
 
 impl<'a> Passage<'a> {
-    /// Nothing is open yet.
-    pub fn new(door: &'a Door, visit: &'a Visit, listener: &'a ListenerPlan, user: Option<&'a str>) -> Self {
-        Self { door, visit, listener, user, allowed: None, begun: Instant::now() }
+    /// Nothing is open yet. `protocol`: by what it was asked for, one word.
+    pub fn new(
+        door: &'a Door,
+        visit: &'a Visit,
+        listener: &'a ListenerPlan,
+        user: Option<&'a str>,
+        protocol: &'static str,
+    ) -> Self {
+        Self { door, visit, listener, user, protocol, allowed: None, begun: Instant::now() }
     }
 
     /// A relay begins now, by this permission.
@@ -43,22 +50,36 @@ impl<'a> Passage<'a> {
     /// It has ended.
     pub fn ended(&self, end: &End) {
         tracing::debug!(listener = %self.door.address, "relay ended: {end}");
-        let target = || match self.allowed.map(Allowed::outbound) {
+        self.note(|| self.target(), 200, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
+    }
+
+    /// Whoever asked has left before anything was relayed.
+    pub fn left(&self) {
+        let fault = Fault::new(Who::Downstream, Kind::ClosedEarly, "whoever asked has left before the tunnel was open");
+        self.note(|| self.target(), fault.status(), Bytes::default(), 0, Ending::of_fault(&fault, "dial"));
+    }
+
+    fn target(&self) -> String {
+        match self.allowed.map(Allowed::outbound) {
             Some(Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target)) => target.to_string(),
             Some(Outbound::Service(name)) => name.to_string(),
             Some(Outbound::Pooled(route)) => route.name.to_string(),
             None => String::new(),
-        };
-        self.note(target, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
+        }
     }
 
-    /// There was none: `fault` says why.
+    /// There was none: `fault` says why. Without a `target`, it is the listener's own, if it has one.
     pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
-        let target = || target.map(Target::to_string).unwrap_or_default();
-        self.note(target, Bytes::default(), 0, Ending::of_fault(fault, "dial"));
+        let target = || match (target, &self.listener.role) {
+            (Some(target), _) => target.to_string(),
+            (None, Role::Forward(forward)) => forward.to.to_string(),
+            (None, Role::Exposed(name)) => name.to_string(),
+            (None, _) => String::new(),
+        };
+        self.note(target, fault.status(), Bytes::default(), 0, Ending::of_fault(fault, "dial"));
     }
 
-    fn note(&self, target: impl FnOnce() -> String, bytes: Bytes, took_us: u64, ending: Ending) {
+    fn note(&self, target: impl FnOnce() -> String, status: u16, bytes: Bytes, took_us: u64, ending: Ending) {
         let station = self.door.scope.station();
         station.ledger.ends.note(ending);
         if !station.page.is_on() {
@@ -70,7 +91,7 @@ impl<'a> Passage<'a> {
             listener: &self.listener.name,
             peer: self.visit.peer,
             user: self.user,
-            asked: Asked::Tunnel(&target()),
+            asked: Asked::Tunnel { target: &target(), protocol: self.protocol, status },
             status: 0,
             bytes_in: bytes.up,
             bytes_out: bytes.down,

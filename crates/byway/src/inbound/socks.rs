@@ -59,6 +59,16 @@ enum Dialect {
     V5,
 }
 
+impl Dialect {
+    /// Its name in the access log.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "SOCKS4",
+            Self::V5 => "SOCKS5",
+        }
+    }
+}
+
 impl Session<'_> {
     /// From the greeting to an open target whose success stands in the queue.
     async fn open(&mut self) -> Result<Tunnel, Fault> {
@@ -71,7 +81,7 @@ impl Session<'_> {
         match opened {
             Ok((dialled, allowed)) => {
                 granted(asked.dialect, &dialled, self.downstream.queue());
-                Ok(Tunnel::opened(dialled.stream, allowed).used_by(asked.user))
+                Ok(Tunnel::opened(dialled.stream, allowed, asked.dialect.word()).used_by(asked.user))
             }
             Err(fault) => {
                 refused(asked.dialect, &fault, self.downstream.queue());
@@ -194,9 +204,10 @@ impl Session<'_> {
                 left_out = line.left_out, "SOCKS: {fault}"
             );
         }
-        let (user, target) = self.refused.map(|asked| (asked.user, asked.target)).unzip();
-        let passage = Passage::new(self.door, &self.visit, self.listener, user.as_ref().and_then(Option::as_deref));
-        passage.refused(target.as_ref(), fault);
+        let (asked, user) = (self.refused.as_ref(), self.refused.as_ref().and_then(|asked| asked.user.as_deref()));
+        let protocol = asked.map_or("SOCKS", |asked| asked.dialect.word());
+        let passage = Passage::new(self.door, &self.visit, self.listener, user, protocol);
+        passage.refused(asked.map(|asked| &asked.target), fault);
         self.downstream.close().await;
     }
 }

@@ -28,7 +28,7 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);
-            Passage::new(&door, &visit, &listener, None).refused(None, &fault);
+            Passage::new(&door, &visit, &listener, None, "TCP").refused(None, &fault);
             let Some(line) = door.shared.counters.repeats.fault(&fault) else { return };
             tracing::info!(
                 peer = visit.peer.map(display), listener = %door.address, class = fault.class(), left_out = line.left_out, "{fault}"
@@ -37,7 +37,7 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         Ok::<_, Fault>((dialled, allowed)) => {
             let options = relay_options(&door.shared, &allowed, &listener);
             // Boxed: idle forwards shall stay small.
-            let passage = Box::new(Passage::new(&door, &visit, &listener, None).through(&allowed));
+            let passage = Box::new(Passage::new(&door, &visit, &listener, None, "TCP").through(&allowed));
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }

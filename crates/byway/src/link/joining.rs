@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::Target;
+use byway_dial::{Target, peer_text};
 use byway_link::backoff::DAEMON_WAITS;
 use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
@@ -182,9 +182,6 @@ impl Joined {
                 failures = 0;
             }
             let address = self.plan().join.address.clone();
-            if !matches!(ended, Ended::Final(..) if person) {
-                self.note_first(FirstDial::Failed);
-            }
             let wait = match ended {
                 Ended::Leaving => return,
                 Ended::Final(detail, is_config) if person => {
@@ -206,6 +203,8 @@ impl Joined {
                     wait
                 }
             };
+            // Behind the line that says why: the ready line follows it.
+            self.note_first(FirstDial::Failed);
             tokio::select! {
                 () = sleep(wait) => {}
                 () = shared.links_scope.drained() => return,
@@ -292,7 +291,7 @@ impl Joined {
                     Said::GoAway(away) => {
                         // What is open may finish; what is new goes by another session.
                         scope.spawn("leaving link", linger(guard.disarm()));
-                        return Ended::Lost(format!("the other side is leaving: {}", away.detail));
+                        return Ended::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
                     }
                     _ => return Ended::Lost("the other side broke the protocol".into()),
                 },
@@ -328,7 +327,7 @@ impl Joined {
         let is_again = why != Refusal::Superseded;
         let Some(name) = self.services.lock().is_refused(withdrawn.service, is_again) else { return Ok(None) };
         if person && why.is_final() {
-            return Err(Ended::Final(withdrawn.detail, why != Refusal::Superseded));
+            return Err(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
         }
         let wait = match why {
             // Final: the newer process has it for good.
@@ -338,14 +337,14 @@ impl Joined {
         };
         let then =
             wait.map_or_else(|| "it is not asked for again".to_owned(), |wait| format!("trying again in {wait:?}"));
-        tracing::error!("`{name}` is not public: {}; {then}", withdrawn.detail);
+        tracing::error!("`{name}` is not public: {}; {then}", peer_text(&withdrawn.detail));
         Ok(wait)
     }
 
     fn tell_public(&self, shared: &Shared, registered: Registered) {
         let news = self.services.lock().is_public(registered.service, &registered.public);
         if let Some(service) = news {
-            shared.links.tell(News::Public { service, address: registered.public });
+            shared.links.tell(News::Public { service, address: peer_text(&registered.public).to_string() });
         }
     }
 }

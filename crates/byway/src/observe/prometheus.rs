@@ -7,11 +7,12 @@
 use byway_agent::Stats;
 
 use super::counters::Counter;
-use super::ends::{DONE, Ends};
+use super::ends::Ends;
 use super::exposition::{Exposition, Kind, seconds};
 use super::histogram::{Distribution, Histogram};
 use super::ledger::{CODES, Ledger, Tallied};
 use super::log;
+use crate::fault::Who;
 use crate::os::process;
 use crate::shared::Shared;
 
@@ -82,11 +83,21 @@ fn ends(out: &mut Exposition, shared: &Shared) {
         done += station.ledger.ends.done();
         station.ledger.ends.add_to(&mut sum);
     }
-    let help = "Requests and tunnels that have ended, by whose doing and how; docs/reasons.md explains each kind.";
+    let help = "Requests and tunnels that have ended, by outcome; docs/reasons.md explains each reason.";
     let mut family = out.family("byway_ends_total", Kind::Counter, help);
-    family.sample(&[("who", "nobody"), ("kind", DONE)], done);
-    for ((who, kind), count) in Ends::labels().zip(sum).filter(|(_, count)| *count > 0) {
-        family.sample(&[("who", who.word()), ("kind", kind)], count);
+    family.sample(&[("outcome", "ok")], done);
+    for ((who, reason), count) in Ends::labels().zip(sum).filter(|(_, count)| *count > 0) {
+        family.sample(&[("outcome", outcome(who)), ("reason", reason)], count);
+    }
+}
+
+/// The outcome of what did not go well, by whose side it failed on.
+const fn outcome(who: Who) -> &'static str {
+    match who {
+        Who::Downstream => "client_error",
+        Who::Upstream => "upstream_error",
+        Who::Link => "link_error",
+        Who::Us => "node_error",
     }
 }
 
@@ -144,7 +155,7 @@ fn retries(out: &mut Exposition, shared: &Shared) {
         ("no-upstream", &counters.not_retried_no_upstream),
         ("deadline", &counters.not_retried_deadline),
     ] {
-        family.sample(&[("why", why)], counter.value());
+        family.sample(&[("reason", why)], counter.value());
     }
 }
 
@@ -194,8 +205,8 @@ fn access_log(out: &mut Exposition, shared: &Shared) {
     out.single("byway_access_log_lines_total", Kind::Counter, "Lines for the access log.", lines);
     let help = "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
     let mut family = out.family("byway_access_log_dropped_total", Kind::Counter, help);
-    family.sample(&[("why", "full")], sum(super::access::page::Page::dropped));
-    family.sample(&[("why", "sink")], shared.access.lost());
+    family.sample(&[("reason", "full")], sum(super::access::page::Page::dropped));
+    family.sample(&[("reason", "sink")], shared.access.lost());
 }
 
 fn program_log(out: &mut Exposition) {

@@ -19,7 +19,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, Asker, HostName, Target, closed_port};
+use byway_dial::{AddressRule, AddressRules, Asker, HostName, Target, closed_port, peer_text};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -173,7 +173,11 @@ fn decide_edge(inquiry: &Inquiry<'_>, edge: &EdgePlan, host: &str, path: &str) -
         return Ok(plain(inquiry, Outbound::Service(name), because));
     }
     let Some(route) = table::find(edge, host, path) else {
-        return Err(Fault::new(Who::Downstream, Kind::NoRoute, format!("no route matches {host}{path}")));
+        return Err(Fault::new(
+            Who::Downstream,
+            Kind::NoRoute,
+            format!("no route matches {}{}", peer_text(host), peer_text(path)),
+        ));
     };
     let because = Because::Route(Arc::clone(&route.name));
     Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))

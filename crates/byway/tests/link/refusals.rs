@@ -3,9 +3,10 @@
 
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use byway_dial::Target;
+use byway_link::wire::{GoAway, Register, Said};
 use byway_link::{GrantSecret, JoinString};
 use byway_testkit::{Finished, Launch, Origin, Program, Visitor, eventually};
 
@@ -30,6 +31,41 @@ fn final_word(finished: &Finished, says: &[&str]) {
         assert!(said.contains(text), "{text:?} is not in:\n{said}");
     }
     assert!(!said.contains("panicked"), "{said}");
+}
+
+/// What a peer with a grant says is text in the server's log, and writes no line there.
+#[test]
+fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let forged = "x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}";
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (link, _inbox) = runtime.block_on(async {
+        let here = tokio::runtime::Handle::current();
+        let dial = byway_dial::Dialler::new(byway_dial::Resolver::system(here.clone()), byway_dial::Options::default());
+        let dialler = byway_link::Dialler::new(
+            byway_link::Key::load_or_create(&folder.path().join("key")).unwrap(),
+            server.join.parse().unwrap(),
+            byway_link::Purpose::Serve,
+            byway_link::Carriers::Tls,
+            dial,
+            byway_link::Settings::default(),
+            here,
+        );
+        dialler.connect(1, 1, Duration::from_secs(30)).await.unwrap()
+    });
+    let register = |service, kind: byway_link::ServiceKind, name: &str| {
+        Said::Register(Register { service, kind: kind.number(), name: name.into(), port: 0 })
+    };
+    assert!(link.say(register(1, byway_link::ServiceKind::Tcp, forged)));
+    assert!(link.say(register(2, byway_link::ServiceKind::Http, forged)));
+    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100) })));
+    let line = server.program.wait_for_log("the other side leaves");
+    assert!(line.len() < 500, "{line}");
+    server.program.wait_for_log("is public at");
+    let log = server.program.stderr();
+    assert!(log.contains(r"x\n2026-01-01T00:00:00Z  INFO forged\u{1b}[31m\u{202e}"), "{log}");
+    assert!(!log.lines().any(|line| line.trim_start().starts_with("2026-01-01")), "{log}");
+    assert!(!log.contains(['\u{1b}', '\u{202e}']), "{log}");
 }
 
 /// The same join string, but for what `change` does to it; its checksum is right.

@@ -65,9 +65,9 @@ fn each_way_to_fail_has_its_word_in_the_answer_the_log_and_the_metrics() {
     ends.sort_unstable();
     assert_eq!(ends, [["host-repeated", "downstream", "400"], ["refused", "upstream", "502"]]);
     let metrics = scrape(&program);
-    assert_eq!(metrics["byway_ends_total{who=\"upstream\",kind=\"refused\"}"], 1.0);
-    assert_eq!(metrics["byway_ends_total{who=\"downstream\",kind=\"host-repeated\"}"], 1.0);
-    assert_eq!(metrics["byway_ends_total{who=\"nobody\",kind=\"done\"}"], 0.0);
+    assert_eq!(metrics["byway_ends_total{outcome=\"upstream_error\",reason=\"refused\"}"], 1.0);
+    assert_eq!(metrics["byway_ends_total{outcome=\"client_error\",reason=\"host-repeated\"}"], 1.0);
+    assert_eq!(metrics["byway_ends_total{outcome=\"ok\"}"], 0.0);
 }
 
 #[test]
@@ -121,6 +121,44 @@ fn tunnels_have_a_line_at_their_end_with_the_bytes_of_both_ways() {
     // Those of two workers may have changed places.
     shown.sort_unstable();
     assert_eq!(shown, [["alice", "200"], ["null", "407"]], "{text}");
+}
+
+#[test]
+fn tunnels_have_a_line_in_the_combined_form_too() {
+    let (origin, (_folder, path)) = (Origin::useful(), log_file());
+    let log = path.to_str().unwrap();
+    let args =
+        ["proxy", "--listen", "127.0.0.1:0", "--user", "alice:pw", "--allow", "127.0.0.0/8", "--access-log", log];
+    let program = Program::start(BYWAY, &args);
+    let url = format!("http://{}/bytes/1000", origin.address());
+    for (count, scheme) in ["http", "socks5", "socks5"].into_iter().enumerate() {
+        let proxy = format!("{scheme}://alice:pw@{}", program.address());
+        let url = if count < 2 { &url } else { "http://192.0.2.1:1/" };
+        curl(&["--proxy", &proxy, "--proxytunnel", "--max-time", "20", url]);
+        wait_for_lines(&path, count + 1);
+    }
+    let lines = wait_for_lines(&path, 3);
+    for (line, part) in lines.iter().zip([
+        format!("\"CONNECT {} HTTP/1.1\" 200 ", origin.address()),
+        format!("\"CONNECT {} SOCKS5\" 200 ", origin.address()),
+        "\"CONNECT 192.0.2.1:1 SOCKS5\" 403 0 ".to_owned(),
+    ]) {
+        assert!(line.starts_with("127.0.0.1 - alice [") && line.contains(&part), "{part} in {line}");
+    }
+}
+
+#[test]
+fn a_forward_has_a_line_in_the_combined_form_too() {
+    let (origin, (_folder, path)) = (Origin::useful(), log_file());
+    let config = format!(
+        "[log]\naccess = \"{}\"\n[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"{}\"\n",
+        path.display(),
+        origin.address()
+    );
+    let program = Program::configured(BYWAY, &config);
+    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200);
+    let lines = wait_for_lines(&path, 1);
+    assert!(lines[0].contains(&format!("\"CONNECT {} TCP\" 200 ", origin.address())), "{}", lines[0]);
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn metrics_are_by_the_rules_of_the_format_and_count_what_happened() {
     assert_eq!(metrics["byway_request_duration_seconds_count"], 9.0);
     assert_eq!(metrics["byway_request_first_byte_seconds_count"], 6.0);
     assert_eq!(metrics["byway_request_queue_seconds_count"], 6.0);
-    assert_eq!(metrics["byway_ends_total{who=\"nobody\",kind=\"done\"}"], 6.0);
-    assert_eq!(metrics["byway_ends_total{who=\"downstream\",kind=\"no-route\"}"], 3.0);
+    assert_eq!(metrics["byway_ends_total{outcome=\"ok\"}"], 6.0);
+    assert_eq!(metrics["byway_ends_total{outcome=\"client_error\",reason=\"no-route\"}"], 3.0);
     let opened = metrics["byway_pool_opened_total"];
     assert_eq!(metrics["byway_request_connect_seconds_count"], opened);
     assert_eq!(opened + metrics["byway_pool_reused_total"], 6.0);

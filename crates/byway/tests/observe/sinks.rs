@@ -63,7 +63,7 @@ fn a_fifo_that_nobody_reads_drops_lines_and_serves_on() {
     // A long target makes long lines.
     let long = format!("/{}", "x".repeat(4000));
     let mut visitor = Visitor::connect(program.address());
-    let dropped = |program: &Program| scrape(program)["byway_access_log_dropped_total{why=\"full\"}"];
+    let dropped = |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"full\"}"];
     for _ in 0..800 {
         assert_eq!(visitor.get(&long).status(), 200);
     }
@@ -87,7 +87,7 @@ fn a_full_disk_drops_lines_and_serves_on() {
     for _ in 0..10 {
         assert_eq!(visitor.get("/").status(), 200);
     }
-    eventually("all ten are counted", || scrape(&program)["byway_access_log_dropped_total{why=\"sink\"}"] == 10.0);
+    eventually("all ten are counted", || scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 10.0);
     let line = program.wait_for_log("the access log does not keep up");
     assert!(line.contains("No space left on device"), "{line}");
 }
@@ -121,7 +121,7 @@ fn a_disk_that_fills_up_on_the_way_drops_lines_and_serves_on() {
     let program = Program::start("unshare", &args);
     let mut visitor = Visitor::connect(program.address());
     let long = format!("/{}", "x".repeat(4000));
-    let lost = |program: &Program| scrape(program)["byway_access_log_dropped_total{why=\"sink\"}"];
+    let lost = |program: &Program| scrape(program)["byway_access_log_dropped_total{reason=\"sink\"}"];
     for _ in 0..20 {
         assert_eq!(visitor.get(&long).status(), 200);
     }

@@ -76,18 +76,25 @@ pub enum Asked<'a> {
     },
     /// A head that could not be read.
     Unreadable,
-    /// A stream of bytes to this target, by CONNECT, SOCKS, a forward, a link or an upgrade.
-    Tunnel(&'a str),
+    /// A stream of bytes, by CONNECT, SOCKS, a forward, a link or an upgrade.
+    Tunnel {
+        /// Where to.
+        target: &'a str,
+        /// By what it was asked for.
+        protocol: &'static str,
+        /// 200 once it was open, else what HTTP would have answered.
+        status: u16,
+    },
 }
 
 impl Entry<'_> {
-    /// One line as Apache and nginx write it by default: `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. `false`:
-    /// the form has no words for it, as for tunnels.
-    pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) -> bool {
-        let (referer, agent) = match self.asked {
-            Asked::Request { referer, agent, .. } => (referer, agent),
-            Asked::Unreadable => (None, None),
-            Asked::Tunnel(_) => return false,
+    /// One line as Apache and nginx write it by default: `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The
+    /// request line of a tunnel is that of CONNECT, with the protocol by which it was asked for in the place of the version.
+    pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
+        let (referer, agent, status) = match self.asked {
+            Asked::Request { referer, agent, .. } => (referer, agent, self.status),
+            Asked::Unreadable => (None, None, self.status),
+            Asked::Tunnel { status, .. } => (None, None, status),
         };
         match self.peer {
             Some(peer) => ip(out, peer.ip().to_canonical()),
@@ -103,7 +110,7 @@ impl Entry<'_> {
         out.extend_from_slice(b"] \"");
         self.request_line(out);
         out.extend_from_slice(b"\" ");
-        let status = u64::from(self.status);
+        let status = u64::from(status);
         out.extend([status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8));
         out.push(b' ');
         number(out, self.bytes_out);
@@ -113,16 +120,20 @@ impl Entry<'_> {
             out.push(b'"');
         }
         out.push(b'\n');
-        true
     }
 
     fn request_line(&self, out: &mut Vec<u8>) {
-        let Asked::Request { method, target, version, .. } = self.asked else { return };
+        let (method, target, version) = match self.asked {
+            Asked::Request { method, target, version, .. } => (method, target, version_text(version)),
+            Asked::Tunnel { target: "", protocol, .. } => (&b"CONNECT"[..], &b"-"[..], protocol.as_bytes()),
+            Asked::Tunnel { target, protocol, .. } => (&b"CONNECT"[..], target.as_bytes(), protocol.as_bytes()),
+            Asked::Unreadable => return,
+        };
         escape::combined(out, method);
         out.push(b' ');
         escape::combined(out, target);
         out.push(b' ');
-        out.extend_from_slice(version_text(version));
+        out.extend_from_slice(version);
     }
 
     /// One JSON object. Every field is always there; `null` where there is nothing to say. Names end in their unit.
@@ -133,7 +144,7 @@ impl Entry<'_> {
         out.push(b'.');
         out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
         out.extend_from_slice(b"Z\",\"kind\":");
-        let tunnel = matches!(self.asked, Asked::Tunnel(_));
+        let tunnel = matches!(self.asked, Asked::Tunnel { .. });
         out.extend_from_slice(if tunnel { b"\"tunnel\"" } else { b"\"request\"" });
         count(out, b"connection", self.connection);
         text(out, b"request", Some(self.request_id.as_bytes()).filter(|id| !id.is_empty()));
@@ -152,7 +163,7 @@ impl Entry<'_> {
                 (Some(method), Some(target), Some(version_text(version)), host)
             }
             Asked::Unreadable => (None, None, None, None),
-            Asked::Tunnel(target) => (None, Some(target.as_bytes()), None, None),
+            Asked::Tunnel { target, .. } => (None, Some(target.as_bytes()), None, None),
         };
         text(out, b"method", method);
         text(out, b"target", target);

@@ -84,18 +84,13 @@ impl Page {
         if before > ROOM_BYTES {
             return self.dropped.add(1);
         }
-        let written = match writing.form {
+        match writing.form {
             Form::Access(AccessFormat::Combined) => entry.combined(lines, dates, clock::now()),
-            Form::Access(AccessFormat::Json) => {
-                entry.json(lines, dates, clock::now());
-                true
-            }
-            Form::Text => false,
-        };
-        if written {
-            writing.call(before, lines.len());
+            Form::Access(AccessFormat::Json) => entry.json(lines, dates, clock::now()),
+            Form::Text => return,
         }
-        self.lines.add(written.into());
+        writing.call(before, lines.len());
+        self.lines.add(1);
     }
 
     /// Adds a line, with its line end, if there is room for all of it.

@@ -18,8 +18,9 @@ const PIPE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(in crate::observe) struct Sink {
     place: Place,
-    /// A line was cut: the next one begins with a line end, so that one line is lost and not two.
-    torn: bool,
+    /// A line was cut, when the file had this length: the next one begins with a line end, so that one line is lost and not
+    /// two; unless the file was emptied meanwhile, and the beginning of that line with it.
+    torn: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ enum Stream {
 impl Sink {
     /// Standard error.
     pub(in crate::observe) fn stderr() -> Self {
-        Self { place: Place::standard(Stream::Stderr), torn: false }
+        Self { place: Place::standard(Stream::Stderr), torn: None }
     }
 
     /// The sink that `place` means; `None` for none.
@@ -59,7 +60,7 @@ impl Sink {
             AccessPlace::Stdout => Place::standard(Stream::Stdout),
             AccessPlace::File(path) => Place::File { path: path.clone(), file: open(path)? },
         };
-        Ok(Some(Self { place, torn: false }))
+        Ok(Some(Self { place, torn: None }))
     }
 
     /// Opens the file anew, by its name: what has that name now. The old one stays if that fails.
@@ -69,7 +70,7 @@ impl Sink {
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Place::File { path, file } = &mut self.place {
             *file = open(path)?;
-            self.torn = false;
+            self.torn = None;
         }
         Ok(())
     }
@@ -79,18 +80,31 @@ impl Sink {
     /// # Errors
     /// The disk is full, the reader is gone, and the like.
     pub(super) fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
-        if self.torn {
+        if self.torn.is_some_and(|length| self.length() < length) {
+            self.torn = None;
+        }
+        if self.torn.is_some() {
             if self.write_some(b"\n", patience)? == 0 {
                 return Ok(0);
             }
-            self.torn = false;
+            self.torn = None;
         }
         self.write_some(bytes, patience)
     }
 
     /// The rest of a line was given up.
     pub(super) fn tear(&mut self) {
-        self.torn = true;
+        self.torn = Some(self.length());
+    }
+
+    /// The length of the file; 0 where that means nothing.
+    fn length(&self) -> u64 {
+        match &self.place {
+            Place::Standard { stream, .. } => stream.length(),
+            Place::File { file, .. } => {
+                file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |data| data.len())
+            }
+        }
     }
 
     fn write_some(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
@@ -196,6 +210,14 @@ impl Stream {
         }
     }
 
+    fn length(self) -> u64 {
+        let stat = match self {
+            Self::Stdout => rustix::fs::fstat(io::stdout()),
+            Self::Stderr => rustix::fs::fstat(io::stderr()),
+        };
+        stat.ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or_default()
+    }
+
     fn is_file(self) -> bool {
         let stat = match self {
             Self::Stdout => rustix::fs::fstat(io::stdout()),
@@ -208,6 +230,10 @@ impl Stream {
 
 #[cfg(not(unix))]
 impl Stream {
+    fn length(self) -> u64 {
+        0
+    }
+
     fn is_ready(self, _patience: Duration) -> io::Result<bool> {
         Ok(true)
     }

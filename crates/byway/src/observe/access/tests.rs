@@ -101,9 +101,16 @@ fn what_is_not_known_is_a_dash_or_null() {
 }
 
 #[test]
-fn a_tunnel_has_a_line_in_json_alone() {
-    let entry = Entry { asked: Asked::Tunnel("a.example:443"), status: 0, ..entry() };
-    assert_eq!(combined(&entry), "");
+fn a_tunnel_has_a_line_in_each_form() {
+    let entry = Entry {
+        asked: Asked::Tunnel { target: "a.example:443", protocol: "SOCKS5", status: 200 },
+        status: 0,
+        ..entry()
+    };
+    let line = "192.0.2.1 - - [25/Nov/2026:19:08:19 +0000] \"CONNECT a.example:443 SOCKS5\" 200 1234 \"-\" \"-\"\n";
+    assert_eq!(combined(&entry), line);
+    let nowhere = Entry { asked: Asked::Tunnel { target: "", protocol: "SOCKS", status: 408 }, ..entry };
+    assert!(combined(&nowhere).contains("\"CONNECT - SOCKS\" 408 "), "{}", combined(&nowhere));
     let line = json(&entry);
     assert!(line.contains(r#""kind":"tunnel""#) && line.contains(r#""target":"a.example:443""#), "{line}");
 }
@@ -314,6 +321,19 @@ fn a_log_that_cannot_be_opened_is_refused_with_its_name() {
     let place = file(&folder.path().join("missing/access.log"));
     let error = AccessLog::default().prepare(&LogPlan { access: place, format: AccessFormat::Json }).err().unwrap();
     assert!(error.to_string().contains("missing/access.log: No such file"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_emptied_after_a_line_was_cut_does_not_begin_with_an_empty_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut sink = sink::Sink::open(&file(&path)).unwrap().unwrap();
+    sink.write(b"half a li", Duration::ZERO).unwrap();
+    sink.tear();
+    // Who finds the disk full empties the log.
+    fs::write(&path, b"").unwrap();
+    sink.write(b"whole\n", Duration::ZERO).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole\n");
 }
 
 #[test]
