@@ -163,7 +163,7 @@ impl Windows {
 /// Why a QUIC carrier did not come about, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
-    /// QUIC says so; the reason may be the peer's own words.
+    /// A QUIC error; its text may contain the peer's own reason.
     #[error("{}", peer_text(&.0.to_string()))]
     Connection(#[from] ConnectionError),
     /// The system says so.

@@ -351,7 +351,7 @@ const MOST_SENTENCE_BYTES: usize = 1000;
 /// The whole reason, for the log and for the operator; [`Fault::for_peer`] is the part for the peer.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whoever made the sentence has cut each text of a peer in it; what was forgotten ends here.
+        // Each text of a peer in the sentence was escaped where it was added; this catches one that was not.
         peer_text(self.for_log.as_deref().unwrap_or(&self.detail)).at_most(MOST_SENTENCE_BYTES).fmt(f)
     }
 }

@@ -319,7 +319,7 @@ async fn serve_stream(
             );
         }
     };
-    // The agent dials for a visitor, whose address the public end has told; a desk's users are its own affair.
+    // An agent logs the address of the visitor, which the public end sends along.
     let visitor = joined.as_ref().and_then(|_| open.visitor.parse().ok());
     let visit = Visit { peer: visitor.or(peer), ..visit };
     let passage = Passage::new(&door, &visit, &listener, user.as_deref(), "LINK");
@@ -359,7 +359,7 @@ async fn serve_stream(
 }
 
 fn gave_up() -> Fault {
-    Fault::new(Who::Downstream, Kind::ClosedEarly, "whoever asked gave up before the target was open")
+    Fault::new(Who::Downstream, Kind::ClosedEarly, "the other side gave up before the target was open")
 }
 
 async fn decide_and_open(

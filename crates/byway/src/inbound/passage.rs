@@ -53,9 +53,9 @@ impl<'a> Passage<'a> {
         self.note(|| self.target(), 200, end.bytes, self.begun.elapsed().as_micros() as u64, Ending::of_relay(end));
     }
 
-    /// Whoever asked has left before anything was relayed.
+    /// The client left before anything was relayed.
     pub fn left(&self) {
-        let fault = Fault::new(Who::Downstream, Kind::ClosedEarly, "whoever asked has left before the tunnel was open");
+        let fault = Fault::new(Who::Downstream, Kind::ClosedEarly, "the client left before the tunnel was open");
         self.note(|| self.target(), fault.status(), Bytes::default(), 0, Ending::of_fault(&fault, "dial"));
     }
 
