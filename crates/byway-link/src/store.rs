@@ -8,27 +8,38 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// None of these files is longer; this bounds what a wrong path such as `/dev/zero` can cost.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+/// No file of the folder is longer: what is longer is neither read nor written. This bounds what a wrong path such as
+/// `/dev/zero` can cost.
+pub const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The content of `path`, or none if there is no such file.
 ///
 /// # Errors
-/// What the system says.
+/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    check_length(&bytes)?;
     Ok(Some(bytes))
+}
+
+/// What cannot be read again is not written.
+fn check_length(content: &[u8]) -> io::Result<()> {
+    if content.len() as u64 > MOST_BYTES {
+        let text = format!("the file is longer than {MOST_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(())
 }
 
 /// Writes a file that must not exist yet.
 ///
 /// # Errors
-/// `AlreadyExists` if it does; else what the system says.
+/// `AlreadyExists` if it does, `FileTooLarge` above [`MOST_BYTES`]; else what the system says.
 pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
     write_whole(&scratch, content)?;
@@ -41,7 +52,7 @@ pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Replaces the content of `path`, or makes it.
 ///
 /// # Errors
-/// What the system says; the old content is then still there.
+/// `FileTooLarge` above [`MOST_BYTES`]; else what the system says. The old content is then still there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
     write_whole(&scratch, content)?;
@@ -53,14 +64,15 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn lock(path: &Path) -> io::Result<File> {
-    make_folder(path)?;
+    make_folder_of(path)?;
     let file = private().create(true).truncate(false).write(true).open(path)?;
     file.lock()?;
     Ok(file)
 }
 
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    make_folder(path)?;
+    check_length(content)?;
+    make_folder_of(path)?;
     let mut file = private().create(true).truncate(true).write(true).open(path)?;
     file.write_all(content)?;
     file.sync_all()
@@ -73,9 +85,18 @@ fn private() -> OpenOptions {
     options
 }
 
-/// The folder of `path`, for its owner alone if it has to be made.
-fn make_folder(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => make_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Makes `folder`, for its owner alone, unless it exists.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -102,6 +123,21 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_read_is_an_error_and_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let most = vec![b'x'; MOST_BYTES as usize];
+        replace(&path, &most).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap().len(), most.len());
+        let more = [&most[..], b"y"].concat();
+        assert_eq!(replace(&path, &more).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read(&path).unwrap().unwrap().len(), most.len(), "the old content is still there");
+        fs::write(&path, &more).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

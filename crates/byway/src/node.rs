@@ -24,9 +24,9 @@ use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
-use crate::link::grants::Purpose;
+use crate::link::grants::{JoinFile, Purpose};
 use crate::link::joining::Joined;
-use crate::link::{LinkSetupError, Links, News};
+use crate::link::{LinkSetupError, Links, News, revocation};
 use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
@@ -110,6 +110,8 @@ impl Node {
     pub fn start_for(plan: Plan, inherited: &mut Inherited, person: bool) -> Result<Self, NodeError> {
         note_lowered(&plan);
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
+        // With sockets of an earlier process of this node, it may still be there.
+        let follows = !inherited.is_empty();
         let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
         let counters = Arc::new(Counters::default());
         let stop = Stop::default();
@@ -117,7 +119,7 @@ impl Node {
         let shared = Arc::new(share(plan, &workers, counters)?);
         let node = Self { shared, workers, stop, serving: Mutex::default(), person };
         // What links need is made before anything is served; if it cannot be, everything is let go of again.
-        let ready = node.prepare_links(&node.shared.plan.load(), bound);
+        let ready = node.prepare_links(&node.shared.plan.load(), bound, follows);
         let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
         let bound = match ready {
             Ok(bound) => bound,
@@ -176,7 +178,7 @@ impl Node {
         let diff = Diff::between(&old, &plan);
         let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
         let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
-        let bound = self.prepare_links(&plan, bound)?;
+        let bound = self.prepare_links(&plan, bound, false)?;
         if plan.log != old.log {
             let access = &self.shared.access;
             access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
@@ -259,33 +261,29 @@ impl Node {
 
     /// Makes what the links of `plan` need: the key, the epoch if any is dialled, QUIC for every listener of links among
     /// `bound`; and writes down how to join those.
-    fn prepare_links(&self, plan: &Plan, bound: Vec<ToServe>) -> Result<Vec<ToServe>, NodeError> {
+    fn prepare_links(&self, plan: &Plan, bound: Vec<ToServe>, follows: bool) -> Result<Vec<ToServe>, NodeError> {
         let links = &self.shared.links;
         if !plan.joins.is_empty() {
             links.key()?;
             links.epoch()?;
         }
-        let several = plan.listeners.iter().filter(|listener| matches!(listener.role, Role::Link(_))).count() > 1;
+        let purposes: Vec<Purpose> = plan.listeners.iter().filter_map(|listener| purpose_of(&listener.role)).collect();
         let prepared = bound.into_iter().map(|mut serve| {
             let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.bound.address) else {
                 return Ok(serve);
             };
+            let Some(purpose) = purpose_of(&serve.plan.role) else { return Ok(serve) };
+            links.write(purpose, follows)?;
             let acceptor = links.acceptor(&plan.link)?;
             let udp = serve.udp.take();
             let quic = udp.map(|udp| acceptor.listen_quic(udp)).transpose();
             serve.quic = quic.map_err(|source| BindError::udp(*address, source))?;
-            let purpose = match link.serves {
-                Serves::Services { .. } => Purpose::Serve,
-                Serves::Exit(_) => Purpose::Exit,
-            };
-            let file = match several {
-                true => format!("join-{purpose}-{}", address.port()),
-                false => "join".to_owned(),
-            };
-            let file = links.state().join(file);
+            let several = purposes.iter().filter(|other| **other == purpose).count() > 1;
+            let file = JoinFile::new(links.state(), purpose, several.then_some(address.port()));
             let target = link.advertise.target(address.port());
             let join =
                 links.grants.join_string(&file, purpose, acceptor.pin(), target).map_err(LinkSetupError::from)?;
+            let file = file.path;
             links.tell(News::Join { listener: Arc::clone(&serve.plan.name), text: join.expose(), file });
             Ok(serve)
         });
@@ -300,8 +298,23 @@ impl Node {
         });
     }
 
-    /// Closes pooled connections whose idle time is over, and public ports whose hold is.
+    /// Closes pooled connections whose idle time is over, and public ports whose hold is; notices revoked grants, and that
+    /// an earlier process has left.
     fn keep_house(&self) {
+        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
+        self.workers.shared().spawn("grants", async move {
+            tokio::select! {
+                () = revocation::watch(&shared) => {}
+                () = scope.drained() => {}
+            }
+        });
+        let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
+        self.workers.shared().spawn("take-over", async move {
+            tokio::select! {
+                () = shared.links.take_over() => {}
+                () = scope.drained() => {}
+            }
+        });
         let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
         let (links, links_scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
         self.workers.shared().spawn("public ports", async move {
@@ -328,6 +341,7 @@ impl Node {
     /// connections were cut.
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
+        self.shared.links.hand_over().await;
         let patience = self.shared.plan.load().drain;
         let ended = timeout(patience, self.workers.ended()).await;
         let left = if ended.is_err() { self.workers.running() } else { 0 };
@@ -521,6 +535,15 @@ fn spill(plan: &Plan) -> Result<Option<SpillOptions>, NodeError> {
         stream_bytes: plan.spill.per_stream,
         ..SpillOptions::new(pool)
     }))
+}
+
+/// What those who join a listener may do.
+fn purpose_of(role: &Role) -> Option<Purpose> {
+    let Role::Link(link) = role else { return None };
+    Some(match link.serves {
+        Serves::Services { .. } => Purpose::Serve,
+        Serves::Exit(_) => Purpose::Exit,
+    })
 }
 
 fn upstream_ids(plan: &Plan) -> impl Iterator<Item = &Arc<str>> {

@@ -44,3 +44,55 @@ fn a_visitor_that_came_before_the_process_is_served_by_it() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// A program with the descriptor as its first inherited one, and what it writes to stderr.
+fn serve_with(listener: &TcpListener, state: &std::path::Path) -> (Child, std::sync::mpsc::Receiver<String>) {
+    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty()).unwrap();
+    let script = format!("exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"", listener.as_raw_fd());
+    let address = listener.local_addr().unwrap().to_string();
+    let mut child = Command::new("bash")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_byway"), "serve", "--listen", &address, "--state"])
+        .arg(state)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (line, lines) = std::sync::mpsc::channel();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|said| line.send(said)));
+    (child, lines)
+}
+
+fn wait_for(lines: &std::sync::mpsc::Receiver<String>, text: &str) -> String {
+    loop {
+        let line = lines.recv_timeout(std::time::Duration::from_secs(60)).expect(text);
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_once_that_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut old, old_lines) = serve_with(&listener, folder.path());
+    wait_for(&old_lines, "ready: ");
+    let (mut new, new_lines) = serve_with(&listener, folder.path());
+    wait_for(&new_lines, &format!("process {} (byway serve) still writes to", old.id()));
+    wait_for(&new_lines, "ready: ");
+    // Without the sockets of the old one it is another node, and refused.
+    let stranger = Command::new(env!("CARGO_BIN_EXE_byway"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--state"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&stranger.stderr);
+    assert!(said.contains(&format!("in use by process {}", old.id())), "{said}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&old), rustix::process::Signal::TERM).unwrap();
+    wait_for(&new_lines, "the earlier process has left");
+    old.wait().unwrap();
+    assert!(folder.path().join("names").exists());
+    new.kill().unwrap();
+    new.wait().unwrap();
+}

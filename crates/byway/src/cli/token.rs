@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Common, EXIT_CONFIG, examples, terminal};
 use crate::calendar::civil;
-use crate::link::grants::{Grant, GrantError, Grants, Purpose};
+use crate::link::grants::{Grant, GrantError, Grants, JoinFile, Purpose};
 
 /// What is done with grants.
 #[derive(Args, Debug)]
@@ -75,15 +75,18 @@ pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
     let state = common.state();
     let grants = Grants::new(&state);
     let done = match &args.what {
-        What::List => grants.list().map(|grants| {
-            if grants.is_empty() {
+        What::List => grants.list().map(|listed| {
+            for (path, error) in &listed.unreadable {
+                terminal::note(format_args!("warning: cannot read {}: {error}", path.display()));
+            }
+            if listed.grants.is_empty() && listed.unreadable.is_empty() {
                 terminal::note(format_args!(
                     "there are no grants in {}: `byway serve`, `byway proxy serve` and `byway token add` make them; \
                      --state names another folder",
                     state.join("grants").display()
                 ));
             }
-            table(&grants)
+            table(&listed.grants)
         }),
         What::Revoke { id } => grants.revoke(*id).map(|()| format!("revoked {id}\n")),
         What::Add(args) => return add(args, &state, &grants),
@@ -113,16 +116,17 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Some(address) = args.advertise.clone().or_else(|| own_address(state)) else {
-        terminal::error(format_args!(
-            "how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
-            state.join("join").display()
-        ));
-        return ExitCode::from(EXIT_CONFIG);
-    };
     let purpose = match args.purpose {
         ForWhat::Serve => Purpose::Serve,
         ForWhat::Exit => Purpose::Exit,
+    };
+    let file = JoinFile::new(state, purpose, None);
+    let Some(address) = args.advertise.clone().or_else(|| own_address(&file)) else {
+        terminal::error(format_args!(
+            "how others reach this node is not written down in {}; say it by --advertise HOST:PORT",
+            file.path.display()
+        ));
+        return ExitCode::from(EXIT_CONFIG);
     };
     let made = grants.create(purpose, conflict(args.on_conflict), args.ports.clone());
     finish(made.map(|(id, secret)| {
@@ -132,9 +136,8 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
 }
 
 /// The address in the join string that the node has written down.
-fn own_address(state: &Path) -> Option<Target> {
-    let text = std::fs::read_to_string(state.join("join")).ok()?;
-    Some(text.parse::<JoinString>().ok()?.address)
+fn own_address(file: &JoinFile) -> Option<Target> {
+    Some(file.read().ok()??.address)
 }
 
 const fn conflict(on_conflict: OnConflict) -> Conflict {

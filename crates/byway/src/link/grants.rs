@@ -1,57 +1,106 @@
 //! Grants: who may join this node, and what for: bearer secrets with an id, kept as digests in the state folder.
 //!
 //! In:    the folder `grants`, one file a grant; ids and secrets from hellos.
-//! Out:   the rights of a grant that is known and not revoked; the join string, the same after a restart.
-//! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner alone may read.
+//! Out:   the rights of a grant; the join string, the same after a restart.
+//! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner alone may read; and never
+//!        takes a grant for revoked because its file cannot be read: only a file that does not exist means that.
 
+use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::Target;
-pub use byway_link::Purpose;
 use byway_link::{Conflict, Fingerprint, GrantId, GrantSecret, JoinString, store};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-/// What whoever holds a grant may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Its id.
-    pub id: GrantId,
-    /// What it is for.
-    pub purpose: Purpose,
-    /// Public ports that it may ask for. Default: from 1024.
-    pub ports: RangeInclusive<u16>,
-    /// What happens when it asks for a name that another identity of it holds. Default: it is refused.
-    pub conflict: Conflict,
-    /// When it was made, in seconds since 1970.
-    pub created_s: u64,
-    /// Whether it was revoked.
-    pub revoked: bool,
-    secret_sha256: [u8; 32],
-}
+pub use super::grant::{Grant, Purpose};
+use super::grant::{matches, sum};
+use crate::observe::repeats::Repeats;
 
-/// The grants of a state folder.
+/// The grants of a state folder. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Grants(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Grants {
+struct Inner {
     folder: PathBuf,
-    looked: Mutex<Looked>,
+    /// Grants that were read, so that they stay good while their files cannot be read. At most as many as there are files.
+    known: Mutex<HashMap<GrantId, Known>>,
+    /// Files that could not be read.
+    failures: Repeats,
+    /// Permits to wait for the disk.
+    readers: Arc<Semaphore>,
 }
 
-/// What the folder was like when it was last looked at.
 #[derive(Debug)]
-struct Looked {
-    at: Instant,
-    changed: Option<SystemTime>,
-    version: u64,
+struct Known {
+    grant: Grant,
+    read_at: Stamp,
 }
 
-/// How often the folder is looked at, however many sessions ask.
-const LOOK: Duration = Duration::from_millis(300);
+/// How many hellos wait for the disk at once.
+const READERS: usize = 16;
+
+/// How long a hello waits for the disk. Less than the 3 s after which the other side gives up.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What has become of a grant that was good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its file is there, or whether it is cannot be said now.
+    Good,
+    /// Its file does not exist.
+    Revoked,
+    /// The folder of all grants does not exist: it was removed, or its disk is not mounted.
+    FolderMissing,
+}
+
+/// Why a grant is not accepted.
+#[derive(Debug)]
+pub enum NotGood {
+    /// It does not exist, was revoked, or the secret is wrong.
+    Unknown,
+    /// Whether it exists cannot be said now.
+    Unreadable(io::Error),
+}
+
+/// Where a join string stands.
+#[derive(Clone, Debug)]
+pub struct JoinFile {
+    /// The file: `join-serve`, `join-exit`; with the port behind it if the node has several listeners for that purpose.
+    pub path: PathBuf,
+    /// The file of earlier versions, which had one for all purposes. It is read if there is no other, and never written.
+    old: PathBuf,
+}
+
+impl JoinFile {
+    /// In the folder `state`.
+    pub fn new(state: &Path, purpose: Purpose, port: Option<u16>) -> Self {
+        let port = port.map(|port| format!("-{port}")).unwrap_or_default();
+        Self { path: state.join(format!("join-{purpose}{port}")), old: state.join("join") }
+    }
+
+    /// The join string in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(&self) -> io::Result<Option<JoinString>> {
+        let read = |path| Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()));
+        let text = match read(&self.path)? {
+            Some(text) => Some(text),
+            None => read(&self.old)?,
+        };
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+}
 
 /// Why a join string cannot be had, or a grant not be read or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -75,41 +124,118 @@ pub enum GrantError {
     Revoked(GrantId),
 }
 
+/// What `byway token list` shows.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Every grant, revoked ones too, the oldest first.
+    pub grants: Vec<Grant>,
+    /// Files that hold a grant and cannot be read.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
 impl Grants {
     /// The grants in `state`.
     pub fn new(state: &Path) -> Self {
-        let folder = state.join("grants");
-        let looked = Looked { at: Instant::now(), changed: modified(&folder), version: 0 };
-        Self { folder, looked: Mutex::new(looked) }
+        Self(Arc::new(Inner {
+            folder: state.join("grants"),
+            known: Mutex::default(),
+            failures: Repeats::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
+        }))
     }
 
-    /// The rights of `id`, if `secret` is its secret and it was not revoked. The same time and the same answer for an id
-    /// that is not known and for a secret that is wrong.
-    pub fn check(&self, id: GrantId, secret: &[u8]) -> Option<Grant> {
-        let known = self.read(&self.path(id), id);
-        let shown = digest(&SHA256, secret);
-        let expected = known.as_ref().map_or([0; 32], |grant| grant.secret_sha256);
-        let matches = verify_slices_are_equal(shown.as_ref(), &expected).is_ok();
-        known.filter(|_| matches)
+    /// The rights of `id`, if `secret` is its secret and it was not revoked. The same answer for an id that is not known and
+    /// for a secret that is wrong. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`NotGood`].
+    pub fn check(&self, id: GrantId, secret: &[u8]) -> Result<Grant, NotGood> {
+        judge(self.look_up(id), secret)
     }
 
-    /// A number that moves when grants were made or revoked: sessions that are there already then look at theirs.
-    pub fn version(&self) -> u64 {
-        let mut looked = self.looked.lock();
-        if looked.at.elapsed() >= LOOK {
-            looked.at = Instant::now();
-            let changed = modified(&self.folder);
-            if changed != looked.changed {
-                looked.changed = changed;
-                looked.version += 1;
+    /// The same on a thread that may wait for the disk. A disk that does not answer leaves a grant that is known as it was.
+    ///
+    /// # Errors
+    /// [`NotGood`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn check_on(&self, runtime: &Handle, id: GrantId, secret: &[u8]) -> Result<Grant, NotGood> {
+        let looked = async {
+            let permit = Arc::clone(&self.0.readers).acquire_owned().await.map_err(io::Error::other)?;
+            let grants = self.clone();
+            let looking = runtime.spawn_blocking(move || {
+                let _permit = permit;
+                grants.look_up(id)
+            });
+            looking.await.map_err(io::Error::other)?
+        };
+        let looked = match timeout(DISK_PATIENCE, looked).await {
+            Ok(looked) => looked,
+            Err(_) => self.remembered(id, io::ErrorKind::TimedOut.into()),
+        };
+        judge(looked, secret)
+    }
+
+    /// Whether `id` is good still. Waits for the disk, and needs no descriptor.
+    pub fn standing(&self, id: GrantId) -> Standing {
+        let is_missing =
+            |path: &Path| std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !is_missing(&self.path(id)) {
+            return Standing::Good;
+        }
+        self.0.known.lock().remove(&id);
+        if is_missing(&self.0.folder) { Standing::FolderMissing } else { Standing::Revoked }
+    }
+
+    /// The grant `id`, from memory if its file has not changed or cannot be read now.
+    fn look_up(&self, id: GrantId) -> io::Result<Option<Grant>> {
+        let path = self.path(id);
+        let stamp = match std::fs::metadata(&path) {
+            Ok(metadata) => Stamp::of(&metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.missing(id),
+            Err(error) => return self.remembered(id, error),
+        };
+        if let Some(known) = self.0.known.lock().get(&id).filter(|known| known.read_at == stamp) {
+            return Ok(Some(known.grant.clone()));
+        }
+        match read(&path, id) {
+            Ok(Some(grant)) => {
+                self.0.known.lock().insert(id, Known { grant: grant.clone(), read_at: stamp });
+                Ok(Some(grant))
+            }
+            Ok(None) => self.missing(id),
+            Err(error) => self.remembered(id, error),
+        }
+    }
+
+    /// The file does not exist: the grant was revoked, unless the whole folder is missing (a disk that is not mounted).
+    fn missing(&self, id: GrantId) -> io::Result<Option<Grant>> {
+        self.0.known.lock().remove(&id);
+        match std::fs::metadata(&self.0.folder) {
+            Ok(_) => Ok(None),
+            Err(error) => {
+                self.log_failure(&self.0.folder, &error);
+                Err(error)
             }
         }
-        looked.version
     }
 
-    /// Whether `id` is still good.
-    pub fn is_good(&self, id: GrantId) -> bool {
-        self.path(id).exists()
+    /// The file cannot be read: the grant is what it was when it was read last.
+    fn remembered(&self, id: GrantId, error: io::Error) -> io::Result<Option<Grant>> {
+        self.log_failure(&self.path(id), &error);
+        let known = self.0.known.lock().get(&id).map(|known| known.grant.clone());
+        known.map_or(Err(error), |grant| Ok(Some(grant)))
+    }
+
+    fn log_failure(&self, path: &Path, error: &io::Error) {
+        if let Some(line) = self.0.failures.count() {
+            let (path, left_out) = (path.display(), line.left_out);
+            tracing::error!(
+                left_out,
+                "cannot read {path}: {error}; a grant that was not read before is refused as busy"
+            );
+        }
     }
 
     /// The join string in `file`, if it still says how to reach this node by a good grant for `purpose`; else a new one,
@@ -119,17 +245,23 @@ impl Grants {
     /// [`GrantError`].
     pub fn join_string(
         &self,
-        file: &Path,
+        file: &JoinFile,
         purpose: Purpose,
         pin: Fingerprint,
         address: Target,
     ) -> Result<JoinString, GrantError> {
-        let failed = |source| GrantError::Store { path: file.to_owned(), source };
-        let old = store::read(file).map_err(failed)?.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-        let kept = old.filter(|join: &JoinString| {
-            let good = self.check(join.id, join.secret.expose());
-            join.pin == pin && good.is_some_and(|grant| grant.purpose == purpose)
-        });
+        let failed = |source| GrantError::Store { path: file.path.clone(), source };
+        let kept = match file.read().map_err(failed)?.filter(|join: &JoinString| join.pin == pin) {
+            Some(join) => match self.check(join.id, join.secret.expose()) {
+                Ok(grant) => (grant.purpose == purpose).then_some(join),
+                Err(NotGood::Unknown) => None,
+                // A new grant in its place would make the string that others hold useless.
+                Err(NotGood::Unreadable(source)) => {
+                    return Err(GrantError::Store { path: self.path(join.id), source });
+                }
+            },
+            None => None,
+        };
         let join = match kept {
             Some(join) => JoinString { address, ..join },
             None => {
@@ -137,7 +269,7 @@ impl Grants {
                 JoinString { pin, id, secret, address }
             }
         };
-        store::replace(file, format!("{}\n", join.expose()).as_bytes()).map_err(failed)?;
+        store::replace(&file.path, format!("{}\n", join.expose()).as_bytes()).map_err(failed)?;
         Ok(join)
     }
 
@@ -154,36 +286,38 @@ impl Grants {
         let (mut id, mut secret) = ([0; 6], [0; 24]);
         let random = SystemRandom::new();
         random.fill(&mut id).and_then(|()| random.fill(&mut secret)).map_err(|_| GrantError::Random)?;
-        let mut secret_sha256 = [0; 32];
-        secret_sha256.copy_from_slice(digest(&SHA256, &secret).as_ref());
         let id = GrantId::from_bytes(id);
         let created_s = now_s();
-        let grant = Grant { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256 };
+        let grant = Grant { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256: sum(&secret) };
         let path = self.path(id);
         store::create_new(&path, grant.text().as_bytes()).map_err(|source| GrantError::Store { path, source })?;
         Ok((id, GrantSecret::from_bytes(secret)))
     }
 
-    /// Every grant, revoked ones too, the oldest first.
+    /// Every grant, and the files that cannot be read.
     ///
     /// # Errors
-    /// [`GrantError`].
-    pub fn list(&self) -> Result<Vec<Grant>, GrantError> {
-        let failed = |source| GrantError::Store { path: self.folder.clone(), source };
-        let files = match std::fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+    /// [`GrantError`], if the folder cannot be read.
+    pub fn list(&self) -> Result<Listed, GrantError> {
+        let failed = |source| GrantError::Store { path: self.0.folder.clone(), source };
+        let files = match std::fs::read_dir(&self.0.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::default()),
             files => files.map_err(failed)?,
         };
-        let mut grants = Vec::new();
+        let mut listed = Listed::default();
         for file in files {
             let path = file.map_err(failed)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let (id, revoked) = name.strip_suffix(REVOKED).map_or((name, false), |id| (id, true));
-            let grant = id.parse().ok().and_then(|id| self.read(&path, id));
-            grants.extend(grant.map(|grant| Grant { revoked, ..grant }));
+            // Any other file is not a grant.
+            let Ok(id) = id.parse() else { continue };
+            match read(&path, id) {
+                Ok(grant) => listed.grants.extend(grant.map(|grant| Grant { revoked, ..grant })),
+                Err(error) => listed.unreadable.push((path, error)),
+            }
         }
-        grants.sort_by_key(|grant| (grant.created_s, *grant.id.as_bytes()));
-        Ok(grants)
+        listed.grants.sort_by_key(|grant| (grant.created_s, *grant.id.as_bytes()));
+        Ok(listed)
     }
 
     /// Revokes a grant: from now on nobody joins by it, and a node that serves ends the sessions that did within a second.
@@ -191,7 +325,7 @@ impl Grants {
     /// # Errors
     /// [`GrantError`].
     pub fn revoke(&self, id: GrantId) -> Result<(), GrantError> {
-        let (path, gone) = (self.path(id), self.folder.join(format!("{id}{REVOKED}")));
+        let (path, gone) = (self.path(id), self.0.folder.join(format!("{id}{REVOKED}")));
         match std::fs::rename(&path, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && gone.exists() => Err(GrantError::Revoked(id)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GrantError::Unknown(id)),
@@ -200,17 +334,37 @@ impl Grants {
     }
 
     fn path(&self, id: GrantId) -> PathBuf {
-        self.folder.join(id.to_string())
-    }
-
-    fn read(&self, path: &Path, id: GrantId) -> Option<Grant> {
-        let bytes = store::read(path).ok().flatten()?;
-        Grant::from_text(id, &String::from_utf8(bytes).ok()?)
+        self.0.folder.join(id.to_string())
     }
 }
 
-fn modified(folder: &Path) -> Option<SystemTime> {
-    std::fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
+fn judge(looked: io::Result<Option<Grant>>, secret: &[u8]) -> Result<Grant, NotGood> {
+    let known = looked.map_err(NotGood::Unreadable)?;
+    let right = matches(known.as_ref(), secret);
+    known.filter(|_| right).ok_or(NotGood::Unknown)
+}
+
+fn read(path: &Path, id: GrantId) -> io::Result<Option<Grant>> {
+    let Some(bytes) = store::read(path)? else { return Ok(None) };
+    Grant::from_text(id, &String::from_utf8_lossy(&bytes)).map(Some)
+}
+
+/// By what a file that was changed or replaced differs from the one that was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Self { inode, bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
 }
 
 /// The ending of a revoked grant's file.
@@ -218,42 +372,6 @@ const REVOKED: &str = ".revoked";
 
 pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-impl Grant {
-    fn text(&self) -> String {
-        let conflict = match self.conflict {
-            Conflict::Refuse => "refuse",
-            Conflict::Share => "share",
-            Conflict::Take => "take",
-        };
-        let sum: String = self.secret_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (from, to) = (self.ports.start(), self.ports.end());
-        format!(
-            "purpose {}\nsecret-sha256 {sum}\ncreated {}\nports {from}-{to}\nconflict {conflict}\n",
-            self.purpose, self.created_s
-        )
-    }
-
-    fn from_text(id: GrantId, text: &str) -> Option<Self> {
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-        let purpose = match value("purpose")? {
-            "serve" => Purpose::Serve,
-            "exit" => Purpose::Exit,
-            _ => return None,
-        };
-        let conflict = match value("conflict")? {
-            "refuse" => Conflict::Refuse,
-            "share" => Conflict::Share,
-            "take" => Conflict::Take,
-            _ => return None,
-        };
-        let secret_sha256 = *Fingerprint::from_hex(value("secret-sha256")?)?.as_bytes();
-        let (from, to) = value("ports")?.split_once('-')?;
-        let ports = from.parse().ok()?..=to.parse().ok()?;
-        let created_s = value("created")?.parse().ok()?;
-        Some(Self { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256 })
-    }
 }
 
 #[cfg(test)]
@@ -268,17 +386,83 @@ mod tests {
         "127.0.0.1:7000".parse().unwrap()
     }
 
+    fn is_unknown(checked: Result<Grant, NotGood>) -> bool {
+        matches!(checked, Err(NotGood::Unknown))
+    }
+
+    #[test]
+    fn a_grant_whose_file_cannot_be_read_is_not_taken_for_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = Grants::new(folder.path());
+        let (id, secret) = grants.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap();
+        let (path, aside) = (grants.path(id), folder.path().join("aside"));
+        // A folder in the file's place: the file can be seen, and reading it fails.
+        let break_it = || {
+            std::fs::rename(&path, &aside).unwrap();
+            std::fs::create_dir(&path).unwrap();
+        };
+        break_it();
+        assert!(matches!(grants.check(id, secret.expose()), Err(NotGood::Unreadable(_))));
+        assert_eq!(grants.standing(id), Standing::Good);
+        assert_eq!(grants.list().unwrap().unreadable.len(), 1, "and `token list` says so");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        assert!(grants.check(id, secret.expose()).is_ok());
+        break_it();
+        assert!(grants.check(id, secret.expose()).is_ok(), "what was read once is remembered");
+        assert!(is_unknown(grants.check(id, &[0; 24])));
+        std::fs::remove_dir(&path).unwrap();
+        assert!(is_unknown(grants.check(id, secret.expose())), "a file that does not exist was revoked");
+        std::fs::remove_dir(folder.path().join("grants")).unwrap();
+        assert!(matches!(grants.check(id, secret.expose()), Err(NotGood::Unreadable(_))), "a disk that is not mounted");
+        assert_eq!(grants.standing(id), Standing::FolderMissing);
+    }
+
+    #[test]
+    fn a_second_change_is_noticed_however_coarse_the_times_of_the_file_system_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = Grants::new(folder.path());
+        let made = [1, 2].map(|_| grants.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap());
+        let coarse = || {
+            let file = std::fs::File::open(folder.path().join("grants")).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+        };
+        for (id, secret) in &made {
+            assert!(grants.check(*id, secret.expose()).is_ok());
+            coarse();
+        }
+        for (id, secret) in &made {
+            Grants::new(folder.path()).revoke(*id).unwrap();
+            coarse();
+            assert!(grants.standing(*id) == Standing::Revoked && is_unknown(grants.check(*id, secret.expose())));
+        }
+    }
+
+    #[test]
+    fn a_grant_that_cannot_be_read_at_the_start_is_not_replaced_by_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
+        let grants = Grants::new(folder.path());
+        let join = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let path = grants.path(join.id);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let refused = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap_err();
+        assert!(refused.to_string().contains(&join.id.to_string()), "{refused}");
+        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), join.expose());
+    }
+
     #[test]
     fn the_join_string_is_the_same_after_a_restart_and_private() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("join");
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
         let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
         let second = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
         assert_eq!(first.expose(), second.expose());
-        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first.expose());
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), first.expose());
+        assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
         let stored = std::fs::read_to_string(folder.path().join("grants").join(first.id.to_string())).unwrap();
         assert!(!stored.contains(&first.expose()[20..60]), "the secret itself is kept nowhere else");
     }
@@ -286,7 +470,7 @@ mod tests {
     #[test]
     fn another_address_keeps_the_grant_and_another_key_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("join");
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
         let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
         let moved = grants.join_string(&file, Purpose::Serve, pin(), "t.example.com:443".parse().unwrap()).unwrap();
@@ -298,14 +482,16 @@ mod tests {
     #[test]
     fn a_revoked_grant_is_refused_and_listed_and_replaced_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("join");
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
         let join = grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap();
-        assert!(grants.check(join.id, join.secret.expose()).is_some());
+        assert!(grants.check(join.id, join.secret.expose()).is_ok());
         grants.revoke(join.id).unwrap();
-        assert!(grants.check(join.id, join.secret.expose()).is_none() && !grants.is_good(join.id));
+        assert!(
+            is_unknown(grants.check(join.id, join.secret.expose())) && grants.standing(join.id) == Standing::Revoked
+        );
         assert!(matches!(grants.revoke(join.id), Err(GrantError::Revoked(_))));
-        let listed = grants.list().unwrap();
+        let listed = grants.list().unwrap().grants;
         assert!(listed.len() == 1 && listed[0].revoked && listed[0].purpose == Purpose::Exit);
         assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, join.id);
     }
@@ -315,17 +501,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
         let (id, _) = grants.create(Purpose::Serve, Conflict::Share, 2000..=3000).unwrap();
-        assert!(grants.check(id, &[0; 24]).is_none());
-        assert!(grants.check(GrantId::from_bytes([9; 6]), &[0; 24]).is_none());
+        assert!(is_unknown(grants.check(id, &[0; 24])));
+        assert!(is_unknown(grants.check(GrantId::from_bytes([9; 6]), &[0; 24])));
         assert!(matches!(grants.revoke(GrantId::from_bytes([9; 6])), Err(GrantError::Unknown(_))));
-        let grant = &grants.list().unwrap()[0];
+        let grant = &grants.list().unwrap().grants[0];
         assert_eq!((grant.conflict, grant.ports.clone()), (Conflict::Share, 2000..=3000));
+    }
+
+    #[test]
+    fn a_join_string_in_the_file_of_an_earlier_version_stays_in_use_for_its_purpose_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = Grants::new(folder.path());
+        let files = [Purpose::Serve, Purpose::Exit].map(|purpose| JoinFile::new(folder.path(), purpose, None));
+        let old = grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap();
+        std::fs::rename(&files[1].path, folder.path().join("join")).unwrap();
+        let serve = grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap();
+        assert_ne!(serve.id, old.id);
+        assert_eq!(grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap().id, old.id);
+        assert_eq!(grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap().id, serve.id);
     }
 
     #[test]
     fn one_purposes_grant_does_not_serve_the_other() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("join");
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
         let grants = Grants::new(folder.path());
         let serve = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
         assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, serve.id);

@@ -1,17 +1,22 @@
 //! Link: the sessions of this node: those that it accepts, and those that it dials.
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
-//! Out:   `names` (who has which public name), `grants` (who may join), `joining` (the sessions that this node keeps up),
-//!        `services` (what those ask for), `serving` (what an accepted session may register), `outbox` (what the owner of a
-//!        session has to say).
+//! Out:   `names` (who has which public name; `ledger` is their file), `public` (their ports), `grants` (who may join; `grant`
+//!        is one of them), `revocation`, `joining` (the sessions that this node keeps up), `services` (what those ask for),
+//!        `serving` (what an accepted session may register), `outbox` (what the owner of a session has to say), `lock` (which
+//!        process writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
 
+mod grant;
 pub mod grants;
 pub mod joining;
 pub mod kept_name;
+mod ledger;
+mod lock;
 pub mod names;
 pub mod outbox;
 pub mod public;
+pub mod revocation;
 pub mod services;
 pub mod serving;
 #[cfg(test)]
@@ -20,15 +25,19 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use byway_link::window::{Budget, NODE_BYTES};
-use byway_link::{Acceptor, Key, KeyError, Settings, epoch};
+use byway_link::{Acceptor, Key, KeyError, Purpose, Settings, epoch};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use self::grants::{GrantError, Grants};
 use self::joining::Joined;
+use self::ledger::NamesError;
+use self::lock::{NotLocked, StateLock};
 use self::names::Names;
 use self::public::Public;
 use crate::config::{LinkSettings, Plan};
@@ -47,9 +56,21 @@ pub struct Links {
     pub names: Arc<Names>,
     /// Public ports of exposed TCP services.
     pub public: Public,
+    /// What this process writes in the state folder, and what it will once an earlier process has left.
+    writes: Mutex<HashMap<Purpose, Writes>>,
     joined: Mutex<HashMap<Arc<str>, Arc<Joined>>>,
     news: mpsc::UnboundedSender<News>,
     told: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
+}
+
+/// Whether this process may write what belongs to a purpose.
+enum Writes {
+    /// It has the lock.
+    Now { _lock: StateLock },
+    /// An earlier process of the same node has it still.
+    Later,
+    /// It has left that to the next process.
+    NoMore,
 }
 
 /// What a person at the command line wants to know.
@@ -80,6 +101,12 @@ pub enum News {
     },
 }
 
+/// How often the lock of an earlier process is asked for.
+const TAKE_OVER_TICK: Duration = Duration::from_millis(250);
+
+/// How long the last write may take.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why links cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkSetupError {
@@ -89,6 +116,12 @@ pub enum LinkSetupError {
     /// The grants.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// Another process.
+    #[error(transparent)]
+    Locked(#[from] NotLocked),
+    /// The names.
+    #[error(transparent)]
+    Names(#[from] NamesError),
     /// The epoch.
     #[error("cannot write to the state folder {}: {source}; look at its owner and permissions, or name another with --state", path.display())]
     Epoch {
@@ -116,6 +149,7 @@ impl Links {
             grants: Grants::new(state),
             names: Arc::new(Names::new(state)),
             public: Public::default(),
+            writes: Mutex::default(),
             joined: Mutex::default(),
             news,
             told: Mutex::new(Some(told)),
@@ -155,6 +189,76 @@ impl Links {
         let taken = epoch::take(&self.state);
         let taken = taken.map_err(|source| LinkSetupError::Epoch { path: self.state.clone(), source })?;
         Ok(*self.epoch.get_or_init(|| taken))
+    }
+
+    /// Makes this process the one that writes what belongs to `purpose` in the state folder, and reads the names if it is about
+    /// services. With `follows` it was handed its sockets by an earlier process of the same node, which may have the
+    /// lock still: then it starts without, and has it when that one leaves ([`Links::take_over`]).
+    ///
+    /// # Errors
+    /// When another process has the lock, or the names cannot be read.
+    pub fn write(&self, purpose: Purpose, follows: bool) -> Result<(), LinkSetupError> {
+        let mut writes = self.writes.lock();
+        if writes.contains_key(&purpose) {
+            return Ok(());
+        }
+        let granted = match StateLock::take(&self.state, purpose) {
+            Err(NotLocked::Held { holder, .. }) if follows => {
+                tracing::info!("{holder} still writes to {}: this process does once it has left", self.state.display());
+                Writes::Later
+            }
+            taken => Writes::Now { _lock: taken? },
+        };
+        if purpose == Purpose::Serve {
+            self.names.load()?;
+            if matches!(granted, Writes::Now { .. }) {
+                self.names.begin_writing();
+            }
+        }
+        writes.insert(purpose, granted);
+        Ok(())
+    }
+
+    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are missing.
+    pub async fn take_over(&self) {
+        loop {
+            let later = |(purpose, writes): (&Purpose, &Writes)| matches!(writes, Writes::Later).then_some(*purpose);
+            let missing: Vec<Purpose> = self.writes.lock().iter().filter_map(later).collect();
+            if missing.is_empty() {
+                return;
+            }
+            sleep(TAKE_OVER_TICK).await;
+            for purpose in missing {
+                let Ok(lock) = StateLock::take(&self.state, purpose) else { continue };
+                if purpose == Purpose::Serve {
+                    // What the other process has written since.
+                    if let Err(error) = self.names.load() {
+                        tracing::error!("{error}");
+                        continue;
+                    }
+                    self.names.begin_writing();
+                    self.names.save(&self.runtime);
+                }
+                tracing::info!("the earlier process has left: this one writes to {} now", self.state.display());
+                self.writes.lock().insert(purpose, Writes::Now { _lock: lock });
+            }
+        }
+    }
+
+    /// Writes down what the next process needs, and leaves the locks to it. From now on no names are given.
+    pub async fn hand_over(&self) {
+        let is_writer = matches!(self.writes.lock().get(&Purpose::Serve), Some(Writes::Now { .. }));
+        if is_writer {
+            let names = Arc::clone(&self.names);
+            // A disk that does not answer must not keep the node from ending.
+            let _ = timeout(HAND_OVER_PATIENCE, self.runtime.spawn_blocking(move || names.end_writing())).await;
+        }
+        let mut writes = self.writes.lock();
+        if writes.values().any(|writes| matches!(writes, Writes::Now { .. })) {
+            tracing::info!("the state folder {} is left to the next process", self.state.display());
+        }
+        // The locks are released here.
+        writes.values_mut().for_each(|writes| *writes = Writes::NoMore);
     }
 
     /// What accepts links, whatever listener they arrive at.

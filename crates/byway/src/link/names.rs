@@ -1,29 +1,29 @@
 //! Names: the public names of exposed services, which sessions have them, and the visitors who wait for one.
 //!
-//! In:    registrations, ends of sessions, visitors.
+//! In:    registrations, ends of sessions, revoked grants, visitors.
 //! Out:   a stream to the service behind a name, however many sessions it took; or the fault to answer with.
 //! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away is latency, not failure.
 //!
 //! A visitor belongs to the name until its open is answered: session loss and takeover put it back into the queue, at most
 //! `park` from its arrival, at most `parked` of them for one name.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::AcqRel;
 use std::time::Duration;
 
 use byway_dial::Dialled;
+use byway_link::lease::Undo;
 use byway_link::wire::Open;
-use byway_link::{Claimant, Denied, Fingerprint, GrantId, Leases, Link, Name, NotOpened, SessionKey, store};
+use byway_link::{Claimant, Denied, Fingerprint, GrantId, Leases, Link, Name, NotOpened, SessionKey};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::grants::{Grants, now_s};
+use super::grants::{Grants, Standing, now_s};
+use super::ledger::{Ledger, NamesError};
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, Kind, Who};
 
@@ -36,37 +36,29 @@ const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 /// See the head of the file.
 pub struct Names {
     state: Mutex<State>,
-    /// Moves with every change of hands.
-    changes: watch::Sender<u64>,
-    file: PathBuf,
-    saving: Mutex<()>,
-    /// A save is on its way and has not looked at the leases yet.
-    to_save: AtomicBool,
-    written: watch::Sender<Written>,
+    ledger: Ledger,
 }
 
-/// What has become of the file.
-#[derive(Clone, Copy, Debug, Default)]
-struct Written {
-    /// The change that it was last written after.
-    change: u64,
-    /// How often it was written.
-    #[cfg(test)]
-    saves: u64,
-}
-
+#[derive(Default)]
 struct State {
     leases: Leases,
     sessions: HashMap<SessionKey, Session>,
     next_session: u64,
     parked: HashMap<Name, usize>,
+    /// Wakes the visitors of a name when it changes hands. Only names that a visitor waits for are in it.
+    watched: HashMap<Name, watch::Sender<()>>,
+    /// How many changes of hands there were.
+    change: u64,
+    /// The next process has the names: no more are taken.
+    leaving: bool,
 }
 
 struct Session {
     link: Link,
+    tenant: GrantId,
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
-    /// Tells the session's owner that a name of its was taken.
+    /// To the session's owner: a name of its was taken.
     taken: mpsc::UnboundedSender<Lost>,
 }
 
@@ -80,50 +72,116 @@ pub struct Lost {
     pub why: Denied,
 }
 
+/// A name that was given to a session.
+pub struct Taken {
+    /// Whether another session had it.
+    pub changed_hands: bool,
+    undo: Undo,
+}
+
+impl State {
+    /// `names` have changed hands: the visitors who wait for one of them look again.
+    fn changed<'n>(&mut self, names: impl IntoIterator<Item = &'n Name>) {
+        self.change += 1;
+        for name in names {
+            if let Some(watched) = self.watched.get(name) {
+                watched.send_replace(());
+            }
+        }
+    }
+}
+
 impl Names {
-    /// The names in the state folder `state`, as an earlier process has left them.
+    /// No names yet; those in the folder `state` are read by [`Names::load`].
     pub fn new(state: &Path) -> Self {
-        let file = state.join("names");
-        let text = store::read(&file).ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-        let (mut leases, unread) = Leases::restore(&text.unwrap_or_default());
-        if unread > 0 {
-            tracing::warn!("{unread} lines of {} cannot be read: those names are free again", file.display());
-        }
-        leases.expire(now_s());
-        let state = State { leases, sessions: HashMap::new(), next_session: 0, parked: HashMap::new() };
-        Self {
-            state: Mutex::new(state),
-            changes: watch::Sender::new(0),
-            file,
-            saving: Mutex::default(),
-            written: watch::Sender::default(),
-            to_save: AtomicBool::new(false),
-        }
+        Self { state: Mutex::default(), ledger: Ledger::new(state) }
+    }
+
+    /// Reads the names as an earlier process has left them. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`NamesError`]: then nothing may be served, since any name could be taken by a tenant that it does not belong to.
+    pub fn load(&self) -> Result<(), NamesError> {
+        let found = self.ledger.read()?;
+        let mut state = self.state.lock();
+        state.leases.merge(found);
+        state.change += 1;
+        Ok(())
+    }
+
+    /// This process is the one that writes the names down.
+    pub fn begin_writing(&self) {
+        self.ledger.begin();
+    }
+
+    /// Takes no more names, and writes down those there are for the next process, for the last time. Waits for the disk.
+    pub fn end_writing(&self) {
+        self.state.lock().leaving = true;
+        self.ledger.end(|| self.to_write());
+    }
+
+    fn to_write(&self) -> (u64, Vec<u8>) {
+        let state = self.state.lock();
+        (state.change, state.leases.save(now_s()))
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
-    pub fn enter(&self, link: Link) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
+    pub fn enter(&self, link: Link, tenant: GrantId) -> (SessionKey, mpsc::UnboundedReceiver<Lost>) {
         // Bounded by the names of the session: each is taken once.
         let (taken, told) = mpsc::unbounded_channel();
         let mut state = self.state.lock();
         state.next_session += 1;
         let key = SessionKey(state.next_session);
-        state.sessions.insert(key, Session { link, numbers: HashMap::new(), taken });
+        state.sessions.insert(key, Session { link, tenant, numbers: HashMap::new(), taken });
         (key, told)
     }
 
     /// The session is over: its names go back to their queues. Those that it had.
     pub fn leave(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
-        state.sessions.remove(&session);
-        let had = state.leases.release_all(session, now_s());
-        drop(state);
-        self.changed();
+        let Some(gone) = state.sessions.remove(&session) else { return Vec::new() };
+        let had: Vec<Name> = gone.numbers.into_keys().collect();
+        for name in &had {
+            state.leases.release(name, session, now_s());
+        }
+        state.changed(&had);
         had
     }
 
-    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`. Says whether it
-    /// was taken from another session.
+    /// The grant of `tenant` was revoked: its sessions end, its names are free, and the visitors who wait for them are
+    /// refused. Which names they were.
+    pub fn revoke(&self, tenant: GrantId) -> Vec<Name> {
+        let names = {
+            let mut state = self.state.lock();
+            let names = state.leases.forget_tenant(tenant);
+            state.changed(&names);
+            names
+        };
+        self.end_sessions(tenant, "its grant was revoked");
+        names
+    }
+
+    /// Ends the sessions of `tenant`.
+    pub fn end_sessions(&self, tenant: GrantId, reason: &str) {
+        let ended: Vec<(SessionKey, Link)> = {
+            let state = self.state.lock();
+            let its = state.sessions.iter().filter(|(_, session)| session.tenant == tenant);
+            its.map(|(key, session)| (*key, session.link.clone())).collect()
+        };
+        for (key, link) in ended {
+            link.end(reason);
+            // It may be registering something this moment: from here on it cannot.
+            self.leave(key);
+        }
+    }
+
+    /// Every tenant that has a session or a name.
+    pub fn tenants(&self) -> HashSet<GrantId> {
+        let state = self.state.lock();
+        state.leases.tenants().chain(state.sessions.values().map(|session| session.tenant)).collect()
+    }
+
+    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`.
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
@@ -134,17 +192,27 @@ impl Names {
         number: u32,
         who: Claimant,
         grants: &Grants,
-    ) -> Result<bool, Denied> {
-        let mut state = self.state.lock();
-        let mut claimed = state.leases.claim(name, label, who, now_s());
-        if let Err(Denied::OtherTenant(tenant)) = &claimed
-            && !grants.is_good(*tenant)
-        {
-            // A grant that was revoked keeps no names.
-            state.leases.forget(name);
-            claimed = state.leases.claim(name, label, who, now_s());
+    ) -> Result<Taken, Denied> {
+        match self.claim(name, label, number, who) {
+            // A grant that was revoked a moment ago keeps no names.
+            Err(Denied::OtherTenant(tenant)) if grants.standing(tenant) == Standing::Revoked => {
+                self.revoke(tenant);
+                self.claim(name, label, number, who)
+            }
+            claimed => claimed,
         }
-        let claimed = claimed?;
+    }
+
+    fn claim(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<Taken, Denied> {
+        let mut state = self.state.lock();
+        if state.leaving {
+            return Err(Denied::Leaving);
+        }
+        // It has said that it leaves, or was ended: what it got would lead visitors nowhere.
+        if !state.sessions.contains_key(&who.session) {
+            return Err(Denied::Gone);
+        }
+        let claimed = state.leases.claim(name, label, who, now_s())?;
         if let Some(session) = state.sessions.get_mut(&who.session) {
             session.numbers.insert(name.clone(), number);
         }
@@ -163,9 +231,27 @@ impl Names {
                 let _ = old.taken.send(Lost { name: name.clone(), number, why });
             }
         }
-        drop(state);
-        self.changed();
-        Ok(!claimed.replaced.is_empty())
+        state.changed([name]);
+        Ok(Taken { changed_hands: !claimed.replaced.is_empty(), undo: claimed.undo })
+    }
+
+    /// Takes back what [`Names::register`] gave: the service could not be made public.
+    pub fn undo(&self, name: &Name, session: SessionKey, taken: Taken) {
+        let mut state = self.state.lock();
+        let Some(its) = state.sessions.get_mut(&session) else { return };
+        its.numbers.remove(name);
+        state.leases.undo(name, session, taken.undo);
+        state.changed([name]);
+    }
+
+    /// Whether `tenant` may have another name.
+    pub fn has_room(&self, tenant: GrantId) -> bool {
+        self.state.lock().leases.has_room(tenant)
+    }
+
+    /// Whether `session` has the name now.
+    pub fn has(&self, session: SessionKey, name: &Name) -> bool {
+        self.state.lock().leases.holders(name).any(|holder| holder == session)
     }
 
     /// The session has the service no more.
@@ -175,53 +261,34 @@ impl Names {
         let name = numbers.iter().find(|(_, known)| **known == number).map(|(name, _)| name.clone())?;
         numbers.remove(&name);
         state.leases.give_up(&name, session, now_s());
-        drop(state);
-        self.changed();
+        state.changed([&name]);
         Some(name)
     }
 
-    /// The port that belongs to this service of this identity.
-    pub fn port_of(&self, tenant: GrantId, identity: Fingerprint, label: &str) -> Option<u16> {
-        self.state.lock().leases.port_of(tenant, identity, label)
+    /// The port that belongs to this service of this identity, best the one on `ip`.
+    pub fn port_of(&self, tenant: GrantId, identity: Fingerprint, label: &str, ip: IpAddr) -> Option<u16> {
+        self.state.lock().leases.port_of(tenant, identity, label, ip)
     }
 
-    /// Whether somebody has the name now.
+    /// Whether a session has the name now.
     pub fn is_held(&self, name: &Name) -> bool {
-        self.state.lock().sessions.values().any(|session| session.numbers.contains_key(name))
+        self.state.lock().leases.holders(name).next().is_some()
     }
 
     /// Writes down whom the names belong to, on a thread that may wait for the disk. Changes that come before that thread
-    /// has begun share one save. Returns the number of the last change, for [`Names::written`].
+    /// has begun share one write. Returns the number of the last change, for [`Names::written`].
     pub fn save(self: &Arc<Self>, runtime: &Handle) -> u64 {
-        let change = *self.changes.borrow();
-        if self.to_save.swap(true, AcqRel) {
-            return change;
+        let change = self.state.lock().change;
+        if self.ledger.is_to_write() {
+            let names = Arc::clone(self);
+            runtime.spawn_blocking(move || names.ledger.write(|| names.to_write()));
         }
-        let names = Arc::clone(self);
-        runtime.spawn_blocking(move || {
-            // One at a time, and each writes what is true when its turn comes.
-            let _turn = names.saving.lock();
-            names.to_save.swap(false, AcqRel);
-            let change = *names.changes.borrow();
-            let text = names.state.lock().leases.save();
-            if let Err(error) = store::replace(&names.file, text.as_bytes()) {
-                tracing::warn!("{}: {error}; after a restart names may be taken by others", names.file.display());
-            }
-            names.written.send_modify(|written| {
-                written.change = change;
-                #[cfg(test)]
-                {
-                    written.saves += 1;
-                }
-            });
-        });
         change
     }
 
     /// Waits until the change of this number has been written down, or could not be. Cancel safe.
     pub async fn written(&self, change: u64) {
-        // The sender lives as long as we do.
-        let _ = self.written.subscribe().wait_for(|written| written.change >= change).await;
+        self.ledger.written(change).await;
     }
 
     /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
@@ -246,10 +313,14 @@ impl Names {
         deadline: Instant,
         find: impl Fn() -> Option<T>,
     ) -> Result<T, Fault> {
-        let mut changes = self.changes.subscribe();
+        // Most find at once what they look for.
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        let mut watch = self.watch(name);
         let mut parked = None;
         loop {
-            changes.mark_unchanged();
+            watch.look();
             if let Some(found) = find() {
                 return Ok(found);
             }
@@ -260,7 +331,7 @@ impl Names {
             if parked.is_none() {
                 parked = Some(self.park(name, settings)?);
             }
-            if timeout_at(deadline, changes.changed()).await.is_err() {
+            if timeout_at(deadline, watch.changed()).await.is_err() {
                 return Err(waited_too_long(name, settings));
             }
         }
@@ -281,15 +352,16 @@ impl Names {
         settings: &LinkSettings,
     ) -> Result<(Dialled, Option<Arc<str>>), Fault> {
         let deadline = Instant::now() + settings.park;
+        let mut watch = self.watch(name);
         loop {
-            let mut changes = self.changes.subscribe();
+            watch.look();
             let (link, number) = self.parked_until(name, settings, deadline, || self.holder(name)).await?;
             let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
             let open = Open { service: number, visitor, ..Open::default() };
             let answered = tokio::select! {
                 answered = link.open(&open, OPEN_PATIENCE) => answered,
                 // Another session has the name now: what the old one has not answered is asked of the new one.
-                () = self.until_changed(&mut changes, name, &link) => continue,
+                () = self.until_lost(&mut watch, &link) => continue,
             };
             match answered {
                 Ok(opened) => {
@@ -323,17 +395,45 @@ impl Names {
 
     fn holds(&self, name: &Name, link: &Link) -> bool {
         let state = self.state.lock();
-        state.sessions.values().any(|s| s.numbers.contains_key(name) && s.link.is_same(link))
+        let is_it = |key: SessionKey| state.sessions.get(&key).is_some_and(|session| session.link.is_same(link));
+        state.leases.holders(name).any(is_it)
     }
 
-    /// Resolves once `link` has the name no more.
-    async fn until_changed(&self, changes: &mut watch::Receiver<u64>, name: &Name, link: &Link) {
-        while changes.changed().await.is_ok() {
-            if !self.holds(name, link) {
+    /// Resolves once `link` does not have the name any more.
+    async fn until_lost(&self, watch: &mut Watch<'_>, link: &Link) {
+        loop {
+            watch.changed().await;
+            if !self.holds(&watch.name, link) {
                 return;
             }
         }
-        std::future::pending().await
+    }
+
+    /// Keeps the disk from being written to while the guard lives, as a slow disk would.
+    #[cfg(test)]
+    pub(super) fn hold_saves(&self) -> impl Sized + '_ {
+        self.ledger.hold()
+    }
+
+    /// How often the file was written.
+    #[cfg(test)]
+    pub(super) fn saves(&self) -> u64 {
+        self.ledger.writes()
+    }
+
+    /// Begins to watch `name`.
+    fn watch(&self, name: &Name) -> Watch<'_> {
+        let mut state = self.state.lock();
+        let changes = match state.watched.get(name) {
+            Some(watched) => watched.subscribe(),
+            None => {
+                let watched = watch::Sender::new(());
+                let changes = watched.subscribe();
+                state.watched.insert(name.clone(), watched);
+                changes
+            }
+        };
+        Watch { names: self, name: name.clone(), changes: Some(changes) }
     }
 
     fn park(&self, name: &Name, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
@@ -349,21 +449,40 @@ impl Names {
         state.parked.insert(name.clone(), waiting + 1);
         Ok(Parked { names: self, name: name.clone() })
     }
+}
 
-    /// Keeps the disk from being written to while the guard lives, as a slow disk would.
-    #[cfg(test)]
-    pub(super) fn hold_saves(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.saving.lock()
+/// Wakes a visitor when its name, and no other one, changes hands.
+struct Watch<'n> {
+    names: &'n Names,
+    name: Name,
+    changes: Option<watch::Receiver<()>>,
+}
+
+impl Watch<'_> {
+    /// Changes up to now are seen.
+    fn look(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.mark_unchanged();
+        }
     }
 
-    /// How often the file was written.
-    #[cfg(test)]
-    pub(super) fn saves(&self) -> u64 {
-        self.written.borrow().saves
+    /// Waits for the next change. Cancel safe.
+    async fn changed(&mut self) {
+        match &mut self.changes {
+            // The sender is there as long as it is watched.
+            Some(changes) => drop(changes.changed().await),
+            None => std::future::pending().await,
+        }
     }
+}
 
-    fn changed(&self) {
-        self.changes.send_modify(|number| *number = number.wrapping_add(1));
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.names.state.lock();
+        self.changes = None;
+        if state.watched.get(&self.name).is_some_and(|watched| watched.receiver_count() == 0) {
+            state.watched.remove(&self.name);
+        }
     }
 }
 
@@ -388,4 +507,52 @@ impl Drop for Parked<'_> {
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
     let detail = format!("the agent of the {name} was away for longer than a visitor waits, {:?}", settings.park);
     Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_hands_wakes_its_own_visitors_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
+        let line = |host: &str, tenant: GrantId| {
+            format!("http {host} {tenant} {} {} 1 1 \n", Fingerprint::of_spki(b"key"), now_s())
+        };
+        let saved = line("ours.t.localhost", ours) + &line("others.t.localhost", others);
+        std::fs::write(folder.path().join("names"), saved).unwrap();
+        let names = Names::new(folder.path());
+        names.load().unwrap();
+        let second = Duration::from_secs(1);
+        let settings = LinkSettings { quic_probe: second, park: 600 * second, parked: 8, streams: 8 };
+        let name = Name::Http("ours.t.localhost".into());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        {
+            let mut visitor = pin!(names.until_held(&name, &settings));
+            assert!(visitor.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(names.revoke(others), [Name::Http("others.t.localhost".into())]);
+            assert_eq!(wakes.0.load(SeqCst), 0, "a visitor of another name was woken");
+            assert_eq!(names.revoke(ours), std::slice::from_ref(&name));
+            assert_eq!(wakes.0.load(SeqCst), 1);
+            let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else { panic!("it waits on") };
+            assert_eq!(fault.status(), 404, "{fault}");
+        }
+        assert!(names.state.lock().watched.is_empty() && names.state.lock().parked.is_empty());
+    }
 }

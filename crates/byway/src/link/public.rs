@@ -9,15 +9,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_link::Name;
+use byway_link::lease::NAMES_A_TENANT;
+use byway_link::{GrantId, Name};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Bind, LimitsPlan, ListenerKey, ListenerPlan, Role};
-use crate::inbound::bind::{self, BindError};
+use crate::inbound::bind::{self, BindError, Bound};
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
+use crate::observe::repeats::Repeats;
 use crate::os::inherit::Inherited;
 use crate::scope::Scope;
 use crate::shared::Shared;
@@ -33,69 +35,108 @@ const TICK: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Public {
     open: Mutex<HashMap<Name, Open>>,
+    failures: Repeats,
 }
 
 struct Open {
     address: SocketAddr,
+    tenant: GrantId,
     scopes: Vec<Scope>,
     /// Since when nobody has it; none while somebody has.
     away: Option<Instant>,
 }
 
+/// Sockets of a port that the system chose. Dropping them closes it.
+pub struct Free {
+    bound: Bound,
+    address: SocketAddr,
+}
+
+impl Free {
+    /// Where they are bound.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Why a port is not open.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOpen {
+    /// Another program has it, or another listener of this node.
+    #[error("the port is in use by another program on the server")]
+    InUse,
+    /// The tenant has its share of ports.
+    #[error("this grant has {PORTS_A_TENANT} ports open already")]
+    TooMany,
+    /// The system refuses.
+    #[error("the server cannot open the port at the moment; its log says why")]
+    Failed(BindError),
+}
+
+/// How many ports are open for one tenant at once, held or not.
+pub const PORTS_A_TENANT: usize = NAMES_A_TENANT;
+
 impl Public {
-    /// Makes sure that `name`'s port is open on `ip`, and says where. Port 0 lets the system choose.
+    /// Makes sure that the port of a name that `tenant` has claimed is open.
     ///
     /// # Errors
-    /// [`BindError`].
-    pub fn open(&self, shared: &Arc<Shared>, ip: IpAddr, port: u16, limits: &LimitsPlan) -> Result<u16, BindError> {
+    /// [`NotOpen`]; then nothing is open that was not before.
+    pub fn open(
+        &self,
+        shared: &Arc<Shared>,
+        address: SocketAddr,
+        tenant: GrantId,
+        limits: &LimitsPlan,
+    ) -> Result<(), NotOpen> {
         let mut open = self.open.lock();
-        if let Some(known) = open.get_mut(&Name::Tcp(port)) {
-            known.away = None;
-            return Ok(known.address.port());
+        if let Some(known) = open.get_mut(&Name::Tcp(address)) {
+            (known.away, known.tenant) = (None, tenant);
+            return Ok(());
         }
-        let bind = Bind::Tcp(SocketAddr::new(ip, port));
-        let bound = bind::bind(&bind, shared.scopes.len(), &mut Inherited::default())?;
-        let address = match bound.address {
-            Bind::Tcp(address) => address,
-            Bind::Unix(_) => SocketAddr::new(ip, port),
-        };
-        let name = Name::Tcp(address.port());
-        let plan = ListenerPlan {
-            name: name.to_string().into(),
-            bind: Bind::Tcp(address),
-            role: Role::Exposed(name.clone()),
-            limits: limits.clone(),
-        };
-        let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
-        let (address_told, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
-        let (peers, admitted) = (Peers::default(), shared.admission.of(&plan.role));
-        let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
-            Arc::new(Door {
-                shared: Arc::clone(shared),
-                key: Arc::clone(&key),
-                fixed: Some(Arc::clone(&plan)),
-                address: Arc::clone(&address_told),
-                scope: scope.child(),
-                worker,
-                pool: shared.pool.shard(worker),
-                permits: Arc::clone(&permits),
-                admitted: Arc::clone(&admitted),
-                peers: peers.clone(),
-            })
-        });
-        let scopes = listener::open(bound.sockets, doors.collect());
-        open.insert(name, Open { address, scopes, away: None });
+        check_share(&open, tenant)?;
+        let bound = self.bind(shared, address)?;
+        open.insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
         drop(open);
         shared.note_own();
-        Ok(address.port())
+        Ok(())
     }
 
-    /// Whether `port` is open already, or could be.
-    pub fn can_open(&self, ip: IpAddr, port: u16) -> bool {
-        self.open.lock().contains_key(&Name::Tcp(port)) || std::net::TcpListener::bind((ip, port)).is_ok()
+    /// Binds a port of the system's choice for `tenant`, which has to claim it before it is served.
+    ///
+    /// # Errors
+    /// [`NotOpen`].
+    pub fn bind_any(&self, shared: &Shared, ip: IpAddr, tenant: GrantId) -> Result<Free, NotOpen> {
+        check_share(&self.open.lock(), tenant)?;
+        let any = SocketAddr::new(ip, 0);
+        let bound = self.bind(shared, any)?;
+        let address = match bound.address {
+            Bind::Tcp(address) => address,
+            Bind::Unix(_) => any,
+        };
+        Ok(Free { bound, address })
     }
 
-    /// Closes the port of a name that nobody has and nobody will come back for.
+    fn bind(&self, shared: &Shared, address: SocketAddr) -> Result<Bound, NotOpen> {
+        let bound = bind::bind(&Bind::Tcp(address), shared.scopes.len(), &mut Inherited::default());
+        bound.map_err(|error| {
+            if error.source.kind() == std::io::ErrorKind::AddrInUse {
+                return NotOpen::InUse;
+            }
+            if let Some(line) = self.failures.count() {
+                tracing::warn!(left_out = line.left_out, "a public port: {error}");
+            }
+            NotOpen::Failed(error)
+        })
+    }
+
+    /// Serves a port that `tenant` has claimed.
+    pub fn serve(&self, shared: &Arc<Shared>, free: Free, tenant: GrantId, limits: &LimitsPlan) {
+        let Free { bound, address } = free;
+        self.open.lock().insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
+        shared.note_own();
+    }
+
+    /// Closes the port of a name that has no holder and will have none: it was given up, or its grant was revoked.
     pub fn close(&self, shared: &Shared, name: &Name) {
         if let Some(gone) = self.open.lock().remove(name) {
             gone.scopes.iter().for_each(Scope::drain);
@@ -133,4 +174,41 @@ impl Public {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.open.lock().values().map(|open| open.address).collect()
     }
+}
+
+fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpen> {
+    match open.values().filter(|port| port.tenant == tenant).count() < PORTS_A_TENANT {
+        true => Ok(()),
+        false => Err(NotOpen::TooMany),
+    }
+}
+
+/// Accepts on every worker.
+fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantId, limits: &LimitsPlan) -> Open {
+    let name = Name::Tcp(address);
+    let plan = ListenerPlan {
+        name: name.to_string().into(),
+        bind: Bind::Tcp(address),
+        role: Role::Exposed(name),
+        limits: limits.clone(),
+    };
+    let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
+    let (bind, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
+    let (peers, admitted) = (Peers::default(), shared.admission.of(&plan.role));
+    let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
+        Arc::new(Door {
+            shared: Arc::clone(shared),
+            key: Arc::clone(&key),
+            fixed: Some(Arc::clone(&plan)),
+            address: Arc::clone(&bind),
+            scope: scope.child(),
+            worker,
+            pool: shared.pool.shard(worker),
+            permits: Arc::clone(&permits),
+            admitted: Arc::clone(&admitted),
+            peers: peers.clone(),
+        })
+    });
+    let scopes = listener::open(bound.sockets, doors.collect());
+    Open { address, tenant, scopes, away: None }
 }

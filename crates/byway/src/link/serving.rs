@@ -7,7 +7,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use byway_dial::{HostName, peer_text};
 use byway_link::wire::{Register, Registered, Said, Withdrawn};
@@ -15,18 +14,15 @@ use byway_link::{
     CarrierKind, Claimant, Denied, Inbox, Link, LinkError, Name, Pending, Refusal, ServiceKind, SessionKey,
 };
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::grants::{Grant, Purpose};
-use super::names::Lost;
+use super::grants::{Grant, NotGood, Purpose};
+use super::names::{Lost, Taken};
 use super::outbox::Outbox;
+use super::public::NotOpen;
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::inbound::listener::Door;
 use crate::outbound::pooled::Origin;
 use crate::shared::Shared;
-
-/// How often a session looks whether its grant is still good.
-const GRANT_TICK: Duration = Duration::from_millis(500);
 
 /// Messages of one session that are handled before its other events get a turn.
 const BATCH: usize = 64;
@@ -61,12 +57,24 @@ pub async fn welcome<P>(
 ) -> Result<(Served, P), LinkError> {
     let hello = pending.hello();
     let (epoch, attempt) = (hello.epoch, hello.attempt);
-    let id = byway_link::GrantId::from_slice(&hello.grant);
-    let grant = id.and_then(|id| shared.links.grants.check(id, &hello.secret));
+    let (grants, runtime) = (&shared.links.grants, shared.links.runtime());
+    let checked = match byway_link::GrantId::from_slice(&hello.grant) {
+        Some(id) => grants.check_on(runtime, id, &hello.secret).await,
+        None => Err(NotGood::Unknown),
+    };
+    let grant = match checked {
+        Ok(grant) => Some(grant),
+        Err(NotGood::Unknown) => None,
+        Err(NotGood::Unreadable(_)) => {
+            shared.counters.link_refused.add(1);
+            let detail = "the server cannot read its grants at the moment; its log says why";
+            return Err(pending.refuse(Refusal::Busy, detail).await);
+        }
+    };
     let Some(grant) = grant else {
         shared.counters.link_refused.add(1);
         let detail = "the grant in the join string is not known here, or was revoked; ask for the current join string \
-                      (it stands in the file `join` of the state folder there)";
+                      (it stands in the file `join-serve` or `join-exit` of the state folder there)";
         return Err(pending.refuse(Refusal::Grant, detail).await);
     };
     let wanted = match plan.serves {
@@ -104,7 +112,7 @@ impl Served {
 
     /// Parts it: streams to whoever serves them, the rest to [`Session::run`].
     pub fn split(self, shared: &Arc<Shared>, at: Bind) -> (Session, mpsc::Receiver<byway_link::Arrived>, Link) {
-        let (key, taken) = shared.links.names.enter(self.link.clone());
+        let (key, taken) = shared.links.names.enter(self.link.clone(), self.grant.id);
         let who = Claimant {
             tenant: self.grant.id,
             identity: self.link.peer(),
@@ -120,7 +128,6 @@ impl Served {
             outbox: Outbox::default(),
             taken,
             grant: self.grant,
-            seen: 0,
             who,
             at,
         };
@@ -136,8 +143,6 @@ pub struct Session {
     outbox: Outbox,
     taken: mpsc::UnboundedReceiver<Lost>,
     grant: Grant,
-    /// The version of the grants in which ours was good.
-    seen: u64,
     who: Claimant,
     at: Bind,
 }
@@ -146,8 +151,6 @@ impl Session {
     /// Serves what the session registers until it is over. The reason of its end.
     pub async fn run(&mut self, door: &Door) -> Arc<str> {
         let names = Arc::clone(&self.shared.links.names);
-        let mut tick = interval(GRANT_TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
@@ -155,7 +158,6 @@ impl Session {
                 Some(said) = self.said.recv(), if self.outbox.has_room() => self.hear_all(said, door),
                 () = self.outbox.say_next(&self.link, async |change| names.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.tell_lost(&lost),
-                _ = tick.tick() => self.check_grant(),
             }
         }
     }
@@ -274,7 +276,6 @@ impl Session {
         link: &LinkPlan,
         limits: &LimitsPlan,
     ) -> Result<String, (Refusal, String)> {
-        let names = &self.shared.links.names;
         let ip = match &self.at {
             Bind::Tcp(address) => address.ip(),
             Bind::Unix(_) => IpAddr::from([127, 0, 0, 1]),
@@ -282,15 +283,7 @@ impl Session {
         let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
         let opened = match wanted {
             0 => self.open_free_port(ip, asked, limits)?,
-            port if self.grant.ports.contains(&port) => {
-                // The name first: whoever holds it also holds its port.
-                self.claim(&Name::Tcp(port), &asked.name, asked.service)?;
-                self.shared.links.public.open(&self.shared, ip, port, limits).map_err(|_| {
-                    names.unregister(self.who.session, asked.service);
-                    let detail = format!("port {port} is in use by another program on the server; ask for another one");
-                    (Refusal::Held, detail)
-                })?
-            }
+            port if self.grant.ports.contains(&port) => self.claim_port(SocketAddr::new(ip, port), asked, limits)?,
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
                 let detail =
@@ -308,38 +301,79 @@ impl Session {
     /// The port that the service had before, or else one that is free, within what the grant allows.
     fn open_free_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
         let links = &self.shared.links;
-        let kept = links.names.port_of(self.grant.id, self.link.peer(), &asked.name);
-        let kept = kept.filter(|port| self.grant.ports.contains(port) && links.public.can_open(ip, *port));
+        let kept = links.names.port_of(self.grant.id, self.link.peer(), &asked.name, ip);
+        let kept = kept.filter(|port| self.grant.ports.contains(port));
         for port in kept.into_iter().chain(candidates(&self.grant.ports)) {
-            let Ok(opened) = links.public.open(&self.shared, ip, port, limits) else { continue };
-            match self.claim(&Name::Tcp(opened), &asked.name, asked.service) {
-                Ok(()) => return Ok(opened),
-                // Somebody else's, who is away.
-                Err((Refusal::Held, _)) => links.public.away(&[Name::Tcp(opened)]),
-                Err(refused) => {
-                    links.public.away(&[Name::Tcp(opened)]);
-                    return Err(refused);
-                }
+            let claimed = match port {
+                0 => self.claim_any_port(ip, asked, limits),
+                port => self.claim_port(SocketAddr::new(ip, port), asked, limits),
+            };
+            match claimed {
+                // In use, or another tenant's that is away.
+                Err((Refusal::Held | Refusal::Busy, _)) => {}
+                decided => return decided,
             }
         }
         let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
         Err((Refusal::Busy, format!("no port from {from} to {to} is free on the server")))
     }
 
-    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<(), (Refusal, String)> {
+    /// Claims the port first, and binds it only then: a claim that is refused opens nothing, and a port that cannot be
+    /// bound, since another program or another listener has it, is not reserved.
+    fn claim_port(&self, address: SocketAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+        let links = &self.shared.links;
+        let (name, port) = (Name::Tcp(address), address.port());
+        let taken = self.claim(&name, &asked.name, asked.service)?;
+        match links.public.open(&self.shared, address, self.grant.id, limits) {
+            Ok(()) => self.check_opened(&name).map(|()| port),
+            Err(error) => {
+                links.names.undo(&name, self.who.session, taken);
+                Err(not_open(port, &error))
+            }
+        }
+    }
+
+    /// The same for a port of the system's choice. It is bound to learn its number, and let go of at once if the claim is
+    /// refused.
+    fn claim_any_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+        let links = &self.shared.links;
+        if !links.names.has_room(self.grant.id) {
+            return Err((Refusal::Denied, Denied::TooMany.to_string()));
+        }
+        let free = links.public.bind_any(&self.shared, ip, self.grant.id).map_err(|error| not_open(0, &error))?;
+        let (name, port) = (Name::Tcp(free.address()), free.address().port());
+        self.claim(&name, &asked.name, asked.service)?;
+        links.public.serve(&self.shared, free, self.grant.id, limits);
+        self.check_opened(&name).map(|()| port)
+    }
+
+    /// The grant may have been revoked while the port was opened: then it is closed again.
+    fn check_opened(&self, name: &Name) -> Result<(), (Refusal, String)> {
+        if self.shared.links.names.has(self.who.session, name) {
+            return Ok(());
+        }
+        if !self.shared.links.names.is_held(name) {
+            self.shared.links.public.close(&self.shared, name);
+        }
+        Err((Refusal::Gone, Denied::Gone.to_string()))
+    }
+
+    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, (Refusal, String)> {
         let links = &self.shared.links;
         match links.names.register(name, label, number, self.who, &links.grants) {
-            Ok(changed_hands) => {
-                if changed_hands {
+            Ok(taken) => {
+                if taken.changed_hands {
                     self.forget_connections(name);
                 }
-                Ok(())
+                Ok(taken)
             }
             Err(denied) => {
                 let why = match denied {
                     Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
                     Denied::Superseded | Denied::Taken => Refusal::Superseded,
                     Denied::TooMany => Refusal::Denied,
+                    Denied::Full | Denied::Leaving => Refusal::Busy,
+                    Denied::Gone => Refusal::Gone,
                 };
                 Err((why, format!("the {name}: {denied}")))
             }
@@ -361,13 +395,6 @@ impl Session {
         }));
     }
 
-    fn check_grant(&mut self) {
-        let version = self.shared.links.grants.version();
-        if std::mem::replace(&mut self.seen, version) != version && !self.shared.links.grants.is_good(self.grant.id) {
-            self.link.end("its grant was revoked");
-        }
-    }
-
     fn release(&self) -> Vec<Name> {
         let had = self.shared.links.names.leave(self.who.session);
         self.shared.links.public.away(&had);
@@ -378,6 +405,17 @@ impl Session {
     /// Which session of the node.
     pub const fn key(&self) -> SessionKey {
         self.who.session
+    }
+}
+
+fn not_open(port: u16, error: &NotOpen) -> (Refusal, String) {
+    match error {
+        NotOpen::InUse => {
+            let detail = format!("port {port} is in use by another program on the server; ask for another one");
+            (Refusal::Held, detail)
+        }
+        NotOpen::TooMany => (Refusal::Denied, error.to_string()),
+        NotOpen::Failed(_) => (Refusal::Busy, error.to_string()),
     }
 }
 
@@ -393,7 +431,7 @@ fn candidates(ports: &RangeInclusive<u16>) -> Vec<u16> {
     some.filter_map(|port| u16::try_from(port).ok()).collect()
 }
 
-/// How many of the system's choices are tried: one may be somebody's who is away.
+/// How many of the system's choices are tried: one may be reserved for a tenant that is away.
 const SYSTEM_TRIES: usize = 16;
 
 /// How many of a grant's ports are tried.

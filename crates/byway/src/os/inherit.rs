@@ -19,6 +19,15 @@ pub struct Inherited {
 }
 
 impl Inherited {
+    /// Whether nothing was handed over, or all of it was taken.
+    pub fn is_empty(&self) -> bool {
+        #[cfg(unix)]
+        if !self.unix.is_empty() {
+            return false;
+        }
+        self.tcp.is_empty()
+    }
+
     /// Takes the sockets bound to exactly `address`, if any were handed over.
     pub fn take_tcp(&mut self, address: SocketAddr) -> Vec<TcpListener> {
         self.tcp.extract_if(.., |socket| socket.local_addr().is_ok_and(|bound| bound == address)).collect()

@@ -54,7 +54,7 @@ fn example(name: &str, given: &[(&str, String)]) -> String {
 
 /// Where a node that others join writes how to.
 fn join_file(program: &Program) -> String {
-    program.folder().join("state/join").display().to_string()
+    program.folder().join("state/join-exit").display().to_string()
 }
 
 fn at(origin: &Origin) -> String {

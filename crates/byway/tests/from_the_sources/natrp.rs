@@ -32,10 +32,10 @@ impl Tunnel {
 
     /// The client behind NAT, and the public address.
     fn agent(&self) -> (Program, SocketAddr) {
-        let join = self.states.path().join("server/join").display().to_string();
+        let join = self.states.path().join("server/join-serve").display().to_string();
         let given = [
             ("127.0.0.1:8000", self.service.to_string()),
-            ("/tmp/byway-natrp/server/join", join),
+            ("/tmp/byway-natrp/server/join-serve", join),
             ("auto", self.carrier.to_owned()),
         ];
         let agent = started(&example("002-natrp-agent", &given), &self.states.path().join("agent"));

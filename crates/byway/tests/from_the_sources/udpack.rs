@@ -16,7 +16,7 @@ struct Hops {
 impl Hops {
     fn over(carrier: &str) -> Self {
         let server = Program::configured(BYWAY, &example("000-udpack-exit", &[]));
-        let given = [("/tmp/byway-udpack/exit/join", join_file(&server)), ("auto", carrier.into())];
+        let given = [("/tmp/byway-udpack/exit/join-exit", join_file(&server)), ("auto", carrier.into())];
         let desk = Program::configured(BYWAY, &example("000-udpack-desk", &given));
         Self { server, desk }
     }

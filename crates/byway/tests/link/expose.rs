@@ -275,7 +275,7 @@ fn a_free_port_sticks_to_the_identity_over_restarts_of_agent_and_server() {
 fn the_join_string_is_the_only_line_on_stdout_and_stands_in_a_private_file() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start();
-    let file = server.program.folder().join("state").join("join");
+    let file = server.program.folder().join("state").join("join-serve");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", server.join));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let origin = Origin::named("by file");

@@ -3,7 +3,8 @@
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
 //! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
-//! `many` agents with hundreds of services · `strangers` at the port of links.
+//! `many` agents with hundreds of services · `strangers` at the port of links · `ports` whose public ports are open ·
+//! `state` the state folder of a public end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
@@ -12,8 +13,10 @@ mod expose;
 mod load;
 mod many;
 mod outages;
+mod ports;
 mod refusals;
 mod reload;
+mod state;
 mod strangers;
 
 use std::net::SocketAddr;

@@ -263,7 +263,7 @@ fn another_grant_cannot_take_a_name_that_is_reserved_and_not_held_even_after_a_r
     for after in ["the agent has gone", "a restart of the server"] {
         let finished = Launch::new(BYWAY, &["http", &target, "--name", "app", "--join", &other]).run();
         assert_eq!(finished.code, Some(2), "after {after}: {}", finished.stderr);
-        says(&finished, &["app.t.localhost", "belongs to the grant"]);
+        says(&finished, &["app.t.localhost", "held by another grant"]);
         if after == "the agent has gone" {
             server.program.signal(Signal::KILL);
             server.program.wait();
@@ -326,7 +326,7 @@ fn a_visitor_who_has_waited_long_enough_is_told_so() {
     let config = "[link]\npark = \"400ms\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
                   domain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
     let program = Program::configured(BYWAY, config);
-    let file = program.folder().join("state").join("join");
+    let file = program.folder().join("state").join("join-serve");
     let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
     let http = program.addresses()[1];
     let agent =

@@ -191,6 +191,40 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
 }
 
 #[test]
+fn a_grant_file_that_cannot_be_read_does_not_end_an_agent_for_good() {
+    let (server, origin) = (Server::start(), Origin::named("back"));
+    let id = server.join.parse::<JoinString>().unwrap().id.to_string();
+    let grants = server.program.folder().join("state").join("grants");
+    let (file, aside) = (grants.join(&id), server.program.folder().join("aside"));
+    // A folder in the file's place: reading it is an error, though not "not found".
+    let break_it = || {
+        std::fs::rename(&file, &aside).unwrap();
+        std::fs::create_dir(&file).unwrap();
+    };
+    break_it();
+    for carrier in CARRIERS {
+        let target = origin.address().to_string();
+        let agent = Program::start(BYWAY, &["tcp", &target, "--join", &server.join, "--carrier", carrier]);
+        let said = agent.wait_for_log("the server cannot read its grants at the moment");
+        assert!(said.contains("trying again"), "{said}");
+        server.program.wait_for_log(&format!("cannot read {}", file.display()));
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&aside, &file).unwrap();
+        assert_eq!(greeting(agent.wait_for_stdout("").parse().unwrap()), "back", "{carrier}");
+        assert_eq!(agent.stop().code, Some(0));
+        break_it();
+        // The server has read it once: now it remembers.
+        let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
+        assert_eq!(greeting(agent.address()), "back", "{carrier}");
+        assert_eq!(agent.program.stop().code, Some(0));
+        // What was read is forgotten with the file.
+        std::fs::remove_dir(&file).unwrap();
+        refused(&["tcp", "22", "--join", &server.join, "--carrier", carrier], &["was revoked"]);
+        std::fs::create_dir(&file).unwrap();
+    }
+}
+
+#[test]
 fn rubbish_and_http_on_the_link_port_are_closed_and_agents_join_as_before() {
     let server = Server::start();
     let udp = UdpSocket::bind(ANY).unwrap();

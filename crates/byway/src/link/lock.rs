@@ -1,0 +1,122 @@
+//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join string and the grants of its own,
+//! and for services the names.
+//!
+//! In:    a state folder and a purpose.
+//! Out:   the lock, held until it is dropped or the process ends, however it ends (`flock`); or who holds it.
+//! Never: waits, and never keeps out a process that only joins, or `byway token`: they do not ask for it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use byway_link::Purpose;
+
+/// A lock that is held.
+#[derive(Debug)]
+pub(super) struct StateLock {
+    _file: File,
+}
+
+/// Why the lock is not held.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLocked {
+    /// Another process has it.
+    #[error(
+        "the state folder {} is in use by {holder}; stop that one, or give this one a folder of its own with --state",
+        state.display()
+    )]
+    Held {
+        /// The folder.
+        state: PathBuf,
+        /// Its pid and command, as it has written them down.
+        holder: String,
+    },
+    /// The system says no.
+    #[error("cannot lock {}: {source}; look at the owner and permissions of the state folder", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Longer than any process describes itself.
+const MOST_HOLDER_BYTES: u64 = 200;
+
+impl StateLock {
+    /// Takes the lock of `purpose` in the folder `state`.
+    ///
+    /// # Errors
+    /// [`NotLocked`].
+    pub(super) fn take(state: &Path, purpose: Purpose) -> Result<Self, NotLocked> {
+        let path = state.join(format!("{purpose}.lock"));
+        let failed = |source| NotLocked::Failed { path: path.clone(), source };
+        let mut file = open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(NotLocked::Held { state: state.to_owned(), holder: holder(&file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", myself()));
+        // Who holds it is for people: a full disk is no reason not to start.
+        if let Err(error) = written {
+            tracing::debug!("{}: {error}", path.display());
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        byway_link::store::make_folder(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.create(true).truncate(false).read(true).write(true).open(path)
+}
+
+/// What the holder has written down.
+fn holder(mut file: &File) -> String {
+    let mut text = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(MOST_HOLDER_BYTES).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().next().unwrap_or_default().trim();
+    match read.is_ok() && !line.is_empty() {
+        true => line.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        false => "another process".to_owned(),
+    }
+}
+
+/// `process 4711 (byway proxy serve)`: the words of the command line up to the first flag, since behind those may stand
+/// secrets.
+fn myself() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let verbs = words.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())).take(2);
+    let command: Vec<String> = std::iter::once(program).chain(verbs).collect();
+    format!("process {} ({})", std::process::id(), command.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_purpose_has_one_holder_who_is_named_and_the_other_purpose_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let held = StateLock::take(&state, Purpose::Serve).unwrap();
+        let exit = StateLock::take(&state, Purpose::Exit).unwrap();
+        let refused = StateLock::take(&state, Purpose::Serve).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {} (", std::process::id())), "{refused}");
+        assert!(refused.contains(&state.display().to_string()) && refused.contains("--state"), "{refused}");
+        drop(held);
+        StateLock::take(&state, Purpose::Serve).unwrap();
+        drop(exit);
+    }
+}

@@ -1,0 +1,63 @@
+//! Revocation: notices within a second that a grant was revoked, and takes away what was had by it.
+//!
+//! In:    the grants whose sessions or names this node has.
+//! Out:   their sessions ended, their names free, their ports closed, their visitors refused.
+//! Never: takes anything away because a file cannot be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_link::GrantId;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::grants::Standing;
+use crate::outbound::pooled::Origin;
+use crate::shared::Shared;
+
+/// How often the grants in use are looked at: one call of `stat` for each.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often the names are written though nothing has changed, so that a crash does not make those that are held look as if
+/// they had been away since their last change.
+const TICKS_A_WRITE: u64 = 6 * 3600 * 1000 / 500;
+
+/// Watches for as long as it is polled.
+pub async fn watch(shared: &Arc<Shared>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 1_u64.. {
+        tick.tick().await;
+        let links = &shared.links;
+        let tenants = links.names.tenants();
+        if tenants.is_empty() {
+            continue;
+        }
+        if number.is_multiple_of(TICKS_A_WRITE) {
+            links.names.save(links.runtime());
+        }
+        let grants = links.grants.clone();
+        let look = move || tenants.into_iter().map(|id| (id, grants.standing(id))).collect::<Vec<_>>();
+        // A disk that does not answer is waited for: until then nothing can be said of any grant.
+        let Ok(looked) = links.runtime().spawn_blocking(look).await else { continue };
+        for (id, standing) in looked {
+            match standing {
+                Standing::Good => {}
+                Standing::Revoked => take_away(shared, id),
+                Standing::FolderMissing => links.names.end_sessions(id, "the server has lost its grants"),
+            }
+        }
+    }
+}
+
+fn take_away(shared: &Arc<Shared>, id: GrantId) {
+    let links = &shared.links;
+    let names = links.names.revoke(id);
+    for name in &names {
+        links.public.close(shared, name);
+        shared.pool.evict_key(&Origin::Service(name.clone()));
+    }
+    if !names.is_empty() {
+        links.names.save(links.runtime());
+    }
+    tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", names.len());
+}

@@ -1,0 +1,177 @@
+//! Ports: which public ports are open and reserved, for whom, and when they close.
+
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use byway_dial::Resolver;
+use byway_link::wire::{GoAway, Register, Said};
+use byway_link::{Carriers, Dialler, Inbox, Key, Link, Purpose, Refusal, ServiceKind, Settings};
+use byway_testkit::{Launch, Origin, Program, Visitor, eventually};
+use rustix::process::Signal;
+
+use super::*;
+
+/// A session whose messages a test writes by hand.
+struct Raw {
+    runtime: tokio::runtime::Runtime,
+    link: Link,
+    inbox: Inbox,
+}
+
+impl Raw {
+    #[track_caller]
+    fn join(join: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        let key = Key::load_or_create(&tempfile::tempdir().unwrap().path().join("key")).unwrap();
+        let dial = byway_dial::Dialler::new(Resolver::system(handle.clone()), byway_dial::Options::default());
+        let (join, settings) = (join.parse().unwrap(), Settings::default());
+        let dialler = Dialler::new(key, join, Purpose::Serve, Carriers::Tls, dial, settings, handle);
+        let (link, inbox) = runtime.block_on(dialler.connect(1, 1, Duration::from_secs(20))).unwrap();
+        Self { runtime, link, inbox }
+    }
+
+    fn say(&self, said: Said) {
+        assert!(self.runtime.block_on(self.link.say_in_turn(said)));
+    }
+
+    /// Asks for a port of the server's choice, and waits for the answer: the address, or why not.
+    #[track_caller]
+    fn register(&mut self, service: u32, name: String) -> Result<String, (Refusal, String)> {
+        let kind = ServiceKind::Tcp.number();
+        self.say(Said::Register(Register { service, kind, name, port: 0 }));
+        let said = &mut self.inbox.said;
+        let answer = async { tokio::time::timeout(Duration::from_secs(20), said.recv()).await };
+        match self.runtime.block_on(answer) {
+            Ok(Some(Said::Registered(registered))) => Ok(registered.public),
+            Ok(Some(Said::Withdrawn(withdrawn))) => Err((Refusal::from_number(withdrawn.why), withdrawn.detail)),
+            other => panic!("no answer to a registration: {other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn another_grant(server: &Server, more: &[&str]) -> String {
+    let state = shown(&server.program.folder().join("state"));
+    let advertise = server.link().to_string();
+    let args = ["token", "add", "--state", &state, "--advertise", &advertise];
+    let added = Launch::new(BYWAY, &[&args, more].concat()).run();
+    assert_eq!(added.code, Some(0), "{}", added.stderr);
+    added.stdout.trim().trim_start_matches("join ").to_owned()
+}
+
+#[track_caller]
+fn revoke(server: &Server, join: &str) {
+    let state = shown(&server.program.folder().join("state"));
+    let id = join.parse::<byway_link::JoinString>().unwrap().id.to_string();
+    let revoked = Launch::new(BYWAY, &["token", "revoke", &id, "--state", &state]).run();
+    assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
+}
+
+#[test]
+fn a_registration_that_is_refused_opens_no_port() {
+    let server = Server::start();
+    let mut raw = Raw::join(&server.join);
+    for service in 1..=256 {
+        raw.register(service, format!("label {service}")).unwrap();
+    }
+    let open = server.program.sockets();
+    for service in 257..=288 {
+        let (why, detail) = raw.register(service, format!("label {service}")).unwrap_err();
+        assert!(why == Refusal::Denied && detail.contains("256 names"), "{why:?}: {detail}");
+    }
+    assert_eq!(server.program.sockets(), open, "32 refused registrations have left sockets");
+}
+
+#[test]
+fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_asked_for_it() {
+    let server = Server::start();
+    let (other, origin) = (another_grant(&server, &[]), Origin::named("other"));
+    let elsewhere = TcpListener::bind(ANY).unwrap();
+    let taken = elsewhere.local_addr().unwrap().port();
+    for port in [taken, server.http().port(), server.link().port()] {
+        let asked = Launch::new(BYWAY, &["tcp", "22", "--port", &port.to_string(), "--join", &server.join]).run();
+        assert!(asked.stderr.contains(&format!("port {port} is in use by another program")), "{}", asked.stderr);
+    }
+    drop(elsewhere);
+    let target = origin.address().to_string();
+    let agent = Agent::start(&["tcp", &target, "--port", &taken.to_string(), "--join", &other]);
+    assert_eq!(greeting(agent.address()), "other");
+    let names = std::fs::read_to_string(server.program.folder().join("state/names")).unwrap();
+    assert_eq!(names.lines().filter(|line| line.starts_with("tcp ")).count(), 1, "{names}");
+}
+
+#[test]
+fn a_revoked_grants_ports_close_and_its_parked_visitors_are_refused_at_once() {
+    let server = Server::start();
+    let (join, origin) = (another_grant(&server, &[]), Origin::named("gone"));
+    let target = origin.address().to_string();
+    let tcp = Agent::start(&["tcp", &target, "--join", &join]);
+    let http = Agent::start(&["http", &target, "--name", "app", "--join", &join, "--carrier", "tls"]);
+    let public = tcp.address();
+    // The agents die; their visitors are parked.
+    for agent in [&tcp, &http] {
+        agent.program.signal(Signal::KILL);
+    }
+    server.program.wait_for_log("link is down");
+    let mut by_tcp = Visitor::connect(public);
+    let mut by_http = Visitor::connect(server.http());
+    by_http.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
+    by_tcp.send("hello");
+    let wait = std::time::Instant::now();
+    eventually("they wait", || wait.elapsed() > Duration::from_millis(200) || !by_tcp.is_silent());
+    assert!(by_tcp.is_silent() && by_http.is_silent());
+    revoke(&server, &join);
+    let answer = by_http.response();
+    assert_eq!(answer.status(), 404, "not the 503 of a visitor who has waited for too long: {answer:?}");
+    by_tcp.to_end();
+    eventually("the port is closed", || TcpStream::connect(public).is_err());
+    // And both are free for the other grants.
+    let next = Agent::http(&server, "app", origin.address(), &[]);
+    let port = public.port().to_string();
+    let again = Agent::tcp(&server, origin.address(), &["--port", &port]);
+    assert_eq!((greeting(again.address()).as_str(), server.ask("app", "GET /").text()), ("gone", "gone".into()));
+    drop(next);
+}
+
+#[test]
+fn one_port_number_on_two_addresses_is_two_ports() {
+    let two = "[[serve]]\nlisten = \"127.0.0.1:0\"\n[[serve]]\nlisten = \"127.0.0.2:0\"\n";
+    let server = Program::configured(BYWAY, two);
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let port = free_port().to_string();
+    let agents = [(0, "127.0.0.1", &one), (1, "127.0.0.2", &other)].map(|(number, ip, origin)| {
+        let link = server.addresses()[number];
+        assert_eq!(link.ip().to_string(), ip);
+        let file = server.folder().join(format!("state/join-serve-{}", link.port()));
+        let target = origin.address().to_string();
+        let agent = Agent::start(&["tcp", &target, "--port", &port, "--join-file", &shown(&file)]);
+        assert_eq!(agent.public, format!("{ip}:{port}"));
+        agent
+    });
+    assert_eq!(greeting(agents[0].address()), "one");
+    assert_eq!(greeting(agents[1].address()), "other");
+}
+
+#[test]
+fn a_service_that_is_registered_after_go_away_gets_no_name() {
+    let server = Server::start();
+    let mut raw = Raw::join(&server.join);
+    raw.register(1, "first".into()).unwrap();
+    raw.say(Said::GoAway(GoAway { detail: "leaving".into() }));
+    let (why, _) = raw.register(2, "second".into()).unwrap_err();
+    assert_eq!(why, Refusal::Gone);
+    let names = std::fs::read_to_string(server.program.folder().join("state/names")).unwrap();
+    assert!(!names.contains("second"), "{names}");
+}
+
+#[test]
+fn a_refusal_does_not_name_another_tenants_grant() {
+    let server = Server::start();
+    let (other, origin) = (another_grant(&server, &[]), Origin::named("mine"));
+    let _mine = Agent::http(&server, "app", origin.address(), &[]);
+    let id = server.join.parse::<byway_link::JoinString>().unwrap().id.to_string();
+    let refused = Launch::new(BYWAY, &["http", "80", "--name", "app", "--join", &other]).run();
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("held by another grant") && !refused.stderr.contains(&id), "{}", refused.stderr);
+}
