@@ -14,7 +14,7 @@ fn with_connections(most: usize, listen: &str) -> Program {
 }
 
 fn agent(origin: &Origin, server: &Program, carrier: &str) -> Program {
-    let join = std::fs::read_to_string(server.folder().join("state").join("join")).unwrap();
+    let join = std::fs::read_to_string(server.folder().join("state").join("join-serve")).unwrap();
     let config = format!(
         "[link]\nquic_probe = \"1s\"\n[[expose]]\nname = \"it\"\ntcp = \"{}\"\njoin = \"{}\"\ncarrier = \"{carrier}\"\n",
         origin.address(),
