@@ -237,13 +237,15 @@ fn an_idle_client_is_let_go_without_a_word() {
 #[test]
 fn malformed_requests_are_logged_as_their_own_class_and_counted() {
     let origin = Origin::useful();
-    let program = edge(&origin);
+    let program = edge_with("metrics.listen = \"127.0.0.1:0\"", &origin);
     for _ in 0..2 {
         let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(Visitor::connect(program.address()).ask(request).status(), 400);
+        assert_eq!(Visitor::connect(program.address_of("edge")).ask(request).status(), 400);
     }
-    let line = program.wait_for_log("malformed_requests=2");
-    assert!(line.contains("length-and-coding"), "{line}");
+    let line = program.wait_for_log("malformed request: ");
+    assert!(line.contains("class=\"length-and-coding\""), "{line}");
+    let metrics = Visitor::connect(program.address_of("metrics")).get("/metrics").text();
+    assert!(metrics.contains("byway_malformed_requests_total 2\n"), "{metrics}");
 }
 
 #[test]
