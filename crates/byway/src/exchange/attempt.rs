@@ -248,7 +248,16 @@ impl<'a> Attempt<'a> {
     /// The upstream went away without a complete head.
     fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> Failure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
-        let detail = format!("the upstream gave no whole answer: {how}");
+        // TLS servers on OpenSSL hang up on plain HTTP without an alert.
+        let hint = match self.asked.allowed.outbound() {
+            Outbound::Pooled(route)
+                if self.heard == 0 && !self.reused && route.upstreams.iter().all(|upstream| !upstream.tls) =>
+            {
+                "; if it speaks TLS, write https:// in front of it"
+            }
+            _ => "",
+        };
+        let detail = format!("the upstream gave no whole answer: {how}{hint}");
         self.failed(Fault::new(Who::Upstream, Kind::ClosedEarly, detail), upstream)
     }
 

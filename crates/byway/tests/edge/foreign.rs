@@ -66,6 +66,16 @@ fn an_upstream_that_speaks_tls_or_http2_alone_is_named_in_the_log_with_what_to_w
 }
 
 #[test]
+fn an_upstream_that_hangs_up_on_plain_http_may_speak_tls_and_the_log_says_so() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.request_head();
+    });
+    let program = edge(&origin);
+    assert_eq!(Visitor::connect(program.address()).get("/").status(), 502);
+    program.wait_for_log("if it speaks TLS, write https:// in front of it");
+}
+
+#[test]
 fn no_line_for_people_has_the_text_of_a_rust_value_in_it() {
     let origin = Origin::answering("nonsense\r\n\r\n");
     let program = edge(&origin);
