@@ -310,6 +310,9 @@ pub struct GoAway {
     /// A sentence for people.
     #[prost(string, tag = "1")]
     pub detail: String,
+    /// No stream of the session is open here, and none will be opened: everything was received.
+    #[prost(bool, tag = "2")]
+    pub idle: bool,
 }
 
 /// What a service speaks.

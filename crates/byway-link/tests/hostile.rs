@@ -247,7 +247,10 @@ async fn streams_that_nobody_serves_wait_in_a_bounded_inbox() {
 async fn messages_that_nobody_hears_stop_at_the_window_and_the_inbox() {
     let (link, inbox, mut peer) = session(Settings::default(), 64 * 1024).await;
     let mut message = Vec::new();
-    wire::encode(&wire::Control::from(Said::GoAway(GoAway { detail: "x".repeat(1000) })), &mut message);
+    wire::encode(
+        &wire::Control::from(Said::GoAway(GoAway { detail: "x".repeat(1000), ..GoAway::default() })),
+        &mut message,
+    );
     let message = frame(Kind::Data, CONTROL, &message);
     // As a peer that minds its credit does: no more than the window and what is granted again.
     let mut credit = INITIAL_BYTES as usize - 200;
@@ -280,7 +283,7 @@ const BACKLOG_BYTES: usize = 128 * 1024;
 
 /// A short message for the owner of a session.
 fn short() -> Said {
-    Said::GoAway(GoAway { detail: String::new() })
+    Said::GoAway(GoAway::default())
 }
 
 #[tokio::test(start_paused = true)]

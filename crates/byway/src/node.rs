@@ -131,7 +131,7 @@ impl Node {
         };
         node.serve(&mut node.serving.lock(), bound);
         node.keep_house();
-        node.follow_joins(&node.shared.plan.load());
+        node.begin_joins(&node.shared.plan.load());
         Ok(node)
     }
 
@@ -184,6 +184,7 @@ impl Node {
             access.begin(access.prepare(&plan.log)?, &self.shared.stations)?;
         }
         let plan = Arc::new(plan);
+        self.begin_joins(&plan);
         let resolver = match plan.dial.resolver == old.dial.resolver {
             true => self.shared.dialler.load().resolver().clone(),
             false => resolver(&plan, self.runtime()),
@@ -200,7 +201,7 @@ impl Node {
         });
         self.serve(&mut serving, bound);
         drop(serving);
-        self.follow_joins(&plan);
+        self.shared.links.follow(&plan);
         self.forget_upstreams(&plan);
         for station in &self.shared.stations {
             station.retain(|name| plan.listeners.iter().any(|listener| *listener.name == *name));
@@ -290,10 +291,10 @@ impl Node {
         prepared.collect()
     }
 
-    /// Dials the links that `plan` wants, and lets go of the others.
-    fn follow_joins(&self, plan: &Plan) {
+    /// Dials the links that `plan` wants and that are not there yet.
+    fn begin_joins(&self, plan: &Plan) {
         let (shared, person) = (&self.shared, self.person);
-        shared.links.follow(plan, |joined: Arc<Joined>| {
+        shared.links.begin(plan, |joined: Arc<Joined>| {
             shared.links_scope.spawn("link", joined.run(Arc::clone(shared), person));
         });
     }
@@ -332,7 +333,8 @@ impl Node {
             };
             tokio::select! {
                 () = expiring => {}
-                () = scope.drained() => { shared.pool.close_idle(); }
+                // A connection that is kept to a service holds up the session that it runs over.
+                () = scope.drained() => shared.pool.keep_nothing(),
             }
         });
     }

@@ -76,6 +76,8 @@ pub(crate) struct Bank<K: Key, C: Conn> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Open,
+    /// Everybody is served, and nothing is kept.
+    Emptying,
     Draining,
     Closed,
 }
@@ -211,7 +213,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
     /// A permit, or a place in the queue.
     pub(crate) fn admit(&mut self, key: &K, shard: usize, want: Want, now: Instant) -> Admit<K, C> {
-        if self.mode != Mode::Open {
+        if matches!(self.mode, Mode::Draining | Mode::Closed) {
             return Admit::Closed;
         }
         let origin = self.origin_of(key);

@@ -24,11 +24,23 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.hub().bank(|bank| bank.mode) == Mode::Closed
     }
 
+    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come back, unless somebody waits
+    /// for them. Whoever acquires is still served. For a node that finishes what is under way: a kept connection would
+    /// hold up whatever waits for its end. There is no way back from here.
+    pub fn keep_nothing(&self) {
+        self.hub().bank(|bank| {
+            if bank.mode == Mode::Open {
+                bank.mode = Mode::Emptying;
+            }
+        });
+        self.handle.close_each(Shelves::shut);
+    }
+
     /// Lets the pool run dry: each later acquire gets [`AcquireError::Closed`](crate::AcquireError::Closed) and idle
     /// connections are closed, but the queue is served still, from what comes back. There is no way back from here.
     pub fn drain(&self) {
         self.hub().bank(|bank| {
-            if bank.mode == Mode::Open {
+            if matches!(bank.mode, Mode::Open | Mode::Emptying) {
                 bank.mode = Mode::Draining;
             }
         });

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
-use byway_link::wire::{GoAway, NETWORK_TCP, Open, Said};
+use byway_link::wire::{NETWORK_TCP, Open};
 use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, QuicListener, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -214,19 +214,7 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
         user: Some(grant.to_string().into()),
     };
     shared.links_scope.spawn("link streams", serve_streams(from));
-    let reason = tokio::select! {
-        reason = session.run(&door) => reason,
-        () = door.scope.drained() => {
-            link.say(Said::GoAway(GoAway { detail: "the node is leaving".into() }));
-            while link.streams() > 0 && !link.is_over() {
-                sleep(LINGER_TICK).await;
-            }
-            // What was said last shall arrive.
-            let _ = timeout(GOODBYE, link.ended()).await;
-            link.end("the node has left");
-            link.ended().await
-        }
-    };
+    let reason = session.run(&door).await;
     shared.counters.links.sub(1);
     if let Some(line) = shared.counters.repeats.links_down.count() {
         tracing::info!(peer = peer.map(display), identity, left_out = line.left_out, "link is down: {reason}");
@@ -234,9 +222,6 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
 }
 
 const LINGER_TICK: Duration = Duration::from_millis(50);
-
-/// How long a session is kept open for its last message.
-const GOODBYE: Duration = Duration::from_millis(200);
 
 /// The streams that the other side of a session opens, and whose session it is.
 pub struct Streams {
@@ -375,9 +360,7 @@ async fn decide_and_open(
         let detail = format!("network {} is not carried by this version: only TCP is", open.network);
         return Err(Fault::new(Who::Downstream, Kind::Unsupported("network"), detail));
     }
-    if door.shared.links_scope.is_draining() {
-        return Err(Fault::new(Who::Us, Kind::Draining, "the node is leaving"));
-    }
+    // A node that is leaving serves it, too: it was opened before the other side heard of that.
     let (service, target);
     let mut host = None;
     let ask = match open.service {

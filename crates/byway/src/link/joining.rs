@@ -16,15 +16,17 @@ use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::leaving::{Leaving, leave};
 use super::outbox::Outbox;
 use super::services::Services;
 use super::{LinkSetupError, News};
-use crate::config::{CarrierChoice, JoinPlan, ServicePlan};
+use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::inbound::link::{Streams, serve_streams};
+use crate::outbound::pooled::Origin;
 use crate::shared::Shared;
 
 /// How long an inquiry waits for a session that is not there, from its arrival.
@@ -33,15 +35,18 @@ const SESSION_PATIENCE: Duration = Duration::from_secs(15);
 /// A service that was refused for now is asked for again after this.
 const BUSY_WAITS: Duration = Duration::from_secs(2);
 
-/// How often a session that is left looks whether its streams have finished.
-const LINGER_TICK: Duration = Duration::from_millis(50);
+/// How long a service that a new config moves to another link is kept here, until it is public there. As long as visitors
+/// wait.
+const HAND_OVER: Duration = SESSION_PATIENCE;
 
 /// A link that this node dials.
 pub struct Joined {
-    plan: watch::Sender<Arc<JoinPlan>>,
+    wanted: watch::Sender<Wanted>,
     session: watch::Sender<Option<Link>>,
     stopped: CancellationToken,
     services: Mutex<Services>,
+    /// Moves with every answer for a service.
+    answers: watch::Sender<()>,
     first: watch::Sender<FirstDial>,
 }
 
@@ -68,6 +73,37 @@ impl fmt::Display for FirstDial {
     }
 }
 
+/// What the link is for now.
+#[derive(Clone)]
+struct Wanted {
+    plan: Arc<JoinPlan>,
+    /// Services that other links take over, and that stay here until they are public there.
+    kept: Arc<[Kept]>,
+    /// The link goes when those are.
+    is_leaving: bool,
+}
+
+impl Wanted {
+    /// What the session shall have registered now.
+    fn services(&self) -> Vec<ServicePlan> {
+        let own: &[ServicePlan] = if self.is_leaving { &[] } else { &self.plan.services };
+        own.iter().chain(self.kept.iter().map(|kept| &kept.service)).cloned().collect()
+    }
+
+    /// The same, when the other links have theirs.
+    fn without_kept(&self) -> Self {
+        Self { kept: Arc::from([]), ..self.clone() }
+    }
+}
+
+/// A service that another link takes over.
+pub struct Kept {
+    /// The service, as this link has it.
+    pub service: ServicePlan,
+    /// The link that takes it over.
+    pub by: Arc<Joined>,
+}
+
 /// What becomes of a session.
 enum Ended {
     /// Waiting may help.
@@ -82,10 +118,11 @@ impl Joined {
     /// Not dialled yet.
     pub fn new(plan: Arc<JoinPlan>) -> Self {
         Self {
-            plan: watch::Sender::new(plan),
+            wanted: watch::Sender::new(Wanted { plan, kept: Arc::from([]), is_leaving: false }),
             session: watch::Sender::new(None),
             stopped: CancellationToken::new(),
             services: Mutex::default(),
+            answers: watch::Sender::new(()),
             first: watch::Sender::new(FirstDial::UnderWay),
         }
     }
@@ -109,23 +146,44 @@ impl Joined {
         });
     }
 
-    /// Takes a new Plan of the same link.
-    pub fn set(&self, plan: Arc<JoinPlan>) {
-        self.plan.send_if_modified(|current| {
-            let changed = **current != *plan;
-            *current = plan;
+    /// Takes a new Plan of the same link. What it does not have any more goes at once, but for what is `kept`.
+    pub fn set(&self, plan: Arc<JoinPlan>, kept: Vec<Kept>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted.plan != *plan || !kept.is_empty();
+            *wanted = Wanted { plan, kept: kept.into(), is_leaving: false };
             changed
         });
     }
 
-    /// Ends it.
-    pub fn stop(&self) {
-        self.stopped.cancel();
+    /// A new Plan does not have the link any more. It ends once what is `kept` is public elsewhere and what is open has
+    /// finished, or at once if other links have nothing of it.
+    pub fn leave(&self, kept: Vec<Kept>) {
+        let is_exit = self.plan().services.is_empty();
+        if self.session_now().is_none() || (kept.is_empty() && !is_exit) {
+            return self.stopped.cancel();
+        }
+        self.wanted.send_modify(|wanted| {
+            wanted.kept = kept.into();
+            wanted.is_leaving = true;
+        });
     }
 
     /// The Plan in force.
     pub fn plan(&self) -> Arc<JoinPlan> {
-        Arc::clone(&self.plan.borrow())
+        Arc::clone(&self.wanted.borrow().plan)
+    }
+
+    /// The service is about to move here from another link. If this link has had it before, and still keeps it, what was
+    /// said of it then is void.
+    pub fn ask_anew(&self, service: &ServicePlan) {
+        self.services.lock().ask_anew(service.kind, &service.name);
+    }
+
+    /// Waits until the service of this kind and name is public by this link, or refused. Cancel safe.
+    async fn answered(&self, kind: ServiceKind, name: &str) {
+        let mut answers = self.answers.subscribe();
+        // The sender lives as long as we do.
+        let _ = answers.wait_for(|()| self.services.lock().is_answered(kind, name)).await;
     }
 
     /// The service that the other side calls by this number.
@@ -173,10 +231,12 @@ impl Joined {
     }
 
     async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, person: bool) {
-        let (mut backoff, mut attempt, mut failures) = (Backoff::default(), 0, 0_u64);
+        let (mut backoff, mut failures) = (Backoff::default(), 0_u64);
         loop {
-            attempt += 1;
-            let ended = self.one_session(shared, attempt, &mut backoff, person).await;
+            if self.wanted.borrow().is_leaving {
+                return;
+            }
+            let ended = self.one_session(shared, &mut backoff, person).await;
             let had_session = self.session.send_replace(None).is_some();
             if had_session {
                 failures = 0;
@@ -212,13 +272,7 @@ impl Joined {
         }
     }
 
-    async fn one_session(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        attempt: u64,
-        backoff: &mut Backoff,
-        person: bool,
-    ) -> Ended {
+    async fn one_session(self: &Arc<Self>, shared: &Arc<Shared>, backoff: &mut Backoff, person: bool) -> Ended {
         let plan = self.plan();
         let (dialler, epoch) = match dialler(shared, &plan) {
             Ok(ready) => ready,
@@ -228,7 +282,7 @@ impl Joined {
             FirstDial::UnderWay => self.reporting(dialler, plan.join.address.clone()),
             _ => dialler,
         };
-        let patience = backoff.try_for(Instant::now().into_std());
+        let (patience, attempt) = (backoff.try_for(Instant::now().into_std()), shared.links.next_attempt());
         let connected = tokio::select! {
             connected = dialler.connect(epoch, attempt, patience) => connected,
             () = shared.links_scope.drained() => return Ended::Leaving,
@@ -239,7 +293,7 @@ impl Joined {
                 let by = link.carriers().last().map(ToString::to_string).unwrap_or_default();
                 tracing::info!("link to {} is up, by {by}", plan.join.address);
                 self.note_first(FirstDial::Up(by));
-                self.serve(shared, link, inbox, person).await
+                self.serve(shared, link, inbox, attempt, person).await
             }
             Err(error) if error.is_final() => {
                 let is_config = !matches!(&error, LinkError::Refused { why: Refusal::Superseded, .. });
@@ -260,85 +314,141 @@ impl Joined {
         })
     }
 
-    /// Registers services, serves streams and hears messages until the session is over.
-    async fn serve(self: &Arc<Self>, shared: &Arc<Shared>, link: Link, inbox: Inbox, person: bool) -> Ended {
+    /// Registers services, serves streams and hears messages until the session is over or is left.
+    async fn serve(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        link: Link,
+        inbox: Inbox,
+        attempt: u64,
+        person: bool,
+    ) -> Ended {
         let Inbox { streams, mut said } = inbox;
-        let guard = EndOnDrop(Some(link.clone()));
+        let guard = EndOnDrop(link.clone());
         let scope = &shared.links_scope;
         let streams = Streams::joined(Arc::clone(shared), Arc::clone(self), streams, link.clone());
         scope.spawn("link streams", serve_streams(streams));
-        let mut plans = self.plan.subscribe();
+        let mut changes = self.wanted.subscribe();
+        // What other links take over was kept by the session that had it, and is not taken from them by a new one.
+        let mut wanted = changes.borrow_and_update().without_kept();
+        let (mut outbox, mut leaving, mut again) = (Outbox::default(), Leaving::default(), None);
         self.services.lock().start_over();
-        let mut outbox = Outbox::default();
-        warn_of_kept_hosts(&link, &plans.borrow());
-        self.register(&mut outbox, &plans.borrow_and_update().services);
+        warn_of_kept_hosts(&link, &wanted.plan);
+        self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
-        let mut again: Option<Instant> = None;
-        loop {
+        let ended = loop {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = link.ended() => return Ended::Lost(format!("the link was lost: {reason}")),
-                Some(said) = said.recv() => match said {
-                    Said::Registered(registered) => self.tell_public(shared, registered),
-                    Said::Withdrawn(withdrawn) => match self.withdrawn(withdrawn, person) {
-                        Ok(wait) => again = wait.map(|wait| Instant::now() + wait).or(again),
-                        Err(ended) => {
-                            // What is open may finish: whoever has the name now has none of it.
-                            scope.spawn("leaving link", linger(guard.disarm()));
-                            return ended;
-                        }
-                    },
-                    Said::GoAway(away) => {
-                        // What is open may finish; what is new goes by another session.
-                        scope.spawn("leaving link", linger(guard.disarm()));
-                        return Ended::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
+                Some(said) = said.recv() => match self.hear(shared, said, attempt, person) {
+                    Heard::Nothing => {}
+                    Heard::AskAgain(wait) => again = Some(Instant::now() + wait),
+                    Heard::Away(away) => {
+                        leaving.heard(&away);
+                        self.forget_connections(shared);
+                        break Ended::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
                     }
-                    _ => return Ended::Lost("the other side broke the protocol".into()),
+                    Heard::Left(ended) => {
+                        outbox.push(leaving.begin("the services of this session have moved"));
+                        break ended;
+                    }
                 },
                 () = outbox.say_next(&link, async |_| {}) => {}
-                Ok(()) = plans.changed() => {
-                    warn_of_kept_hosts(&link, &plans.borrow());
-                    self.register(&mut outbox, &plans.borrow_and_update().services);
+                Ok(()) = changes.changed() => {
+                    wanted = changes.borrow_and_update().clone();
+                    warn_of_kept_hosts(&link, &wanted.plan);
+                    self.register(&mut outbox, &wanted);
+                }
+                () = handed_over(&wanted) => {
+                    if wanted.is_leaving {
+                        outbox.push(leaving.begin("the config of this node has another link"));
+                        break Ended::Leaving;
+                    }
+                    wanted = wanted.without_kept();
+                    self.register(&mut outbox, &wanted);
                 }
                 () = at(again) => {
                     again = None;
-                    self.register(&mut outbox, &self.plan().services);
+                    self.register(&mut outbox, &wanted);
                 }
                 () = scope.drained() => {
-                    link.say(Said::GoAway(GoAway { detail: "the node is stopping".into() }));
-                    self.session.send_replace(None);
-                    sleep(LINGER_TICK).await;
-                    linger(guard.disarm()).await;
-                    return Ended::Leaving;
+                    outbox.push(leaving.begin("the node is stopping"));
+                    break Ended::Leaving;
                 }
+            }
+        };
+        // What is open may finish, and what is new goes by another session.
+        let patience = shared.plan.load().drain;
+        scope.spawn("leaving link", async move {
+            leave(&link, &mut said, leaving, outbox, patience).await;
+            drop(guard);
+        });
+        ended
+    }
+
+    fn hear(&self, shared: &Shared, said: Said, attempt: u64, person: bool) -> Heard {
+        match said {
+            Said::Registered(registered) => {
+                self.tell_public(shared, registered);
+                self.answers.send_replace(());
+                Heard::Nothing
+            }
+            Said::Withdrawn(withdrawn) => {
+                let heard = self.withdrawn(shared, withdrawn, attempt, person);
+                self.answers.send_replace(());
+                heard
+            }
+            Said::GoAway(away) => Heard::Away(away),
+            _ => Heard::Left(Ended::Lost("the other side broke the protocol".into())),
+        }
+    }
+
+    /// Connections that were kept to targets of this node's egress: some lead through the session that ends, and would
+    /// hold it up.
+    fn forget_connections(&self, shared: &Shared) {
+        if !self.plan().services.is_empty() {
+            return;
+        }
+        for origin in shared.pool.stats().origins {
+            if matches!(origin.key, Origin::Egress { .. }) {
+                shared.pool.evict_key(&origin.key);
             }
         }
     }
 
     /// Registers what is new and takes back what is gone.
-    fn register(&self, outbox: &mut Outbox, wanted: &[ServicePlan]) {
-        self.services.lock().follow(wanted).into_iter().for_each(|said| outbox.push(said));
+    fn register(&self, outbox: &mut Outbox, wanted: &Wanted) {
+        self.services.lock().follow(&wanted.services()).into_iter().for_each(|said| outbox.push(said));
     }
 
-    /// A service was refused, or taken by a newer process. A person is told and it is the end; a daemon goes on with its
+    /// A service was refused, or another session has it. A person is told and it is the end; a daemon goes on with its
     /// other services, and says when to ask for this one again.
-    fn withdrawn(&self, withdrawn: Withdrawn, person: bool) -> Result<Option<Duration>, Ended> {
+    fn withdrawn(&self, shared: &Shared, withdrawn: Withdrawn, attempt: u64, person: bool) -> Heard {
         let why = Refusal::from_number(withdrawn.why);
+        let is_refused = self.services.lock().is_unanswered(withdrawn.service);
+        if why == Refusal::Superseded && is_refused && shared.links.last_attempt() != attempt {
+            // Another link of this process may have the service, by a later session. The newest of all gets it.
+            return Heard::Left(Ended::Lost(format!(
+                "{}; asking for it by a new session",
+                peer_text(&withdrawn.detail)
+            )));
+        }
         let is_again = why != Refusal::Superseded;
-        let Some(name) = self.services.lock().is_refused(withdrawn.service, is_again) else { return Ok(None) };
+        let Some(name) = self.services.lock().is_refused(withdrawn.service, is_again) else { return Heard::Nothing };
         if person && why.is_final() {
-            return Err(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
+            return Heard::Left(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
         }
         let wait = match why {
-            // Final: the newer process has it for good.
-            Refusal::Superseded => None,
-            Refusal::Busy => Some(BUSY_WAITS),
-            _ => Some(DAEMON_WAITS),
+            // The newer process has it for good: this one is fenced, and would be refused each time.
+            Refusal::Superseded => {
+                tracing::error!("`{name}` is not public: {}; it is not asked for again", peer_text(&withdrawn.detail));
+                return Heard::Nothing;
+            }
+            Refusal::Busy => BUSY_WAITS,
+            _ => DAEMON_WAITS,
         };
-        let then =
-            wait.map_or_else(|| "it is not asked for again".to_owned(), |wait| format!("trying again in {wait:?}"));
-        tracing::error!("`{name}` is not public: {}; {then}", peer_text(&withdrawn.detail));
-        Ok(wait)
+        tracing::error!("`{name}` is not public: {}; trying again in {wait:?}", peer_text(&withdrawn.detail));
+        Heard::AskAgain(wait)
     }
 
     fn tell_public(&self, shared: &Shared, registered: Registered) {
@@ -364,32 +474,38 @@ fn warn_of_kept_hosts(link: &Link, plan: &JoinPlan) {
     }
 }
 
-/// Ends the session whichever way its serving is left.
-struct EndOnDrop(Option<Link>);
-
-impl EndOnDrop {
-    /// The session lives on, in the hands of [`linger`].
-    fn disarm(mut self) -> Option<Link> {
-        self.0.take()
-    }
+/// What a message comes to.
+enum Heard {
+    Nothing,
+    /// Register what is missing after this.
+    AskAgain(Duration),
+    /// The other side leaves.
+    Away(GoAway),
+    /// This side leaves the session.
+    Left(Ended),
 }
+
+/// Ends the session whichever way its serving is left.
+struct EndOnDrop(Link);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        if let Some(link) = &self.0 {
-            link.end("this node has let the session go");
-        }
+        self.0.end("this node has let the session go");
     }
 }
 
-/// Lets the streams of a session that is left finish, for as long as the node lets tasks run.
-async fn linger(link: Option<Link>) {
-    let Some(link) = link else { return };
-    let guard = EndOnDrop(Some(link.clone()));
-    while link.streams() > 0 && !link.is_over() {
-        sleep(LINGER_TICK).await;
+/// Resolves once the other links have what this one keeps for them, or have had time enough; never if there is nothing to
+/// wait for.
+async fn handed_over(wanted: &Wanted) {
+    if wanted.kept.is_empty() && !wanted.is_leaving {
+        return std::future::pending().await;
     }
-    drop(guard);
+    let all = async {
+        for kept in &*wanted.kept {
+            kept.by.answered(kept.service.kind, &kept.service.name).await;
+        }
+    };
+    let _ = timeout(HAND_OVER, all).await;
 }
 
 async fn at(when: Option<Instant>) {

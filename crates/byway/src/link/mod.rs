@@ -11,6 +11,7 @@ mod grant;
 pub mod grants;
 pub mod joining;
 pub mod kept_name;
+pub mod leaving;
 mod ledger;
 mod lock;
 pub mod names;
@@ -24,6 +25,8 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,12 +38,12 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use self::grants::{GrantError, Grants};
-use self::joining::Joined;
+use self::joining::{Joined, Kept};
 use self::ledger::NamesError;
 use self::lock::{NotLocked, StateLock};
 use self::names::Names;
 use self::public::Public;
-use crate::config::{LinkSettings, Plan};
+use crate::config::{LinkSettings, Plan, ServicePlan};
 
 /// Everything of links that the node's connections may use.
 pub struct Links {
@@ -59,6 +62,7 @@ pub struct Links {
     /// What this process writes in the state folder, and what it will once an earlier process has left.
     writes: Mutex<HashMap<Purpose, Writes>>,
     joined: Mutex<HashMap<Arc<str>, Arc<Joined>>>,
+    attempts: AtomicU64,
     news: mpsc::UnboundedSender<News>,
     told: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
 }
@@ -151,6 +155,7 @@ impl Links {
             public: Public::default(),
             writes: Mutex::default(),
             joined: Mutex::default(),
+            attempts: AtomicU64::new(0),
             news,
             told: Mutex::new(Some(told)),
         }
@@ -289,25 +294,49 @@ impl Links {
         self.joined.lock().get(id).cloned()
     }
 
-    /// Makes the dialled links those of `plan`: starts new ones with `start`, stops those that are gone, and tells the others
-    /// of their new services.
-    pub fn follow(&self, plan: &Plan, start: impl Fn(Arc<Joined>)) {
+    /// The number of the next session that this process dials: higher than that of every one before it, whichever link it
+    /// is for, so that the newest session may take over what an older one has.
+    pub fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The number of the newest session.
+    pub fn last_attempt(&self) -> u64 {
+        self.attempts.load(Relaxed)
+    }
+
+    /// Starts the links of `plan` that are not there yet with `start`. Call it before the Plan is in force: its requests
+    /// look for them.
+    pub fn begin(&self, plan: &Plan, start: impl Fn(Arc<Joined>)) {
         let mut joined = self.joined.lock();
-        joined.retain(|id, link| {
-            let stays = plan.joins.iter().any(|join| join.id == *id);
-            if !stays {
-                link.stop();
-            }
-            stays
-        });
         for join in &plan.joins {
-            match joined.get(&join.id) {
-                Some(link) => link.set(Arc::clone(join)),
-                None => {
-                    let link = Arc::new(Joined::new(Arc::clone(join)));
-                    joined.insert(Arc::clone(&join.id), Arc::clone(&link));
-                    start(link);
-                }
+            joined.entry(Arc::clone(&join.id)).or_insert_with(|| {
+                let link = Arc::new(Joined::new(Arc::clone(join)));
+                start(Arc::clone(&link));
+                link
+            });
+        }
+    }
+
+    /// Makes the dialled links those of `plan`, which have all begun: tells them of their new services, and ends those that
+    /// are gone. A service that moves from one link to another stays where it is until it is public there.
+    pub fn follow(&self, plan: &Plan) {
+        let mut joined = self.joined.lock();
+        let old: Vec<_> = joined.values().map(|link| (Arc::clone(link), link.plan())).collect();
+        joined.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
+        for (link, before) in old {
+            let after = plan.joins.iter().find(|join| join.id == before.id);
+            // Who takes over what this link has and shall not have any more.
+            let moved = before.services.iter().filter_map(|service| {
+                let is_same = |it: &ServicePlan| it.kind == service.kind && it.name == service.name;
+                let by = plan.joins.iter().find(|join| join.services.iter().any(is_same))?;
+                let by = (by.id != before.id).then(|| joined.get(&by.id))??;
+                by.ask_anew(service);
+                Some(Kept { service: service.clone(), by: Arc::clone(by) })
+            });
+            match after {
+                Some(join) => link.set(Arc::clone(join), moved.collect()),
+                None => link.leave(moved.collect()),
             }
         }
     }

@@ -74,7 +74,7 @@ pub struct Lost {
 
 /// A name that was given to a session.
 pub struct Taken {
-    /// Whether another session had it.
+    /// Whether another session had it, or this one already: connections that are kept to it may lead elsewhere.
     pub changed_hands: bool,
     undo: Undo,
 }
@@ -213,15 +213,15 @@ impl Names {
             return Err(Denied::Gone);
         }
         let claimed = state.leases.claim(name, label, who, now_s())?;
-        if let Some(session) = state.sessions.get_mut(&who.session) {
-            session.numbers.insert(name.clone(), number);
-        }
+        let session = state.sessions.get_mut(&who.session);
+        let before = session.and_then(|session| session.numbers.insert(name.clone(), number));
         for replaced in &claimed.replaced {
             let Some(old) = state.sessions.get_mut(&replaced.session) else { continue };
             let number = old.numbers.remove(name);
             if replaced.same_process {
-                // Its own later session: whatever the old one still has open is lost with it.
-                old.link.end("the other side has made a new session");
+                // Its own later session. If the old one was lost, a question shows it soon. If a new config moved the
+                // service to another link, what the old one has open may finish.
+                old.link.doubt();
             } else if let Some(number) = number {
                 let why = if old.link.peer() == who.identity { Denied::Superseded } else { Denied::Taken };
                 if why == Denied::Superseded {
@@ -232,7 +232,7 @@ impl Names {
             }
         }
         state.changed([name]);
-        Ok(Taken { changed_hands: !claimed.replaced.is_empty(), undo: claimed.undo })
+        Ok(Taken { changed_hands: before.is_some() || !claimed.replaced.is_empty(), undo: claimed.undo })
     }
 
     /// Takes back what [`Names::register`] gave: the service could not be made public.

@@ -46,12 +46,24 @@ impl Services {
         self.places.clear();
     }
 
-    /// What has to be said so that the other side has what is `wanted`.
+    /// What has to be said so that the other side has what is `wanted`. A service that only has another target keeps its
+    /// number, and is registered again so that the other side drops connections that lead to the old target. What is gone
+    /// is said last: a name that moves from one service to another is never without one.
     pub fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
-        let mut to_say = Vec::new();
+        for there in self.places.iter_mut().flatten().filter(|there| !wanted.contains(&there.service)) {
+            let same = |service: &&ServicePlan| {
+                let old = &there.service;
+                (service.kind, &service.name, service.port) == (old.kind, &old.name, old.port)
+            };
+            if let Some(service) = wanted.iter().find(same) {
+                there.service = service.clone();
+                there.asked = Asked::No;
+            }
+        }
+        let (mut to_say, mut gone) = (Vec::new(), Vec::new());
         for (place, slot) in self.places.iter_mut().enumerate() {
             if slot.take_if(|there| !wanted.contains(&there.service)).is_some_and(|gone| gone.asked != Asked::No) {
-                to_say.push(Said::Unregister(Unregister { service: number(place) }));
+                gone.push(Said::Unregister(Unregister { service: number(place) }));
             }
         }
         self.public.retain(|(kind, name), _| wanted.iter().any(|it| it.kind == *kind && it.name == *name));
@@ -72,7 +84,15 @@ impl Services {
                 port: service.port.unwrap_or(0).into(),
             }));
         }
+        to_say.append(&mut gone);
         to_say
+    }
+
+    /// Whether the session of the moment has an answer for the service of this kind and name.
+    pub fn is_answered(&self, kind: ServiceKind, name: &str) -> bool {
+        let answered = |asked| matches!(asked, Asked::Public | Asked::Refused);
+        let mut places = self.places.iter().flatten();
+        places.any(|there| there.service.kind == kind && *there.service.name == *name && answered(there.asked))
     }
 
     fn place_of(&mut self, service: &ServicePlan) -> usize {
@@ -87,6 +107,19 @@ impl Services {
     pub fn get(&self, number: u32) -> Option<&ServicePlan> {
         let place = (number as usize).checked_sub(1)?;
         Some(&self.places.get(place)?.as_ref()?.service)
+    }
+
+    /// Makes [`Services::follow`] ask for the service of this kind and name again.
+    pub fn ask_anew(&mut self, kind: ServiceKind, name: &str) {
+        let mut places = self.places.iter_mut().flatten();
+        if let Some(there) = places.find(|there| there.service.kind == kind && *there.service.name == *name) {
+            there.asked = Asked::No;
+        }
+    }
+
+    /// Whether it was asked for, and the answer is still to come.
+    pub fn is_unanswered(&mut self, number: u32) -> bool {
+        self.place(number).is_some_and(|place| place.asked == Asked::Yes)
     }
 
     /// The other side has refused it, or taken it away. With `again`, [`Services::follow`] asks for it once more. `None`: it
@@ -150,6 +183,25 @@ mod tests {
         assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('-', 1)]);
         assert_eq!(services.get(1), None);
         assert_eq!(said(&mut services, &[ssh, app]), [('+', 3)], "the number of a service that went is not used again");
+    }
+
+    #[test]
+    fn a_service_with_another_target_keeps_its_number_and_is_never_taken_back() {
+        let old = service(ServiceKind::Http, "app");
+        let new = ServicePlan { to: "127.0.0.1:3001".parse().unwrap(), ..old.clone() };
+        let mut services = Services::default();
+        assert_eq!(said(&mut services, &[old]), [('+', 1)]);
+        assert_eq!(said(&mut services, std::slice::from_ref(&new)), [('+', 1)]);
+        assert_eq!(services.get(1), Some(&new));
+    }
+
+    #[test]
+    fn a_name_that_another_service_takes_is_registered_before_the_old_one_is_taken_back() {
+        let old = service(ServiceKind::Tcp, "ssh");
+        let new = ServicePlan { name: "shell".into(), ..old.clone() };
+        let mut services = Services::default();
+        said(&mut services, &[old]);
+        assert_eq!(said(&mut services, &[new]), [('+', 2), ('-', 1)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use byway_link::{
 use tokio::sync::mpsc;
 
 use super::grants::{Grant, NotGood, Purpose};
+use super::leaving::{Leaving, Step, idle};
 use super::names::{Lost, Taken};
 use super::outbox::Outbox;
 use super::public::NotOpen;
@@ -126,6 +127,7 @@ impl Served {
             link: self.link.clone(),
             said: self.inbox.said,
             outbox: Outbox::default(),
+            leaving: Leaving::default(),
             taken,
             grant: self.grant,
             who,
@@ -141,6 +143,7 @@ pub struct Session {
     link: Link,
     said: mpsc::Receiver<Said>,
     outbox: Outbox,
+    leaving: Leaving,
     taken: mpsc::UnboundedReceiver<Lost>,
     grant: Grant,
     who: Claimant,
@@ -158,6 +161,15 @@ impl Session {
                 Some(said) = self.said.recv(), if self.outbox.has_room() => self.hear_all(said, door),
                 () = self.outbox.say_next(&self.link, async |change| names.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.tell_lost(&lost),
+                () = door.scope.drained(), if !self.leaving.is_begun() => {
+                    let said = self.leaving.begin("the node is leaving");
+                    self.outbox.push(said);
+                }
+                () = idle(&self.link), if self.leaving.waits_for_idle() => match self.leaving.step() {
+                    Step::Say(said) => self.outbox.push(said),
+                    Step::End => self.link.end("the node has left"),
+                    Step::Wait => {}
+                },
             }
         }
     }
@@ -176,7 +188,7 @@ impl Session {
         answers.into_iter().for_each(|answer| self.outbox.push_after(change, answer));
     }
 
-    fn hear(&self, said: Said, door: &Door, answers: &mut Vec<Said>, is_changed: &mut bool) {
+    fn hear(&mut self, said: Said, door: &Door, answers: &mut Vec<Said>, is_changed: &mut bool) {
         match said {
             Said::Register(asked) => {
                 let number = asked.service;
@@ -218,7 +230,8 @@ impl Session {
                 }
             }
             Said::GoAway(away) => {
-                if let Some(line) = self.shared.counters.repeats.goodbyes.count() {
+                self.leaving.heard(&away);
+                if let Some(line) = self.shared.counters.repeats.goodbyes.count().filter(|_| !away.idle) {
                     let left_out = line.left_out;
                     let detail = peer_text(&away.detail);
                     tracing::info!(identity = self.link.peer().short(), left_out, "the other side leaves: {detail}");
@@ -232,6 +245,9 @@ impl Session {
     }
 
     fn register(&self, asked: &Register, door: &Door) -> Result<String, (Refusal, String)> {
+        if self.leaving.is_begun() {
+            return Err((Refusal::Busy, "this node is leaving".into()));
+        }
         let Some((plan, listener)) = door.plan() else {
             return Err((Refusal::Busy, "this listener is being closed".into()));
         };

@@ -4,7 +4,7 @@
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
 //! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
 //! `many` agents with hundreds of services · `strangers` at the port of links · `ports` whose public ports are open ·
-//! `state` the state folder of a public end.
+//! `state` the state folder of a public end · `stopping` SIGTERM to each node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
@@ -17,6 +17,7 @@ mod ports;
 mod refusals;
 mod reload;
 mod state;
+mod stopping;
 mod strangers;
 
 use std::net::SocketAddr;

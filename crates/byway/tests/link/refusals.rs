@@ -58,7 +58,7 @@ fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
     };
     assert!(link.say(register(1, byway_link::ServiceKind::Tcp, forged)));
     assert!(link.say(register(2, byway_link::ServiceKind::Http, forged)));
-    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100) })));
+    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100), idle: false })));
     let line = server.program.wait_for_log("the other side leaves");
     assert!(line.len() < 500, "{line}");
     server.program.wait_for_log("is public at");

@@ -2,9 +2,13 @@
 //!
 //! In:    SIGHUP to an agent.   Out: what its services and their visitors notice.
 
-use byway_testkit::{Origin, Program, Visitor};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use super::{BYWAY, Server, links_of};
+use byway_testkit::{Origin, Program, Visitor};
+use rustix::process::Signal;
+
+use super::outages::state;
+use super::*;
 
 fn expose(name: &str, what: &str, to: &Origin, join: &str) -> String {
     format!("[[expose]]\nname = \"{name}\"\n{what} = \"{}\"\njoin = \"{join}\"\n", to.address())
@@ -36,4 +40,129 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
     // A config without any of them is another matter: the link goes, and what was open with it.
     agent.reload("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n");
     server.program.wait_for_log("link is down");
+}
+
+fn by(carrier: &str, exposed: String) -> String {
+    format!("{exposed}carrier = \"{carrier}\"\n")
+}
+
+/// Runs `what` while visitors ask for the HTTP services `names` without a pause; none of them sees an error.
+fn visited<T>(server: &Server, names: &[&str], what: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let visitors: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut visits = 0;
+                    while !over.load(SeqCst) || visits == 0 {
+                        let answer = server.ask(name, "GET /");
+                        assert_eq!((answer.status(), answer.text().as_str()), (200, *name), "visit {visits}");
+                        visits += 1;
+                    }
+                })
+            })
+            .collect();
+        // Also when a wait of it fails: else the visitors would never leave.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
+        over.store(true, SeqCst);
+        let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        visitors.into_iter().for_each(|visitor| visitor.join().expect("a visitor"));
+        result
+    })
+}
+
+/// A public end that was killed and started again, so that the sessions of its agents are not their first.
+fn restarted(start: impl Fn(&Server) -> Program) -> (tempfile::TempDir, Server, Program) {
+    let (folder, state) = state();
+    let server = Server::with(ANY, ANY, &["--state", &state]);
+    let agent = start(&server);
+    let (link, http) = (server.link().to_string(), server.http().to_string());
+    server.program.signal(Signal::KILL);
+    server.program.wait();
+    let server = Server::with(&link, &http, &["--state", &state]);
+    (folder, server, agent)
+}
+
+#[test]
+fn a_reload_that_changes_the_carrier_of_a_link_keeps_its_services_and_what_is_open() {
+    let (echo, web) = (Origin::echo(), Origin::named("web"));
+    for (old, new) in [("quic", "tls"), ("tls", "quic")] {
+        let config = |server: &Server, carrier| {
+            let raw = by(carrier, expose("raw", "tcp", &echo, &server.join));
+            format!("{raw}{}", by(carrier, expose("web", "http", &web, &server.join)))
+        };
+        let (_folder, server, agent) = restarted(|server| {
+            let agent = Program::configured(BYWAY, &config(server, old));
+            agent.wait_for_log("`raw` is public at ");
+            agent.wait_for_log("`web` is public at ");
+            agent
+        });
+        server.program.wait_for_log("`raw` is public at ");
+        server.program.wait_for_log("`web` is public at ");
+        let public = agent.wait_for_log("`raw` is public at ");
+        let mut open = Visitor::connect(public.rsplit(' ').next().unwrap().parse().unwrap());
+        open.send("before");
+        open.expect("before");
+        visited(&server, &["web"], || {
+            agent.reload(&config(&server, new));
+            server.program.wait_for_log(&format!("link is up, by {new}"));
+            server.program.wait_for_log("the other side leaves: ");
+        });
+        open.send("behind");
+        open.expect("behind");
+        assert!(!agent.stderr().contains("is not public"), "{}", agent.stderr());
+        assert!(!server.program.stderr().contains("link is down"), "{}", server.program.stderr());
+        drop(open);
+        server.program.wait_for_log("link is down");
+        assert_eq!(server.ask("web", "GET /").text(), "web");
+    }
+}
+
+#[test]
+fn services_that_change_places_between_two_links_stay_public() {
+    let [one, other] = ["one", "other"].map(Origin::named);
+    let config = |server: &Server, carriers: [&str; 2]| {
+        let one = by(carriers[0], expose("one", "http", &one, &server.join));
+        format!("{one}{}", by(carriers[1], expose("other", "http", &other, &server.join)))
+    };
+    let (_folder, server, agent) = restarted(|server| {
+        let agent = Program::configured(BYWAY, &config(server, CARRIERS));
+        agent.wait_for_log("`one` is public at ");
+        agent.wait_for_log("`other` is public at ");
+        agent
+    });
+    let mut carriers = CARRIERS;
+    for round in 1..=4 {
+        carriers.reverse();
+        visited(&server, &["one", "other"], || {
+            let registered = |name: &str| server.program.stderr().matches(&format!("`{name}` is public at")).count();
+            let before = ["one", "other"].map(registered);
+            agent.reload(&config(&server, carriers));
+            byway_testkit::eventually("both have moved", || {
+                let now = ["one", "other"].map(registered);
+                now.iter().zip(before).all(|(now, before)| *now > before)
+            });
+        });
+        assert!(!agent.stderr().contains("is not public"), "round {round}: {}", agent.stderr());
+    }
+    assert_eq!(server.ask("one", "GET /").text(), "one");
+}
+
+#[test]
+fn a_service_with_a_new_target_is_never_away_and_kept_connections_to_the_old_one_are_not_used() {
+    let [old, new] = ["app", "app"].map(Origin::named);
+    let server = Server::start();
+    let agent = Program::configured(BYWAY, &expose("app", "http", &old, &server.join));
+    agent.wait_for_log("`app` is public at ");
+    visited(&server, &["app"], || {
+        agent.reload(&expose("app", "http", &new, &server.join));
+        new.wait_for_requests(1);
+    });
+    let (served_old, served_new) = (old.requests().len(), new.requests().len());
+    for _ in 0..8 {
+        assert_eq!(server.ask("app", "GET /").text(), "app");
+    }
+    assert_eq!((old.requests().len(), new.requests().len()), (served_old, served_new + 8));
 }

@@ -294,6 +294,24 @@ async fn evict_key_reaches_connections_in_use_being_dialled_and_being_handed_ove
 }
 
 #[tokio::test]
+async fn a_pool_that_keeps_nothing_serves_and_closes_what_comes_back() {
+    let (net, world) = net(Limits::capped(1, 1));
+    let idle = dial(&net, &world, "a");
+    idle.release(KEEP);
+    net.keep_nothing();
+    assert!(world.open().is_empty(), "the idle one was closed");
+    let busy = dial(&net, &world, "a");
+    let waiting = queued(&net, &"a");
+    busy.release(KEEP);
+    assert!(waiting.woken());
+    drop(waiting.served());
+    dial(&net, &world, "a").release(KEEP);
+    assert!(world.open().is_empty() && net.stats().idle == 0);
+    assert!(!net.is_closed());
+    net.audit();
+}
+
+#[tokio::test]
 async fn when_the_last_handle_goes_the_idle_connections_close_and_leases_live_on() {
     let (net, world) = net(Limits::default());
     let (busy, idle) = (dial(&net, &world, "a"), dial(&net, &world, "a"));

@@ -1,0 +1,222 @@
+//! Stopping: SIGTERM to each kind of node of a link. It takes as long as what is under way, and nobody notices it.
+//!
+//! In:    nodes whose drain deadline is ten minutes.
+//! Out:   nodes that end by themselves; a test that waits for the deadline fails.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use byway_testkit::{Gate, Origin, Program, Visitor, eventually};
+use rustix::process::Signal;
+
+use super::outages::state;
+use super::*;
+
+/// Nothing here lasts as long.
+const PATIENT: &str = "[drain]\ndeadline = \"10m\"\n";
+
+/// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate opens.
+fn slow(go: &Gate) -> Origin {
+    let wait = go.clone();
+    Origin::scripted(move |visitor| {
+        while let Some(request) = visitor.request() {
+            if request.target() == "/slow" {
+                wait.wait();
+            }
+            visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+        }
+    })
+}
+
+/// A public end, and how to join it.
+fn patient_server() -> (Program, String) {
+    let config = format!(
+        "{PATIENT}[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n\
+         advertise = \"127.0.0.1\"\n"
+    );
+    let program = Program::configured(BYWAY, &config);
+    let join = joins(&program, "serve");
+    (program, join)
+}
+
+/// The join string for one purpose, where it stands.
+fn joins(program: &Program, purpose: &str) -> String {
+    std::fs::read_to_string(program.folder().join("state").join(format!("join-{purpose}"))).unwrap().trim().to_owned()
+}
+
+/// It ended because nothing was left to do.
+#[track_caller]
+fn ended_by_itself(what: &str, program: Program) {
+    let finished = program.wait();
+    assert_eq!(finished.code, Some(0), "{what}: {}", finished.stderr);
+    assert!(finished.stderr.contains("drained"), "{what}: {}", finished.stderr);
+}
+
+const SLOW: &str = "GET /slow HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
+
+#[test]
+fn a_server_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
+    for carrier in CARRIERS {
+        let go = Gate::new();
+        let origin = slow(&go);
+        let (server, join) = patient_server();
+        let agent = Agent::start(&[
+            "http",
+            &origin.address().to_string(),
+            "--name",
+            "app",
+            "--join",
+            &join,
+            "--carrier",
+            carrier,
+        ]);
+        let mut visitor = Visitor::connect(server.address_of("edge"));
+        visitor.send(SLOW);
+        origin.wait_for_requests(1);
+        server.signal(Signal::TERM);
+        server.wait_for_log("draining");
+        agent.program.wait_for_log("the other side is leaving");
+        go.open();
+        assert_eq!(visitor.response().text(), "done", "{carrier}");
+        ended_by_itself(&format!("server over {carrier}"), server);
+    }
+}
+
+#[test]
+fn an_agent_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
+    for carrier in CARRIERS {
+        let go = Gate::new();
+        let origin = slow(&go);
+        let server = Server::start();
+        let config = format!(
+            "{PATIENT}[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\ncarrier = \"{carrier}\"\n",
+            origin.address(),
+            server.join
+        );
+        let agent = Program::configured(BYWAY, &config);
+        agent.wait_for_log("`app` is public at ");
+        // One connection that is kept, and one that is in use.
+        let mut visitor = Visitor::connect(server.http());
+        visitor.send(SLOW);
+        origin.wait_for_requests(1);
+        assert_eq!(Visitor::connect(server.http()).ask(REQUEST).text(), "done");
+        agent.signal(Signal::TERM);
+        server.program.wait_for_log("the other side leaves");
+        go.open();
+        assert_eq!(visitor.response().text(), "done", "{carrier}");
+        ended_by_itself(&format!("agent over {carrier}"), agent);
+    }
+}
+
+/// A desk and its exit, whose drains wait for ten minutes.
+fn patient_hop(carrier: &str) -> (Program, Program) {
+    let exit = Program::configured(
+        BYWAY,
+        &format!(
+            "{PATIENT}[[exit]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n[[exit.rule]]\n\
+             action = \"allow\"\ncidr = [\"127.0.0.0/8\"]\n"
+        ),
+    );
+    let join = joins(&exit, "exit");
+    let desk = Program::configured(
+        BYWAY,
+        &format!("{PATIENT}[[proxy]]\nlisten = \"127.0.0.1:0\"\njoin = \"{join}\"\ncarrier = \"{carrier}\"\n"),
+    );
+    (exit, desk)
+}
+
+fn absolute(origin: &Origin, path: &str) -> String {
+    let to = origin.address();
+    format!("GET http://{to}{path} HTTP/1.1\r\nHost: {to}\r\n\r\n")
+}
+
+#[test]
+fn a_desk_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
+    for carrier in CARRIERS {
+        let go = Gate::new();
+        let origin = slow(&go);
+        let (exit, desk) = patient_hop(carrier);
+        let mut visitor = Visitor::connect(desk.address());
+        visitor.send(absolute(&origin, "/slow"));
+        origin.wait_for_requests(1);
+        desk.signal(Signal::TERM);
+        desk.wait_for_log("draining");
+        go.open();
+        assert_eq!(visitor.response().text(), "done", "{carrier}");
+        ended_by_itself(&format!("desk over {carrier}"), desk);
+        drop(exit);
+    }
+}
+
+#[test]
+fn an_exit_that_is_stopped_does_not_wait_for_connections_that_its_desk_keeps() {
+    for carrier in CARRIERS {
+        let go = Gate::new();
+        let origin = slow(&go);
+        let (exit, desk) = patient_hop(carrier);
+        let mut visitor = Visitor::connect(desk.address());
+        visitor.send(absolute(&origin, "/slow"));
+        origin.wait_for_requests(1);
+        // This one's connection is kept, in the desk and through the exit.
+        assert_eq!(Visitor::connect(desk.address()).ask(&absolute(&origin, "/")).text(), "done", "{carrier}");
+        exit.signal(Signal::TERM);
+        desk.wait_for_log("the other side is leaving");
+        go.open();
+        assert_eq!(visitor.response().text(), "done", "{carrier}");
+        ended_by_itself(&format!("exit over {carrier}"), exit);
+    }
+}
+
+#[test]
+fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
+    const STOPS: usize = 6;
+    let origin = Origin::useful();
+    for carrier in CARRIERS {
+        let server = Server::start();
+        let (_folder, state) = state();
+        let config = |name: &str, what: &str| {
+            format!(
+                "[[expose]]\nname = \"{name}\"\n{what} = \"{}\"\njoin = \"{}\"\ncarrier = \"{carrier}\"\n",
+                origin.address(),
+                server.join
+            )
+        };
+        let file = format!("{state}/byway.toml");
+        std::fs::write(&file, format!("{PATIENT}{}{}", config("web", "http"), config("raw", "tcp"))).unwrap();
+        let start = || {
+            let agent = Program::start(BYWAY, &["run", "-c", &file, "--state", &state]);
+            agent.wait_for_log("`web` is public at ");
+            let public: SocketAddr =
+                agent.wait_for_log("`raw` is public at ").rsplit(' ').next().unwrap().parse().unwrap();
+            (agent, public)
+        };
+        let (mut agent, public) = start();
+        let (over, visits) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let visitors: Vec<_> = (0..6)
+                .map(|number| {
+                    let (over, visits, server) = (&over, &visits, &server);
+                    scope.spawn(move || {
+                        while !over.load(SeqCst) {
+                            let answer = match number % 2 {
+                                0 => server.ask("web", "GET /bytes/20000"),
+                                _ => Visitor::connect(public).get("/bytes/20000"),
+                            };
+                            assert_eq!((answer.status(), answer.body.len()), (200, 20_000), "{carrier}: {answer:?}");
+                            visits.fetch_add(1, SeqCst);
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..STOPS {
+                let before = visits.load(SeqCst);
+                eventually("visitors have come", || visits.load(SeqCst) > before + 20);
+                agent.signal(Signal::TERM);
+                ended_by_itself(carrier, agent);
+                agent = start().0;
+            }
+            over.store(true, SeqCst);
+            visitors.into_iter().for_each(|visitor| visitor.join().expect("a visitor"));
+        });
+    }
+}
