@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::step;
 
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 13] = [
     "h1_request_head",
     "h1_response_head",
     "h1_chunked",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 12] = [
     "link_mux",
     "link_messages",
     "link_join",
+    "dns_reply",
 ];
 
 /// One target, or each, for so many seconds.

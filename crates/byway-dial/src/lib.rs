@@ -57,3 +57,9 @@ pub use tls::{
     Identity, KeyLog, Roots, ServerName, TlsClient, TlsError, TlsOptions, TlsVersion, certificates_from_pem,
     plain_words,
 };
+
+/// What fuzz targets drive and no program uses.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::resolve::fuzzing::dns_reply;
+}

@@ -12,6 +12,7 @@ mod cache;
 mod conf;
 mod dns;
 mod files;
+pub(crate) mod fuzzing;
 mod message;
 mod nsswitch;
 mod question;

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod differential;
+pub mod dns;
 pub mod h1;
 pub mod link;
 pub mod reference;

@@ -56,6 +56,11 @@ fn the_corpus_of_join_strings_holds() {
 }
 
 #[test]
+fn the_corpus_of_dns_replies_holds() {
+    replay("dns_reply", byway_fuzz_bodies::dns::reply);
+}
+
+#[test]
 fn request_heads_are_read_as_another_parser_reads_them() {
     for corpus in ["h1_same_request", "h1_request_head", "h1_stream"] {
         replay(corpus, byway_fuzz_bodies::differential::request);

@@ -2,7 +2,8 @@
 //!
 //! In:    a name and a type; the bytes of a reply.
 //! Out:   the bytes of a question; the question and the answers of a reply.
-//! Never: reads past its bytes, follows a pointer forwards, or makes a name of more than 255 bytes.
+//! Never: reads past its bytes, follows a pointer forwards, makes a name of more than 255 bytes, or does more work for a
+//! reply than a fixed number of steps.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,8 +12,12 @@ pub(super) const INTERNET: u16 = 1;
 /// The longest name, with its lengths and the zero at its end (RFC 1035 section 2.3.4).
 const NAME_BYTES: usize = 255;
 const LABEL_BYTES: usize = 63;
-const HEAD_BYTES: usize = 12;
+pub(super) const HEAD_BYTES: usize = 12;
 const ALIAS: u16 = 5;
+/// How many labels and pointers of one reply are read. 64 KiB of pointers could ask for millions.
+const STEPS_MAX: usize = 16 * 1024;
+/// How many answers of one reply are kept; later ones are not read.
+pub(super) const RECORDS_MAX: usize = 256;
 
 /// Which addresses are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub(super) fn question(id: u16, name: &Name, kind: Kind) -> Vec<u8> {
 }
 
 const RESPONSE: u8 = 0x80;
+/// 0 is a query, and the answer to one.
+const OPERATION: u8 = 0x78;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
@@ -87,6 +94,7 @@ pub(super) const fn code_name(code: u8) -> &'static str {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) id: u16,
+    /// Whether it answers a query, and not another operation.
     pub(super) is_response: bool,
     pub(super) is_truncated: bool,
     pub(super) code: u8,
@@ -102,7 +110,7 @@ impl Head {
         let [id0, id1, flags, more, q0, q1, an0, an1, ns0, ns1, ..] = *bytes.get(..HEAD_BYTES)? else { return None };
         Some(Self {
             id: u16::from_be_bytes([id0, id1]),
-            is_response: flags & RESPONSE != 0,
+            is_response: flags & (RESPONSE | OPERATION) == RESPONSE,
             is_truncated: flags & TRUNCATED != 0,
             code: more & 0x0f,
             is_authoritative: flags & AUTHORITATIVE != 0,
@@ -114,12 +122,19 @@ impl Head {
     }
 }
 
+/// A question: name, type and class.
+pub(super) type Asked = (Name, u16, u16);
+
+/// The question that a message repeats, `Some(None)` if it has none. `None` if it cannot be read, or there are several.
+pub(super) fn asked(bytes: &[u8]) -> Option<Option<Asked>> {
+    let head = Head::read(bytes)?;
+    Reader::behind_head(bytes).asked(head.questions)
+}
+
 /// What is used of a reply.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) head: Head,
-    /// Name, type and class; `None` if there is none.
-    pub(super) question: Option<(Name, u16, u16)>,
     /// Those of the class [`INTERNET`] that are addresses or aliases.
     pub(super) answers: Vec<Record>,
 }
@@ -141,20 +156,19 @@ pub(super) enum Data {
 }
 
 impl Message {
-    /// `None` if it is not whole, or has more than one question.
+    /// `None` if it is not whole, has more than one question, or takes too many steps to read.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let head = Head::read(bytes)?;
-        let mut reader = Reader { bytes, at: HEAD_BYTES };
-        let question = match head.questions {
-            0 => None,
-            1 => Some((reader.name()?, reader.number()?, reader.number()?)),
-            _ => return None,
-        };
+        let mut reader = Reader::behind_head(bytes);
+        reader.asked(head.questions)?;
         let mut answers = Vec::new();
         for _ in 0..head.answers {
+            if answers.len() >= RECORDS_MAX {
+                break;
+            }
             answers.extend(reader.record()?);
         }
-        Some(Self { head, question, answers })
+        Some(Self { head, answers })
     }
 
     /// An empty answer of a server that is no authority and asks nobody else: another one may know.
@@ -167,9 +181,23 @@ impl Message {
 struct Reader<'m> {
     bytes: &'m [u8],
     at: usize,
+    /// How many labels and pointers may still be read.
+    steps: usize,
 }
 
 impl<'m> Reader<'m> {
+    const fn behind_head(bytes: &'m [u8]) -> Self {
+        Self { bytes, at: HEAD_BYTES, steps: STEPS_MAX }
+    }
+
+    fn asked(&mut self, questions: u16) -> Option<Option<Asked>> {
+        match questions {
+            0 => Some(None),
+            1 => Some(Some((self.name()?, self.number()?, self.number()?))),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, length: usize) -> Option<&'m [u8]> {
         let taken = self.bytes.get(self.at..)?.get(..length)?;
         self.at += length;
@@ -185,12 +213,13 @@ impl<'m> Reader<'m> {
     }
 
     /// A name, with its compression undone (RFC 1035 section 4.1.4). Each pointer has to lead further to the front than
-    /// the one before, so that no chain of them is endless.
+    /// the one before, so that no chain of them is endless, and none leads into the head.
     fn name(&mut self) -> Option<Name> {
         let mut name = Vec::new();
         let mut front = self.at;
         let mut behind = None;
         loop {
+            self.steps = self.steps.checked_sub(1)?;
             let length = self.byte()?;
             match length {
                 0 => {
@@ -208,7 +237,7 @@ impl<'m> Reader<'m> {
                 }
                 0xc0.. => {
                     let target = usize::from(u16::from_be_bytes([length & 0x3f, self.byte()?]));
-                    if target >= front {
+                    if !(HEAD_BYTES..front).contains(&target) {
                         return None;
                     }
                     behind = behind.or(Some(self.at));
@@ -223,15 +252,23 @@ impl<'m> Reader<'m> {
     fn record(&mut self) -> Option<Option<Record>> {
         let (owner, kind, class) = (self.name()?, self.number()?, self.number()?);
         let ttl = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+        // A lifetime with its highest bit set is none (RFC 2181 section 8).
+        let ttl = if ttl > i32::MAX as u32 { 0 } else { ttl };
         let length = self.number()?;
         let begins = self.at;
         let data = self.take(length.into())?;
+        let ends = self.at;
         let data = match (class, kind) {
             (INTERNET, 1) => <[u8; 4]>::try_from(data).ok().map(|octets| Data::Address(Ipv4Addr::from(octets).into())),
             (INTERNET, 28) => {
                 <[u8; 16]>::try_from(data).ok().map(|octets| Data::Address(Ipv6Addr::from(octets).into()))
             }
-            (INTERNET, ALIAS) => Reader { bytes: self.bytes, at: begins }.name().map(Data::Alias),
+            (INTERNET, ALIAS) => {
+                self.at = begins;
+                let alias = self.name().map(Data::Alias);
+                self.at = ends;
+                alias
+            }
             _ => return Some(None),
         };
         // An address of a wrong length or an alias that cannot be read makes the whole unreadable.
@@ -257,8 +294,10 @@ mod tests {
 
     #[test]
     fn compressed_names_are_read_and_their_case_does_not_matter() {
-        let message = read(&answer(b"\xc0\x0c", 1, &[192, 0, 2, 1])).unwrap();
-        assert_eq!(message.question.as_ref().unwrap().0, Name::of("WWW.example").unwrap());
+        let bytes = answer(b"\xc0\x0c", 1, &[192, 0, 2, 1]);
+        let message = read(&bytes).unwrap();
+        let (name, ..) = asked(&[&[0; 4][..], &[0, 1, 0, 1, 0, 0, 0, 0], &bytes].concat()).unwrap().unwrap();
+        assert_eq!(name, Name::of("WWW.example").unwrap());
         assert_eq!(message.answers[0].owner, Name::of("www.example").unwrap());
         let message = read(&answer(b"\xc0\x0c", 5, b"\x01B\xc0\x10")).unwrap();
         assert!(matches!(&message.answers[0].data, Data::Alias(alias) if *alias == Name::of("b.example").unwrap()));
@@ -287,5 +326,39 @@ mod tests {
         assert!(read(&answer(b"\xc0\x0c", 1, &[192, 0, 2])).is_none());
         assert!(read(&answer(b"\xc0\x0c", 28, &[0; 4])).is_none());
         assert!(read(&answer(b"\xc0\x0c", 16, b"\x03txt")).unwrap().answers.is_empty());
+    }
+
+    /// A reply with `count` answers that `records` hold.
+    fn read_many(count: usize, records: &[u8]) -> Option<Message> {
+        let mut bytes = vec![0, 1, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+        bytes[6..8].copy_from_slice(&u16::try_from(count).unwrap().to_be_bytes());
+        Message::read(&[&bytes[..], QUESTION, records].concat())
+    }
+
+    #[test]
+    fn a_reply_whose_pointers_cost_much_work_is_refused() {
+        // A record of a type without use, full of pointers each to the one before, and names that begin at the last.
+        let first = HEAD_BYTES + QUESTION.len() + 12;
+        let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
+        let chain: Vec<u8> =
+            (0..8000).flat_map(|n| pointer(if n == 0 { HEAD_BYTES } else { first + 2 * (n - 1) })).collect();
+        let length = u16::try_from(chain.len()).unwrap().to_be_bytes();
+        let holder = [&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60], &length[..], &chain].concat();
+        let last = pointer(first + 2 * 7999);
+        let address = [&last[..], &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]].concat();
+        assert!(read_many(1 + 2800, &[holder, address.repeat(2800)].concat()).is_none());
+    }
+
+    #[test]
+    fn of_thousands_of_records_so_many_are_kept_as_are_of_use() {
+        let address = [&b"\xc0\x0c"[..], &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]].concat();
+        assert_eq!(read_many(256, &address.repeat(256)).unwrap().answers.len(), 256);
+        assert_eq!(read_many(4000, &address.repeat(4000)).unwrap().answers.len(), 256);
+        assert!(read_many(65_535, &address).is_none(), "it announces more than it has");
+    }
+
+    #[test]
+    fn a_pointer_into_the_head_is_refused() {
+        assert!(read(&answer(b"\xc0\x08", 1, &[192, 0, 2, 1])).is_none());
     }
 }

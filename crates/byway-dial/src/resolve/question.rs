@@ -87,10 +87,14 @@ impl Question {
     /// # Errors
     /// [`Failure::NotFound`] if DNS cannot hold such a name; [`Failure::Unreachable`] if the system has no random numbers.
     pub(super) fn new(name: &str, kind: Kind) -> Result<Self, Failure> {
-        let name = Name::of(name).ok_or(Failure::NotFound)?;
         let mut number = [0; 2];
         RANDOM.fill(&mut number).map_err(|_| Failure::Unreachable("there are no random numbers".to_owned()))?;
-        let id = u16::from_be_bytes(number);
+        Self::numbered(u16::from_be_bytes(number), name, kind)
+    }
+
+    /// A question with this number, for which the caller answers: it must not be guessed.
+    pub(super) fn numbered(id: u16, name: &str, kind: Kind) -> Result<Self, Failure> {
+        let name = Name::of(name).ok_or(Failure::NotFound)?;
         Ok(Self { id, bytes: message::question(id, &name, kind), name, kind })
     }
 
@@ -108,6 +112,9 @@ impl Question {
         let Some(head) = message::Head::read(bytes).filter(|head| head.id == self.id && head.is_response) else {
             return Ok(Reply::Other);
         };
+        if !self.is_asked_in(bytes, head) {
+            return Ok(Reply::Other);
+        }
         if head.is_truncated {
             // What was cut may be unreadable; nothing of it is used.
             return Ok(Reply::Truncated);
@@ -115,9 +122,6 @@ impl Question {
         let Some(message) = Message::read(bytes) else {
             return failed("a name server sent an answer that cannot be read");
         };
-        if !self.is_asked_in(&message) {
-            return Ok(Reply::Other);
-        }
         match head.code {
             NO_ERROR if message.is_lame() => failed("a name server knows nothing of the name and asks nobody"),
             NO_ERROR => Ok(Reply::Answer(self.records(&message.answers))),
@@ -126,18 +130,20 @@ impl Question {
         }
     }
 
-    fn is_asked_in(&self, message: &Message) -> bool {
-        match &message.question {
-            Some(question) => *question == (self.name.clone(), self.kind.number(), message::INTERNET),
+    fn is_asked_in(&self, bytes: &[u8], head: message::Head) -> bool {
+        match message::asked(bytes) {
+            Some(Some(asked)) => asked == (self.name.clone(), self.kind.number(), message::INTERNET),
             // Some servers leave the question out when they refuse it.
-            None => !matches!(message.head.code, NO_ERROR | NO_SUCH_NAME),
+            Some(None) => head.is_truncated || !matches!(head.code, NO_ERROR | NO_SUCH_NAME),
+            // A reply may be cut anywhere. It is only a reason to ask again, over TCP.
+            None => head.is_truncated,
         }
     }
 
     /// The addresses of the name, or of what it is an alias for.
     fn records(&self, answers: &[Record]) -> Records {
         let mut owner = &self.name;
-        let mut ttl = u32::MAX;
+        let mut ttl = i32::MAX as u32;
         for _ in 0..ALIASES_MAX {
             let alias = answers.iter().find_map(|record| match &record.data {
                 Data::Alias(alias) if record.owner == *owner => Some((alias, record.ttl)),
@@ -154,9 +160,7 @@ impl Question {
                 ttl = ttl.min(record.ttl);
             }
         }
-        // A lifetime with its highest bit set is none (RFC 2181 section 8).
-        let seconds = if ttl > i32::MAX as u32 { 0 } else { ttl };
-        Records { addresses, ttl: Duration::from_secs(seconds.into()) }
+        Records { addresses, ttl: Duration::from_secs(ttl.into()) }
     }
 }
 
@@ -170,6 +174,7 @@ static RANDOM: LazyLock<&'static dyn SecureRandom> = LazyLock::new(|| aws_lc_rs:
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fuzzing;
     use super::*;
 
     fn question() -> Question {
@@ -269,6 +274,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_to_another_question_counts_for_nothing_even_if_it_is_cut_or_unreadable() {
+        let question = question();
+        let mut cut = reply(&question, 0, &[]);
+        (cut[2], cut[13]) = (0x83, b'x');
+        assert_eq!(question.read(&cut), Ok(Reply::Other), "truncated");
+        let mut unreadable = reply(&question, 0, &[vec![0xff]]);
+        unreadable[13] = b'x';
+        assert_eq!(question.read(&unreadable), Ok(Reply::Other), "a record that cannot be read");
+        assert_eq!(question.read(&unreadable[..20]), Ok(Reply::Other), "a question that cannot be read");
+        let mut update = reply(&question, 0, &[a("www.example", 1, 60)]);
+        update[2] |= 5 << 3;
+        assert_eq!(question.read(&update), Ok(Reply::Other), "a reply to another operation");
+    }
+
+    #[test]
+    fn one_lifetime_without_meaning_makes_the_whole_answer_short_lived() {
+        let question = question();
+        let records = [cname("www.example", "end.example", u32::MAX), a("end.example", 1, 60)];
+        let Ok(Reply::Answer(records)) = question.read(&reply(&question, 0, &records)) else { panic!() };
+        assert_eq!(records.ttl, Duration::ZERO);
+    }
+
+    #[test]
     fn numbers_of_questions_differ() {
         let numbers: std::collections::HashSet<_> = (0..64).map(|_| question().id).collect();
         assert!(numbers.len() > 32);
@@ -283,6 +311,7 @@ mod tests {
                 *flags = 0x80;
             }
             let _ = question.read(&bytes);
+            fuzzing::dns_reply(&[&[2][..], &bytes].concat());
         }
 
         #[test]
@@ -292,7 +321,11 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = with;
             let _ = question.read(&bytes);
-            let _ = question.read(&bytes[..cut.index(bytes.len())]);
+            let cut = &bytes[..cut.index(bytes.len())];
+            let _ = question.read(cut);
+            for reply in [&bytes, cut] {
+                fuzzing::dns_reply(&[&[2][..], reply].concat());
+            }
         }
     }
 }

@@ -32,13 +32,24 @@ async fn over_udp(server: SocketAddr, question: &Question) -> io::Result<Result<
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = UdpSocket::bind(any).await?;
-    // From here on the kernel drops datagrams from other addresses.
+    ask_from(&UdpSocket::bind(any).await?, server, question).await
+}
+
+async fn ask_from(
+    socket: &UdpSocket,
+    server: SocketAddr,
+    question: &Question,
+) -> io::Result<Result<Option<Records>, Failure>> {
+    // From here on the kernel drops datagrams from other addresses. What came before is still in its queue.
     socket.connect(server).await?;
+    let server = socket.peer_addr()?;
     socket.send(question.bytes()).await?;
     let mut reply = [0; DATAGRAM_BYTES];
     for _ in 0..FORGED_MAX {
-        let length = socket.recv(&mut reply).await?;
+        let (length, from) = socket.recv_from(&mut reply).await?;
+        if (from.ip(), from.port()) != (server.ip(), server.port()) {
+            continue;
+        }
         match question.read(reply.get(..length).unwrap_or_default()) {
             Ok(Reply::Answer(records)) => return Ok(Ok(Some(records))),
             Ok(Reply::Truncated) => return Ok(Ok(None)),
@@ -55,11 +66,47 @@ async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Result<
     let length = u16::try_from(question.bytes().len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let framed = [&length.to_be_bytes(), question.bytes()].concat();
     stream.write_all(&framed).await?;
-    let mut reply = vec![0; stream.read_u16().await?.into()];
-    stream.read_exact(&mut reply).await?;
+    let length = stream.read_u16().await?;
+    // Memory is taken for what has come, and not for what was announced.
+    let mut reply = Vec::new();
+    if stream.take(length.into()).read_to_end(&mut reply).await? < length.into() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(match question.read(&reply) {
         Ok(Reply::Answer(records)) => Ok(records),
         Ok(Reply::Truncated | Reply::Other) => Err(Failure::Server("a name server gave no whole answer".to_owned())),
         Err(failure) => Err(failure),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::message::Kind;
+
+    /// A reply to `question` with one address, the last byte of which is `last`.
+    fn reply(question: &[u8], last: u8) -> Vec<u8> {
+        let mut reply = question.to_vec();
+        (reply[2], reply[3], reply[7]) = (0x81, 0x80, 1);
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, last]);
+        reply
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_another_host_sent_before_the_socket_was_connected_is_not_taken() {
+        let [socket, server, stranger] = [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let question = Question::new("www.example", Kind::V4).unwrap();
+        stranger.send_to(&reply(question.bytes(), 66), socket.local_addr().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UdpSocket::from_std(socket).unwrap();
+        let address = server.local_addr().unwrap();
+        let answering = tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; DATAGRAM_BYTES];
+            let (length, asker) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(&reply(&buffer[..length], 1), asker).unwrap();
+        });
+        let records = ask_from(&socket, address, &question).await.unwrap().unwrap().unwrap();
+        assert_eq!(records.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+        answering.await.unwrap();
+    }
 }
