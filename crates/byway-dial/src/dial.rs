@@ -65,7 +65,8 @@ pub struct Options {
     /// Before the next address is tried beside one that has not answered, 10 ms to 2 s. Default: 250 ms (RFC 8305).
     pub attempt_delay: Duration,
     /// How long a connection is silent before the kernel probes it, so that a peer that vanished is noticed; 1 s to
-    /// 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well within what NATs remember.
+    /// 32,767 s, in whole seconds. `None` turns the probes off. Default: 60 s, well within what NATs remember. Four probes
+    /// without an answer, 15 s apart, end the connection.
     pub keepalive: Option<Duration>,
 }
 

@@ -172,6 +172,10 @@ async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_nev
         let socket = SockRef::from(dialled.stream.as_tcp().unwrap());
         let found = socket.keepalive().unwrap().then(|| socket.tcp_keepalive_time().unwrap());
         assert_eq!(found, kept, "{keepalive:?}");
+        if found.is_some() {
+            let probes = (socket.tcp_keepalive_interval().unwrap(), socket.tcp_keepalive_retries().unwrap());
+            assert_eq!(probes, (seconds(15), 4), "{keepalive:?}");
+        }
     }
     assert_eq!(Options::default().keepalive, Some(seconds(60)));
 }

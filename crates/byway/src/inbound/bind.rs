@@ -184,6 +184,8 @@ mod tests {
             let accepted = SockRef::from(&accepted);
             assert!(accepted.keepalive().unwrap(), "{text}");
             assert_eq!(accepted.tcp_keepalive_time().unwrap(), keepalive::DEFAULT, "{text}");
+            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), keepalive::INTERVAL, "{text}");
+            assert_eq!(accepted.tcp_keepalive_retries().unwrap(), keepalive::PROBES, "{text}");
             assert!(accepted.tcp_nodelay().unwrap(), "{text}");
         }
     }

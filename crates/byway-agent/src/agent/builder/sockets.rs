@@ -44,7 +44,8 @@ impl AgentBuilder {
     }
 
     /// How long a connection is silent before the kernel probes it, 1 s to 32,767 s in whole seconds; `None` for never.
-    /// It finds peers that vanished, also while a response is waited for. Default 60 s.
+    /// It finds peers that vanished, also while a response is waited for. Default 60 s. Four probes without an answer, 15 s
+    /// apart, end the connection.
     #[doc(alias = "keepAliveMsecs")]
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn tcp_keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
