@@ -105,7 +105,8 @@ pub enum ResolveError {
 /// clones share everything.
 ///
 /// Running look-ups are shared out between users ([`Asker`]): each has an eighth of them at most, and the next place
-/// goes to the user with the fewest, so that unanswered names delay only the user that asked for them.
+/// goes to the user with the fewest, so that unanswered names delay only the user that asked for them. When the cache is
+/// full, the user with the most names in it loses the oldest of them.
 ///
 /// While no server answers, addresses whose lifetime is over are used for another hour.
 #[derive(Clone)]
@@ -253,14 +254,15 @@ impl Inner {
     /// One query, deadline and bookkeeping included. Whoever waits polls it; no task owns it.
     fn query(self: Arc<Self>, name: HostName, turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
         let runtime = self.runtime.clone();
+        let asker = turn.asker().clone();
         let query = Box::pin(async move {
             let found = timeout(DEADLINE, self.lookup.lookup(name.clone(), turn)).await;
-            self.settle(&name, found.unwrap_or(Err(ResolveError::Timeout)), version)
+            self.settle(&name, &asker, found.unwrap_or(Err(ResolveError::Timeout)), version)
         });
         Box::pin(Within { runtime, query })
     }
 
-    fn settle(&self, name: &HostName, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
+    fn settle(&self, name: &HostName, asker: &Asker, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
         let ttl = found.as_ref().ok().and_then(|found| found.ttl);
         let answer = found.and_then(usable);
         let mut state = self.state.lock();
@@ -268,7 +270,7 @@ impl Inner {
         if state.version != version {
             return answer;
         }
-        state.cache.keep(name, &answer, ttl, Instant::now());
+        state.cache.keep(name, asker, &answer, ttl, Instant::now());
         match answer {
             Ok(_) | Err(ResolveError::NotFound) => answer,
             Err(error) => state.cache.use_stale(name, Instant::now()).ok_or(error),

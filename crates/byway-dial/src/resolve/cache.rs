@@ -1,15 +1,16 @@
 //! Cache: answers by name, for as long as they may be used.
 //!
-//! In:    answers with their lifetimes, and the time.
+//! In:    answers with their lifetimes, the asker that each was looked up for, and the time.
 //! Out:   a fresh answer, or addresses that are out of date and still better than none.
-//! Never: holds more than a fixed number of names; the oldest make room.
+//! Never: holds more than a fixed number of names. When it is full, the asker with the most names loses its oldest one, so
+//! that one user cannot push out the names of others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Addresses, Answer, ResolveError};
+use super::{Addresses, Answer, Asker, ResolveError};
 use crate::target::HostName;
 
 /// How long an answer is used whose lifetime is unknown, as with `getaddrinfo` and `/etc/hosts`.
@@ -35,12 +36,12 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Answers by name, oldest first out.
+/// Answers by name.
 #[derive(Default)]
 pub(super) struct Cache {
     entries: HashMap<HostName, Entry>,
-    /// Every insertion in its order; an entry is the newest insertion of its name.
-    order: VecDeque<(HostName, u64)>,
+    /// The names that count against each asker, by insertion, the oldest first. No asker is without one.
+    shares: HashMap<Asker, BTreeMap<u64, HostName>>,
     insertions: u64,
 }
 
@@ -48,6 +49,8 @@ struct Entry {
     answer: Answer,
     fresh_until: Instant,
     stale_until: Instant,
+    /// The asker that it counts against: the first one, also if another has it renewed.
+    asker: Asker,
     insertion: u64,
 }
 
@@ -62,8 +65,16 @@ impl Cache {
         }
     }
 
-    /// Keeps `answer` for `ttl`, or for as long as its kind is kept where the lifetime is unknown.
-    pub(super) fn keep(&mut self, name: &HostName, answer: &Answer, ttl: Option<Duration>, now: Instant) {
+    /// Keeps `answer`, which was looked up for `asker`, for `ttl`, or for as long as its kind is kept where the lifetime is
+    /// unknown.
+    pub(super) fn keep(
+        &mut self,
+        name: &HostName,
+        asker: &Asker,
+        answer: &Answer,
+        ttl: Option<Duration>,
+        now: Instant,
+    ) {
         let (ttl, stale) = match answer {
             Ok(_) => (ttl.map_or(POSITIVE_TTL, |ttl| ttl.clamp(TTL.0, TTL.1)), STALE),
             Err(ResolveError::NotFound) => (NEGATIVE_TTL, Duration::ZERO),
@@ -71,11 +82,35 @@ impl Cache {
         };
         self.insertions += 1;
         let fresh_until = now + ttl;
-        let entry =
-            Entry { answer: answer.clone(), fresh_until, stale_until: fresh_until + stale, insertion: self.insertions };
+        let earlier = self.remove(name);
+        let entry = Entry {
+            answer: answer.clone(),
+            fresh_until,
+            stale_until: fresh_until + stale,
+            asker: earlier.map_or_else(|| asker.clone(), |earlier| earlier.asker),
+            insertion: self.insertions,
+        };
+        self.shares.entry(entry.asker.clone()).or_default().insert(entry.insertion, name.clone());
         self.entries.insert(name.clone(), entry);
-        self.order.push_back((name.clone(), self.insertions));
-        self.shed();
+        while self.entries.len() > NAMES_MAX && self.evict() {}
+    }
+
+    fn remove(&mut self, name: &HostName) -> Option<Entry> {
+        let entry = self.entries.remove(name)?;
+        if let Some(share) = self.shares.get_mut(&entry.asker) {
+            share.remove(&entry.insertion);
+            if share.is_empty() {
+                self.shares.remove(&entry.asker);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Removes the oldest name of the asker that has the most.
+    fn evict(&mut self) -> bool {
+        let largest = self.shares.values().max_by_key(|share| share.len());
+        let Some(name) = largest.and_then(|share| share.values().next()).cloned() else { return false };
+        self.remove(&name).is_some()
     }
 
     /// No server has answered: addresses beyond their lifetime are used for a short time without asking.
@@ -91,17 +126,7 @@ impl Cache {
 
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.order.clear();
-    }
-
-    /// Lets the oldest go until both the names and the record of their order are within bounds.
-    fn shed(&mut self) {
-        while self.entries.len() > NAMES_MAX || self.order.len() > 2 * NAMES_MAX {
-            let Some((name, insertion)) = self.order.pop_front() else { return };
-            if self.entries.get(&name).is_some_and(|entry| entry.insertion == insertion) {
-                self.entries.remove(&name);
-            }
-        }
+        self.shares.clear();
     }
 }
 
@@ -125,7 +150,7 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for n in 0..=NAMES_MAX {
-            cache.keep(&name(&format!("n{n}.example")), &answer(), None, now);
+            cache.keep(&name(&format!("n{n}.example")), &Asker::Own, &answer(), None, now);
         }
         assert_eq!(cache.entries.len(), NAMES_MAX);
         assert!(matches!(cache.find(&name("n0.example"), now), Found::Nothing));
@@ -137,9 +162,9 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for _ in 0..10 * NAMES_MAX {
-            cache.keep(&name("a.example"), &answer(), None, now);
+            cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
         }
-        assert_eq!((cache.entries.len(), cache.order.len() <= 2 * NAMES_MAX), (1, true));
+        assert_eq!((cache.entries.len(), cache.shares[&Asker::Own].len()), (1, 1));
     }
 
     #[tokio::test]
@@ -147,7 +172,7 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for (told, kept) in [(0, 1), (1, 1), (60, 60), (1_000_000, 3600)] {
-            cache.keep(&name("a.example"), &answer(), Some(Duration::from_secs(told)), now);
+            cache.keep(&name("a.example"), &Asker::Own, &answer(), Some(Duration::from_secs(told)), now);
             let kept = now + Duration::from_secs(kept);
             let just_before = kept - Duration::from_millis(1);
             assert!(matches!(cache.find(&name("a.example"), just_before), Found::Fresh(Ok(_))), "{told}");
@@ -159,11 +184,27 @@ mod tests {
     async fn addresses_beyond_their_lifetime_are_used_for_an_hour_and_not_longer() {
         let now = Instant::now();
         let mut cache = Cache::default();
-        cache.keep(&name("a.example"), &answer(), None, now);
+        cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
         let end = now + POSITIVE_TTL + STALE;
         assert!(cache.use_stale(&name("a.example"), end - Duration::from_secs(1)).is_some());
         assert!(matches!(cache.find(&name("a.example"), end - Duration::from_millis(1)), Found::Fresh(Ok(_))));
         assert!(matches!(cache.find(&name("a.example"), end), Found::Nothing));
         assert!(cache.use_stale(&name("a.example"), end).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_asker_that_renews_the_name_of_another_does_not_get_hold_of_it() {
+        let now = Instant::now();
+        let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
+        let mut cache = Cache::default();
+        cache.keep(&name("of.bob"), &bob, &answer(), None, now);
+        cache.keep(&name("of.bob"), &alice, &answer(), None, now);
+        for n in 0..2 * NAMES_MAX {
+            cache.keep(&name(&format!("n{n}.example")), &alice, &answer(), None, now);
+        }
+        assert!(matches!(cache.find(&name("of.bob"), now), Found::Fresh(Ok(_))));
+        assert_eq!((cache.entries.len(), cache.shares[&bob].len()), (NAMES_MAX, 1));
+        cache.keep(&name("more.of.bob"), &bob, &answer(), None, now);
+        assert_eq!((cache.entries.len(), cache.shares[&alice].len()), (NAMES_MAX, NAMES_MAX - 2));
     }
 }

@@ -281,3 +281,19 @@ async fn answers_from_before_a_change_of_settings_are_forgotten() {
     assert!(resolver.resolve(&wanted).await.is_ok());
     assert_eq!(script.asked(), asked + 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_user_cannot_push_the_names_of_others_out_of_the_cache() {
+    let script = Script::new(Ok(vec![ip(1)]));
+    let resolver = resolver(&script);
+    let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
+    resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
+    resolver.resolve(&name("upstream.example")).await.unwrap();
+    for n in 0..=cache::NAMES_MAX {
+        resolver.resolve_for(&name(&format!("n{n}.example")), &alice).await.unwrap();
+    }
+    let asked = script.asked();
+    resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
+    resolver.resolve(&name("upstream.example")).await.unwrap();
+    assert_eq!(script.asked(), asked, "both are still in the cache");
+}

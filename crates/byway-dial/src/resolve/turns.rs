@@ -185,6 +185,12 @@ impl State {
     }
 }
 
+impl Turn {
+    pub(super) const fn asker(&self) -> &Asker {
+        &self.asker
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.release(&self.asker);
