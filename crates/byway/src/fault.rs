@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use byway_dial::socks::ReplyCode as Reply;
-use byway_dial::{DialError, PeerText, Target, peer_text};
+use byway_dial::{DialError, ParentError, PeerText, Target, peer_text};
 use byway_h1::Malformed;
 use byway_link::{Code, NotOpened, wire};
 
@@ -383,7 +383,23 @@ impl From<DialError> for Fault {
             DialError::Exhausted(_) => (Who::Us, Kind::Overloaded("descriptors")),
             _ => (Who::Upstream, Kind::Unreachable),
         };
-        Self::new(who, kind, error.to_string())
+        let DialError::Parent { source, .. } = &error else { return Self::new(who, kind, error.to_string()) };
+        let for_log = Some(error.to_string().into());
+        Self { for_log, ..Self::new(who, kind, through_parent(source)) }
+    }
+}
+
+/// What a user reads of a parent that opened no stream: what it says of the target, and nothing of the parent itself or
+/// of the way to it, which are the operator's business.
+fn through_parent(error: &ParentError) -> String {
+    match error {
+        ParentError::Denied
+        | ParentError::Unreachable { .. }
+        | ParentError::Refused
+        | ParentError::TargetTimeout
+        | ParentError::Failed { .. }
+        | ParentError::Unsupported { .. } => format!("through a parent proxy of this node: {error}"),
+        _ => "the parent proxy of this node that leads to the target cannot be used now; the log there says why".into(),
     }
 }
 

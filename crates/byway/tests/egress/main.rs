@@ -1,12 +1,14 @@
 //! Egress: SOCKS and HTTP exits and plain forwards from end to end: the built program between real sockets and curl.
 //!
 //! `handshakes` every dialect, whole and byte by byte · `strangers` what is no handshake at all · `policy` who may go
-//! where · `parents` through other proxies · `relaying` how streams end · `bulk` large transfers by curl · `slow`
-//! readers that pause, and caps.
+//! where · `names` how names are resolved · `parents` through other proxies · `relaying` how streams end · `bulk` large
+//! transfers by curl · `slow` readers that pause, and caps.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bulk;
 mod handshakes;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod names;
 mod parents;
 mod policy;
 mod relaying;

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use byway_dial::{AddressRules, Dialler, Options, Parent, Read, Resolver, Target};
-use byway_testkit::{Origin, curl};
+use byway_testkit::{Origin, Visitor, curl};
 
 use super::*;
 
@@ -130,4 +130,31 @@ fn a_parent_that_does_not_speak_tls_is_not_spoken_to_by_https() {
     let exit = exit_via(&format!("https://{}", parent.address()));
     assert_ne!(socks5_reply(exit.address(), &socks5_name("localhost", origin.address().port())), 0);
     assert_eq!(origin.connections(), 0);
+}
+
+/// The address of a parent is for the operator: no answer to a user of the egress has it, whatever fails.
+#[test]
+fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
+    let (refusing, _bound) = Origin::refusing();
+    let closing = Origin::scripted(|_| ());
+    for parent in [refusing, closing.address()] {
+        for scheme in ["http", "socks5"] {
+            let exit = exit_via(&format!("{scheme}://{parent}"));
+            let mut answers = vec![connect("localhost:9")];
+            if scheme == "http" {
+                answers.push(b"GET http://localhost:9/ HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec());
+            }
+            for request in answers {
+                let request = String::from_utf8(request).unwrap();
+                let answer = Visitor::connect(exit.address()).ask(&request);
+                assert_eq!(answer.status(), 502, "{scheme}");
+                let shown = format!("{answer:?}{}", answer.text());
+                let port = format!(":{}", parent.port());
+                assert!(!shown.contains(&port) && !shown.contains("127.0.0.1"), "{scheme}: {shown}");
+                assert!(shown.contains("parent proxy"), "{scheme}: {shown}");
+            }
+            let line = exit.wait_for_log("through the parent proxy");
+            assert!(line.contains(&parent.to_string()), "{scheme}: {line}");
+        }
+    }
 }
