@@ -6,7 +6,7 @@
 //!
 //! `dns` asks the servers of `resolv.conf` (`conf`, `files`, `message`, `question`,
 //! `server`) · `system` asks `getaddrinfo` ·
-//! `turns` shares running look-ups out between users · `cache` keeps answers.
+//! `turns` shares running look-ups out between users · `cache` keeps answers · `fuzzing` is what the fuzz target runs.
 
 mod cache;
 mod conf;
