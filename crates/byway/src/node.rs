@@ -24,9 +24,11 @@ use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{self, Door};
 use crate::inbound::peers::Peers;
-use crate::link::grants::{JoinFile, Purpose};
+use crate::link::grants::Purpose;
+use crate::link::join_file::JoinFile;
 use crate::link::joining::Joined;
-use crate::link::{LinkSetupError, Links, News, revocation};
+use crate::link::writer::JoinRequest;
+use crate::link::{LinkSetupError, Links, revocation};
 use crate::observe::access::{AccessLog, AccessLogError};
 use crate::observe::counters::Counters;
 use crate::os::inherit::Inherited;
@@ -274,18 +276,16 @@ impl Node {
                 return Ok(serve);
             };
             let Some(purpose) = purpose_of(&serve.plan.role) else { return Ok(serve) };
-            links.write(purpose, follows)?;
+            links.writer.lock_state(purpose, follows)?;
             let acceptor = links.acceptor(&plan.link)?;
             let udp = serve.udp.take();
             let quic = udp.map(|udp| acceptor.listen_quic(udp)).transpose();
             serve.quic = quic.map_err(|source| BindError::udp(*address, source))?;
             let several = purposes.iter().filter(|other| **other == purpose).count() > 1;
             let file = JoinFile::new(links.state(), purpose, several.then_some(address.port()));
-            let target = link.advertise.target(address.port());
-            let join =
-                links.grants.join_string(&file, purpose, acceptor.pin(), target).map_err(LinkSetupError::from)?;
-            let file = file.path;
-            links.tell(News::Join { listener: Arc::clone(&serve.plan.name), text: join.expose(), file });
+            let (listener, address) = (Arc::clone(&serve.plan.name), link.advertise.target(address.port()));
+            let request = JoinRequest { listener, file, purpose, pin: acceptor.pin(), address };
+            links.writer.prepare_join(&request).map_err(LinkSetupError::from)?;
             Ok(serve)
         });
         prepared.collect()
@@ -312,7 +312,7 @@ impl Node {
         let (shared, scope) = (Arc::clone(&self.shared), self.workers.shared().clone());
         self.workers.shared().spawn("take-over", async move {
             tokio::select! {
-                () = shared.links.take_over() => {}
+                () = shared.links.writer.take_over() => {}
                 () = scope.drained() => {}
             }
         });
@@ -343,7 +343,7 @@ impl Node {
     /// connections were cut.
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
-        self.shared.links.hand_over().await;
+        self.shared.links.writer.hand_over().await;
         let patience = self.shared.plan.load().drain;
         let ended = timeout(patience, self.workers.ended()).await;
         let left = if ended.is_err() { self.workers.running() } else { 0 };

@@ -96,3 +96,24 @@ fn the_next_process_of_a_server_starts_beside_the_old_one_and_writes_its_state_o
     new.kill().unwrap();
     new.wait().unwrap();
 }
+
+#[test]
+fn the_next_process_of_a_server_only_reads_its_state_until_the_old_one_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (join, grants) = (folder.path().join("join-serve"), folder.path().join("grants"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut old, old_lines) = serve_with(&listener, folder.path());
+    wait_for(&old_lines, "ready: ");
+    // The next one would make another grant, and write it down.
+    std::fs::remove_file(&join).unwrap();
+    let (mut new, new_lines) = serve_with(&listener, folder.path());
+    wait_for(&new_lines, "ready: ");
+    assert!(!join.exists(), "it has written the join string of the process that still serves");
+    assert_eq!(std::fs::read_dir(&grants).unwrap().count(), 1, "it has made a grant");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&old), rustix::process::Signal::TERM).unwrap();
+    wait_for(&new_lines, "the earlier process has left");
+    assert!(join.exists(), "nobody can join the process that serves now");
+    old.wait().unwrap();
+    new.kill().unwrap();
+    new.wait().unwrap();
+}

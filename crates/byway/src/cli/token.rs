@@ -13,7 +13,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Common, EXIT_CONFIG, examples, terminal};
 use crate::calendar::civil;
-use crate::link::grants::{Grant, GrantError, Grants, JoinFile, Purpose};
+use crate::link::grants::{Grant, GrantError, Grants, Purpose};
+use crate::link::join_file::JoinFile;
 
 /// What is done with grants.
 #[derive(Args, Debug)]

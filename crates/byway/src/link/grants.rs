@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use byway_dial::Target;
-use byway_link::{Conflict, Fingerprint, GrantId, GrantSecret, JoinString, store};
+use byway_link::{Conflict, GrantId, GrantSecret, store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -38,6 +37,9 @@ struct Inner {
     failures: Repeats,
     /// Permits to wait for the disk.
     readers: Arc<Semaphore>,
+    /// The threads that have looked at the files.
+    #[cfg(test)]
+    looked_on: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -70,36 +72,6 @@ pub enum NotGood {
     Unknown,
     /// Whether it exists cannot be said now.
     Unreadable(io::Error),
-}
-
-/// Where a join string stands.
-#[derive(Clone, Debug)]
-pub struct JoinFile {
-    /// The file: `join-serve`, `join-exit`; with the port behind it if the node has several listeners for that purpose.
-    pub path: PathBuf,
-    /// The file of earlier versions, which had one for all purposes. It is read if there is no other, and never written.
-    old: PathBuf,
-}
-
-impl JoinFile {
-    /// In the folder `state`.
-    pub fn new(state: &Path, purpose: Purpose, port: Option<u16>) -> Self {
-        let port = port.map(|port| format!("-{port}")).unwrap_or_default();
-        Self { path: state.join(format!("join-{purpose}{port}")), old: state.join("join") }
-    }
-
-    /// The join string in it.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn read(&self) -> io::Result<Option<JoinString>> {
-        let read = |path| Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()));
-        let text = match read(&self.path)? {
-            Some(text) => Some(text),
-            None => read(&self.old)?,
-        };
-        Ok(text.and_then(|text| text.parse().ok()))
-    }
 }
 
 /// Why a join string cannot be had, or a grant not be read or revoked.
@@ -141,6 +113,8 @@ impl Grants {
             known: Mutex::default(),
             failures: Repeats::default(),
             readers: Arc::new(Semaphore::new(READERS)),
+            #[cfg(test)]
+            looked_on: Mutex::default(),
         }))
     }
 
@@ -179,6 +153,8 @@ impl Grants {
 
     /// Whether `id` is good still. Waits for the disk, and needs no descriptor.
     pub fn standing(&self, id: GrantId) -> Standing {
+        #[cfg(test)]
+        self.note_thread();
         let is_missing =
             |path: &Path| std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if !is_missing(&self.path(id)) {
@@ -190,6 +166,8 @@ impl Grants {
 
     /// The grant `id`, from memory if its file has not changed or cannot be read now.
     fn look_up(&self, id: GrantId) -> io::Result<Option<Grant>> {
+        #[cfg(test)]
+        self.note_thread();
         let path = self.path(id);
         let stamp = match std::fs::metadata(&path) {
             Ok(metadata) => Stamp::of(&metadata),
@@ -236,41 +214,6 @@ impl Grants {
                 "cannot read {path}: {error}; a grant that was not read before is refused as busy"
             );
         }
-    }
-
-    /// The join string in `file`, if it still says how to reach this node by a good grant for `purpose`; else a new one,
-    /// with a new grant if need be.
-    ///
-    /// # Errors
-    /// [`GrantError`].
-    pub fn join_string(
-        &self,
-        file: &JoinFile,
-        purpose: Purpose,
-        pin: Fingerprint,
-        address: Target,
-    ) -> Result<JoinString, GrantError> {
-        let failed = |source| GrantError::Store { path: file.path.clone(), source };
-        let kept = match file.read().map_err(failed)?.filter(|join: &JoinString| join.pin == pin) {
-            Some(join) => match self.check(join.id, join.secret.expose()) {
-                Ok(grant) => (grant.purpose == purpose).then_some(join),
-                Err(NotGood::Unknown) => None,
-                // A new grant in its place would make the string that others hold useless.
-                Err(NotGood::Unreadable(source)) => {
-                    return Err(GrantError::Store { path: self.path(join.id), source });
-                }
-            },
-            None => None,
-        };
-        let join = match kept {
-            Some(join) => JoinString { address, ..join },
-            None => {
-                let (id, secret) = self.create(purpose, Conflict::Refuse, 1024..=u16::MAX)?;
-                JoinString { pin, id, secret, address }
-            }
-        };
-        store::replace(&file.path, format!("{}\n", join.expose()).as_bytes()).map_err(failed)?;
-        Ok(join)
     }
 
     /// Makes a grant.
@@ -333,7 +276,18 @@ impl Grants {
         }
     }
 
-    fn path(&self, id: GrantId) -> PathBuf {
+    #[cfg(test)]
+    fn note_thread(&self) {
+        self.0.looked_on.lock().extend(std::thread::current().name().map(str::to_owned));
+    }
+
+    /// The names of the threads that have looked at the files.
+    #[cfg(test)]
+    pub(super) fn looked_on(&self) -> Vec<String> {
+        self.0.looked_on.lock().clone()
+    }
+
+    pub(super) fn path(&self, id: GrantId) -> PathBuf {
         self.0.folder.join(id.to_string())
     }
 }
@@ -377,14 +331,6 @@ pub(crate) fn now_s() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pin() -> Fingerprint {
-        Fingerprint::of_spki(b"key")
-    }
-
-    fn address() -> Target {
-        "127.0.0.1:7000".parse().unwrap()
-    }
 
     fn is_unknown(checked: Result<Grant, NotGood>) -> bool {
         matches!(checked, Err(NotGood::Unknown))
@@ -439,64 +385,6 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_cannot_be_read_at_the_start_is_not_replaced_by_a_new_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let grants = Grants::new(folder.path());
-        let join = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        let path = grants.path(join.id);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        let refused = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap_err();
-        assert!(refused.to_string().contains(&join.id.to_string()), "{refused}");
-        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), join.expose());
-    }
-
-    #[test]
-    fn the_join_string_is_the_same_after_a_restart_and_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let grants = Grants::new(folder.path());
-        let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        let second = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        assert_eq!(first.expose(), second.expose());
-        assert_eq!(std::fs::read_to_string(&file.path).unwrap().trim(), first.expose());
-        assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
-        let stored = std::fs::read_to_string(folder.path().join("grants").join(first.id.to_string())).unwrap();
-        assert!(!stored.contains(&first.expose()[20..60]), "the secret itself is kept nowhere else");
-    }
-
-    #[test]
-    fn another_address_keeps_the_grant_and_another_key_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let grants = Grants::new(folder.path());
-        let first = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        let moved = grants.join_string(&file, Purpose::Serve, pin(), "t.example.com:443".parse().unwrap()).unwrap();
-        assert_eq!((moved.id, moved.address.to_string().as_str()), (first.id, "t.example.com:443"));
-        let other_key = Fingerprint::of_spki(b"other");
-        assert_ne!(grants.join_string(&file, Purpose::Serve, other_key, address()).unwrap().id, first.id);
-    }
-
-    #[test]
-    fn a_revoked_grant_is_refused_and_listed_and_replaced_at_the_next_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let grants = Grants::new(folder.path());
-        let join = grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap();
-        assert!(grants.check(join.id, join.secret.expose()).is_ok());
-        grants.revoke(join.id).unwrap();
-        assert!(
-            is_unknown(grants.check(join.id, join.secret.expose())) && grants.standing(join.id) == Standing::Revoked
-        );
-        assert!(matches!(grants.revoke(join.id), Err(GrantError::Revoked(_))));
-        let listed = grants.list().unwrap().grants;
-        assert!(listed.len() == 1 && listed[0].revoked && listed[0].purpose == Purpose::Exit);
-        assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, join.id);
-    }
-
-    #[test]
     fn a_wrong_secret_and_an_unknown_id_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let grants = Grants::new(folder.path());
@@ -506,27 +394,5 @@ mod tests {
         assert!(matches!(grants.revoke(GrantId::from_bytes([9; 6])), Err(GrantError::Unknown(_))));
         let grant = &grants.list().unwrap().grants[0];
         assert_eq!((grant.conflict, grant.ports.clone()), (Conflict::Share, 2000..=3000));
-    }
-
-    #[test]
-    fn a_join_string_in_the_file_of_an_earlier_version_stays_in_use_for_its_purpose_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let grants = Grants::new(folder.path());
-        let files = [Purpose::Serve, Purpose::Exit].map(|purpose| JoinFile::new(folder.path(), purpose, None));
-        let old = grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap();
-        std::fs::rename(&files[1].path, folder.path().join("join")).unwrap();
-        let serve = grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap();
-        assert_ne!(serve.id, old.id);
-        assert_eq!(grants.join_string(&files[1], Purpose::Exit, pin(), address()).unwrap().id, old.id);
-        assert_eq!(grants.join_string(&files[0], Purpose::Serve, pin(), address()).unwrap().id, serve.id);
-    }
-
-    #[test]
-    fn one_purposes_grant_does_not_serve_the_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
-        let grants = Grants::new(folder.path());
-        let serve = grants.join_string(&file, Purpose::Serve, pin(), address()).unwrap();
-        assert_ne!(grants.join_string(&file, Purpose::Exit, pin(), address()).unwrap().id, serve.id);
     }
 }

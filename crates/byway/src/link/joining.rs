@@ -336,6 +336,7 @@ impl Joined {
         warn_of_kept_hosts(&link, &wanted.plan);
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
+        let drain = || shared.plan.load().drain;
         let ended = loop {
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
@@ -344,12 +345,12 @@ impl Joined {
                     Heard::Nothing => {}
                     Heard::AskAgain(wait) => again = Some(Instant::now() + wait),
                     Heard::Away(away) => {
-                        leaving.heard(&away);
+                        leaving.heard(&away, drain());
                         self.forget_connections(shared);
                         break Ended::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
                     }
                     Heard::Left(ended) => {
-                        outbox.push(leaving.begin("the services of this session have moved"));
+                        outbox.push(leaving.begin("the services of this session have moved", drain()));
                         break ended;
                     }
                 },
@@ -361,7 +362,7 @@ impl Joined {
                 }
                 () = handed_over(&wanted) => {
                     if wanted.is_leaving {
-                        outbox.push(leaving.begin("the config of this node has another link"));
+                        outbox.push(leaving.begin("the config of this node has another link", drain()));
                         break Ended::Leaving;
                     }
                     wanted = wanted.without_kept();
@@ -372,13 +373,13 @@ impl Joined {
                     self.register(&mut outbox, &wanted);
                 }
                 () = scope.drained() => {
-                    outbox.push(leaving.begin("the node is stopping"));
+                    outbox.push(leaving.begin("the node is stopping", drain()));
                     break Ended::Leaving;
                 }
             }
         };
         // What is open may finish, and what is new goes by another session.
-        let patience = shared.plan.load().drain;
+        let patience = drain();
         scope.spawn("leaving link", async move {
             leave(&link, &mut said, leaving, outbox, patience).await;
             drop(guard);

@@ -2,7 +2,8 @@
 //!
 //! In:    the wish to leave, or the GoAway of the other side; what it says afterwards.
 //! Out:   the messages to send, and when the session may end.
-//! Never: ends a session while either side has a stream open: what one side has sent may still be on its way.
+//! Never: ends a session while either side has a stream open, since what one side has sent may still be on its way; but for
+//!        one that takes longer than the drain deadline, whatever the other side says or leaves out.
 //!
 //! Whoever leaves says GoAway. The other side opens no more streams, and once it has none it says GoAway with `idle`. When
 //! whoever leaves has heard that and has none either, it ends the session.
@@ -12,7 +13,7 @@ use std::time::Duration;
 use byway_link::Link;
 use byway_link::wire::{GoAway, Said};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::outbox::Outbox;
 
@@ -22,6 +23,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// See the head of the file.
 #[derive(Default)]
 pub struct Leaving {
+    /// When the session ends at the latest. Set by whichever side leaves first.
+    deadline: Option<Instant>,
     we_leave: bool,
     they_leave: bool,
     they_are_idle: bool,
@@ -39,14 +42,16 @@ pub enum Step {
 }
 
 impl Leaving {
-    /// This side leaves. What to say.
-    pub fn begin(&mut self, why: &str) -> Said {
+    /// This side leaves, within `patience`. What to say.
+    pub fn begin(&mut self, why: &str, patience: Duration) -> Said {
+        self.deadline.get_or_insert_with(|| Instant::now() + patience);
         self.we_leave = true;
         Said::GoAway(GoAway { detail: why.to_owned(), idle: false })
     }
 
-    /// The other side has said GoAway.
-    pub fn heard(&mut self, away: &GoAway) {
+    /// The other side has said GoAway. It may take `patience` to end the session.
+    pub fn heard(&mut self, away: &GoAway, patience: Duration) {
+        self.deadline.get_or_insert_with(|| Instant::now() + patience);
         self.they_leave = true;
         self.they_are_idle |= away.idle;
     }
@@ -54,6 +59,14 @@ impl Leaving {
     /// Whether this side has said that it leaves.
     pub fn is_begun(&self) -> bool {
         self.we_leave
+    }
+
+    /// Resolves when the session has had its time to end in order; never for a session that nobody leaves. Cancel safe.
+    pub async fn overdue(&self) {
+        match self.deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether something is to be done once no stream is open, see [`Leaving::step`].
@@ -80,24 +93,22 @@ pub async fn idle(link: &Link) {
     }
 }
 
-/// Sees a session to its end that is left, within `patience`. Then the session is over or may be ended.
+/// Serves a session that is left until it is over or may be ended. `patience` holds if nobody has said GoAway yet.
 pub async fn leave(
     link: &Link,
     said: &mut mpsc::Receiver<Said>,
     mut leaving: Leaving,
-    outbox: Outbox,
+    mut outbox: Outbox,
     patience: Duration,
 ) {
-    let mut outbox = outbox;
-    let deadline = sleep(patience);
-    tokio::pin!(deadline);
+    leaving.deadline.get_or_insert_with(|| Instant::now() + patience);
     loop {
         // Each arm is cancel safe: what is not taken stays in its channel.
         tokio::select! {
             _ = link.ended() => return,
             // Answers to what was asked before mean nothing any more.
             Some(said) = said.recv() => if let Said::GoAway(away) = said {
-                leaving.heard(&away);
+                leaving.heard(&away, patience);
             },
             () = outbox.say_next(link, async |_| {}) => {}
             () = idle(link), if leaving.waits_for_idle() => match leaving.step() {
@@ -105,7 +116,7 @@ pub async fn leave(
                 Step::End => return,
                 Step::Wait => {}
             },
-            () = &mut deadline => return,
+            () = leaving.overdue() => return,
         }
     }
 }
@@ -114,6 +125,8 @@ pub async fn leave(
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(600);
+
     fn is_idle(step: &Step) -> bool {
         matches!(step, Step::Say(Said::GoAway(away)) if away.idle)
     }
@@ -121,13 +134,13 @@ mod tests {
     /// `heard` on one side what the other says.
     fn tell(to: &mut Leaving, said: Said) {
         let Said::GoAway(away) = said else { panic!("{said:?}") };
-        to.heard(&away);
+        to.heard(&away, PATIENCE);
     }
 
     #[test]
     fn whoever_leaves_ends_the_session_when_the_other_side_has_nothing_open_and_not_before() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
-        tell(&mut other, one.begin("stopping"));
+        tell(&mut other, one.begin("stopping", PATIENCE));
         assert!(!one.waits_for_idle() && other.waits_for_idle());
         let Step::Say(said) = other.step() else { panic!("nothing to say") };
         tell(&mut one, said);
@@ -138,7 +151,7 @@ mod tests {
     #[test]
     fn two_sides_that_leave_at_once_both_hear_that_the_other_has_nothing_open() {
         let (mut one, mut other) = (Leaving::default(), Leaving::default());
-        let (first, second) = (one.begin("stopping"), other.begin("stopping"));
+        let (first, second) = (one.begin("stopping", PATIENCE), other.begin("stopping", PATIENCE));
         tell(&mut one, second);
         tell(&mut other, first);
         let (from_one, from_other) = (one.step(), other.step());

@@ -1,5 +1,5 @@
-//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join string and the grants of its own,
-//! and for services the names.
+//! Lock: one process at a time writes what belongs to a purpose in a state folder: the join strings, the grants in them, and
+//! for services the names.
 //!
 //! In:    a state folder and a purpose.
 //! Out:   the lock, held until it is dropped or the process ends, however it ends (`flock`); or who holds it.
@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use byway_dial::peer_text;
 use byway_link::Purpose;
 
 /// A lock that is held.
@@ -83,10 +84,9 @@ fn open(path: &Path) -> io::Result<File> {
 fn holder(mut file: &File) -> String {
     let mut text = Vec::new();
     let read = file.rewind().and_then(|()| file.take(MOST_HOLDER_BYTES).read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().next().unwrap_or_default().trim();
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     match read.is_ok() && !line.is_empty() {
-        true => line.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        true => peer_text(line).to_string(),
         false => "another process".to_owned(),
     }
 }

@@ -1,20 +1,22 @@
 //! Link: the sessions of this node: those that it accepts, and those that it dials.
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
-//! Out:   `names` (who has which public name; `ledger` is their file), `public` (their ports), `grants` (who may join; `grant`
-//!        is one of them), `revocation`, `joining` (the sessions that this node keeps up), `services` (what those ask for),
-//!        `serving` (what an accepted session may register), `outbox` (what the owner of a session has to say), `lock` (which
-//!        process writes to the state folder).
+//! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports), `grants` (who may join;
+//!        `grant` is one of them, `join_file` where a join string is kept), `revocation`, `joining` (the sessions that this
+//!        node keeps up), `services` (what those ask for), `serving` (what an accepted session may register), `outbox` (what
+//!        the owner of a session has to say), `leaving` (how a session ends in order), `lock` and `writer` (which process
+//!        writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
 
 mod grant;
 pub mod grants;
+pub mod join_file;
 pub mod joining;
 pub mod kept_name;
 pub mod leaving;
-mod ledger;
 mod lock;
 pub mod names;
+mod names_file;
 pub mod outbox;
 pub mod public;
 pub mod revocation;
@@ -22,27 +24,27 @@ pub mod services;
 pub mod serving;
 #[cfg(test)]
 mod tests;
+pub mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use byway_link::window::{Budget, NODE_BYTES};
-use byway_link::{Acceptor, Key, KeyError, Purpose, Settings, epoch};
+use byway_link::{Acceptor, Key, KeyError, Settings, epoch};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 
 use self::grants::{GrantError, Grants};
 use self::joining::{Joined, Kept};
-use self::ledger::NamesError;
-use self::lock::{NotLocked, StateLock};
+use self::lock::NotLocked;
 use self::names::Names;
+use self::names_file::NamesError;
 use self::public::Public;
+use self::writer::Writer;
 use crate::config::{LinkSettings, Plan, ServicePlan};
 
 /// Everything of links that the node's connections may use.
@@ -59,22 +61,12 @@ pub struct Links {
     pub names: Arc<Names>,
     /// Public ports of exposed TCP services.
     pub public: Public,
-    /// What this process writes in the state folder, and what it will once an earlier process has left.
-    writes: Mutex<HashMap<Purpose, Writes>>,
+    /// What this process may write in the state folder.
+    pub writer: Arc<Writer>,
     joined: Mutex<HashMap<Arc<str>, Arc<Joined>>>,
     attempts: AtomicU64,
     news: mpsc::UnboundedSender<News>,
     told: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
-}
-
-/// Whether this process may write what belongs to a purpose.
-enum Writes {
-    /// It has the lock.
-    Now { _lock: StateLock },
-    /// An earlier process of the same node has it still.
-    Later,
-    /// It has left that to the next process.
-    NoMore,
 }
 
 /// What a person at the command line wants to know.
@@ -104,12 +96,6 @@ pub enum News {
         is_config: bool,
     },
 }
-
-/// How often the lock of an earlier process is asked for.
-const TAKE_OVER_TICK: Duration = Duration::from_millis(250);
-
-/// How long the last write may take.
-const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why links cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +129,8 @@ impl Links {
     /// Nothing is read or made before it is needed: a node without links has no key.
     pub fn new(state: &Path, runtime: Handle) -> Self {
         let (news, told) = mpsc::unbounded_channel();
+        let (grants, names) = (Grants::new(state), Arc::new(Names::new(state)));
+        let writer = Writer::new(state, runtime.clone(), grants.clone(), Arc::clone(&names), news.clone());
         Self {
             state: state.to_owned(),
             runtime,
@@ -150,10 +138,10 @@ impl Links {
             epoch: OnceLock::new(),
             acceptor: OnceLock::new(),
             budget: Budget::new(NODE_BYTES),
-            grants: Grants::new(state),
-            names: Arc::new(Names::new(state)),
+            grants,
+            names,
             public: Public::default(),
-            writes: Mutex::default(),
+            writer: Arc::new(writer),
             joined: Mutex::default(),
             attempts: AtomicU64::new(0),
             news,
@@ -194,76 +182,6 @@ impl Links {
         let taken = epoch::take(&self.state);
         let taken = taken.map_err(|source| LinkSetupError::Epoch { path: self.state.clone(), source })?;
         Ok(*self.epoch.get_or_init(|| taken))
-    }
-
-    /// Makes this process the one that writes what belongs to `purpose` in the state folder, and reads the names if it is about
-    /// services. With `follows` it was handed its sockets by an earlier process of the same node, which may have the
-    /// lock still: then it starts without, and has it when that one leaves ([`Links::take_over`]).
-    ///
-    /// # Errors
-    /// When another process has the lock, or the names cannot be read.
-    pub fn write(&self, purpose: Purpose, follows: bool) -> Result<(), LinkSetupError> {
-        let mut writes = self.writes.lock();
-        if writes.contains_key(&purpose) {
-            return Ok(());
-        }
-        let granted = match StateLock::take(&self.state, purpose) {
-            Err(NotLocked::Held { holder, .. }) if follows => {
-                tracing::info!("{holder} still writes to {}: this process does once it has left", self.state.display());
-                Writes::Later
-            }
-            taken => Writes::Now { _lock: taken? },
-        };
-        if purpose == Purpose::Serve {
-            self.names.load()?;
-            if matches!(granted, Writes::Now { .. }) {
-                self.names.begin_writing();
-            }
-        }
-        writes.insert(purpose, granted);
-        Ok(())
-    }
-
-    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are missing.
-    pub async fn take_over(&self) {
-        loop {
-            let later = |(purpose, writes): (&Purpose, &Writes)| matches!(writes, Writes::Later).then_some(*purpose);
-            let missing: Vec<Purpose> = self.writes.lock().iter().filter_map(later).collect();
-            if missing.is_empty() {
-                return;
-            }
-            sleep(TAKE_OVER_TICK).await;
-            for purpose in missing {
-                let Ok(lock) = StateLock::take(&self.state, purpose) else { continue };
-                if purpose == Purpose::Serve {
-                    // What the other process has written since.
-                    if let Err(error) = self.names.load() {
-                        tracing::error!("{error}");
-                        continue;
-                    }
-                    self.names.begin_writing();
-                    self.names.save(&self.runtime);
-                }
-                tracing::info!("the earlier process has left: this one writes to {} now", self.state.display());
-                self.writes.lock().insert(purpose, Writes::Now { _lock: lock });
-            }
-        }
-    }
-
-    /// Writes down what the next process needs, and leaves the locks to it. From now on no names are given.
-    pub async fn hand_over(&self) {
-        let is_writer = matches!(self.writes.lock().get(&Purpose::Serve), Some(Writes::Now { .. }));
-        if is_writer {
-            let names = Arc::clone(&self.names);
-            // A disk that does not answer must not keep the node from ending.
-            let _ = timeout(HAND_OVER_PATIENCE, self.runtime.spawn_blocking(move || names.end_writing())).await;
-        }
-        let mut writes = self.writes.lock();
-        if writes.values().any(|writes| matches!(writes, Writes::Now { .. })) {
-            tracing::info!("the state folder {} is left to the next process", self.state.display());
-        }
-        // The locks are released here.
-        writes.values_mut().for_each(|writes| *writes = Writes::NoMore);
     }
 
     /// What accepts links, whatever listener they arrive at.

@@ -22,8 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::grants::{Grants, Standing, now_s};
-use super::ledger::{Ledger, NamesError};
+use super::grants::now_s;
+use super::names_file::{NamesError, NamesFile};
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, Kind, Who};
 
@@ -36,7 +36,7 @@ const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 /// See the head of the file.
 pub struct Names {
     state: Mutex<State>,
-    ledger: Ledger,
+    file: NamesFile,
 }
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl State {
 impl Names {
     /// No names yet; those in the folder `state` are read by [`Names::load`].
     pub fn new(state: &Path) -> Self {
-        Self { state: Mutex::default(), ledger: Ledger::new(state) }
+        Self { state: Mutex::default(), file: NamesFile::new(state) }
     }
 
     /// Reads the names as an earlier process has left them. Waits for the disk.
@@ -102,7 +102,7 @@ impl Names {
     /// # Errors
     /// [`NamesError`]: then nothing may be served, since any name could be taken by a tenant that it does not belong to.
     pub fn load(&self) -> Result<(), NamesError> {
-        let found = self.ledger.read()?;
+        let found = self.file.read()?;
         let mut state = self.state.lock();
         state.leases.merge(found);
         state.change += 1;
@@ -111,13 +111,13 @@ impl Names {
 
     /// This process is the one that writes the names down.
     pub fn begin_writing(&self) {
-        self.ledger.begin();
+        self.file.begin();
     }
 
     /// Takes no more names, and writes down those there are for the next process, for the last time. Waits for the disk.
     pub fn end_writing(&self) {
         self.state.lock().leaving = true;
-        self.ledger.end(|| self.to_write());
+        self.file.end(|| self.to_write());
     }
 
     fn to_write(&self) -> (u64, Vec<u8>) {
@@ -181,29 +181,12 @@ impl Names {
         state.leases.tenants().chain(state.sessions.values().map(|session| session.tenant)).collect()
     }
 
-    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`.
+    /// `who` has the service `label`, called `number` in its session, and wants it to be public as `name`. Runs on workers,
+    /// so it never looks at the disk: `revocation` frees the names of revoked grants.
     ///
     /// # Errors
     /// [`Denied`]; nothing has changed then.
-    pub fn register(
-        &self,
-        name: &Name,
-        label: &str,
-        number: u32,
-        who: Claimant,
-        grants: &Grants,
-    ) -> Result<Taken, Denied> {
-        match self.claim(name, label, number, who) {
-            // A grant that was revoked a moment ago keeps no names.
-            Err(Denied::OtherTenant(tenant)) if grants.standing(tenant) == Standing::Revoked => {
-                self.revoke(tenant);
-                self.claim(name, label, number, who)
-            }
-            claimed => claimed,
-        }
-    }
-
-    fn claim(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<Taken, Denied> {
+    pub fn register(&self, name: &Name, label: &str, number: u32, who: Claimant) -> Result<Taken, Denied> {
         let mut state = self.state.lock();
         if state.leaving {
             return Err(Denied::Leaving);
@@ -279,16 +262,16 @@ impl Names {
     /// has begun share one write. Returns the number of the last change, for [`Names::written`].
     pub fn save(self: &Arc<Self>, runtime: &Handle) -> u64 {
         let change = self.state.lock().change;
-        if self.ledger.is_to_write() {
+        if self.file.is_to_write() {
             let names = Arc::clone(self);
-            runtime.spawn_blocking(move || names.ledger.write(|| names.to_write()));
+            runtime.spawn_blocking(move || names.file.write(|| names.to_write()));
         }
         change
     }
 
     /// Waits until the change of this number has been written down, or could not be. Cancel safe.
     pub async fn written(&self, change: u64) {
-        self.ledger.written(change).await;
+        self.file.written(change).await;
     }
 
     /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
@@ -412,13 +395,13 @@ impl Names {
     /// Keeps the disk from being written to while the guard lives, as a slow disk would.
     #[cfg(test)]
     pub(super) fn hold_saves(&self) -> impl Sized + '_ {
-        self.ledger.hold()
+        self.file.hold()
     }
 
     /// How often the file was written.
     #[cfg(test)]
     pub(super) fn saves(&self) -> u64 {
-        self.ledger.writes()
+        self.file.writes()
     }
 
     /// Begins to watch `name`.

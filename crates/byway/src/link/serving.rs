@@ -162,7 +162,7 @@ impl Session {
                 () = self.outbox.say_next(&self.link, async |change| names.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.tell_lost(&lost),
                 () = door.scope.drained(), if !self.leaving.is_begun() => {
-                    let said = self.leaving.begin("the node is leaving");
+                    let said = self.leaving.begin("the node is leaving", self.shared.plan.load().drain);
                     self.outbox.push(said);
                 }
                 () = idle(&self.link), if self.leaving.waits_for_idle() => match self.leaving.step() {
@@ -170,6 +170,7 @@ impl Session {
                     Step::End => self.link.end("the node has left"),
                     Step::Wait => {}
                 },
+                () = self.leaving.overdue() => self.link.end("the session was left and has not ended in time"),
             }
         }
     }
@@ -230,7 +231,7 @@ impl Session {
                 }
             }
             Said::GoAway(away) => {
-                self.leaving.heard(&away);
+                self.leaving.heard(&away, self.shared.plan.load().drain);
                 if let Some(line) = self.shared.counters.repeats.goodbyes.count().filter(|_| !away.idle) {
                     let left_out = line.left_out;
                     let detail = peer_text(&away.detail);
@@ -376,7 +377,7 @@ impl Session {
 
     fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, (Refusal, String)> {
         let links = &self.shared.links;
-        match links.names.register(name, label, number, self.who, &links.grants) {
+        match links.names.register(name, label, number, self.who) {
             Ok(taken) => {
                 if taken.changed_hands {
                     self.forget_connections(name);

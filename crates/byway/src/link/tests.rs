@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use byway_link::Name;
+use byway_link::{Conflict, JoinString, Name, Purpose};
 use byway_testkit::eventually;
 
 use super::*;
@@ -50,6 +50,37 @@ fn services_that_are_registered_during_a_save_of_the_names_share_the_next_one() 
     }
     assert!(names.saves() <= 2, "{} saves for {SERVICES} services", names.saves());
     for node in [agent, server] {
+        node.cut();
+        node.join();
+    }
+}
+
+#[test]
+fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let (server, join) = server(folders[0].path());
+    let links = &server.shared().links;
+    let (id, secret) = links.grants.create(Purpose::Serve, Conflict::Refuse, 1024..=u16::MAX).unwrap();
+    let first: JoinString = join.parse().unwrap();
+    let other = JoinString { id, secret, pin: first.pin, address: first.address }.expose();
+    let expose = |join: &str| format!("[[expose]]\nname = \"app\"\nhttp = \"127.0.0.1:1\"\njoin = \"{join}\"");
+    let holder = node(&expose(&join), folders[1].path());
+    let name = Name::Http("app.t.localhost".into());
+    eventually("the name is held", || links.names.is_held(&name));
+    let asker = Node::start_for(
+        parse(&expose(&other), "byway.toml", folders[2].path()).unwrap(),
+        &mut Inherited::default(),
+        true,
+    );
+    let asker = asker.unwrap();
+    match asker.shared().links.news().unwrap().blocking_recv().unwrap() {
+        News::Ended { detail, .. } => assert!(detail.contains("held by another grant"), "{detail}"),
+        news => panic!("{news:?}"),
+    }
+    let workers: Vec<String> = (0..64).map(|index| format!("byway-{index}")).collect();
+    let looked_on = links.grants.looked_on();
+    assert!(!looked_on.iter().any(|thread| workers.contains(thread)), "{looked_on:?}");
+    for node in [asker, holder, server] {
         node.cut();
         node.join();
     }

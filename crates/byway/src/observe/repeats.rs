@@ -55,7 +55,8 @@ impl Repeats {
         Self::with_first(FIRST)
     }
 
-    const fn with_first(first: u64) -> Self {
+    /// The same with another number of first events that get a line each.
+    pub const fn with_first(first: u64) -> Self {
         Self { first, events: AtomicU64::new(0), left_out: AtomicU64::new(0), last_s: AtomicU64::new(0) }
     }
 

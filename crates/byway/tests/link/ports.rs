@@ -12,15 +12,15 @@ use rustix::process::Signal;
 use super::*;
 
 /// A session whose messages a test writes by hand.
-struct Raw {
-    runtime: tokio::runtime::Runtime,
-    link: Link,
+pub(super) struct Raw {
+    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) link: Link,
     inbox: Inbox,
 }
 
 impl Raw {
     #[track_caller]
-    fn join(join: &str) -> Self {
+    pub(super) fn join(join: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let handle = runtime.handle().clone();
         let key = Key::load_or_create(&tempfile::tempdir().unwrap().path().join("key")).unwrap();
@@ -37,7 +37,7 @@ impl Raw {
 
     /// Asks for a port of the server's choice, and waits for the answer: the address, or why not.
     #[track_caller]
-    fn register(&mut self, service: u32, name: String) -> Result<String, (Refusal, String)> {
+    pub(super) fn register(&mut self, service: u32, name: String) -> Result<String, (Refusal, String)> {
         let kind = ServiceKind::Tcp.number();
         self.say(Said::Register(Register { service, kind, name, port: 0 }));
         let said = &mut self.inbox.said;
@@ -51,7 +51,7 @@ impl Raw {
 }
 
 #[track_caller]
-fn another_grant(server: &Server, more: &[&str]) -> String {
+pub(super) fn another_grant(server: &Server, more: &[&str]) -> String {
     let state = shown(&server.program.folder().join("state"));
     let advertise = server.link().to_string();
     let args = ["token", "add", "--state", &state, "--advertise", &advertise];

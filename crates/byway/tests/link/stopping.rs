@@ -9,10 +9,14 @@ use byway_testkit::{Gate, Origin, Program, Visitor, eventually};
 use rustix::process::Signal;
 
 use super::outages::state;
+use super::ports::Raw;
 use super::*;
 
 /// Nothing here lasts as long.
 const PATIENT: &str = "[drain]\ndeadline = \"10m\"\n";
+
+/// A test that waits longer has failed.
+const HANG_GUARD: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate opens.
 fn slow(go: &Gate) -> Origin {
@@ -219,4 +223,18 @@ fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
             visitors.into_iter().for_each(|visitor| visitor.join().expect("a visitor"));
         });
     }
+}
+
+#[test]
+fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_listener_is_removed() {
+    let drain = "[drain]\ndeadline = \"1s\"\n";
+    let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
+    let server = Program::configured(BYWAY, &format!("{drain}{serve}"));
+    let mut raw = Raw::join(&joins(&server, "serve"));
+    raw.register(1, "it".into()).unwrap();
+    server.reload(&format!("{drain}[[tcp]]\nlisten = \"127.0.0.2:0\"\nto = \"127.0.0.1:1\"\n"));
+    // It takes what the server says, and never answers.
+    let ended = async { tokio::time::timeout(HANG_GUARD, raw.link.ended()).await };
+    assert!(raw.runtime.block_on(ended).is_ok(), "the session is held for ever");
+    server.wait_for_log("link is down");
 }

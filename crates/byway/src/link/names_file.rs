@@ -1,8 +1,8 @@
-//! Ledger: the file `names` of the state folder: read when the node begins to serve, written when a name changes hands.
+//! Names file: `names` of the state folder: read when the node begins to serve, written when a name changes hands.
 //!
 //! In:    what is to be written, and the number of the change that it holds.
 //! Out:   what an earlier process has written; when a change has been written.
-//! Never: writes while another process is the writer: before [`Ledger::begin`], and after [`Ledger::end`].
+//! Never: writes while another process is the writer: before [`NamesFile::begin`], and after [`NamesFile::end`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::grants::now_s;
 use crate::observe::repeats::Repeats;
 
 /// See the head of the file.
-pub(super) struct Ledger {
+pub(super) struct NamesFile {
     file: PathBuf,
     /// Held while the file is written.
     writer: Mutex<Writer>,
@@ -62,7 +62,7 @@ pub enum NamesError {
     },
 }
 
-impl Ledger {
+impl NamesFile {
     pub(super) fn new(state: &Path) -> Self {
         Self {
             file: state.join("names"),

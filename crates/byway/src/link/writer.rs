@@ -1,0 +1,298 @@
+//! Writer: what this process may write in the state folder, and when.
+//!
+//! In:    the purposes of this node's listeners; the locks of the folder, which an earlier process of the same node may hold.
+//! Out:   join strings and the file of names, written by one process at a time.
+//! Never: writes for a purpose without its lock, and never waits for the disk on a worker.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::Target;
+use byway_link::{Fingerprint, JoinString, Purpose};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::grants::{GrantError, Grants};
+use super::join_file::JoinFile;
+use super::lock::{NotLocked, StateLock};
+use super::names::Names;
+use super::{LinkSetupError, News};
+use crate::observe::repeats::Repeats;
+
+/// See the head of the file.
+pub struct Writer {
+    state: PathBuf,
+    runtime: Handle,
+    grants: Grants,
+    names: Arc<Names>,
+    news: mpsc::UnboundedSender<News>,
+    purposes: Mutex<HashMap<Purpose, Writes>>,
+    /// Locks that could not be asked for, and names that could not be read.
+    failures: Repeats,
+}
+
+/// Whether this process may write what belongs to a purpose.
+enum Writes {
+    /// It has the lock.
+    Now { lock: StateLock },
+    /// An earlier process of the same node still has the lock. These join strings are written when that one has left.
+    Later { joins: Vec<JoinRequest> },
+    /// It has released the lock to the next process.
+    NoMore,
+}
+
+/// What a listener needs a join string for.
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// Where the join string is kept.
+    pub file: JoinFile,
+    /// What those who join may do.
+    pub purpose: Purpose,
+    /// The fingerprint of this node's key.
+    pub pin: Fingerprint,
+    /// How others reach this node.
+    pub address: Target,
+}
+
+/// How often the lock of an earlier process is asked for.
+const TAKE_OVER_TICK: Duration = Duration::from_millis(250);
+
+/// How long the last write may take.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Writer {
+    /// Writes nothing yet.
+    pub(super) fn new(
+        state: &Path,
+        runtime: Handle,
+        grants: Grants,
+        names: Arc<Names>,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        // A failure repeats four times a second: its first line is enough, and few more.
+        let failures = Repeats::with_first(1);
+        Self { state: state.to_owned(), runtime, grants, names, news, purposes: Mutex::default(), failures }
+    }
+
+    /// Takes the lock of `purpose`, and reads the names if it is about services. With `follows` this process was started
+    /// with the sockets of an earlier process of the same node, which may hold the lock still: then it starts as a reader,
+    /// and takes the lock when that process has left ([`Writer::take_over`]). Waits for the disk.
+    ///
+    /// # Errors
+    /// When another process has the lock, or the names cannot be read.
+    pub fn lock_state(&self, purpose: Purpose, follows: bool) -> Result<(), LinkSetupError> {
+        let mut purposes = self.purposes.lock();
+        if purposes.contains_key(&purpose) {
+            return Ok(());
+        }
+        let writes = match StateLock::take(&self.state, purpose) {
+            Err(NotLocked::Held { holder, .. }) if follows => {
+                tracing::info!("{holder} still writes to {}: this process does once it has left", self.state.display());
+                Writes::Later { joins: Vec::new() }
+            }
+            taken => Writes::Now { lock: taken? },
+        };
+        if purpose == Purpose::Serve {
+            self.names.load()?;
+            if matches!(writes, Writes::Now { .. }) {
+                self.names.begin_writing();
+            }
+        }
+        purposes.insert(purpose, writes);
+        Ok(())
+    }
+
+    /// Makes sure that the join string of a listener is in its file, and announces it. Without the lock it only reads the
+    /// file: the join string is written after [`Writer::take_over`]. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`GrantError`].
+    pub fn prepare_join(&self, request: &JoinRequest) -> Result<(), GrantError> {
+        if self.holds_lock(request.purpose) {
+            let join = self.grants.join_string(&request.file, request.purpose, request.pin, request.address.clone())?;
+            self.announce(request, &join);
+            return Ok(());
+        }
+        if let Some(Writes::Later { joins }) = self.purposes.lock().get_mut(&request.purpose) {
+            joins.retain(|other| other.file.path != request.file.path);
+            joins.push(request.clone());
+        }
+        let JoinRequest { file, purpose, pin, address, .. } = request;
+        let kept = self.grants.kept_join_string(file, *purpose, *pin, address.clone())?;
+        if let Some(join) = kept {
+            self.announce(request, &join);
+        }
+        Ok(())
+    }
+
+    fn announce(&self, request: &JoinRequest, join: &JoinString) {
+        let (listener, file) = (Arc::clone(&request.listener), request.file.path.clone());
+        // As bounded as all news: by the listeners of the Plan, and by how often they change.
+        let _ = self.news.send(News::Join { listener, text: join.expose(), file });
+    }
+
+    fn holds_lock(&self, purpose: Purpose) -> bool {
+        matches!(self.purposes.lock().get(&purpose), Some(Writes::Now { .. }))
+    }
+
+    /// Takes the locks that an earlier process had, as soon as it has left; ends when none are missing.
+    pub async fn take_over(self: &Arc<Self>) {
+        loop {
+            let later =
+                |(purpose, writes): (&Purpose, &Writes)| matches!(writes, Writes::Later { .. }).then_some(*purpose);
+            let missing: Vec<Purpose> = self.purposes.lock().iter().filter_map(later).collect();
+            if missing.is_empty() {
+                return;
+            }
+            sleep(TAKE_OVER_TICK).await;
+            for purpose in missing {
+                let this = Arc::clone(self);
+                // A panic there has been reported; the lock is tried again.
+                let _ = self.runtime.spawn_blocking(move || this.try_take_over(purpose)).await;
+            }
+        }
+    }
+
+    /// Takes one lock, if it is free. Waits for the disk.
+    fn try_take_over(&self, purpose: Purpose) {
+        let lock = match StateLock::take(&self.state, purpose) {
+            Ok(lock) => lock,
+            Err(NotLocked::Held { .. }) => return,
+            Err(error) => return self.log_failure(&error),
+        };
+        // What the other process has written since. Without it this process may not write: the lock is released again.
+        if purpose == Purpose::Serve
+            && let Err(error) = self.names.load()
+        {
+            return self.log_failure(&error);
+        }
+        self.begin(purpose, lock);
+    }
+
+    fn log_failure(&self, error: &dyn std::error::Error) {
+        if let Some(line) = self.failures.count() {
+            tracing::error!(left_out = line.left_out, "{error}; until then this process writes no state; trying again");
+        }
+    }
+
+    /// Begins to write, unless [`Writer::hand_over`] came first.
+    fn begin(&self, purpose: Purpose, lock: StateLock) {
+        let mut purposes = self.purposes.lock();
+        let joins = match purposes.get_mut(&purpose) {
+            Some(Writes::Later { joins }) => std::mem::take(joins),
+            _ => return,
+        };
+        purposes.insert(purpose, Writes::Now { lock });
+        if purpose == Purpose::Serve {
+            self.names.begin_writing();
+        }
+        drop(purposes);
+        if purpose == Purpose::Serve {
+            self.names.save(&self.runtime);
+        }
+        for request in joins {
+            if let Err(error) = self.prepare_join(&request) {
+                tracing::error!("the join string of {} cannot be written: {error}", request.listener);
+            }
+        }
+        tracing::info!("the earlier process has left: this one writes to {} now", self.state.display());
+    }
+
+    /// Writes what the next process needs, and releases the locks to it. From now on no names are given.
+    pub async fn hand_over(&self) {
+        let released: Vec<Writes> =
+            self.purposes.lock().values_mut().map(|writes| std::mem::replace(writes, Writes::NoMore)).collect();
+        let locks: Vec<StateLock> = released
+            .into_iter()
+            .filter_map(|writes| match writes {
+                Writes::Now { lock } => Some(lock),
+                Writes::Later { .. } | Writes::NoMore => None,
+            })
+            .collect();
+        if locks.is_empty() {
+            return;
+        }
+        let names = Arc::clone(&self.names);
+        // The locks are released behind the last write, however long that takes.
+        let written = self.runtime.spawn_blocking(move || {
+            names.end_writing();
+            drop(locks);
+        });
+        let folder = self.state.display();
+        // A disk that does not answer must not keep the node from ending.
+        match timeout(HAND_OVER_PATIENCE, written).await {
+            Ok(_) => tracing::info!("the state folder {folder} is left to the next process"),
+            Err(_) => tracing::warn!("{folder} does not answer: the names were not written for the next process"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(state: &Path, runtime: &tokio::runtime::Runtime) -> Arc<Writer> {
+        let names = Arc::new(Names::new(state));
+        let (news, _) = mpsc::unbounded_channel();
+        Arc::new(Writer::new(state, runtime.handle().clone(), Grants::new(state), names, news))
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_process_that_leaves_before_it_has_taken_over_never_writes() {
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
+        let earlier = StateLock::take(folder.path(), Purpose::Serve).unwrap();
+        let writer = writer(folder.path(), &runtime);
+        writer.lock_state(Purpose::Serve, true).unwrap();
+        drop(earlier);
+        // The lock was taken, and the node is told to leave before it is noted.
+        let lock = StateLock::take(folder.path(), Purpose::Serve).unwrap();
+        runtime.block_on(writer.hand_over());
+        writer.begin(Purpose::Serve, lock);
+        assert!(!writer.holds_lock(Purpose::Serve));
+        StateLock::take(folder.path(), Purpose::Serve).unwrap();
+    }
+
+    #[test]
+    fn names_that_cannot_be_read_at_take_over_are_logged_ever_less_often() {
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
+        let earlier = StateLock::take(folder.path(), Purpose::Serve).unwrap();
+        let writer = writer(folder.path(), &runtime);
+        writer.lock_state(Purpose::Serve, true).unwrap();
+        drop(earlier);
+        std::fs::create_dir(folder.path().join("names")).unwrap();
+        for _ in 0..64 {
+            writer.try_take_over(Purpose::Serve);
+        }
+        let failures = writer.failures.count();
+        assert_eq!(failures, None, "64 failures have had a line each");
+        assert!(!writer.holds_lock(Purpose::Serve));
+        std::fs::remove_dir(folder.path().join("names")).unwrap();
+        writer.try_take_over(Purpose::Serve);
+        assert!(writer.holds_lock(Purpose::Serve));
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_asked_for_is_reported() {
+        let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
+        let earlier = StateLock::take(folder.path(), Purpose::Exit).unwrap();
+        let writer = writer(folder.path(), &runtime);
+        writer.lock_state(Purpose::Exit, true).unwrap();
+        drop(earlier);
+        std::fs::remove_file(folder.path().join("exit.lock")).unwrap();
+        std::fs::create_dir(folder.path().join("exit.lock")).unwrap();
+        for _ in 0..64 {
+            writer.try_take_over(Purpose::Exit);
+        }
+        assert_eq!(writer.failures.count(), None, "nobody has counted the failures");
+    }
+}
