@@ -214,5 +214,7 @@ pub use agent::{
     ConnectorFn, Counters, Error, Event, Group, GroupStats, Hint, NoRetry, OnInterim, Proxy, ResponseFuture, Retry,
 };
 pub use agent::{Target, Unsuited, UpgradePermit, Upgraded, Which, connector_fn};
-pub use pool::{AcquireError, Acquired, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats};
+pub use pool::{
+    AcquireError, Acquired, Client, Conn, Detached, InvalidLimits, Key, Lease, Limits, OpenPermit, OriginStats,
+};
 pub use pool::{Pool, Probe, QueueOrder, Release, Scheduling, Stats};

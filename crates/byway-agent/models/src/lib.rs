@@ -9,6 +9,6 @@
 mod pool;
 
 pub use pool::{
-    AcquireError, Acquired, Conn, Detached, Event, InvalidLimits, Key, Lease, Limits, Observer, OpenPermit,
+    AcquireError, Acquired, Client, Conn, Detached, Event, InvalidLimits, Key, Lease, Limits, Observer, OpenPermit,
 };
 pub use pool::{OriginStats, Pool, Probe, QueueOrder, Reason, Release, Scheduling, Stats};

@@ -25,9 +25,13 @@
 //! looks through the shards for something to close, and whoever makes a connection idle looks at the demand *under the
 //! lock of its shard*. Of the two that meet at a shard one comes second, and that one sees the other.
 
+mod contest;
 mod queue;
 
+use self::contest::Contest;
+use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
+use crate::pool::hold::Hold;
 use crate::pool::lease::Held;
 use crate::pool::limits::{Limits, QueueOrder};
 use crate::pool::list::{Linked, Links, List};
@@ -90,8 +94,11 @@ pub(crate) struct Origin<K: Key, C: Conn> {
     lines: Vec<Line<K, C>>,
     ring: Links<Self>,
     in_ring: bool,
-    /// Hand-overs past the oldest waiter, who is in another shard.
+    /// Hand-overs past the waiter that is next, who is in another shard.
     overtaken: u32,
+    /// Every permit that is out, by its ticket.
+    holds: Slab<Arc<Hold>>,
+    contest: Contest,
     /// Read by shards without the bank's lock; see [`Ticket::is_void`].
     generation: Arc<AtomicUsize>,
 }
@@ -107,6 +114,9 @@ pub(crate) struct Waiter<K: Key, C: Conn> {
     origin: Id<Origin<K, C>>,
     shard: usize,
     want: Want,
+    client: Client,
+    /// Whether an exchange was asked to end for it.
+    has_recalled: bool,
     since: Instant,
     arrival: usize,
     turn: Turn<K, C>,
@@ -139,6 +149,8 @@ pub(crate) enum Grant<K: Key, C: Conn> {
 /// A permit, inside of the lock. Outside it is a [`Permit`](super::lease::Permit), which does not get lost.
 pub(crate) struct Ticket<K: Key, C: Conn> {
     pub(crate) origin: Id<Origin<K, C>>,
+    pub(crate) hold: Arc<Hold>,
+    place: Id<Arc<Hold>>,
     generation: Arc<AtomicUsize>,
     born: usize,
     /// Evictions of whatever origin when it was last seen to be valid.
@@ -212,7 +224,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     /// A permit, or a place in the queue.
-    pub(crate) fn admit(&mut self, key: &K, shard: usize, want: Want, now: Instant) -> Admit<K, C> {
+    pub(crate) fn admit(&mut self, key: &K, shard: usize, want: Want, client: Client, now: Instant) -> Admit<K, C> {
         if matches!(self.mode, Mode::Draining | Mode::Closed) {
             return Admit::Closed;
         }
@@ -224,11 +236,11 @@ impl<K: Key, C: Conn> Bank<K, C> {
             Want::Any => Reach::All,
         };
         let admit = if !used_up && !capped {
-            Admit::Open(self.open(origin))
+            Admit::Open(self.open(origin, client))
         } else if self.pending >= self.queue_len {
             Admit::Full(reach)
         } else {
-            Admit::Queued(self.enqueue(origin, shard, want, now), reach)
+            Admit::Queued(self.enqueue(origin, shard, want, client, now), reach)
         };
         self.refresh(origin);
         admit
@@ -241,10 +253,10 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     /// The connection was dropped, and its permit is to be used for another one.
-    pub(crate) fn reopen(&mut self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+    pub(crate) fn reopen(&mut self, ticket: &Ticket<K, C>) -> Ticket<K, C> {
         self.totals.closed += 1;
-        self.move_on(origin, Phase::Installed, Phase::Connecting);
-        self.ticket(origin)
+        self.move_on(ticket.origin, Phase::Installed, Phase::Connecting);
+        self.ticket(ticket.origin, Arc::clone(&ticket.hold), ticket.place)
     }
 
     /// The connection has left the pool and still counts.
@@ -253,9 +265,13 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     /// The connection, if there was one, has been dropped: its permit serves the next one in the ring.
-    pub(crate) fn free(&mut self, origin: Id<Origin<K, C>>, phase: Phase) -> Option<Waker> {
+    pub(crate) fn free(&mut self, ticket: &Ticket<K, C>, phase: Phase) -> Option<Waker> {
+        let origin = ticket.origin;
         self.tally.sub(phase);
         self.origins[origin].tally.sub(phase);
+        self.origins[origin].contest.gives(ticket.hold.client());
+        // The ticket has another reference, which is dropped outside of the lock.
+        drop(self.origins[origin].holds.remove(ticket.place));
         self.totals.closed += u64::from(phase != Phase::Connecting);
         self.refresh(origin);
         self.serve_ring()
@@ -271,17 +287,21 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
     }
 
-    fn open(&mut self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+    fn open(&mut self, origin: Id<Origin<K, C>>, client: Client) -> Ticket<K, C> {
         debug_assert!(self.tally.held() < self.max_total && !self.at_cap(origin));
         self.tally.add(Phase::Connecting);
-        self.origins[origin].tally.add(Phase::Connecting);
-        self.ticket(origin)
+        let hold = Arc::new(Hold::new(client));
+        let of = &mut self.origins[origin];
+        of.tally.add(Phase::Connecting);
+        of.contest.takes(client);
+        let place = of.holds.insert(Arc::clone(&hold));
+        self.ticket(origin, hold, place)
     }
 
-    fn ticket(&self, origin: Id<Origin<K, C>>) -> Ticket<K, C> {
+    fn ticket(&self, origin: Id<Origin<K, C>>, hold: Arc<Hold>, place: Id<Arc<Hold>>) -> Ticket<K, C> {
         let generation = Arc::clone(&self.origins[origin].generation);
         let born = generation.load(Ordering::Relaxed);
-        Ticket { origin, generation, born, valid_at: usize::MAX }
+        Ticket { origin, hold, place, generation, born, valid_at: usize::MAX }
     }
 
     fn move_on(&mut self, origin: Id<Origin<K, C>>, from: Phase, to: Phase) {
@@ -307,6 +327,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
             ring: Links::default(),
             in_ring: false,
             overtaken: 0,
+            holds: Slab::new(),
+            contest: Contest::default(),
             generation: Arc::new(AtomicUsize::new(0)),
         });
         self.index.insert(key.clone(), origin);
@@ -362,6 +384,11 @@ impl<K: Key, C: Conn> Bank<K, C> {
             total.connecting += connecting;
             total.installed += installed;
             total.upgraded += upgraded;
+            assert_eq!(
+                origin.tally.held(),
+                origin.holds.len(),
+                "a permit that is out is not listed, or the other way round"
+            );
             assert!(origin.tally.held() <= self.max_per_origin, "an origin is above its cap");
             assert!(origin.tally.held() > 0 || !origin.queue.is_empty(), "an empty origin was kept");
             let hungry = !origin.queue.is_empty() && origin.tally.held() < self.max_per_origin;

@@ -3,11 +3,10 @@
 //! In:    permits that come free.   Out:   waiters woken.   Never: holds the lock while foreign code runs, or together with
 //! a shard's.
 
-use crate::pool::bank::{Bank, Mode, Origin};
+use crate::pool::bank::{Bank, Mode, Ticket};
 use crate::pool::conn::{Conn, Key};
 use crate::pool::event::Watch;
 use crate::pool::limits::Limits;
-use crate::pool::slab::Id;
 use crate::pool::stats::Phase;
 use crate::pool::sync::{AtomicUsize, Mutex, Padded};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +71,8 @@ impl<K: Key, C: Conn> Hub<K, C> {
     }
 
     /// Gives a permit back whose connection, if any, has been dropped.
-    pub(crate) fn free(&self, origin: Id<Origin<K, C>>, phase: Phase) {
-        let waker = self.bank(|bank| bank.free(origin, phase));
+    pub(crate) fn free(&self, ticket: &Ticket<K, C>, phase: Phase) {
+        let waker = self.bank(|bank| bank.free(ticket, phase));
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -4,8 +4,10 @@
 //! Never: keeps a connection that nobody said could be kept.
 
 use crate::pool::bank::{Origin, Ticket};
+use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::event::{Event, Reason, tell};
+use crate::pool::hold::{Hold, Waiting};
 use crate::pool::now;
 use crate::pool::shard::Shard;
 use crate::pool::shelves::Berth;
@@ -14,6 +16,7 @@ use crate::pool::stats::Phase;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A connection on loan. Dropping it closes the connection; keeping it takes [`Lease::release`].
@@ -67,12 +70,16 @@ pub(crate) struct Permit<K: Key, C: Conn> {
     key: K,
     phase: Phase,
     opened: Instant,
+    /// While its user waits for its own client.
+    waiting: Option<Waiting>,
 }
 
 /// What each loan reads and writes. It is a type of its own so that it is one piece of memory.
 struct Card<K: Key, C: Conn> {
     shard: Arc<Shard<K, C>>,
     ticket: Ticket<K, C>,
+    /// Who has it, or had it last.
+    client: Client,
     /// Once it is installed.
     berth: Option<Id<Berth<K, C>>>,
     /// Why it will have been closed, should it be dropped now.
@@ -118,6 +125,17 @@ impl<K: Key, C: Conn> Lease<K, C> {
         }
     }
 
+    /// Reports whether the user of this loan waits for its own client (for bytes that do not come, or a reader that does not
+    /// read) and how much it has `moved` so far; `None` if it does not wait, or waits for the origin. To be called whenever
+    /// the user is polled and has to wait.
+    ///
+    /// Ready once the pool asks for the permit back: another client waits for this origin and holds less than its share,
+    /// this one holds more, and of its loans this one has waited longest. End the exchange then, and drop the lease. It is
+    /// asked only of loans for a [`Client`], and never while they do not wait for it.
+    pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        self.held.permit.poll_recalled(cx, moved)
+    }
+
     /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the limits until the
     /// second half is dropped: keep both together. With [`Limits::count_upgraded`](crate::Limits::count_upgraded) off
     /// it stops counting now.
@@ -145,6 +163,11 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
     /// The origin to dial.
     pub fn key(&self) -> &K {
         &self.permit.key
+    }
+
+    /// As [`Lease::poll_recalled`], for a permit that is held without a connection of the pool.
+    pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        self.permit.poll_recalled(cx, moved)
     }
 
     /// The dial succeeded: the connection belongs to the pool from now on, and is on loan. Its lifetime begins.
@@ -187,6 +210,10 @@ impl<K: Key, C: Conn> Held<K, C> {
         &mut self.permit
     }
 
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.permit.card.ticket.hold
+    }
+
     pub(crate) fn origin(&self) -> Id<Origin<K, C>> {
         self.permit.card.ticket.origin
     }
@@ -227,15 +254,16 @@ impl<K: Key, C: Conn> Held<K, C> {
         self.closed_for(reason)
     }
 
-    /// Drops the connection and keeps its permit, to open another one with.
-    pub(crate) fn hollow(self) -> Permit<K, C> {
+    /// Drops the connection and keeps its permit, for `client` to open another one with.
+    pub(crate) fn hollow(self, client: Client) -> Permit<K, C> {
         let Self { conn, mut permit } = self;
         drop(conn);
         permit.unmoor();
         permit.told_closed();
-        permit.card.ticket = permit.card.shard.hub.bank(|bank| bank.reopen(permit.card.ticket.origin));
+        permit.card.ticket = permit.card.shard.hub.bank(|bank| bank.reopen(&permit.card.ticket));
         permit.phase = Phase::Connecting;
         permit.card.reason = Reason::NotKept;
+        permit.belongs_to(client);
         permit
     }
 }
@@ -243,14 +271,39 @@ impl<K: Key, C: Conn> Held<K, C> {
 impl<K: Key, C: Conn> Permit<K, C> {
     pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
         let (berth, reason, requests) = (None, Reason::NotKept, 0);
-        let card = Card { shard, ticket, berth, reason, requests, good_until: now, idle_since: now, ends: None };
-        Self { card, key, phase: Phase::Connecting, opened: now }
+        let client = ticket.hold.client();
+        let card =
+            Card { shard, ticket, client, berth, reason, requests, good_until: now, idle_since: now, ends: None };
+        Self { card, key, phase: Phase::Connecting, opened: now, waiting: None }
     }
 
-    /// It is lent, and if it is not kept, then its user did not want it to be.
-    pub(crate) fn count_request(&mut self) {
+    /// It is lent to `client`, and if it is not kept, then its user did not want it to be.
+    pub(crate) fn lend_to(&mut self, client: Client) {
         self.card.requests += 1;
         self.card.reason = Reason::NotKept;
+        self.belongs_to(client);
+    }
+
+    fn belongs_to(&mut self, client: Client) {
+        // What the bank reads is elsewhere in memory: it is touched only for another client.
+        if self.card.client != client {
+            self.card.client = client;
+            self.card.ticket.hold.belongs_to(client);
+        }
+    }
+
+    /// Its user does not wait for its client any more.
+    pub(crate) fn settle(&mut self) {
+        if self.waiting.is_some() {
+            self.card.ticket.hold.rest(&mut self.waiting);
+        }
+    }
+
+    fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
+        if moved.is_none() && self.waiting.is_none() {
+            return Poll::Pending;
+        }
+        self.card.ticket.hold.poll_recalled(&mut self.waiting, cx, moved)
     }
 
     /// It may be idle from now on, for so long; the reason if it may not.
@@ -300,7 +353,7 @@ impl<K: Key, C: Conn> Permit<K, C> {
 impl<K: Key, C: Conn> Drop for Permit<K, C> {
     fn drop(&mut self) {
         self.unmoor();
-        self.card.shard.hub.free(self.card.ticket.origin, self.phase);
+        self.card.shard.hub.free(&self.card.ticket, self.phase);
         if self.phase != Phase::Connecting {
             self.told_closed();
         }

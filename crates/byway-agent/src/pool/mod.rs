@@ -4,10 +4,12 @@
 //! while foreign code runs (but the predicate of [`Pool::evict`]).
 
 mod bank;
+mod client;
 mod conn;
 mod error;
 mod event;
 mod expiry;
+mod hold;
 mod hub;
 mod lease;
 mod limits;
@@ -23,6 +25,7 @@ mod sync;
 mod tests;
 mod wait;
 
+pub use client::Client;
 pub use conn::{Conn, Key, Probe};
 pub use error::AcquireError;
 pub use event::{Event, Observer, Reason};
@@ -129,10 +132,20 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// Cancel safe: a dropped acquire leaves the queue at once, and what had just been handed to it goes to the next
     /// waiter or back to the idle ones. Needs a tokio runtime with time if it has to wait.
     pub async fn acquire(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
+        self.acquire_for(key, Client::ANYONE).await
+    }
+
+    /// As [`Pool::acquire`], for one of several clients who share the pool.
+    ///
+    /// Alone a client may hold all permits of an origin. While others wait for it, a permit that comes free goes to the
+    /// waiting client that holds least. A client that waits below its share (the limit divided by the clients that hold or
+    /// wait) for a quarter of [`Limits::queue_wait`], at most for 1 s, has an exchange of a client above its share asked to
+    /// end, if that waits for its own client: see [`Lease::poll_recalled`].
+    pub async fn acquire_for(&self, key: &K, client: Client) -> Result<Acquired<K, C>, AcquireError> {
         let now = now();
-        match self.shard.lend(key, now) {
+        match self.shard.lend(key, client, now) {
             Some(acquired) => Ok(acquired),
-            None => self.admit(key, Want::Any, now).await,
+            None => self.admit(key, Want::Any, client, now).await,
         }
     }
 
@@ -141,7 +154,12 @@ impl<K: Key, C: Conn> Pool<K, C> {
     ///
     /// Errors and cancel safety as for [`Pool::acquire`]; `Acquired::Lease` is never returned.
     pub async fn acquire_fresh(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
-        self.admit(key, Want::Fresh, now()).await
+        self.acquire_fresh_for(key, Client::ANYONE).await
+    }
+
+    /// As [`Pool::acquire_fresh`], for one of several clients: see [`Pool::acquire_for`].
+    pub async fn acquire_fresh_for(&self, key: &K, client: Client) -> Result<Acquired<K, C>, AcquireError> {
+        self.admit(key, Want::Fresh, client, now()).await
     }
 
     /// Closes the idle connections that the predicate names, in every shard, and returns how many. Connections on loan
@@ -214,8 +232,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    async fn admit(&self, key: &K, want: Want, now: Instant) -> Result<Acquired<K, C>, AcquireError> {
-        let wait = match self.enter(key, want, now)? {
+    async fn admit(&self, key: &K, want: Want, client: Client, now: Instant) -> Result<Acquired<K, C>, AcquireError> {
+        let wait = match self.enter(key, want, client, now)? {
             Entered::Served(acquired) => return Ok(acquired),
             Entered::Waits(wait) => wait,
         };
@@ -230,19 +248,19 @@ impl<K: Key, C: Conn> Pool<K, C> {
         };
         let now = self::now();
         Ok(match grant {
-            Grant::Reuse(held) => self.shard.receive(held, now),
+            Grant::Reuse(held) => self.shard.receive(held, client, now),
             Grant::Open(ticket) => self.permit(key, ticket, now),
         })
     }
 
     /// A permit or a place in the queue, where something may have been closed to make room.
-    fn enter(&self, key: &K, want: Want, now: Instant) -> Result<Entered<K, C>, AcquireError> {
+    fn enter(&self, key: &K, want: Want, client: Client, now: Instant) -> Result<Entered<K, C>, AcquireError> {
         let hub = self.hub();
         loop {
-            let reach = match hub.bank(|bank| bank.admit(key, self.shard.number, want, now)) {
+            let reach = match hub.bank(|bank| bank.admit(key, self.shard.number, want, client, now)) {
                 Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
                 Admit::Queued(waiter, reach) => {
-                    let wait = Wait::new(Arc::clone(&self.shard), waiter, now);
+                    let wait = Wait::new(Arc::clone(&self.shard), waiter, client, now);
                     if !self.make_room(key, reach) {
                         tell(&hub.watch, || Event::Queued { key });
                     }

@@ -5,6 +5,7 @@
 
 use crate::pool::Acquired;
 use crate::pool::bank::Given;
+use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key, Probe};
 use crate::pool::event::{Event, Reason, tell};
 use crate::pool::hub::Hub;
@@ -35,37 +36,37 @@ enum Put<K: Key, C: Conn> {
 /// Lending.
 impl<K: Key, C: Conn> Shard<K, C> {
     /// An idle connection of this origin; if there are only unfit ones, the permit of the last of them.
-    pub(crate) fn lend(&self, key: &K, now: Instant) -> Option<Acquired<K, C>> {
+    pub(crate) fn lend(&self, key: &K, client: Client, now: Instant) -> Option<Acquired<K, C>> {
         let turn = C::turn();
         let held = self.shelves.lock().lend(key, turn)?;
-        match self.look_at(held, now) {
+        match self.look_at(held, client, now) {
             Ok(lease) => Some(Acquired::Lease(lease)),
             Err(unfit) => {
                 self.hub.lent_in_vain.fetch_add(1, Ordering::Relaxed);
-                Some(self.replace(unfit, now))
+                Some(self.replace(unfit, client, now))
             }
         }
     }
 
     /// A connection that was handed to a waiter, or what takes its place if it is unfit.
-    pub(crate) fn receive(&self, held: Box<Held<K, C>>, now: Instant) -> Acquired<K, C> {
-        match self.look_at(held, now) {
+    pub(crate) fn receive(&self, held: Box<Held<K, C>>, client: Client, now: Instant) -> Acquired<K, C> {
+        match self.look_at(held, client, now) {
             Ok(lease) => {
                 self.hub.handed.fetch_add(1, Ordering::Relaxed);
                 Acquired::Lease(lease)
             }
-            Err(unfit) => self.replace(unfit, now),
+            Err(unfit) => self.replace(unfit, client, now),
         }
     }
 
     /// Another idle connection instead of an unfit one, or its permit for a new one.
-    fn replace(&self, mut unfit: Box<Held<K, C>>, now: Instant) -> Acquired<K, C> {
+    fn replace(&self, mut unfit: Box<Held<K, C>>, client: Client, now: Instant) -> Acquired<K, C> {
         let turn = C::turn();
         loop {
             let next = self.shelves.lock().lend(unfit.key(), turn);
-            let Some(next) = next else { return Acquired::Open(OpenPermit::new((*unfit).hollow())) };
+            let Some(next) = next else { return Acquired::Open(OpenPermit::new((*unfit).hollow(client))) };
             drop(unfit);
-            match self.look_at(next, now) {
+            match self.look_at(next, client, now) {
                 Ok(lease) => return Acquired::Lease(lease),
                 Err(next) => unfit = next,
             }
@@ -73,7 +74,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
         }
     }
 
-    fn look_at(&self, mut held: Box<Held<K, C>>, now: Instant) -> Result<Lease<K, C>, Box<Held<K, C>>> {
+    fn look_at(&self, mut held: Box<Held<K, C>>, client: Client, now: Instant) -> Result<Lease<K, C>, Box<Held<K, C>>> {
         if held.good_until() <= now {
             return Err(held.closed_for_age(now));
         }
@@ -85,7 +86,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
             self.hub.stale.fetch_add(1, Ordering::Relaxed);
             return Err(held.closed_for(Reason::Stale));
         }
-        held.permit().count_request();
+        held.permit().lend_to(client);
         tell(&self.hub.watch, || Event::Reused { key: held.key(), requests: held.requests() });
         Ok(Lease::new(held))
     }
@@ -97,6 +98,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
     pub(crate) fn take_back(mut held: Box<Held<K, C>>, idle: Option<Duration>) {
         let shard = Arc::clone(held.shard());
         let now = now();
+        held.permit().settle();
         let idle = idle.unwrap_or(shard.hub.limits.idle_timeout).min(super::LONGEST);
         match held.permit().rest(now, idle) {
             Ok(()) => shard.put(held),

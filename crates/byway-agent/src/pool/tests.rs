@@ -2,6 +2,7 @@
 //!
 //! In:    pools.   Out:   who got what, and which connections are still open.   Never: sleeps or spawns.
 
+mod clients;
 mod endings;
 mod holes;
 mod life;

@@ -4,6 +4,7 @@
 //! future is dropped goes to the next waiter.
 
 use crate::pool::bank::{Grant, Turn, Waiter};
+use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::error::AcquireError;
 use crate::pool::now;
@@ -15,13 +16,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Resolves to a grant, which must be used or given back. The timer is made only if the first look finds nothing.
 pub(crate) struct Wait<K: Key, C: Conn> {
     place: Place<K, C>,
+    client: Client,
     since: Instant,
-    deadline: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
+}
+
+/// Rings at the end of the wait. For a client, it rings a few times before: what others hold above their shares is then
+/// asked back.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    ends: Instant,
 }
 
 /// Leaves the queue when dropped, unless it was left before.
@@ -31,8 +40,8 @@ struct Place<K: Key, C: Conn> {
 }
 
 impl<K: Key, C: Conn> Wait<K, C> {
-    pub(crate) fn new(shard: Arc<Shard<K, C>>, waiter: Id<Waiter<K, C>>, since: Instant) -> Self {
-        Self { place: Place { shard, waiter: Some(waiter) }, since, deadline: None }
+    pub(crate) fn new(shard: Arc<Shard<K, C>>, waiter: Id<Waiter<K, C>>, client: Client, since: Instant) -> Self {
+        Self { place: Place { shard, waiter: Some(waiter) }, client, since, timer: None }
     }
 }
 
@@ -43,14 +52,28 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
         if let Some(turn) = self.place.poll_turn(cx) {
             return Poll::Ready(self.end(turn));
         }
-        let wait = self.place.shard.hub.limits.queue_wait;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(wait)));
-        if deadline.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        let wait = self.place.shard.hub.limits.queue_wait.min(crate::pool::LONGEST);
+        let step = if self.client == Client::ANYONE { wait } else { patience(wait) };
+        let this = &mut *self;
+        loop {
+            let timer = this.timer.get_or_insert_with(|| Timer { sleep: Box::pin(sleep(step)), ends: now() + wait });
+            if timer.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let left = timer.ends.saturating_duration_since(now());
+            if left.is_zero() || this.client == Client::ANYONE {
+                let turn = this.place.time_out();
+                return Poll::Ready(this.end(turn));
+            }
+            timer.sleep = Box::pin(sleep(step.min(left)));
+            this.place.recall();
         }
-        let turn = self.place.time_out();
-        Poll::Ready(self.end(turn))
     }
+}
+
+/// How long a client below its share waits before somebody above is asked to give way.
+fn patience(wait: Duration) -> Duration {
+    (wait / 4).clamp(Duration::from_millis(1), Duration::from_secs(1))
 }
 
 impl<K: Key, C: Conn> Wait<K, C> {
@@ -82,6 +105,15 @@ impl<K: Key, C: Conn> Place<K, C> {
         })
     }
 
+    /// Asks somebody above its share to give way.
+    fn recall(&self) {
+        let Some(waiter) = self.waiter else { return };
+        let asked = self.shard.hub.bank(|bank| bank.recall_for(waiter));
+        if let Some(hold) = asked {
+            hold.wake();
+        }
+    }
+
     fn time_out(&mut self) -> Option<Turn<K, C>> {
         let waiter = self.waiter.take()?;
         Some(self.shard.hub.bank(|bank| bank.time_out(waiter)))
@@ -92,7 +124,7 @@ impl<K: Key, C: Conn> Drop for Place<K, C> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
         match self.shard.hub.bank(|bank| bank.leave(waiter)) {
-            Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(ticket.origin, Phase::Connecting),
+            Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(&ticket, Phase::Connecting),
             Turn::Granted(Grant::Reuse(held)) => Shard::put_back(held),
             Turn::Waiting(_) | Turn::Closed => {}
         }

@@ -4,6 +4,7 @@
 //! Never: keeps a waiter that could be served.
 
 use super::{Bank, Given, Grant, Id, Line, Mode, Origin, PASS_OVER, Turn, Waiter, Want};
+use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::lease::Held;
 use crate::pool::limits::QueueOrder;
@@ -18,13 +19,17 @@ impl<K: Key, C: Conn> Bank<K, C> {
         origin: Id<Origin<K, C>>,
         shard: usize,
         want: Want,
+        client: Client,
         since: Instant,
     ) -> Id<Waiter<K, C>> {
         self.arrivals = self.arrivals.wrapping_add(1);
         let (arrival, turn) = (self.arrivals, Turn::Waiting(None));
         let (queue, line) = (Links::default(), Links::default());
-        let waiter = self.waiters.insert(Waiter { origin, shard, want, since, arrival, turn, queue, line });
-        let Origin { queue, lines, .. } = &mut self.origins[origin];
+        let has_recalled = false;
+        let waiter = Waiter { origin, shard, want, client, has_recalled, since, arrival, turn, queue, line };
+        let waiter = self.waiters.insert(waiter);
+        let Origin { queue, lines, contest, .. } = &mut self.origins[origin];
+        contest.enters(client);
         if lines.is_empty() {
             lines.resize_with(self.shards, || Line { queue: List::default(), served: 0 });
         }
@@ -77,13 +82,14 @@ impl<K: Key, C: Conn> Bank<K, C> {
     }
 
     fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<Origin<K, C>> {
-        let Waiter { origin: id, shard, .. } = self.waiters[waiter];
+        let Waiter { origin: id, shard, client, .. } = self.waiters[waiter];
         let origin = &mut self.origins[id];
         if origin.queue.first() == Some(waiter) {
             origin.overtaken = 0;
         }
         origin.queue.remove(&mut self.waiters, waiter);
         origin.lines[shard].queue.remove(&mut self.waiters, waiter);
+        origin.contest.leaves(client, origin.queue.is_empty());
         self.pending -= 1;
         id
     }
@@ -97,14 +103,29 @@ impl<K: Key, C: Conn> Bank<K, C> {
             return Given::Close(held);
         }
         let id = held.origin();
-        let origin = &self.origins[id];
-        let Some(own) = origin.lines.get(shard).and_then(|line| line.queue.first()) else {
+        let leaving = held.hold().client();
+        // Until somebody gets it, it is in nobody's hands.
+        held.hold().belongs_to(Client::ANYONE);
+        self.origins[id].contest.gives(leaving);
+        self.origins[id].contest.takes(Client::ANYONE);
+        let next = self.next_waiter(id);
+        let Some(own) = next.and_then(|next| self.next_in_line(id, shard, next)) else {
+            let origin = &self.origins[id];
             let nobody = origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
-            return if nobody { Given::Keep(held, self.demand()) } else { Given::Close(held) };
+            if !nobody {
+                return Given::Close(held);
+            }
+            // On its shelf it keeps the name of the client that had it last.
+            held.hold().belongs_to(leaving);
+            return Given::Keep(held, self.demand());
         };
-        if self.waiters[own].want == Want::Fresh || !self.may_pass_over(id, own) {
+        if self.waiters[own].want == Want::Fresh || !self.may_pass_over(id, own, next) {
             return Given::Close(held);
         }
+        let client = self.waiters[own].client;
+        held.hold().belongs_to(client);
+        self.origins[id].contest.gives(Client::ANYONE);
+        self.origins[id].contest.takes(client);
         Given::Over(self.grant(own, Grant::Reuse(held)))
     }
 
@@ -112,11 +133,16 @@ impl<K: Key, C: Conn> Bank<K, C> {
     ///
     /// A line may be ahead of the one of the oldest waiter by some grants: then a shard that has more of the connections
     /// than others gives some up, and none does while all have as many. The count of the origin bounds the wait of its
-    /// oldest waiter where lines begin far apart.
-    fn may_pass_over(&mut self, id: Id<Origin<K, C>>, waiter: Id<Waiter<K, C>>) -> bool {
+    /// next waiter where lines begin far apart.
+    fn may_pass_over(
+        &mut self,
+        id: Id<Origin<K, C>>,
+        waiter: Id<Waiter<K, C>>,
+        next: Option<Id<Waiter<K, C>>>,
+    ) -> bool {
         let origin = &self.origins[id];
         let served = |waiter: Id<Waiter<K, C>>| origin.lines[self.waiters[waiter].shard].served;
-        let next = origin.queue.first().filter(|first| *first != waiter);
+        let next = next.filter(|next| *next != waiter);
         let ahead = next.map_or(0, |next| served(waiter).saturating_sub(served(next)));
         let others = self.ring.len() > usize::from(origin.in_ring);
         let most = PASS_OVER.saturating_mul(u32::try_from(self.shards).unwrap_or(u32::MAX));
@@ -127,7 +153,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
             self.rotate(id);
             return false;
         }
-        self.origins[id].overtaken += u32::from(next.is_some());
+        let overtaken = &mut self.origins[id].overtaken;
+        *overtaken = if next.is_some() { *overtaken + 1 } else { 0 };
         self.passed_over += u32::from(others);
         true
     }
@@ -138,9 +165,10 @@ impl<K: Key, C: Conn> Bank<K, C> {
             return None;
         }
         let origin = self.next_origin()?;
-        let waiter = self.origins[origin].queue.first()?;
-        let ticket = self.open(origin);
+        let waiter = self.next_waiter(origin)?;
+        let ticket = self.open(origin, self.waiters[waiter].client);
         self.passed_over = 0;
+        self.origins[origin].overtaken = 0;
         self.rotate(origin);
         self.grant(waiter, Grant::Open(ticket))
     }
