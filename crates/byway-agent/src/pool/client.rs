@@ -1,12 +1,12 @@
-//! Client: for whom a connection is wanted, so that one client cannot take an origin from the others.
+//! Client: the party that a connection is wanted for, so that one client cannot take an origin from the others.
 //!
-//! In:    whatever tells clients apart: an address, a network, a user.   Out:   a small key.   Never: the value itself.
+//! In:    what distinguishes clients: an address, a network, a user.   Out:   a small key.   Never: the value itself.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
-/// A client, by a hash that is keyed anew in each process: nobody outside can make two clients look the same.
+/// A client, by a hash that is keyed anew in each process: a peer cannot make two clients look the same.
 ///
 /// [`Client::ANYONE`], the default, stands for all acquires that name no client; together they are one client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ impl Client {
     /// No client in particular.
     pub const ANYONE: Self = Self(None);
 
-    /// The client that `value` tells apart from others.
+    /// The client that `value` identifies.
     pub fn of(value: &impl Hash) -> Self {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         Self(NonZeroU64::new(KEYS.get_or_init(RandomState::new).hash_one(value) | 1))

@@ -277,7 +277,7 @@ impl<K: Key, C: Conn> Permit<K, C> {
         Self { card, key, phase: Phase::Connecting, opened: now, waiting: None }
     }
 
-    /// It is lent to `client`, and if it is not kept, then its user did not want it to be.
+    /// A new loan, for `client`. If it is not kept, then its user did not want it to be.
     pub(crate) fn lend_to(&mut self, client: Client) {
         self.card.requests += 1;
         self.card.reason = Reason::NotKept;

@@ -71,7 +71,7 @@ impl<K: Key, C: Conn> Future for Wait<K, C> {
     }
 }
 
-/// How long a client below its share waits before somebody above is asked to give way.
+/// How long a client below its share waits before a client above its share is asked to give way.
 fn patience(wait: Duration) -> Duration {
     (wait / 4).clamp(Duration::from_millis(1), Duration::from_secs(1))
 }
@@ -105,7 +105,7 @@ impl<K: Key, C: Conn> Place<K, C> {
         })
     }
 
-    /// Asks somebody above its share to give way.
+    /// Asks for a permit of a client above its share.
     fn recall(&self) {
         let Some(waiter) = self.waiter else { return };
         let asked = self.shard.hub.bank(|bank| bank.recall_for(waiter));

@@ -26,6 +26,7 @@ use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits
 use super::head::{self, ResponseRules};
 use super::keep::keep_upstream;
 use super::pace::Pace;
+use super::recall::recalled;
 use super::recycled::Recycled;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use crate::config::LimitsPlan;
@@ -143,14 +144,18 @@ impl<'a> Attempt<'a> {
     async fn response_head(
         &mut self,
         downstream: &mut Conn,
-        upstream: &mut Conn,
+        upstream: &mut Lease<Origin, Conn>,
         alarm: &mut Alarm,
     ) -> Result<usize, Failure> {
         let limits = self.asked.limits;
         if !self.uploaded {
             let uploading = while_in_pace(limits.body_progress, Pace::new(limits), alarm, |cx| {
                 let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                (ready, self.uploading(upstream))
+                let uploading = self.uploading(upstream);
+                match ready.is_pending().then(|| recalled(cx, upstream, uploading)).flatten() {
+                    Some(fault) => (Poll::Ready(Err(fault.into())), uploading),
+                    None => (ready, uploading),
+                }
             });
             match uploading.await {
                 Ok(Ok(0)) => {}
@@ -166,7 +171,11 @@ impl<'a> Attempt<'a> {
         {
             let head = poll_fn(|cx| match self.poll_until(cx, downstream, upstream, until) {
                 Poll::Ready(head) => Poll::Ready(Some(head)),
-                Poll::Pending => alarm.poll_at(cx, begun + patience).map(|()| None),
+                Poll::Pending => {
+                    // It is the upstream that is waited for now.
+                    let _ = upstream.poll_recalled(cx, None);
+                    alarm.poll_at(cx, begun + patience).map(|()| None)
+                }
             });
             if let Some(head) = head.await {
                 return head;
@@ -319,7 +328,7 @@ impl<'a> Attempt<'a> {
     /// Passes an interim response on, to a downstream that can read one.
     async fn interim(
         &mut self,
-        upstream: &mut Conn,
+        upstream: &mut Lease<Origin, Conn>,
         head_bytes: usize,
         downstream: &mut Conn,
         alarm: &mut Alarm,
@@ -341,7 +350,7 @@ impl<'a> Attempt<'a> {
     async fn push_down(
         &mut self,
         downstream: &mut Conn,
-        upstream: &mut Conn,
+        upstream: &mut Lease<Origin, Conn>,
         alarm: &mut Alarm,
     ) -> Result<(), Failure> {
         let limit = self.asked.limits.body_progress;
@@ -350,7 +359,12 @@ impl<'a> Attempt<'a> {
                 Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
                 Err(failure) => Poll::Ready(Err(failure)),
             };
-            (pushed, upstream.sent_bytes() + downstream.left_bytes())
+            let all = upstream.sent_bytes() + downstream.left_bytes();
+            let waiting = Moving { all, of_downstream: all, awaits_downstream: true };
+            match pushed.is_pending().then(|| recalled(cx, upstream, waiting)).flatten() {
+                Some(fault) => (Poll::Ready(Err(fault.into())), all),
+                None => (pushed, all),
+            }
         });
         pushed.await.unwrap_or_else(|| Err(not_read(limit).into()))
     }
@@ -449,7 +463,7 @@ impl<'a> Attempt<'a> {
     async fn pass_bodies(
         &mut self,
         download: &mut Passage,
-        upstream: &mut Conn,
+        upstream: &mut Lease<Origin, Conn>,
         downstream: &mut Conn,
         alarm: &mut Alarm,
     ) -> Result<(), Fault> {
@@ -466,11 +480,20 @@ impl<'a> Attempt<'a> {
             // What has joined the queue has not left with that.
             let moved = download.moved().saturating_sub(downstream.queued_bytes() as u64);
             let awaits_downstream = download.is_held_back();
-            (down, Moving { all: upstream.sent_bytes() + moved, of_downstream: moved, awaits_downstream })
+            let moving = Moving { all: upstream.sent_bytes() + moved, of_downstream: moved, awaits_downstream };
+            if down.is_pending() {
+                // An upload that is not over waits for its client as well.
+                let awaits_downstream = awaits_downstream || self.uploading(upstream).awaits_downstream;
+                if let Some(fault) = recalled(cx, upstream, Moving { awaits_downstream, ..moving }) {
+                    return (Poll::Ready(Err(fault)), moving);
+                }
+            }
+            (down.map(Ok), moving)
         });
         match passed.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(stop)) => Err(self.cut_response(stop)),
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(stop))) => Err(self.cut_response(stop)),
+            Ok(Err(fault)) => Err(fault),
             Err(GivenUp::TooSlow) => {
                 self.asked.shared.counters.slow_responses.add(1);
                 Err(too_slow(limits, Deadline::ResponseRate, "the client read the response"))

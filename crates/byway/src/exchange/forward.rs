@@ -5,10 +5,13 @@
 //! Out:   what becomes of the downstream connection; or the fault to answer with, if nothing was sent downstream yet.
 //! Never: dials for a body that is announced as too large, or decides about retries: `retry` does. (`attempt` is one try.)
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use byway_agent::Pool;
-use byway_dial::Stream;
+use byway_agent::{Client, Pool};
+use byway_dial::{Read, Stream};
 use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
@@ -39,6 +42,8 @@ pub struct Asked<'a> {
     pub pool: &'a Pool<Origin, Conn>,
     /// The head.
     pub request: Request<'a>,
+    /// The client it is for, where clients share an upstream.
+    pub client: Client,
     /// How policy permitted it.
     pub allowed: &'a Allowed,
     /// The pool's key, at an egress; an edge's key is its upstream.
@@ -122,6 +127,7 @@ pub async fn forward(
     refuse_large_body(asked)?;
     let forwarding_is_ours = asked.forwarded.as_ref().is_some_and(|forwarded| !forwarded.trusted);
     refuse_end_to_end(&asked.request, forwarding_is_ours)?;
+    gather_short_body(asked, downstream, alarm).await?;
     let mut upload = asked.upload();
     let mut way = asked.way();
     let plan = asked.allowed.plan();
@@ -165,6 +171,35 @@ struct Way<'a> {
     upstreams: usize,
     fresh: Freshness,
 }
+
+/// A body of known length is waited for a moment before a connection is taken for it, so that a short one that comes in
+/// pieces holds none meanwhile. Anything else goes on as soon as its head is there.
+async fn gather_short_body(asked: &Asked<'_>, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
+    let Framed::Length(length) = asked.request.framing() else { return Ok(()) };
+    let enough = usize::try_from(length).unwrap_or(usize::MAX).min(GATHERED_BYTES);
+    if asked.request.expects_continue() || downstream.unread().len() >= enough {
+        return Ok(());
+    }
+    let deadline = Instant::now() + GATHERING;
+    poll_fn(|cx| {
+        while downstream.unread().len() < enough {
+            match downstream.poll_fill(cx) {
+                Poll::Ready(Ok(Read::Data(_))) => {}
+                Poll::Ready(Ok(Read::Fin) | Err(_)) => {
+                    let detail = "the client closed within its request body";
+                    return Poll::Ready(Err(Fault::new(Who::Downstream, Kind::ClosedEarly, detail)));
+                }
+                Poll::Pending => return alarm.poll_at(cx, deadline).map(Ok),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+/// How much of a body is waited for, and for how long, before a connection is taken.
+const GATHERED_BYTES: usize = 64 * 1024;
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// A body that is announced as too large is refused before anything is dialled, and before any 100 (Expect).
 fn refuse_large_body(asked: &Asked<'_>) -> Result<(), Fault> {
@@ -233,7 +268,7 @@ impl Asked<'_> {
     }
 
     async fn borrow(&self, way: &mut Way<'_>, course: &mut Course) -> Result<Borrowed, Fault> {
-        let want = Want { fresh: way.fresh, upgrade: self.upgrade().is_some() };
+        let want = Want { fresh: way.fresh, upgrade: self.upgrade().is_some(), client: self.client };
         match (&mut way.walk, &self.origin) {
             (Some(walk), _) => pooled::lease(self.shared, self.pool, walk, self.allowed, want, course).await,
             (None, Some(origin)) => {

@@ -25,6 +25,7 @@ pub mod keep;
 pub mod listed;
 pub mod pace;
 pub mod path;
+mod recall;
 pub mod recycled;
 pub mod replay;
 pub mod request_id;

@@ -4,7 +4,10 @@
 //! Out:   the user, the target, and for CONNECT an open tunnel whose success was answered after the far side connected.
 //! Never: lets a CONNECT carry a body, and never compares a password byte by byte.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,7 +23,9 @@ use crate::fault::{Fault, Kind, Who};
 use crate::observe::counters::Counters;
 use crate::outbound;
 use crate::outbound::upgrades::Slot;
-use crate::relay::{self, Early, Outflow, Rate, RelayOptions, SpillOptions, StreamShaper};
+use crate::relay::{
+    self, Early, End, EndKind, Outflow, Phase, Rate, Relay, RelayOptions, Side, SpillOptions, StreamShaper,
+};
 use crate::route::Allowed;
 use crate::shared::Shared;
 
@@ -174,8 +179,25 @@ pub async fn relay(mut downstream: Conn, tunnel: Tunnel, visit: &Visit, door: &D
     let early = Early { from_downstream, from_upstream: tunnel.early };
     let options = relay_options(&door.shared, &tunnel.allowed, listener);
     let passage = passage.through(&tunnel.allowed);
-    relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
-    drop(tunnel.slot);
+    let Some(slot) = tunnel.slot else {
+        return relay_streams(stream, tunnel.upstream, early, &options, &passage).await;
+    };
+    let end = until_recalled(relay::relay(stream, tunnel.upstream, &options, early), slot).await;
+    passage.ended(&end);
+}
+
+/// An upgraded connection, until it ends or is asked to: other clients wait for one, its client has more than its share of
+/// them, and of those this one has been silent for longest.
+async fn until_recalled(mut relay: Relay, mut slot: Slot) -> End {
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
+            return Poll::Ready(end);
+        }
+        let bytes = relay.bytes();
+        let shed = End { who: Side::Us, kind: EndKind::Shed, phase: Phase::Relay, bytes };
+        slot.poll_recalled(cx, Some(bytes.up + bytes.down)).map(|()| shed)
+    })
+    .await
 }
 
 /// The one place where a relay is begun, whoever handed the streams over.

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use byway_agent::Client;
 use byway_dial::{Read, peer_text};
 use byway_h1::{Parsed, Request, RequestHead, TargetForm};
 use tokio::time::{Instant, timeout};
 
+use super::client;
 use super::connect::{self, Tunnel};
 use super::listener::{Accepted, Door, Visit};
 use super::record::Record;
@@ -49,6 +51,8 @@ struct Session {
     peer: Option<SocketAddr>,
     /// The same for X-Forwarded-For.
     peer_text: Option<IpText>,
+    /// The same for the pool.
+    client: Client,
     /// Its number.
     connection: u64,
     door: Arc<Door>,
@@ -94,6 +98,7 @@ impl Session {
             downstream,
             peer,
             peer_text,
+            client: client::of_peer(peer),
             connection,
             door,
             view: None,
@@ -299,11 +304,13 @@ impl Session {
                 ask: Ask::Request { host: without_port(authority), path: &path },
             };
             let allowed = policy::decide(&inquiry)?;
+            let reported = trusted.then(|| client::reported(request, &edge.trusted_proxies)).flatten();
             let peer = self.peer_text.as_ref().map(IpText::as_str);
             let asked = Asked {
                 shared,
                 pool,
                 request: *request,
+                client: reported.unwrap_or(self.client),
                 allowed: &allowed,
                 origin: exposed_origin(&allowed),
                 limits: &listener.limits,
@@ -360,12 +367,14 @@ impl Session {
             {
                 self.downstream.leave_through(outflow);
             }
+            let client = user.as_deref().map_or(self.client, client::of_user);
             let (generation, listener_key) = (plan.generation, Arc::clone(&self.door.key));
             let origin = Origin::Egress { generation, listener: listener_key, user, target };
             let asked = Asked {
                 shared,
                 pool,
                 request: *request,
+                client,
                 allowed: &allowed,
                 origin: Some(origin),
                 limits: &listener.limits,

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod bind;
+pub mod client;
 pub mod connect;
 pub mod crew;
 pub mod http1;

@@ -29,6 +29,7 @@ impl Peers {
     }
 }
 
+/// The address that stands for a peer: of IPv6, its /64.
 pub(super) fn household(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {

@@ -19,7 +19,7 @@ pub const OTHER: &str = "other";
 pub const WORDS: &[&str] = &[
     "absolute-scheme", "ambiguous-path", "asterisk-target", "bad-host", "bad-target", "bare-cr", "bare-lf",
     "body-too-large", "chunk-extension-byte", "chunk-extensions-too-long", "chunk-line-end", "chunk-size-byte",
-    "chunk-size-too-large", "chunked-not-last", "chunked-repeated", "closed-early", "coding-invalid",
+    "chunk-size-too-large", "chunked-not-last", "chunked-repeated", "client-share", "closed-early", "coding-invalid",
     "coding-on-http10", "coding-repeated", "coding-unasked", "coding-unknown", "colon-missing", "connect",
     "connect-body", "connect-target", "connect-with-body", "connection-option", "deadline", "denied", "descriptors", "drained", "draining",
     "empty-lines", "empty-segment", "endless-interim", "error", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",

@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_agent::{AcquireError, Acquired, Lease, Pool};
+use byway_agent::{AcquireError, Acquired, Client, Lease, Pool};
 use byway_dial::{Dialled, ServerName, Target};
 
 use super::balance::Walk;
@@ -68,6 +68,8 @@ pub struct Want {
     pub fresh: Freshness,
     /// Whether it may be upgraded, for which there has to be a slot before the request is sent.
     pub upgrade: bool,
+    /// The client it is for, where clients share the upstream.
+    pub client: Client,
 }
 
 /// Whether an idle connection will do.
@@ -156,12 +158,12 @@ async fn lease_from<'a>(
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<(Lease<Origin, Conn>, Option<Slot>), Fault> {
     let slot = match want.upgrade {
-        true => Some(Box::pin(shared.upgrades.slot(origin, &shared.plan.load_full().pool)).await?),
+        true => Some(Box::pin(shared.upgrades.slot(origin, want.client, &shared.plan.load_full().pool)).await?),
         false => None,
     };
     let acquired = match want.fresh {
-        Freshness::Any => pool.acquire(origin).await,
-        Freshness::New => pool.acquire_fresh(origin).await,
+        Freshness::Any => pool.acquire_for(origin, want.client).await,
+        Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
     };
     match acquired.map_err(|error| limit_reached(shared, origin, &error))? {
         Acquired::Lease(lease) => Ok((lease, slot)),

@@ -4,7 +4,7 @@
 //! Out:   a slot, to be held for as long as the tunnel lives; or why there is none.
 //! Never: counts a tunnel against the limits of requests, or lets one begin without a slot.
 
-use byway_agent::{AcquireError, Acquired, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe};
+use byway_agent::{AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe};
 
 use super::pooled::Origin;
 use crate::config::PoolPlan;
@@ -41,15 +41,15 @@ impl Upgrades {
         Pool::sharded(limits, shards).map(Self)
     }
 
-    /// A slot for one upgraded connection to `origin`; waits for one as a request waits for a connection.
+    /// A slot for one upgraded connection of `client` to `origin`; waits for one as a request waits for a connection.
     ///
     /// # Errors
     /// 503 with the limit that was reached.
     ///
     /// # Cancel safety
     /// Safe: the place in the queue is given up.
-    pub async fn slot(&self, origin: &Origin, plan: &PoolPlan) -> Result<Slot, Fault> {
-        match self.0.acquire(origin).await {
+    pub async fn slot(&self, origin: &Origin, client: Client, plan: &PoolPlan) -> Result<Slot, Fault> {
+        match self.0.acquire_for(origin, client).await {
             Ok(Acquired::Open(slot)) => Ok(slot),
             Ok(Acquired::Lease(lease)) => match *lease {},
             Err(AcquireError::Closed) => {

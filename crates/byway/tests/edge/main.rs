@@ -1,13 +1,14 @@
 //! Edge: the reverse proxy from end to end: the built program between real sockets and programs of others.
 //!
 //! `routing` which origin is asked · `heads` which fields travel · `bodies` how messages are framed and end · `interim`
-//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins ·
+//! 100, 103 and early answers · `refusals` what is never forwarded · `pool` connections to origins · `fairness` between clients ·
 //! `retries` what is sent again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels ·
 //! `leaving` drain and reload · `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
 mod deliveries;
+mod fairness;
 mod foreign;
 mod heads;
 mod interim;

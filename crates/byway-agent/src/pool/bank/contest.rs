@@ -3,7 +3,7 @@
 //! In:    waiters and permits of an origin, by client.   Out:   the waiter whose client holds least; the exchange to end.
 //! Never: looks at anything while all who wait are of one client, which is nearly always.
 //!
-//! What a client holds is counted when two clients begin to compete, and kept up from then on: while somebody waits for an
+//! What a client holds is counted when two clients begin to compete, and kept up from then on: while an acquire waits for an
 //! origin, nothing of it is idle, and every permit that moves passes through the bank. A loan that was taken from a shelf
 //! just before is missed by that; so it is counted anew after as many steps as there are permits.
 
@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The clients of one origin; empty while nobody waits.
+/// The clients of one origin; empty while there is no waiter.
 #[derive(Default)]
 pub(super) struct Contest {
     clients: HashMap<Client, Stand, RandomState>,
@@ -39,7 +39,7 @@ impl Contest {
         self.waiting += usize::from(stand.waiting == 1);
     }
 
-    /// One that waited has been served or has left. `is_over`: nobody else waits.
+    /// One that waited has been served or has left. `is_over`: it was the last waiter.
     pub(super) fn leaves(&mut self, client: Client, is_over: bool) {
         if is_over {
             return *self = Self::default();
@@ -129,8 +129,8 @@ impl<K: Key, C: Conn> Bank<K, C> {
 
 /// Asking for permits back.
 impl<K: Key, C: Conn> Bank<K, C> {
-    /// Whom to ask to end, so that this waiter is served: an exchange that waits for its own client, of the client that is
-    /// most above its share, the one that has waited longest. Nobody if the waiter's client has its share, or is about to.
+    /// The exchange to ask to end, so that this waiter is served: an exchange that waits for its own client, of the client that is
+    /// most above its share, the one that has waited longest. `None` if the waiter's client has its share, or is about to.
     pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C>>) -> Option<Arc<Hold>> {
         let Waiter { origin, client, ref turn, .. } = self.waiters[waiter];
         if !matches!(turn, Turn::Waiting(_)) {

@@ -104,7 +104,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
         let id = held.origin();
         let leaving = held.hold().client();
-        // Until somebody gets it, it is in nobody's hands.
+        // Until it is granted it belongs to no client.
         held.hold().belongs_to(Client::ANYONE);
         self.origins[id].contest.gives(leaving);
         self.origins[id].contest.takes(Client::ANYONE);

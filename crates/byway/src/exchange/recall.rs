@@ -1,0 +1,24 @@
+//! Recall: an exchange that keeps a permit waiting for its own client ends when the pool asks, so that other clients are served.
+//!
+//! In:    whom an exchange waits for, and how far it has come.
+//! Out:   the fault to end it with, once the pool asks.
+//! Never: ends an exchange that waits for its upstream alone.
+
+use std::task::Context;
+
+use byway_agent::Lease;
+
+use super::conn::Conn;
+use super::deadline::Moving;
+use crate::fault::{Fault, Kind, Who};
+use crate::outbound::pooled::Origin;
+
+/// To be asked whenever an exchange has to wait.
+pub(super) fn recalled(cx: &Context<'_>, lease: &mut Lease<Origin, Conn>, moving: Moving) -> Option<Fault> {
+    let moved = moving.awaits_downstream.then_some(moving.all);
+    lease.poll_recalled(cx, moved).is_ready().then(|| {
+        let detail = "other clients wait for the upstream, and this client held more than its share of the connections to \
+                      it and kept this one waiting";
+        Fault::new(Who::Us, Kind::Overloaded("client-share"), detail)
+    })
+}

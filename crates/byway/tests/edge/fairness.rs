@@ -1,0 +1,158 @@
+//! Fairness: one client that takes everything it can get does not keep an upstream from another one.
+
+use byway_testkit::{Gate, Origin, Program, Visitor};
+
+use super::{BYWAY, to};
+
+const CROWD: usize = 130;
+
+/// The pool's settings that each of these holds with, and how many of the crowd reach the origin.
+const SETTINGS: [(&str, usize); 2] =
+    [("", CROWD), ("[pool]\nmax_per_origin = 128\nmax_upgraded_per_origin = 128", 128)];
+
+/// An edge that believes what this machine says about its clients.
+#[track_caller]
+fn edge(settings: &str, origin: &Origin) -> Program {
+    let edge = "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = \"127.0.0.0/8\"\n[[edge.route]]";
+    Program::configured(BYWAY, &format!("{settings}\n{edge}\n{}\n", to(origin)))
+}
+
+/// A request of the client that takes all; what has no such field is the other client's.
+fn greedy(line: &str, fields: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.66\r\n{fields}\r\n")
+}
+
+fn crowd(program: &Program, each: &str) -> Vec<Visitor> {
+    let visitors = (0..CROWD).map(|_| {
+        let mut visitor = Visitor::connect(program.address());
+        visitor.send(each);
+        visitor
+    });
+    visitors.collect()
+}
+
+/// Answers `/large` by what no socket's buffers hold, `/ws` by a tunnel, and everything else by `ok`.
+fn origin() -> Origin {
+    Origin::scripted(|served| {
+        while let Some(request) = served.request_head() {
+            if request.field("Upgrade").is_some() {
+                served.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+                return served.hold();
+            }
+            match request.target() {
+                "/large" => {
+                    if !served.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LARGE * 100)) {
+                        return;
+                    }
+                    let block = vec![b'x'; LARGE];
+                    if !(0..100).all(|_| served.try_send(&block)) {
+                        return;
+                    }
+                }
+                "/upload" => return served.hold(),
+                _ => {
+                    served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+            }
+        }
+    })
+}
+
+const LARGE: usize = 1 << 20;
+
+#[test]
+fn uploads_that_do_not_come_keep_no_upstream_from_another_client() {
+    for (settings, reaching) in SETTINGS {
+        let origin = origin();
+        let program = edge(settings, &origin);
+        let _crowd = crowd(&program, &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"));
+        origin.wait_for_connections(reaching);
+        for _ in 0..3 {
+            let answer = Visitor::connect(program.address()).get("/");
+            assert_eq!(answer.status(), 200, "{settings}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn readers_that_do_not_read_keep_no_upstream_from_another_client() {
+    for (settings, reaching) in SETTINGS {
+        let origin = origin();
+        let program = edge(settings, &origin);
+        let _crowd = crowd(&program, &greedy("GET /large", ""));
+        origin.wait_for_requests(reaching);
+        for _ in 0..3 {
+            let answer = Visitor::connect(program.address()).get("/");
+            assert_eq!(answer.status(), 200, "{settings}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn idle_websockets_keep_neither_requests_nor_websockets_of_another_client_from_an_upstream() {
+    const FIELDS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    for (settings, reaching) in SETTINGS {
+        let origin = origin();
+        let program = edge(settings, &origin);
+        let _crowd = crowd(&program, &greedy("GET /ws", FIELDS));
+        origin.wait_for_requests(reaching);
+        assert_eq!(Visitor::connect(program.address()).get("/").status(), 200, "{settings}");
+        let mut other = Visitor::connect(program.address());
+        other.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{FIELDS}\r\n"));
+        assert_eq!(other.head().unwrap().status(), 101, "{settings}");
+    }
+}
+
+#[test]
+fn whoever_has_to_give_way_is_told_why() {
+    let origin = origin();
+    let program = edge("[pool]\nmax_per_origin = 2", &origin);
+    let upload = greedy("POST /upload", "Content-Length: 10\r\n") + "1";
+    let mut holders: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    for (n, holder) in holders.iter_mut().enumerate() {
+        holder.send(&upload);
+        origin.wait_for_connections(n + 1);
+    }
+    assert_eq!(Visitor::connect(program.address()).get("/").status(), 200);
+    let answer = holders[0].response();
+    assert_eq!(answer.status(), 503, "the one that has waited longest: {answer:?}");
+    assert!(answer.text().contains("reason: client-share"), "{answer:?}");
+    assert!(answer.field("Retry-After").is_some(), "{answer:?}");
+    assert!(holders[1].is_silent(), "one is enough");
+    program.wait_for_log("client-share");
+}
+
+#[test]
+fn an_exchange_that_waits_for_its_upstream_alone_is_never_asked_to_give_way() {
+    let gate = Gate::new();
+    let go = gate.clone();
+    let origin = Origin::scripted(move |served| {
+        while served.request().is_some() {
+            go.wait();
+            served.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let program = edge("[pool]\nmax_per_origin = 2\nqueue_wait = \"400ms\"", &origin);
+    let mut holders: Vec<_> = (0..2).map(|_| Visitor::connect(program.address())).collect();
+    for holder in &mut holders {
+        holder.send(greedy("POST /slow", "Content-Length: 4\r\n") + "body");
+    }
+    origin.wait_for_requests(2);
+    let answer = Visitor::connect(program.address()).get("/");
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    assert!(answer.text().contains("reason: max-per-origin"), "{answer:?}");
+    gate.open();
+    assert!(holders.iter_mut().all(|holder| holder.response().status() == 200));
+}
+
+#[test]
+fn a_head_is_forwarded_although_its_body_has_not_come() {
+    let origin = origin();
+    let program = edge("", &origin);
+    for fields in ["Content-Length: 10\r\n", "Content-Length: 1000000\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let before = origin.requests().len();
+        let mut visitor = Visitor::connect(program.address());
+        visitor.send(greedy("POST /upload", fields));
+        origin.wait_for_requests(before + 1);
+    }
+}
