@@ -28,7 +28,7 @@ fn dial_for(net: &Net, world: &World, key: Key, name: &str) -> Lease<Key, Line> 
 
 /// What its user hears when it says that it waits for its client, or for the origin.
 fn is_recalled(lease: &mut Lease<Key, Line>, moved: Option<u64>) -> bool {
-    lease.poll_recalled(&mut Context::from_waker(Waker::noop()), moved).is_ready()
+    lease.poll_recalled(&Context::from_waker(Waker::noop()), moved).is_ready()
 }
 
 #[tokio::test]
