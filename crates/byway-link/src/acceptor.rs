@@ -165,7 +165,7 @@ impl Acceptor {
                 hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
                 let (settings, runtime) = (self.settings.clone(), self.runtime.clone());
-                let pending = Pending { arrived: Some(arrived), hello, sessions, settings, runtime };
+                let pending = Pending { arrived, hello, sessions, settings, runtime };
                 if pending.version().is_none() {
                     let (from, to) = VERSIONS;
                     let detail = format!(

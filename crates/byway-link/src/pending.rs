@@ -27,7 +27,7 @@ pub(crate) type Sessions = Arc<Mutex<HashMap<SessionId, Link>>>;
 /// A hello that was heard and not answered. Dropping it closes the connection without a word.
 #[must_use = "somebody waits for an answer"]
 pub struct Pending {
-    pub(crate) arrived: Option<Authenticated>,
+    pub(crate) arrived: Authenticated,
     pub(crate) hello: Hello,
     pub(crate) sessions: Sessions,
     pub(crate) settings: Settings,
@@ -41,18 +41,18 @@ impl Pending {
     }
 
     /// Whose key was proven.
-    pub fn identity(&self) -> Option<Fingerprint> {
-        self.arrived.as_ref().map(|arrived| arrived.identity)
+    pub const fn identity(&self) -> Fingerprint {
+        self.arrived.identity
     }
 
     /// Where the peer is.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.arrived.as_ref().and_then(|arrived| arrived.carrier.peer())
+        self.arrived.carrier.peer()
     }
 
     /// By which carrier it came.
-    pub fn carrier(&self) -> Option<CarrierKind> {
-        self.arrived.as_ref().map(|arrived| arrived.carrier.kind())
+    pub fn carrier(&self) -> CarrierKind {
+        self.arrived.carrier.kind()
     }
 
     /// The highest version that both speak.
@@ -67,10 +67,11 @@ impl Pending {
     ///
     /// # Errors
     /// The peer went away meanwhile, or no random numbers could be had.
-    pub async fn welcome(mut self) -> Result<(Link, Inbox), LinkError> {
-        let (Some(mut arrived), Some(version)) = (self.arrived.take(), self.version()) else {
-            return Err(LinkError::Here("the hello was answered already".into()));
+    pub async fn welcome(self) -> Result<(Link, Inbox), LinkError> {
+        let Some(version) = self.version() else {
+            return Err(LinkError::Here("there is no version that both sides speak".into()));
         };
+        let mut arrived = self.arrived;
         let mut id: SessionId = [0; 16];
         SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
         let program = self.settings.program.clone();
@@ -97,20 +98,8 @@ impl Pending {
     }
 
     /// Refuses it, with a sentence for the people on the other side.
-    pub async fn refuse(mut self, why: Refusal, detail: impl Into<String>) -> LinkError {
-        let detail = detail.into();
-        match self.arrived.take() {
-            Some(arrived) => say_no(arrived, why, detail).await,
-            None => LinkError::Refused { why, detail },
-        }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(arrived) = &self.arrived {
-            arrived.carrier.end("nobody answered the hello");
-        }
+    pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
+        say_no(self.arrived, why, detail.into()).await
     }
 }
 

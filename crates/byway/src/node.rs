@@ -234,7 +234,7 @@ impl Node {
                 tracing::warn!("metrics can be read from other machines, without a password, at {address}");
             }
             let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
-            let admitted = self.shared.admission.of(&plan.role);
+            let admit = self.shared.admission.of(&plan.role);
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
             let mut quic = quic;
@@ -248,7 +248,7 @@ impl Node {
                     worker,
                     pool: self.shared.pool.shard(worker),
                     permits: Arc::clone(&permits),
-                    admitted: Arc::clone(&admitted),
+                    admit: admit.clone(),
                     peers: peers.clone(),
                 })
             });

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
-use crate::inbound::admission::Admission;
+use crate::inbound::admission::{Admission, Admit};
 use crate::inbound::crew::Loads;
 use crate::inbound::listener::{Accepted, Door, Visit};
 use crate::inbound::peers::Peers;
@@ -80,7 +80,7 @@ impl Bench {
             scope: scope.clone(),
             worker: 0,
             permits: Arc::new(Semaphore::new(100)),
-            admitted: Arc::new(Semaphore::new(100)),
+            admit: Admit::WhenAccepted(Arc::new(Semaphore::new(100))),
             peers: Peers::default(),
             shared: Arc::new(Shared {
                 own: ArcSwap::from_pointee(Arc::from([])),

@@ -2,7 +2,8 @@
 //! else: connections to upstreams, links, grants, spilled bytes and logs.
 //!
 //! In:    the shares of the Plan.
-//! Out:   a permit for each accepted connection, beside the one of its listener.
+//! Out:   the permits of each kind of listener, and when a connection takes one: when it is accepted, or when it is welcomed
+//!        as a link.
 //! Never: lets visitors take what is kept for links, or for the metrics.
 
 use std::sync::Arc;
@@ -41,17 +42,32 @@ impl Admission {
         &self.lobby
     }
 
-    /// Whether `permits` are those of links: they are for connections that were welcomed, and not for new ones.
-    pub fn are_of_links(&self, permits: &Arc<Semaphore>) -> bool {
-        Arc::ptr_eq(&self.links, permits)
-    }
-
     /// The permits for connections of a listener with this role.
-    pub fn of(&self, role: &Role) -> Arc<Semaphore> {
-        Arc::clone(match role {
-            Role::Link(_) => &self.links,
-            Role::Metrics => &self.metrics,
-            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => &self.visitors,
-        })
+    pub fn of(&self, role: &Role) -> Admit {
+        match role {
+            Role::Link(_) => Admit::WhenWelcomed(Arc::clone(&self.links)),
+            Role::Metrics => Admit::WhenAccepted(Arc::clone(&self.metrics)),
+            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => {
+                Admit::WhenAccepted(Arc::clone(&self.visitors))
+            }
+        }
+    }
+}
+
+/// When connections of a listener take permits, and the permits that they share with other listeners.
+#[derive(Clone, Debug)]
+pub enum Admit {
+    /// Before it is served: without permits nothing is accepted, and new connections wait in the kernel's queue.
+    WhenAccepted(Arc<Semaphore>),
+    /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which bounds those.
+    WhenWelcomed(Arc<Semaphore>),
+}
+
+impl Admit {
+    /// The permits, whenever they are taken.
+    pub const fn permits(&self) -> &Arc<Semaphore> {
+        match self {
+            Self::WhenAccepted(permits) | Self::WhenWelcomed(permits) => permits,
+        }
     }
 }

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::admission::Admit;
 use super::connect::{relay_options, relay_streams};
 use super::listener::{Accepted, Door, Visit};
 use super::lobby::Guest;
@@ -25,7 +26,7 @@ use super::peers::Peers;
 use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
-use crate::link::serving;
+use crate::link::{serving, welcome};
 use crate::outbound;
 use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, policy};
@@ -82,15 +83,11 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     let accepting = async {
         while let Some(incoming) = listener.accept().await {
             let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
-            let most = door.shared.plan.load().limits.connections_per_peer;
             let peer = incoming.peer();
-            let seat =
-                if peer.ip().to_canonical().is_loopback() { None } else { Some(door.peers.seat(peer.ip(), most)) };
-            if matches!(seat, Some(None)) {
-                door.shared.counters.refused_per_peer.add(1);
+            let Ok(seat) = door.seat(Some(peer)) else {
                 incoming.refuse();
                 continue;
-            }
+            };
             let guest = door.shared.admission.lobby().enter(Some(peer));
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
             let connection = door.shared.counters.accepted.add(1);
@@ -164,23 +161,23 @@ async fn welcome(
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            serving::welcome(&door.shared, *pending, plan, || permits(door, carrier))
+            welcome::welcome(&door.shared, *pending, plan, || permits(door, carrier))
                 .await
                 .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
         }
-        Arrival::Attach(attaching) => match permits(door, Some(attaching.carrier())) {
+        Arrival::Attach(attaching) => match permits(door, attaching.carrier()) {
             Some(permits) => attaching.accept().await.map(|attached| Welcomed::Carrier(attached, permits)),
-            None => Err(attaching.refuse(Refusal::Busy, serving::NO_ROOM).await),
+            None => Err(attaching.refuse(Refusal::Busy, welcome::NO_ROOM).await),
         },
     })
 }
 
 /// For one more carrier, if there is room. A carrier by QUIC needs no descriptor of its own.
-fn permits(door: &Door, carrier: Option<CarrierKind>) -> Option<Permits> {
+fn permits(door: &Door, carrier: CarrierKind) -> Option<Permits> {
     let permit = Arc::clone(&door.permits).try_acquire_owned().ok()?;
     let admitted = match carrier {
-        Some(CarrierKind::Quic) => None,
-        _ => Some(Arc::clone(&door.admitted).try_acquire_owned().ok()?),
+        CarrierKind::Quic => None,
+        CarrierKind::Tls => Some(Arc::clone(door.admit.permits()).try_acquire_owned().ok()?),
     };
     Some((permit, admitted))
 }
@@ -253,7 +250,8 @@ impl Streams {
             worker: usize::MAX,
             pool: shared.pool.clone(),
             permits: Arc::new(Semaphore::new(0)),
-            admitted: Arc::new(Semaphore::new(0)),
+            // Its carriers were dialled, and its streams need no permits.
+            admit: Admit::WhenWelcomed(Arc::new(Semaphore::new(0))),
             peers: Peers::default(),
             shared,
         });

@@ -1,8 +1,8 @@
 //! Listener: permit → accept → spawn → back off.
 //!
 //! In:    one bound socket of one worker.
-//! Out:   a task for each connection, which holds a permit and a seat for as long as it lives; on that worker, or on a far
-//!        less busy one.
+//! Out:   a task for each connection, on that worker or on a far less busy one. For as long as it lives it holds a seat, and
+//!        permits unless it may become a link: those take theirs when they are welcomed ([`Admit`]).
 //! Never: waits for a peer. Handshakes run in the connection's own task, under a deadline.
 
 use std::io;
@@ -15,6 +15,7 @@ use byway_dial::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::admission::Admit;
 use super::bind::Socket;
 use super::crew::{Busy, Crew};
 use super::peers::{Peers, Seat};
@@ -43,10 +44,10 @@ pub struct Door {
     pub worker: usize,
     /// HTTP connections to upstreams, this worker's part of them.
     pub pool: Pool<Origin, Conn>,
-    /// Overload waits in the kernel's queue: no permit, no accept.
+    /// Connections of this listener. Taken when `admit` says.
     pub permits: Arc<Semaphore>,
-    /// The same of all listeners together: descriptors are reserved for everything that is not accepted.
-    pub admitted: Arc<Semaphore>,
+    /// The same of all listeners of a kind together, so that descriptors are left for everything that is not accepted.
+    pub admit: Admit,
     /// No peer may hold all permits.
     pub peers: Peers,
 }
@@ -59,25 +60,52 @@ impl Door {
         Some((plan, listener))
     }
 
-    /// Whether a connection needs permits when it is accepted. One that may become a link needs them when it is welcomed.
-    fn is_of_links(&self) -> bool {
-        self.shared.admission.are_of_links(&self.admitted)
+    /// A seat for the peer; `None` for one that is not counted: on this machine, on a Unix socket, or a trusted proxy with
+    /// many people behind it.
+    ///
+    /// # Errors
+    /// [`OverShare`], which is counted and logged: the connection is to be reset.
+    pub fn seat(&self, peer: Option<SocketAddr>) -> Result<Option<Seat>, OverShare> {
+        let Some((_, listener)) = self.plan() else { return Ok(None) };
+        let Some(peer) = peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
+            return Ok(None);
+        };
+        let most = listener.limits.connections_per_peer;
+        let seat = self.peers.seat(peer.ip(), most);
+        if seat.is_none() {
+            let counters = &self.shared.counters;
+            counters.refused_per_peer.add(1);
+            if let Some(line) = counters.repeats.refused_per_peer.count() {
+                let left_out = line.left_out;
+                tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", self.address);
+            }
+        }
+        seat.map(Some).ok_or(OverShare)
     }
 
-    /// Waits until there are permits for one more connection. `false`: there never will be.
+    /// Waits until there are permits for one more connection, if it needs them now. `false`: there never will be.
     async fn has_room(&self) -> bool {
-        self.is_of_links() || (self.permits.acquire().await.is_ok() && self.admitted.acquire().await.is_ok())
+        match &self.admit {
+            Admit::WhenAccepted(shared) => self.permits.acquire().await.is_ok() && shared.acquire().await.is_ok(),
+            Admit::WhenWelcomed(_) => true,
+        }
     }
 
     async fn take_permits(&self) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
-        if self.is_of_links() {
-            return Some([None, None]);
+        match &self.admit {
+            Admit::WhenAccepted(shared) => {
+                let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+                let shared = Arc::clone(shared).acquire_owned().await.ok()?;
+                Some([Some(permit), Some(shared)])
+            }
+            Admit::WhenWelcomed(_) => Some([None, None]),
         }
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let admitted = Arc::clone(&self.admitted).acquire_owned().await.ok()?;
-        Some([Some(permit), Some(admitted)])
     }
 }
+
+/// The peer holds its share of connections already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverShare;
 
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +156,8 @@ async fn accept_all(acceptor: &Acceptor, door: &Arc<Door>, crew: &Crew) {
         match acceptor.accept().await {
             Ok(mut arrived) => {
                 back_off = BackOff::default();
-                let Some(seat) = seat(door, &arrived) else { continue };
+                // One over its share is reset at once.
+                let Ok(seat) = door.seat(arrived.visit.peer) else { continue };
                 let Some(permits) = door.take_permits().await else { return };
                 arrived.visit.connection = door.shared.counters.accepted.add(1);
                 let taker = crew.place(door);
@@ -185,26 +214,6 @@ pub(super) async fn connect(accepted: Accepted, door: Arc<Door>) {
         // Its streams come over a link, not from a listener.
         Role::Joined(_) => {}
     }
-}
-
-/// A seat for the peer. Whoever is on this machine, or is a trusted proxy with many people behind it, is not counted. A
-/// peer over its share is reset at once.
-fn seat(door: &Door, arrived: &Arrived) -> Option<Option<Seat>> {
-    let (_, listener) = door.plan()?;
-    let Some(peer) = arrived.visit.peer.filter(|peer| is_counted(peer.ip().to_canonical(), &listener.role)) else {
-        return Some(None);
-    };
-    let most = listener.limits.connections_per_peer;
-    let seat = door.peers.seat(peer.ip(), most);
-    if seat.is_none() {
-        let counters = &door.shared.counters;
-        counters.refused_per_peer.add(1);
-        if let Some(line) = counters.repeats.refused_per_peer.count() {
-            let left_out = line.left_out;
-            tracing::warn!(%peer, left_out, "a peer holds {most} connections on {} already; refused", door.address);
-        }
-    }
-    seat.map(Some)
 }
 
 fn is_counted(peer: IpAddr, role: &Role) -> bool {

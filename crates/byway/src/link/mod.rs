@@ -3,9 +3,9 @@
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
 //! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports), `grants` (who may join;
 //!        `grant` is one of them, `join_file` where a join string is kept), `revocation`, `joining` (the sessions that this
-//!        node keeps up), `services` (what those ask for), `serving` (what an accepted session may register), `outbox` (what
-//!        the owner of a session has to say), `leaving` (how a session ends in order), `lock` and `writer` (which process
-//!        writes to the state folder).
+//!        node keeps up), `services` (what those ask for), `welcome` (which hello is accepted), `serving` (what an accepted
+//!        session may register), `outbox` (messages to be sent), `leaving` (how a session ends in order), `lock` and `writer`
+//!        (which process writes to the state folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
 
 mod grant;
@@ -24,6 +24,7 @@ pub mod services;
 pub mod serving;
 #[cfg(test)]
 mod tests;
+pub mod welcome;
 pub mod writer;
 
 use std::collections::HashMap;

@@ -88,14 +88,18 @@ impl Public {
         tenant: GrantId,
         limits: &LimitsPlan,
     ) -> Result<(), NotOpen> {
-        let mut open = self.open.lock();
-        if let Some(known) = open.get_mut(&Name::Tcp(address)) {
-            (known.away, known.tenant) = (None, tenant);
+        let name = Name::Tcp(address);
+        if resume(&mut self.open.lock(), &name, tenant)? {
             return Ok(());
         }
-        check_share(&open, tenant)?;
-        let bound = self.bind(shared, address)?;
-        open.insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
+        // The lock is of all ports, so nothing is bound under it.
+        let bound = self.bind(shared, address);
+        let mut open = self.open.lock();
+        // A session that shares the name may have opened it meanwhile. Then the sockets of this one are closed again.
+        if resume(&mut open, &name, tenant)? {
+            return Ok(());
+        }
+        open.insert(name, start(shared, bound?, address, tenant, limits));
         drop(open);
         shared.note_own();
         Ok(())
@@ -176,6 +180,16 @@ impl Public {
     }
 }
 
+/// Whether the port is open already; then it is the tenant's from now on.
+fn resume(open: &mut HashMap<Name, Open>, name: &Name, tenant: GrantId) -> Result<bool, NotOpen> {
+    if let Some(known) = open.get_mut(name) {
+        (known.away, known.tenant) = (None, tenant);
+        return Ok(true);
+    }
+    check_share(open, tenant)?;
+    Ok(false)
+}
+
 fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpen> {
     match open.values().filter(|port| port.tenant == tenant).count() < PORTS_A_TENANT {
         true => Ok(()),
@@ -194,7 +208,7 @@ fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantI
     };
     let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
     let (bind, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
-    let (peers, admitted) = (Peers::default(), shared.admission.of(&plan.role));
+    let (peers, admit) = (Peers::default(), shared.admission.of(&plan.role));
     let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
         Arc::new(Door {
             shared: Arc::clone(shared),
@@ -205,7 +219,7 @@ fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantI
             worker,
             pool: shared.pool.shard(worker),
             permits: Arc::clone(&permits),
-            admitted: Arc::clone(&admitted),
+            admit: admit.clone(),
             peers: peers.clone(),
         })
     });

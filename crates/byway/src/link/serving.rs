@@ -1,8 +1,8 @@
-//! Serving: an accepted session: whether its hello is good, which services it may make public, and its end.
+//! Serving: an accepted session: which services it may make public, and its end. `welcome` has judged its hello.
 //!
-//! In:    a hello that was heard; what the session registers.
+//! In:    a session that was welcomed; what it registers.
 //! Out:   public names and ports, told to the other side; refusals, each with a sentence that says what to do.
-//! Never: welcomes without a grant, and never gives a name that the grant does not allow.
+//! Never: gives a name that the grant does not allow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,12 +10,10 @@ use std::sync::Arc;
 
 use byway_dial::{HostName, peer_text};
 use byway_link::wire::{Register, Registered, Said, Withdrawn};
-use byway_link::{
-    CarrierKind, Claimant, Denied, Inbox, Link, LinkError, Name, Pending, Refusal, ServiceKind, SessionKey,
-};
+use byway_link::{CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind, SessionKey};
 use tokio::sync::mpsc;
 
-use super::grants::{Grant, NotGood, Purpose};
+use super::grants::Grant;
 use super::leaving::{Leaving, Step, idle};
 use super::names::{Lost, Taken};
 use super::outbox::Outbox;
@@ -37,67 +35,9 @@ pub struct Served {
     pub link: Link,
     /// What comes from the other side.
     pub inbox: Inbox,
-    grant: Grant,
-    epoch: u64,
-    attempt: u64,
-}
-
-/// What a link is told for which there are no permits.
-pub const NO_ROOM: &str =
-    "this server has as many links as it may have (`limits.connections`, open files); try again later";
-
-/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
-///
-/// # Errors
-/// Why not; the other side was told.
-pub async fn welcome<P>(
-    shared: &Shared,
-    pending: Pending,
-    plan: &LinkPlan,
-    permits: impl FnOnce() -> Option<P>,
-) -> Result<(Served, P), LinkError> {
-    let hello = pending.hello();
-    let (epoch, attempt) = (hello.epoch, hello.attempt);
-    let (grants, runtime) = (&shared.links.grants, shared.links.runtime());
-    let checked = match byway_link::GrantId::from_slice(&hello.grant) {
-        Some(id) => grants.check_on(runtime, id, &hello.secret).await,
-        None => Err(NotGood::Unknown),
-    };
-    let grant = match checked {
-        Ok(grant) => Some(grant),
-        Err(NotGood::Unknown) => None,
-        Err(NotGood::Unreadable(_)) => {
-            shared.counters.link_refused.add(1);
-            let detail = "the server cannot read its grants at the moment; its log says why";
-            return Err(pending.refuse(Refusal::Busy, detail).await);
-        }
-    };
-    let Some(grant) = grant else {
-        shared.counters.link_refused.add(1);
-        let detail = "the grant in the join string is not known here, or was revoked; ask for the current join string \
-                      (it stands in the file `join-serve` or `join-exit` of the state folder there)";
-        return Err(pending.refuse(Refusal::Grant, detail).await);
-    };
-    let wanted = match plan.serves {
-        Serves::Services { .. } => Purpose::Serve,
-        Serves::Exit(_) => Purpose::Exit,
-    };
-    let asked = Purpose::from_number(pending.hello().purpose);
-    if grant.purpose != wanted || asked != Some(wanted) {
-        shared.counters.link_refused.add(1);
-        let detail = match wanted {
-            Purpose::Serve => {
-                "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
-            }
-            Purpose::Exit => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
-        };
-        return Err(pending.refuse(Refusal::Denied, detail).await);
-    }
-    let Some(permits) = permits() else {
-        return Err(pending.refuse(Refusal::Busy, NO_ROOM).await);
-    };
-    let (link, inbox) = pending.welcome().await?;
-    Ok((Served { link, inbox, grant, epoch, attempt }, permits))
+    pub(super) grant: Grant,
+    pub(super) epoch: u64,
+    pub(super) attempt: u64,
 }
 
 impl Served {
@@ -283,7 +223,7 @@ impl Session {
             return Err((Refusal::Denied, format!("`{}` is no label of a host name", peer_text(&asked.name))));
         }
         let name = Name::Http(host.clone());
-        self.claim(&name, &label, asked.service)?;
+        self.claim(&name, &label, asked.service).map_err(|denied| refusal(&name, &denied))?;
         Ok(format!("http://{host}{}", http_port(&self.shared, plan, domain)))
     }
 
@@ -300,7 +240,9 @@ impl Session {
         let wanted = u16::try_from(asked.port).map_err(|_| (Refusal::Denied, "that is no port".to_owned()))?;
         let opened = match wanted {
             0 => self.open_free_port(ip, asked, limits)?,
-            port if self.grant.ports.contains(&port) => self.claim_port(SocketAddr::new(ip, port), asked, limits)?,
+            port if self.grant.ports.contains(&port) => {
+                self.claim_port(SocketAddr::new(ip, port), asked, limits).map_err(NoPort::refusal)?
+            }
             port => {
                 let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
                 let detail =
@@ -326,9 +268,8 @@ impl Session {
                 port => self.claim_port(SocketAddr::new(ip, port), asked, limits),
             };
             match claimed {
-                // In use, or another tenant's that is away.
-                Err((Refusal::Held | Refusal::Busy, _)) => {}
-                decided => return decided,
+                Err(NoPort::Taken(..)) => {}
+                decided => return decided.map_err(NoPort::refusal),
             }
         }
         let (from, to) = (self.grant.ports.start(), self.grant.ports.end());
@@ -337,64 +278,51 @@ impl Session {
 
     /// Claims the port first, and binds it only then: a claim that is refused opens nothing, and a port that cannot be
     /// bound, since another program or another listener has it, is not reserved.
-    fn claim_port(&self, address: SocketAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+    fn claim_port(&self, address: SocketAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, NoPort> {
         let links = &self.shared.links;
         let (name, port) = (Name::Tcp(address), address.port());
-        let taken = self.claim(&name, &asked.name, asked.service)?;
+        let taken = self.claim(&name, &asked.name, asked.service).map_err(|denied| NoPort::of_claim(&name, &denied))?;
         match links.public.open(&self.shared, address, self.grant.id, limits) {
             Ok(()) => self.check_opened(&name).map(|()| port),
             Err(error) => {
                 links.names.undo(&name, self.who.session, taken);
-                Err(not_open(port, &error))
+                Err(NoPort::of_open(port, &error))
             }
         }
     }
 
     /// The same for a port of the system's choice. It is bound to learn its number, and let go of at once if the claim is
     /// refused.
-    fn claim_any_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, (Refusal, String)> {
+    fn claim_any_port(&self, ip: IpAddr, asked: &Register, limits: &LimitsPlan) -> Result<u16, NoPort> {
         let links = &self.shared.links;
         if !links.names.has_room(self.grant.id) {
-            return Err((Refusal::Denied, Denied::TooMany.to_string()));
+            return Err(NoPort::Refused(Refusal::Denied, Denied::TooMany.to_string()));
         }
-        let free = links.public.bind_any(&self.shared, ip, self.grant.id).map_err(|error| not_open(0, &error))?;
+        let free = links.public.bind_any(&self.shared, ip, self.grant.id);
+        let free = free.map_err(|error| NoPort::of_open(0, &error))?;
         let (name, port) = (Name::Tcp(free.address()), free.address().port());
-        self.claim(&name, &asked.name, asked.service)?;
+        self.claim(&name, &asked.name, asked.service).map_err(|denied| NoPort::of_claim(&name, &denied))?;
         links.public.serve(&self.shared, free, self.grant.id, limits);
         self.check_opened(&name).map(|()| port)
     }
 
     /// The grant may have been revoked while the port was opened: then it is closed again.
-    fn check_opened(&self, name: &Name) -> Result<(), (Refusal, String)> {
+    fn check_opened(&self, name: &Name) -> Result<(), NoPort> {
         if self.shared.links.names.has(self.who.session, name) {
             return Ok(());
         }
         if !self.shared.links.names.is_held(name) {
             self.shared.links.public.close(&self.shared, name);
         }
-        Err((Refusal::Gone, Denied::Gone.to_string()))
+        Err(NoPort::Refused(Refusal::Gone, Denied::Gone.to_string()))
     }
 
-    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, (Refusal, String)> {
-        let links = &self.shared.links;
-        match links.names.register(name, label, number, self.who) {
-            Ok(taken) => {
-                if taken.changed_hands {
-                    self.forget_connections(name);
-                }
-                Ok(taken)
-            }
-            Err(denied) => {
-                let why = match denied {
-                    Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
-                    Denied::Superseded | Denied::Taken => Refusal::Superseded,
-                    Denied::TooMany => Refusal::Denied,
-                    Denied::Full | Denied::Leaving => Refusal::Busy,
-                    Denied::Gone => Refusal::Gone,
-                };
-                Err((why, format!("the {name}: {denied}")))
-            }
+    fn claim(&self, name: &Name, label: &str, number: u32) -> Result<Taken, Denied> {
+        let taken = self.shared.links.names.register(name, label, number, self.who)?;
+        if taken.changed_hands {
+            self.forget_connections(name);
         }
+        Ok(taken)
     }
 
     /// HTTP connections that were kept to whoever had the name before lead nowhere that a visitor shall go.
@@ -425,15 +353,52 @@ impl Session {
     }
 }
 
-fn not_open(port: u16, error: &NotOpen) -> (Refusal, String) {
-    match error {
-        NotOpen::InUse => {
-            let detail = format!("port {port} is in use by another program on the server; ask for another one");
-            (Refusal::Held, detail)
+/// Why a port is not given to a service.
+enum NoPort {
+    /// The port is in use, or reserved for another service. Another port may be free.
+    Taken(Refusal, String),
+    /// Another port would be refused, too.
+    Refused(Refusal, String),
+}
+
+impl NoPort {
+    fn of_claim(name: &Name, denied: &Denied) -> Self {
+        let (why, detail) = refusal(name, denied);
+        match denied {
+            Denied::OtherTenant(_) | Denied::Held { .. } => Self::Taken(why, detail),
+            Denied::Superseded | Denied::Taken | Denied::TooMany | Denied::Full | Denied::Leaving | Denied::Gone => {
+                Self::Refused(why, detail)
+            }
         }
-        NotOpen::TooMany => (Refusal::Denied, error.to_string()),
-        NotOpen::Failed(_) => (Refusal::Busy, error.to_string()),
     }
+
+    fn of_open(port: u16, error: &NotOpen) -> Self {
+        match error {
+            NotOpen::InUse => {
+                let detail = format!("port {port} is in use by another program on the server; ask for another one");
+                Self::Taken(Refusal::Held, detail)
+            }
+            NotOpen::TooMany => Self::Refused(Refusal::Denied, error.to_string()),
+            NotOpen::Failed(_) => Self::Refused(Refusal::Busy, error.to_string()),
+        }
+    }
+
+    fn refusal(self) -> (Refusal, String) {
+        match self {
+            Self::Taken(why, detail) | Self::Refused(why, detail) => (why, detail),
+        }
+    }
+}
+
+fn refusal(name: &Name, denied: &Denied) -> (Refusal, String) {
+    let why = match denied {
+        Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
+        Denied::Superseded | Denied::Taken => Refusal::Superseded,
+        Denied::TooMany => Refusal::Denied,
+        Denied::Full | Denied::Leaving => Refusal::Busy,
+        Denied::Gone => Refusal::Gone,
+    };
+    (why, format!("the {name}: {denied}"))
 }
 
 /// Ports to try, in order: the system's choice where the grant allows all that it may choose, else some of the grant's.

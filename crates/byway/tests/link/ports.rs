@@ -41,7 +41,16 @@ impl Raw {
         let kind = ServiceKind::Tcp.number();
         self.say(Said::Register(Register { service, kind, name, port: 0 }));
         let said = &mut self.inbox.said;
-        let answer = async { tokio::time::timeout(Duration::from_secs(20), said.recv()).await };
+        let answer = async {
+            loop {
+                match said.recv().await {
+                    // The server may say that it is idle before it answers.
+                    Some(Said::GoAway(_)) => {}
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = async { tokio::time::timeout(Duration::from_secs(20), answer).await };
         match self.runtime.block_on(answer) {
             Ok(Some(Said::Registered(registered))) => Ok(registered.public),
             Ok(Some(Said::Withdrawn(withdrawn))) => Err((Refusal::from_number(withdrawn.why), withdrawn.detail)),
@@ -174,4 +183,15 @@ fn a_refusal_does_not_name_another_tenants_grant() {
     let refused = Launch::new(BYWAY, &["http", "80", "--name", "app", "--join", &other]).run();
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("held by another grant") && !refused.stderr.contains(&id), "{}", refused.stderr);
+}
+
+#[test]
+fn a_server_that_cannot_open_ports_says_so_and_not_that_none_is_free() {
+    let args = ["serve", "--listen", ANY, "--advertise", "127.0.0.1"];
+    // Fewer descriptors than the names of a grant need ports.
+    let server = Launch::new(BYWAY, &args).with_descriptors(256).start();
+    let mut raw = Raw::join(&join_string(&server));
+    let refused = (1..=256).find_map(|service| raw.register(service, format!("label {service}")).err());
+    let (why, detail) = refused.expect("256 ports need more than 256 descriptors");
+    assert!(why == Refusal::Busy && detail.contains("cannot open the port"), "{why:?}: {detail}");
 }

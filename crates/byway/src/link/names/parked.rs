@@ -1,0 +1,286 @@
+//! Parked: the visitors of a public name, who wait while no session has it.
+//!
+//! In:    visitors; changes of the names.
+//! Out:   a stream to the service behind a name, however many sessions it took; or the fault to answer with.
+//! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away is latency, not failure.
+//!
+//! A visitor belongs to the name until its open is answered: session loss and takeover put it back into the queue, at most
+//! `park` from its arrival, at most `parked` of them for one name.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::Dialled;
+use byway_link::wire::Open;
+use byway_link::{Link, Name, NotOpened, SessionKey};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Names;
+use crate::config::LinkSettings;
+use crate::fault::{Deadline, Fault, Kind, Who};
+
+/// How long an agent that lives may take to connect to its service.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session that has lost a carrier under an open is asked again after this, if it lives.
+const CARRIER_CHANGE: Duration = Duration::from_millis(20);
+
+impl Names {
+    /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
+    /// [`Names::open`].
+    ///
+    /// # Errors
+    /// As [`Names::open`], but for what only the agent can tell.
+    ///
+    /// # Cancel safety
+    /// Safe: a visitor that leaves gives its place up.
+    pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<usize, Fault> {
+        let deadline = Instant::now() + settings.park;
+        // It is nobody's turn yet.
+        self.parked_until(name, settings, deadline, || Some(self.holders(name)).filter(|holders| *holders > 0)).await
+    }
+
+    /// What `find` finds, waited for until `deadline`.
+    async fn parked_until<T>(
+        &self,
+        name: &Name,
+        settings: &LinkSettings,
+        deadline: Instant,
+        find: impl Fn() -> Option<T>,
+    ) -> Result<T, Fault> {
+        // Most find at once what they look for.
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        let mut watch = self.watch(name);
+        let mut parked = None;
+        loop {
+            watch.look();
+            if let Some(found) = find() {
+                return Ok(found);
+            }
+            if !self.state.lock().leases.is_expected(name) {
+                let detail = format!("nobody exposes a service by the {name}");
+                return Err(Fault::new(Who::Downstream, Kind::NoRoute, detail));
+            }
+            if parked.is_none() {
+                parked = Some(self.park(name, settings)?);
+            }
+            if timeout_at(deadline, watch.changed()).await.is_err() {
+                return Err(waited_too_long(name, settings));
+            }
+        }
+    }
+
+    /// Opens a stream to the service behind `name` for a visitor.
+    ///
+    /// # Errors
+    /// 404 for a name that nobody ever had, 503 when too many wait already or this one has waited too long, else what the
+    /// agent says.
+    ///
+    /// # Cancel safety
+    /// Safe: a visitor that leaves gives its place up.
+    pub async fn open(
+        &self,
+        name: &Name,
+        visitor: Option<SocketAddr>,
+        settings: &LinkSettings,
+    ) -> Result<(Dialled, Option<Arc<str>>), Fault> {
+        let deadline = Instant::now() + settings.park;
+        let mut watch = self.watch(name);
+        loop {
+            watch.look();
+            let (link, number) = self.parked_until(name, settings, deadline, || self.holder(name)).await?;
+            let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
+            let open = Open { service: number, visitor, ..Open::default() };
+            let answered = tokio::select! {
+                answered = link.open(&open, OPEN_PATIENCE) => answered,
+                // Another session has the name now: what the old one has not answered is asked of the new one.
+                () = self.until_lost(&mut watch, &link) => continue,
+            };
+            match answered {
+                Ok(opened) => {
+                    let dialled = Dialled { stream: opened.stream, peer: None, local: opened.local };
+                    return Ok((dialled, opened.host));
+                }
+                // One of its carriers was lost, or all of them: the visitor goes back into the queue.
+                Err(NotOpened::Lost) if Instant::now() < deadline => {
+                    let _ = timeout(CARRIER_CHANGE, link.ended()).await;
+                }
+                Err(NotOpened::Lost) => return Err(waited_too_long(name, settings)),
+                Err(error) => return Err(Fault::from_link(error)),
+            }
+        }
+    }
+
+    /// Whom to ask, each in turn; none while nobody has the name.
+    fn holder(&self, name: &Name) -> Option<(Link, u32)> {
+        let mut state = self.state.lock();
+        let session = state.leases.next_holder(name)?;
+        let session = state.sessions.get(&session).filter(|session| !session.link.is_over())?;
+        Some((session.link.clone(), *session.numbers.get(name)?))
+    }
+
+    /// How many have the name.
+    fn holders(&self, name: &Name) -> usize {
+        let state = self.state.lock();
+        let lives = |key: &SessionKey| state.sessions.get(key).is_some_and(|session| !session.link.is_over());
+        state.leases.holders(name).filter(lives).count()
+    }
+
+    fn holds(&self, name: &Name, link: &Link) -> bool {
+        let state = self.state.lock();
+        let is_it = |key: SessionKey| state.sessions.get(&key).is_some_and(|session| session.link.is_same(link));
+        state.leases.holders(name).any(is_it)
+    }
+
+    /// Resolves once `link` does not have the name any more.
+    async fn until_lost(&self, watch: &mut Watch<'_>, link: &Link) {
+        loop {
+            watch.changed().await;
+            if !self.holds(&watch.name, link) {
+                return;
+            }
+        }
+    }
+
+    /// Begins to watch `name`.
+    fn watch(&self, name: &Name) -> Watch<'_> {
+        let mut state = self.state.lock();
+        let changes = match state.watched.get(name) {
+            Some(watched) => watched.subscribe(),
+            None => {
+                let watched = watch::Sender::new(());
+                let changes = watched.subscribe();
+                state.watched.insert(name.clone(), watched);
+                changes
+            }
+        };
+        Watch { names: self, name: name.clone(), changes: Some(changes) }
+    }
+
+    fn park(&self, name: &Name, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
+        let mut state = self.state.lock();
+        let waiting = state.parked.get(name).copied().unwrap_or_default();
+        if settings.park.is_zero() {
+            return Err(Fault::new(Who::Link, Kind::Lost, format!("the agent of the {name} is away")));
+        }
+        if waiting >= settings.parked {
+            let detail = format!("the agent of the {name} is away, and {waiting} visitors wait for it already");
+            return Err(Fault::new(Who::Link, Kind::Overloaded("parked-full"), detail));
+        }
+        state.parked.insert(name.clone(), waiting + 1);
+        Ok(Parked { names: self, name: name.clone() })
+    }
+}
+
+/// Wakes a visitor when its name, and no other one, changes hands.
+struct Watch<'n> {
+    names: &'n Names,
+    name: Name,
+    changes: Option<watch::Receiver<()>>,
+}
+
+impl Watch<'_> {
+    /// Changes up to now are seen.
+    fn look(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.mark_unchanged();
+        }
+    }
+
+    /// Waits for the next change. Cancel safe.
+    async fn changed(&mut self) {
+        match &mut self.changes {
+            // The sender is there as long as it is watched.
+            Some(changes) => drop(changes.changed().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.names.state.lock();
+        self.changes = None;
+        if state.watched.get(&self.name).is_some_and(|watched| watched.receiver_count() == 0) {
+            state.watched.remove(&self.name);
+        }
+    }
+}
+
+/// A visitor who waits; dropping it gives the place up.
+struct Parked<'n> {
+    names: &'n Names,
+    name: Name,
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        let mut state = self.names.state.lock();
+        if let Some(waiting) = state.parked.get_mut(&self.name) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                state.parked.remove(&self.name);
+            }
+        }
+    }
+}
+
+fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
+    let detail = format!("the agent of the {name} was away for longer than a visitor waits, {:?}", settings.park);
+    Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Wake};
+
+    use byway_link::{Fingerprint, GrantId};
+
+    use super::super::now_s;
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_hands_wakes_its_own_visitors_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
+        let line = |host: &str, tenant: GrantId| {
+            format!("http {host} {tenant} {} {} 1 1 \n", Fingerprint::of_spki(b"key"), now_s())
+        };
+        let saved = line("ours.t.localhost", ours) + &line("others.t.localhost", others);
+        std::fs::write(folder.path().join("names"), saved).unwrap();
+        let names = Names::new(folder.path());
+        names.load().unwrap();
+        let second = Duration::from_secs(1);
+        let settings = LinkSettings { quic_probe: second, park: 600 * second, parked: 8, streams: 8 };
+        let name = Name::Http("ours.t.localhost".into());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        {
+            let mut visitor = pin!(names.until_held(&name, &settings));
+            assert!(visitor.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(names.revoke(others), [Name::Http("others.t.localhost".into())]);
+            assert_eq!(wakes.0.load(SeqCst), 0, "a visitor of another name was woken");
+            assert_eq!(names.revoke(ours), std::slice::from_ref(&name));
+            assert_eq!(wakes.0.load(SeqCst), 1);
+            let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else { panic!("it waits on") };
+            assert_eq!(fault.status(), 404, "{fault}");
+        }
+        assert!(names.state.lock().watched.is_empty() && names.state.lock().parked.is_empty());
+    }
+}

@@ -1,0 +1,70 @@
+//! Welcome: judges the hello of a connection that asks for a session.
+//!
+//! In:    a hello that was heard, and what its listener is for.
+//! Out:   a session with permits; or a refusal with a sentence that says what to do.
+//! Never: welcomes without a good grant for that purpose, and never waits for the disk on a worker.
+
+use byway_link::{GrantId, LinkError, Pending, Refusal};
+
+use super::grants::{NotGood, Purpose};
+use super::serving::Served;
+use crate::config::{LinkPlan, Serves};
+use crate::shared::Shared;
+
+/// What a link is told for which there are no permits.
+pub const NO_ROOM: &str =
+    "this server has as many links as it may have (`limits.connections`, open files); try again later";
+
+/// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
+///
+/// # Errors
+/// Why not; the other side was told.
+pub async fn welcome<P>(
+    shared: &Shared,
+    pending: Pending,
+    plan: &LinkPlan,
+    permits: impl FnOnce() -> Option<P>,
+) -> Result<(Served, P), LinkError> {
+    let hello = pending.hello();
+    let (epoch, attempt) = (hello.epoch, hello.attempt);
+    let (grants, runtime) = (&shared.links.grants, shared.links.runtime());
+    let checked = match GrantId::from_slice(&hello.grant) {
+        Some(id) => grants.check_on(runtime, id, &hello.secret).await,
+        None => Err(NotGood::Unknown),
+    };
+    let grant = match checked {
+        Ok(grant) => Some(grant),
+        Err(NotGood::Unknown) => None,
+        Err(NotGood::Unreadable(_)) => {
+            shared.counters.link_refused.add(1);
+            let detail = "the server cannot read its grants at the moment; its log says why";
+            return Err(pending.refuse(Refusal::Busy, detail).await);
+        }
+    };
+    let Some(grant) = grant else {
+        shared.counters.link_refused.add(1);
+        let detail = "the grant in the join string is not known here, or was revoked; ask for the current join string \
+                      (it stands in the file `join-serve` or `join-exit` of the state folder there)";
+        return Err(pending.refuse(Refusal::Grant, detail).await);
+    };
+    let wanted = match plan.serves {
+        Serves::Services { .. } => Purpose::Serve,
+        Serves::Exit(_) => Purpose::Exit,
+    };
+    let asked = Purpose::from_number(pending.hello().purpose);
+    if grant.purpose != wanted || asked != Some(wanted) {
+        shared.counters.link_refused.add(1);
+        let detail = match wanted {
+            Purpose::Serve => {
+                "this join string is of a server of services (byway serve): join it by `byway http` or `byway tcp`"
+            }
+            Purpose::Exit => "this join string is of an exit (byway proxy serve): join it by `byway proxy join`",
+        };
+        return Err(pending.refuse(Refusal::Denied, detail).await);
+    }
+    let Some(permits) = permits() else {
+        return Err(pending.refuse(Refusal::Busy, NO_ROOM).await);
+    };
+    let (link, inbox) = pending.welcome().await?;
+    Ok((Served { link, inbox, grant, epoch, attempt }, permits))
+}
