@@ -25,6 +25,7 @@ mod place;
 mod plan;
 mod reader;
 mod resolve;
+mod rule_warnings;
 mod secret;
 mod section;
 mod slashes;

@@ -7,15 +7,40 @@
 use std::sync::Arc;
 
 use super::host_pattern::HostPattern;
-use super::plan::{EdgePlan, Plan, Role, RoutePlan};
+use super::link_plan::Serves;
+use super::plan::{EdgePlan, EgressPlan, Plan, Role, RoutePlan};
+use super::rule_warnings::unreachable_rules;
 
 /// Everything in `plan` that is worth a warning, in the order of the file.
 pub fn warnings(plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     for (name, edge) in edges(plan) {
         unreachable_routes(name, edge, &mut found);
+        paths_written_as_globs(name, edge, &mut found);
+    }
+    for (section, egress) in egresses(plan) {
+        unreachable_rules(&section, egress, &mut found);
     }
     found
+}
+
+/// What has rules in `plan`, with what messages call it, each once.
+fn egresses(plan: &Plan) -> Vec<(String, &Arc<EgressPlan>)> {
+    let mut egresses: Vec<(String, &Arc<EgressPlan>)> = Vec::new();
+    for listener in &plan.listeners {
+        let (word, egress) = match &listener.role {
+            Role::Egress(egress) => ("proxy", egress),
+            Role::Link(link) => match &link.serves {
+                Serves::Exit(egress) => ("exit", egress),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        if !egresses.iter().any(|(_, earlier)| Arc::ptr_eq(earlier, egress)) {
+            egresses.push((format!("{word} {}", listener.name), egress));
+        }
+    }
+    egresses
 }
 
 /// The edges of `plan` with their names, each once: the listeners of one section share its routes.
@@ -37,19 +62,36 @@ fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>)
         let earlier = edge.routes.get(..index).unwrap_or_default();
         let Some(by) = covering(earlier, route) else { continue };
         let names: Vec<String> = by.iter().map(|route| format!("`{}`", route.name)).collect();
+        let only_slash = by.iter().any(|wide| covers_paths(wide, route) == Some(Covered::AllButAsterisk));
         found.push(format!(
             "edge {edge_name}: the route `{}` is never reached, because {} before it already {} every request that it \
-             could; move it up, or take it out",
+             could{}; move it up, or take it out",
             route.name,
             names.join(" and "),
             if names.len() == 1 { "matches" } else { "match" },
+            if only_slash { " (except for `OPTIONS *`)" } else { "" },
+        ));
+    }
+}
+
+/// In a regular expression `/*` at the end means any number of slashes, none included, and so has no effect: whoever
+/// wrote it meant a glob.
+fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
+    for route in &edge.routes {
+        let Some(front) = route.path.as_ref().and_then(|path| path.as_str().strip_suffix("/*")) else { continue };
+        let front = front.trim_start_matches('^').trim_end_matches('\\');
+        found.push(format!(
+            "edge {edge_name}: the path of the route `{}` is a regular expression, in which `/*` at the end has no \
+             effect; write path = '^{}{front}/' for everything below {front}/",
+            route.name,
+            if front.is_empty() || front.starts_with('/') { "" } else { ".*" },
         ));
     }
 }
 
 /// The earlier routes that together match every request that `route` matches, if there are such.
 fn covering<'r>(earlier: &'r [Arc<RoutePlan>], route: &RoutePlan) -> Option<Vec<&'r RoutePlan>> {
-    let mut candidates = earlier.iter().map(Arc::as_ref).filter(|earlier| covers_paths(earlier, route));
+    let mut candidates = earlier.iter().map(Arc::as_ref).filter(|earlier| covers_paths(earlier, route).is_some());
     if route.hosts.is_empty() {
         return candidates.find(|earlier| earlier.hosts.is_empty()).map(|earlier| vec![earlier]);
     }
@@ -65,14 +107,39 @@ fn covering<'r>(earlier: &'r [Arc<RoutePlan>], route: &RoutePlan) -> Option<Vec<
     Some(by)
 }
 
-/// Whether `wide` matches every path that `narrow` matches. Two patterns are compared by their text alone.
-fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> bool {
-    match (&wide.path, &narrow.path) {
-        (None, _) => true,
-        (Some(wide), Some(narrow)) => wide.as_str() == narrow.as_str(),
-        (Some(_), None) => false,
+/// How the paths of one route are covered by those of another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Covered {
+    /// All of them.
+    All,
+    /// All that begin with a slash, and `OPTIONS *` is left.
+    AllButAsterisk,
+}
+
+/// Whether `wide` matches every path that `narrow` matches. Beyond patterns that match everything, two are compared by
+/// their text alone.
+fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
+    let Some(path) = &wide.path else { return Some(Covered::All) };
+    if narrow.path.as_ref().is_some_and(|narrow| narrow.as_str() == path.as_str()) {
+        return Some(Covered::All);
+    }
+    if MATCH_EVERYTHING.contains(&path.as_str()) {
+        return Some(Covered::All);
+    }
+    if !MATCH_EVERY_SLASH.contains(&path.as_str()) {
+        return None;
+    }
+    match &narrow.path {
+        Some(narrow) if !narrow.is_match("*") => Some(Covered::All),
+        _ => Some(Covered::AllButAsterisk),
     }
 }
+
+/// Patterns that match every text without a line end; no canonical path has one.
+const MATCH_EVERYTHING: [&str; 8] = ["", "^", ".*", "^.*", ".*$", "^.*$", "/*", "^/*"];
+
+/// Patterns that match every path but that of `OPTIONS *`.
+const MATCH_EVERY_SLASH: [&str; 6] = ["/", "^/", "/.*", "^/.*", "/.*$", "^/.*$"];
 
 /// Whether `wide` matches every host that `narrow` matches.
 fn covers_host(wide: &HostPattern, narrow: &HostPattern) -> bool {
