@@ -39,7 +39,7 @@ pub enum Broken {
     #[error("the link that carried the connection was lost")]
     SessionLost,
     /// Any other failure of the socket or of TLS.
-    #[error("{0}")]
+    #[error("{}", crate::tls::without_jargon(&.0.to_string()))]
     Io(#[source] io::Error),
 }
 

@@ -15,6 +15,7 @@ pub use identity::{Identity, certificates_from_pem};
 pub use key_log::KeyLog;
 pub use options::{Roots, TlsOptions, TlsVersion};
 pub use words::plain_words;
+pub(crate) use words::without_jargon;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

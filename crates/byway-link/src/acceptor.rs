@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{AsIo, Stream, peer_text, plain_words};
+use quinn::{ConnectionError, TransportErrorCode};
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::carrier::{PendingCarrier, Watch};
 use crate::control::{ControlError, ControlStream};
 use crate::epoch;
-use crate::error::LinkError;
+use crate::error::{CLOSED, LinkError};
 use crate::key::{Fingerprint, Key};
 use crate::link::{Link, Place, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
@@ -121,7 +122,7 @@ impl Acceptor {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
             tune(&stream);
-            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| stranger(peer, error))?;
+            let session = self.tls.accept(AsIo(stream)).await.map_err(|error| no_tls(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
             let identity = identity.ok_or_else(|| stranger(peer, "it showed no key"))?;
@@ -142,7 +143,7 @@ impl Acceptor {
         let peer = Some(incoming.peer());
         let arrived = async {
             let QuicIncoming { incoming, unproven } = incoming;
-            let connection = incoming.await.map_err(|error| stranger(peer, error))?;
+            let connection = incoming.await.map_err(|error| no_quic(peer, error))?;
             drop(unproven);
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
@@ -150,7 +151,7 @@ impl Acceptor {
             let accepted = quic
                 .accept(None, &tasks)
                 .await
-                .map_err(|error| LinkError::Unreachable(QuicError::from(error).to_string()))?;
+                .map_err(|error| left_or_lost(peer, QuicError::from(error).to_string()))?;
             Quic::favour(&accepted);
             self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
                 .await
@@ -187,9 +188,23 @@ impl Acceptor {
                 }
             }
             Ok(_) => Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await),
-            Err(error) => Err(arrived.why(error).await),
+            Err(error) => Err(ended_early(arrived, error).await),
         }
     }
+}
+
+/// The dialler was authenticated, and no first message came.
+async fn ended_early(arrived: Authenticated, error: ControlError) -> LinkError {
+    let (peer, nothing_said) = (arrived.carrier.peer(), arrived.control.is_silent());
+    match arrived.why(error).await {
+        LinkError::Unreachable(reason) if nothing_said => left_or_lost(peer, reason),
+        error => error,
+    }
+}
+
+/// An end in order before the first message, or the loss of the connection.
+fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
+    if reason.starts_with(CLOSED) { left(peer) } else { LinkError::Unreachable(reason) }
 }
 
 /// Hands a carrier to its session.
@@ -329,8 +344,50 @@ impl QuicIncoming {
 }
 
 fn stranger(peer: Option<SocketAddr>, detail: impl fmt::Display) -> LinkError {
-    let peer = peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string());
-    LinkError::Stranger { peer, detail: peer_text(&plain_words(&detail.to_string())).to_string() }
+    let detail = peer_text(&plain_words(&detail.to_string())).to_string();
+    LinkError::Stranger { peer: address_of(peer), detail }
+}
+
+fn left(peer: Option<SocketAddr>) -> LinkError {
+    LinkError::Left { peer: address_of(peer) }
+}
+
+fn address_of(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string())
+}
+
+/// Why a TCP connection did not become a TLS session.
+fn no_tls(peer: Option<SocketAddr>, error: io::Error) -> LinkError {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+
+    match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => stranger(
+            peer,
+            "it sent something that is not TLS, as a browser does for http://; visitors come to the HTTP listener",
+        ),
+        Some(
+            rustls::Error::NoApplicationProtocol
+            | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol),
+        ) => stranger(
+            peer,
+            "it speaks TLS but not the link protocol, as a browser does for https://; visitors come to the HTTP listener",
+        ),
+        None if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => left(peer),
+        _ => stranger(peer, error),
+    }
+}
+
+/// Why a QUIC handshake did not succeed. Within it, an end in order is reported as an error of the transport (RFC 9000
+/// section 10.2.3).
+fn no_quic(peer: Option<SocketAddr>, error: ConnectionError) -> LinkError {
+    let is_end = match &error {
+        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => true,
+        ConnectionError::ConnectionClosed(close) => {
+            matches!(close.error_code, TransportErrorCode::APPLICATION_ERROR | TransportErrorCode::NO_ERROR)
+        }
+        _ => false,
+    };
+    if is_end { left(peer) } else { stranger(peer, QuicError::from(error)) }
 }
 
 fn too_slow() -> LinkError {

@@ -110,6 +110,11 @@ impl ControlStream {
         Self { stream: stream.into_stream(), unread: Vec::new() }
     }
 
+    /// Whether no byte waits for the rest of its message.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// The next message. Cancel safe: what was read stays.
     pub(crate) async fn hear(&mut self) -> Result<Said, ControlError> {
         Ok(self.hear_sized().await?.0)

@@ -2,6 +2,9 @@
 
 use crate::wire::Refusal;
 
+/// How the end of a connection begins that the other side closed in order.
+pub(crate) const CLOSED: &str = "the other side closed the connection";
+
 /// Why no session came about.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -32,13 +35,19 @@ pub enum LinkError {
         /// What was seen.
         detail: String,
     },
-    /// Whoever dialled this node is no Byway, or left before its hello.
+    /// Whoever dialled this node is no Byway.
     #[error("{peer} did not come as a link: {detail}")]
     Stranger {
         /// Where it came from.
         peer: String,
         /// What was seen.
         detail: String,
+    },
+    /// Whoever dialled this node ended the connection before its hello, as the slower carrier of a dialler does.
+    #[error("{peer} ended the connection before its hello")]
+    Left {
+        /// Where it came from.
+        peer: String,
     },
     /// The other side said no.
     #[error("{detail}")]
@@ -57,7 +66,8 @@ impl LinkError {
     /// Whether trying again cannot help, as long as nobody changes anything.
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } | Self::Stranger { .. } => false,
+            Self::Unreachable(_) | Self::Here(_) | Self::NoByway { .. } => false,
+            Self::Stranger { .. } | Self::Left { .. } => false,
             Self::WrongPin { .. } | Self::Unproven { .. } => true,
             Self::Refused { why, .. } => why.is_final(),
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use byway_dial::{Broken, Read, peer_text};
+use byway_dial::{Broken, Read, peer_text, plain_words};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -26,6 +26,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::credit::{Credits, StreamCredits};
+use crate::error::CLOSED;
 use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
@@ -164,11 +165,23 @@ impl Windows {
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
     /// A QUIC error; its text may contain the peer's own reason.
-    #[error("{}", peer_text(&.0.to_string()))]
+    #[error("{}", peer_text(&connection_words(.0)))]
     Connection(#[from] ConnectionError),
     /// The system says so.
     #[error("UDP: {0}")]
     Io(#[from] io::Error),
+}
+
+/// The text of quinn, but for an end in order, whose code says nothing.
+fn connection_words(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => CLOSED.to_owned(),
+        ConnectionError::ApplicationClosed(close) => {
+            format!("{CLOSED}: {}", String::from_utf8_lossy(&close.reason))
+        }
+        ConnectionError::Reset => "the other side reset the connection".to_owned(),
+        other => plain_words(&other.to_string()),
+    }
 }
 
 impl Side {
@@ -537,6 +550,16 @@ impl Drop for QuicStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_in_order_is_told_without_its_code() {
+        let shown = |reason: &'static str| {
+            let close = quinn::ApplicationClose { error_code: VarInt::from_u32(0), reason: reason.into() };
+            QuicError::from(ConnectionError::ApplicationClosed(close)).to_string()
+        };
+        assert_eq!(shown(""), "the other side closed the connection");
+        assert_eq!(shown("the node is leaving"), "the other side closed the connection: the node is leaving");
+    }
 
     #[test]
     fn the_reason_for_which_a_peer_closes_is_one_line_of_bounded_length() {

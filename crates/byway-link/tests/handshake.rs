@@ -131,8 +131,7 @@ async fn dial(listening: &Listening) -> Stream {
 #[tokio::test]
 async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
     let listening = listening().await;
-    let said: [&[u8]; 4] =
-        [b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[0; 64], &[0xff; 300], b"\x16\x03\x01\x40\x00"];
+    let said: [&[u8]; 3] = [b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &[0; 64], &[0xff; 300]];
     for bytes in said {
         let mut socket = TcpStream::connect(listening.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
@@ -145,6 +144,43 @@ async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
     // One that connects and leaves.
     drop(TcpStream::connect(listening.address).await.unwrap());
     assert!(listening.next().await.is_err());
+}
+
+#[tokio::test]
+async fn a_dialler_that_leaves_before_its_hello_is_not_taken_for_a_stranger() {
+    let listening = listening().await;
+    let left = async |when: &str| {
+        let arrived = listening.next().await;
+        assert!(matches!(arrived, Err(LinkError::Left { .. })), "{when}: {arrived:?}");
+    };
+    drop(TcpStream::connect(listening.address).await.unwrap());
+    left("without a byte").await;
+    let mut socket = TcpStream::connect(listening.address).await.unwrap();
+    socket.write_all(b"\x16\x03\x01\x40\x00").await.unwrap();
+    socket.shutdown().await.unwrap();
+    left("within TLS").await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.finish().await;
+    left("behind TLS").await;
+    let quic = common::quic::RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    quic.connection.close(0_u32.into(), b"another carrier was faster");
+    left("behind the handshake of QUIC").await;
+}
+
+#[tokio::test]
+async fn a_browser_at_the_port_of_links_is_called_one_and_told_where_visitors_come() {
+    let listening = listening().await;
+    let told = async |how: &str| {
+        let Err(LinkError::Stranger { detail, .. }) = listening.next().await else { panic!("no stranger") };
+        assert!(detail.contains(how) && detail.contains("visitors come to the HTTP listener"), "{detail}");
+    };
+    let mut socket = TcpStream::connect(listening.address).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+    told("as a browser does for http://").await;
+    let config = RawKey::generate().dialling(&["h2", "http/1.1"]);
+    let tls = connect(dial(&listening).await, config).await;
+    told("as a browser does for https://").await;
+    drop((socket, tls));
 }
 
 #[tokio::test]

@@ -143,7 +143,11 @@ async fn every_prefix_of_a_hello_that_breaks_off_is_an_error() {
             peer.says.finish().await;
         })
         .await;
-        assert!(matches!(arrived, Err(LinkError::Unreachable(_))), "cut at {length}: {arrived:?}");
+        let is_told = match length {
+            0 => matches!(arrived, Err(LinkError::Left { .. })),
+            _ => matches!(arrived, Err(LinkError::Unreachable(_))),
+        };
+        assert!(is_told, "cut at {length}: {arrived:?}");
     }
 }
 

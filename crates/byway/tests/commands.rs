@@ -521,3 +521,14 @@ fn a_node_prints_the_key_id_by_which_others_name_it() {
     let failed = run(&["key", "--state", &file.path().display().to_string()]);
     assert!(failed.code == Some(1) && failed.stderr.contains("cannot use the key"), "{failed:?}");
 }
+
+#[test]
+fn the_demo_prints_what_to_try_and_no_log_of_a_node_that_is_well() {
+    let demo = Program::start(BYWAY, &["demo"]);
+    demo.wait_for_stdout("byway demo: ");
+    demo.signal(Signal::TERM);
+    let finished = demo.wait();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let ready = finished.stderr.trim_end();
+    assert!(ready.starts_with("ready: ") && ready.ends_with(" links") && !ready.contains('\n'), "{ready}");
+}

@@ -4,8 +4,11 @@
 //! Out:   `invalid peer certificate: ca used as end entity`.
 //! Never: loses a part that says what happened: only wrappers around a name are dropped.
 
+use std::borrow::Cow;
+
 /// `text` with names such as `HandshakeFailure` and `Other(OtherError(Name))` written as words.
 pub fn plain_words(text: &str) -> String {
+    let text = without_jargon(text);
     let mut plain = String::with_capacity(text.len());
     for token in text.split(' ') {
         if !plain.is_empty() {
@@ -20,6 +23,32 @@ pub fn plain_words(text: &str) -> String {
     }
     plain
 }
+
+/// `text` with the phrases replaced that TLS libraries write for programmers.
+pub(crate) fn without_jargon(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    for (phrase, words) in PHRASES {
+        if text.contains(phrase) {
+            text = Cow::Owned(text.replace(phrase, words));
+        }
+    }
+    text
+}
+
+/// What rustls says for programmers, and what it means.
+const PHRASES: [(&str, &str); 5] = [
+    (
+        "peer closed connection without sending TLS close_notify: \
+         https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof",
+        CUT,
+    ),
+    ("peer closed connection without sending TLS close_notify", CUT),
+    ("peer doesn't support any known protocol", "the peer offers none of the expected application protocols (ALPN)"),
+    ("received corrupt message of type InvalidContentType", "the peer sent something that is not TLS"),
+    ("tls handshake eof", "the peer ended the connection within the TLS handshake"),
+];
+
+const CUT: &str = "the peer ended the connection without closing its TLS session";
 
 /// Writes `HandshakeFailure` as `handshake failure`. A word with no capital inside stays as it is.
 fn push_spaced(token: &str, plain: &mut String) {
@@ -42,6 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_tls_library_says_for_programmers_becomes_plain_words() {
+        let said = |error: rustls::Error| plain_words(&error.to_string());
+        let corrupt = rustls::InvalidMessage::InvalidContentType;
+        assert_eq!(said(rustls::Error::InvalidMessage(corrupt)), "the peer sent something that is not TLS");
+        assert!(said(rustls::Error::NoApplicationProtocol).contains("(ALPN)"));
+        // The text of rustls for a stream that ends without an alert; no public constructor makes it.
+        let cut = "peer closed connection without sending TLS close_notify: \
+                   https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        assert_eq!(plain_words(cut), CUT);
+    }
+
+    #[test]
     fn names_of_rust_types_become_words() {
         for (text, plain) in [
             ("HandshakeFailure", "handshake failure"),
@@ -53,10 +94,7 @@ mod tests {
                 "peer is incompatible: ServerDoesNotSupportTls12Or13",
                 "peer is incompatible: server does not support tls12or13",
             ),
-            (
-                "received corrupt message of type InvalidContentType",
-                "received corrupt message of type invalid content type",
-            ),
+            ("received corrupt message of type InvalidContentType", "the peer sent something that is not TLS"),
             ("the TLS of example.com (port 443) failed", "the TLS of example.com (port 443) failed"),
             ("Unknown(0x7f)", "0x7f"),
             ("", ""),

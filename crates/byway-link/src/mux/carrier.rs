@@ -20,6 +20,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::core::{Core, NotOpened, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
+use crate::error::CLOSED;
 use crate::window::Budget;
 
 /// What one turn of the driver moves each way at most, so that it never holds its thread for long.
@@ -35,13 +36,13 @@ const SLICES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MuxError {
     /// The peer closed it, between two frames.
-    #[error("the other side closed the connection")]
+    #[error("{CLOSED}")]
     Closed,
     /// The peer broke the rules.
     #[error("the other side broke the protocol: {0}")]
     Violation(#[from] Violation),
     /// The connection or TLS failed.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", byway_dial::plain_words(&.0.to_string()))]
     Io(#[from] io::Error),
 }
 

@@ -51,9 +51,9 @@ pub struct Common {
     /// How log lines on stderr look
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
     log: LogFormat,
-    /// error, warn, info, debug, trace, or a filter such as byway=debug
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "BYWAY_LOG", global = true)]
-    log_level: String,
+    /// error, warn, info, debug, trace, or a filter such as byway=debug. Default: info; of demo, warn
+    #[arg(long, value_name = "LEVEL", env = "BYWAY_LOG", global = true)]
+    log_level: Option<String>,
 }
 
 impl Common {
@@ -123,7 +123,12 @@ impl Cli {
 
     fn run(self) -> ExitCode {
         let Self { common, verb } = self;
-        if let Err(error) = log::install(common.log, &common.log_level) {
+        // The demo prints what to try, which the log of its three nodes would bury. As JSON the ready line is an event.
+        let level = common.log_level.as_deref().unwrap_or(match verb {
+            Verb::Demo(_) if common.log == LogFormat::Human => "warn",
+            _ => "info",
+        });
+        if let Err(error) = log::install(common.log, level) {
             terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }

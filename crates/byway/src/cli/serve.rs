@@ -104,7 +104,26 @@ pub(super) async fn say_ready(nodes: &[&Node], format: LogFormat) {
             }
         }
     }
-    let line = parts.join(", ");
+    print_ready(&parts.join(", "), format);
+}
+
+/// The same for a node whose addresses are printed elsewhere: `ready: 12 listeners, 4 links`. A link that is not up has a
+/// warning of its own.
+pub(super) async fn say_ready_in_short(nodes: &[&Node], format: LogFormat) {
+    let deadline = Instant::now() + FIRST_DIAL_PATIENCE;
+    let (mut listeners, mut links) = (0, 0);
+    for node in nodes {
+        listeners += node.listening().len();
+        for join in &node.shared().plan.load_full().joins {
+            let Some(joined) = node.shared().links.joined(&join.id) else { continue };
+            joined.first_dial(deadline).await;
+            links += 1;
+        }
+    }
+    print_ready(&format!("{listeners} listeners, {links} links"), format);
+}
+
+fn print_ready(line: &str, format: LogFormat) {
     match format {
         LogFormat::Human => terminal::note(format_args!("ready: {line}")),
         LogFormat::Json => tracing::info!("ready: {line}"),

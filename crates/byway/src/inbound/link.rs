@@ -186,6 +186,10 @@ fn permits(door: &Door, carrier: CarrierKind) -> Option<Permits> {
 fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     let counters = &door.shared.counters;
     counters.link_handshakes_failed.add(1);
+    // The slower carrier of a dialler ends so while the link is well, and so does a probe of the port.
+    if matches!(error, LinkError::Left { .. }) {
+        return tracing::debug!(peer = peer.map(display), listener = %door.address, "no link: {error}");
+    }
     if let Some(line) = counters.repeats.link_handshakes.count() {
         tracing::info!(peer = peer.map(display), listener = %door.address, left_out = line.left_out, "no link: {error}");
     }
@@ -322,8 +326,12 @@ async fn serve_stream(
             counters.faults.add(1);
             if let Some(line) = counters.repeats.fault(&fault) {
                 tracing::info!(
-                    peer = peer.map(display), visitor = %peer_text(&open.visitor), who = fault.who.word(), class = fault.class(),
-                    left_out = line.left_out, "link stream: {fault}"
+                    peer = peer.map(display),
+                    visitor = named(&open.visitor),
+                    who = fault.who.word(),
+                    class = fault.class(),
+                    left_out = line.left_out,
+                    "link stream: {fault}"
                 );
             }
             passage.refused(target().as_ref(), &fault);
@@ -339,6 +347,11 @@ async fn serve_stream(
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }
+}
+
+/// The visitor that the other side has named, for the log; an exit is told none.
+fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerText<'_>>> {
+    (!visitor.is_empty()).then(|| tracing::field::display(peer_text(visitor)))
 }
 
 fn gave_up() -> Fault {

@@ -63,6 +63,14 @@ pub enum FirstDial {
     Final,
 }
 
+/// `at once` or `in 250 ms`.
+fn when(wait: Duration) -> String {
+    match wait.as_millis() {
+        0 => "at once".to_owned(),
+        wait_ms => format!("in {wait_ms} ms"),
+    }
+}
+
 impl fmt::Display for FirstDial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -257,8 +265,8 @@ impl Joined {
                     failures += 1;
                     // A long outage is told less and less often.
                     if failures <= 3 || failures.is_power_of_two() {
-                        let wait_ms = wait.as_millis();
-                        tracing::warn!(failures, "link to {address}: {detail}; trying again in {wait_ms} ms");
+                        let next = when(wait);
+                        tracing::warn!(failures, "link to {address}: {detail}; trying again {next}");
                     }
                     wait
                 }
@@ -529,4 +537,15 @@ fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetup
     let runtime = shared.links.runtime().clone();
     let purpose = if plan.services.is_empty() { Purpose::Exit } else { Purpose::Serve };
     Ok((Dialler::new(key, plan.join.clone(), purpose, carriers, dial, settings, runtime), epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_of_nothing_is_called_at_once() {
+        assert_eq!(when(Duration::ZERO), "at once");
+        assert_eq!(when(Duration::from_millis(250)), "in 250 ms");
+    }
 }

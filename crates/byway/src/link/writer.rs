@@ -227,7 +227,7 @@ impl Writer {
         let folder = self.state.display();
         // A disk that does not answer must not keep the node from ending.
         match timeout(HAND_OVER_PATIENCE, written).await {
-            Ok(_) => tracing::info!("the state folder {folder} is left to the next process"),
+            Ok(_) => tracing::debug!("the state folder {folder} is left to the next process"),
             Err(_) => tracing::warn!("{folder} does not answer: the names were not written for the next process"),
         }
     }

@@ -357,3 +357,12 @@ fn a_desk_that_others_can_reach_asks_for_a_password_and_then_for_the_right_one()
     assert_eq!(fetch("alice:wrong").status, 407);
     assert_eq!(fetch("alice:secret").text(), "inside");
 }
+
+#[test]
+fn an_exit_names_no_visitor_in_its_log_where_it_was_told_none() {
+    let nodes = TwoHop::start("tls", &[]);
+    let mut visitor = Visitor::connect(nodes.address());
+    visitor.send(b"CONNECT 10.0.0.1:80 HTTP/1.1\r\nHost: 10.0.0.1:80\r\n\r\n");
+    let line = nodes.exit.wait_for_log("link stream: ");
+    assert!(!line.contains("visitor="), "{line}");
+}

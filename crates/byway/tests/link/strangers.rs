@@ -70,6 +70,18 @@ fn a_carrier_that_is_attached_takes_a_connection_of_the_listener() {
 }
 
 #[test]
+fn a_probe_of_the_port_of_links_is_no_line_of_the_log_and_a_browser_is_one_in_plain_words() {
+    let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
+    let link = server.address_of("serve");
+    drop(TcpStream::connect(link).unwrap());
+    let mut browser = TcpStream::connect(link).unwrap();
+    std::io::Write::write_all(&mut browser, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    server.wait_for_log("visitors come to the HTTP listener");
+    let log = server.stop().stderr;
+    assert_eq!(log.matches("no link: ").count(), 1, "{log}");
+}
+
+#[test]
 fn strangers_who_say_nothing_do_not_delay_a_stop() {
     let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
     let link = server.address_of("serve");

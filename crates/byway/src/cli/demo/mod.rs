@@ -91,10 +91,7 @@ fn play(args: &DemoArgs, common: &Common) -> anyhow::Result<bool> {
         let scene = Scene::new(&nodes, ground, origin, addresses)?;
         let held = match args.check {
             true => walk(&nodes, &scene).await,
-            false => {
-                say(&table::text(&scene));
-                stay(&nodes, common).await
-            }
+            false => stay(&nodes, &table::text(&scene), common).await,
         };
         stop.cut.raise();
         scope.ended().await;
@@ -112,12 +109,13 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).thread_name("byway-demo").enable_all().build()
 }
 
-/// Serves until a signal says stop.
-async fn stay(nodes: &Nodes, common: &Common) -> bool {
+/// Says that everything serves, and what to try; serves until a signal says stop.
+async fn stay(nodes: &Nodes, table: &str, common: &Common) -> bool {
     let mut stop = pin!(drain::wait_for_stop_signal());
     // The first poll registers it: a signal that comes right behind the ready line is not lost.
     let early = stop.as_mut().now_or_never();
-    serve::say_ready(&nodes.leaving(), common.log).await;
+    serve::say_ready_in_short(&nodes.leaving(), common.log).await;
+    say(table);
     let why = match early {
         Some(why) => why,
         None => stop.await,
