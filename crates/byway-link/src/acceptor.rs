@@ -293,7 +293,7 @@ pub struct QuicIncoming {
 
 impl QuicListener {
     /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is not proven yet is asked to
-    /// prove it first when [`UNPROVEN`] such handshakes are under way (RFC 9000 section 8.1.2).
+    /// prove it first when 64 such handshakes are under way (RFC 9000 section 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
         loop {
             let incoming = self.endpoint.accept().await?;

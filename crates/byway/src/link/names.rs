@@ -87,7 +87,8 @@ impl Names {
     /// Reads the names as an earlier process has left them. Waits for the disk.
     ///
     /// # Errors
-    /// [`NamesError`]: then nothing may be served, since any name could be taken by a tenant that it does not belong to.
+    /// The file cannot be read, or a newer version wrote it. Then nothing may be served: any name could be taken by a
+    /// tenant that it does not belong to.
     pub fn load(&self) -> Result<(), NamesError> {
         let found = self.file.read()?;
         let mut state = self.state.lock();
