@@ -2,11 +2,12 @@
 //!
 //! In:    the state folder, the clock.
 //! Out:   the number, stored before anybody is dialled.
-//! Never: the same number twice, also if two processes start at once or the clock runs backwards.
+//! Never: the same number twice, also if two processes start at once or the clock runs backwards. Where a full disk does not
+//!        allow the number to be stored, it is the clock, if that is ahead of the stored number; else there is none.
 
 use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::store;
 
@@ -30,17 +31,42 @@ pub(crate) fn clock_ms() -> u64 {
 ///
 /// # Errors
 /// What the system says.
-pub fn take(folder: &Path) -> io::Result<u64> {
-    take_at(folder, clock_ms())
+pub fn take(folder: &Path) -> io::Result<Taken> {
+    take_with(folder, clock_ms, store::replace)
 }
 
-fn take_at(folder: &Path, clock_ms: u64) -> io::Result<u64> {
+/// An epoch that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The number.
+    pub epoch: u64,
+    /// Why it could not be stored. Then it is the clock, so the next process has a higher one even so.
+    pub unstored: Option<io::Error>,
+}
+
+/// Longer than the clock needs to move on.
+const CLOCK_STEP: Duration = Duration::from_millis(2);
+
+fn take_with(
+    folder: &Path,
+    clock: impl Fn() -> u64,
+    replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>,
+) -> io::Result<Taken> {
     let _lock = store::lock(&folder.join("epoch.lock"))?;
     let path = folder.join("epoch");
     let stored = store::read(&path)?.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
-    let epoch = next(stored, clock_ms);
-    store::replace(&path, format!("{epoch}\n").as_bytes())?;
-    Ok(epoch)
+    let epoch = next(stored, clock());
+    let Err(error) = replace(&path, format!("{epoch}\n").as_bytes()) else {
+        return Ok(Taken { epoch, unstored: None });
+    };
+    let epoch = clock();
+    if stored.is_none_or(|stored| epoch <= stored) {
+        return Err(error);
+    }
+    // Under the lock: a process that waits for it takes a later moment.
+    #[expect(clippy::disallowed_methods, reason = "2 ms, once at the start of a process whose disk is full")]
+    std::thread::sleep(CLOCK_STEP);
+    Ok(Taken { epoch, unstored: Some(error) })
 }
 
 fn next(stored: Option<u64>, clock_ms: u64) -> u64 {
@@ -50,6 +76,23 @@ fn next(stored: Option<u64>, clock_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn take_at(folder: &Path, clock_ms: u64) -> io::Result<u64> {
+        take_with(folder, || clock_ms, store::replace).map(|taken| taken.epoch)
+    }
+
+    #[test]
+    fn a_full_disk_does_not_keep_a_process_from_starting_whose_clock_is_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = |clock_ms: u64| take_with(folder.path(), || clock_ms, |_, _| Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(full(1000).unwrap_err().kind(), io::ErrorKind::StorageFull, "nothing is known of earlier numbers");
+        take_at(folder.path(), 1000).unwrap();
+        let taken = full(2000).unwrap();
+        assert_eq!((taken.epoch, taken.unstored.unwrap().kind()), (2000, io::ErrorKind::StorageFull));
+        assert!(full(1000).is_err(), "another process may have the number");
+        assert!(full(999).is_err());
+        assert!(take_at(folder.path(), 2001).unwrap() > 2000);
+    }
 
     #[test]
     fn an_epoch_is_higher_than_every_one_before_also_when_the_clock_runs_backwards() {
@@ -65,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let taken: Vec<u64> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| take(path).unwrap())).collect();
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| take(path).unwrap().epoch)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let distinct: std::collections::HashSet<_> = taken.iter().collect();

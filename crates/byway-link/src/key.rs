@@ -97,7 +97,7 @@ pub struct Key {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or made.
-    #[error("cannot use the key in {}: {source}; look at the folder's owner and permissions, or name another with --state", path.display())]
+    #[error("cannot use the key in {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
     File {
         /// The file.
         path: PathBuf,

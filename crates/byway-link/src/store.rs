@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// No file of the folder is longer: what is longer is neither read nor written. This bounds what a wrong path such as
 /// `/dev/zero` can cost.
@@ -42,10 +43,10 @@ fn check_length(content: &[u8]) -> io::Result<()> {
 /// `AlreadyExists` if it does, `FileTooLarge` above [`MOST_BYTES`]; else what the system says.
 pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
-    write_whole(&scratch, content)?;
     // A link fails where a rename would replace.
-    let linked = fs::hard_link(&scratch, path);
-    fs::remove_file(&scratch)?;
+    let linked = write_whole(&scratch, content).and_then(|()| fs::hard_link(&scratch, path));
+    // One that cannot be removed now is at the next start.
+    let _ = fs::remove_file(&scratch);
     linked
 }
 
@@ -55,8 +56,48 @@ pub fn create_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// `FileTooLarge` above [`MOST_BYTES`]; else what the system says. The old content is then still there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let scratch = scratch_of(path);
-    write_whole(&scratch, content)?;
-    fs::rename(&scratch, path)
+    let replaced = write_whole(&scratch, content).and_then(|()| fs::rename(&scratch, path));
+    if replaced.is_err() {
+        // One that cannot be removed now is at the next start.
+        let _ = fs::remove_file(&scratch);
+    }
+    replaced
+}
+
+/// What to do about a file of the state folder that cannot be read or written.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "free some space on its disk",
+        io::ErrorKind::QuotaExceeded => "free some space, or raise the quota",
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only: mount it for writing",
+        _ => "look at the folder's owner and permissions",
+    }
+}
+
+/// How old a scratch file is before it is taken for one that a process has left behind when it was killed.
+const SCRATCH_AGE: Duration = Duration::from_secs(600);
+
+/// Removes the scratch files in `folder` that processes have left behind when they were killed. What cannot be removed stays.
+pub fn remove_scratch(folder: &Path) {
+    let Ok(files) = fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        let is_old = || {
+            let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+            metadata.modified().ok()?.elapsed().ok()
+        };
+        if file.file_name().to_str().is_some_and(is_scratch) && is_old().is_some_and(|age| age > SCRATCH_AGE) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+/// Whether a file of this name was made by [`scratch_of`].
+fn is_scratch(name: &str) -> bool {
+    let mut parts = name.rsplit('.');
+    let (end, random, process) = (parts.next(), parts.next(), parts.next());
+    let is_random = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_process = |part: &str| part.parse::<u32>().is_ok();
+    end == Some("new") && random.is_some_and(is_random) && process.is_some_and(is_process) && parts.next().is_some()
 }
 
 /// Holds a lock that only one process of this machine can hold, for as long as the file lives. Waits for it.
@@ -138,6 +179,32 @@ mod tests {
         fs::write(&path, &more).unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_replacement_that_fails_leaves_no_scratch_file_behind_and_old_ones_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        fs::create_dir(&path).unwrap();
+        replace(&path, b"one").unwrap_err();
+        create_new(&path, b"one").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        for (name, modified) in [
+            ("names.12.0123abcd.new", Some(old)),
+            ("names.13.0123abcd.new", None),
+            ("mine.new", Some(old)),
+            ("names", Some(old)),
+        ] {
+            fs::write(folder.path().join(name), "x").unwrap();
+            let file = File::options().write(true).open(folder.path().join(name)).unwrap();
+            modified.into_iter().for_each(|modified| file.set_modified(modified).unwrap());
+        }
+        remove_scratch(folder.path());
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["b", "mine.new", "names", "names.13.0123abcd.new"]);
     }
 
     #[test]

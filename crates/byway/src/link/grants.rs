@@ -3,7 +3,8 @@
 //! In:    the folder `grants`, one file a grant; ids and secrets from hellos.
 //! Out:   the rights of a grant; the join string, the same after a restart.
 //! Never: keeps a secret of a grant anywhere but in the file of the join string, which its owner alone may read; and never
-//!        takes a grant for revoked because its file cannot be read: only a file that does not exist means that.
+//!        takes a grant for revoked because its file cannot be read: only a file that is missing from the folder in which it
+//!        was seen means that. A folder that is missing, or that was made anew, is one that cannot be read.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -33,6 +34,8 @@ struct Inner {
     folder: PathBuf,
     /// Grants that were read, so that they stay good while their files cannot be read. At most as many as there are files.
     known: Mutex<HashMap<GrantId, Known>>,
+    /// In which folder the files were seen.
+    seen: Mutex<Seen>,
     /// Files that could not be read.
     failures: Repeats,
     /// Permits to wait for the disk.
@@ -40,6 +43,37 @@ struct Inner {
     /// The threads that have looked at the files.
     #[cfg(test)]
     looked_on: Mutex<Vec<String>>,
+}
+
+/// In which folder grants were seen. Another folder in its place says nothing about them.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The folder of grants that were not seen yet.
+    folder: Option<FolderId>,
+    /// The folder of each grant that was seen. At most as many as there are files.
+    grants: HashMap<GrantId, FolderId>,
+}
+
+/// What tells a folder from another one of the same path. The time is part of it because inodes are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FolderId {
+    device: u64,
+    inode: u64,
+    made: Option<SystemTime>,
+}
+
+impl FolderId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        #[cfg(unix)]
+        let (device, inode) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let (device, inode) = (0, 0);
+        Ok(Self { device, inode, made: metadata.created().ok() })
+    }
 }
 
 #[derive(Debug)]
@@ -59,10 +93,8 @@ const DISK_PATIENCE: Duration = Duration::from_secs(2);
 pub enum Standing {
     /// Its file is there, or whether it is cannot be said now.
     Good,
-    /// Its file does not exist.
+    /// Its file does not exist in the folder in which it was.
     Revoked,
-    /// The folder of all grants does not exist: it was removed, or its disk is not mounted.
-    FolderMissing,
 }
 
 /// Why a grant is not accepted.
@@ -78,7 +110,7 @@ pub enum NotGood {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The folder cannot be used.
-    #[error("cannot use the grants in {}: {source}; look at the folder's owner and permissions", path.display())]
+    #[error("cannot use the grants in {}: {source}; {}", path.display(), store::advice(source))]
     Store {
         /// Which file.
         path: PathBuf,
@@ -108,10 +140,14 @@ pub struct Listed {
 impl Grants {
     /// The grants in `state`.
     pub fn new(state: &Path) -> Self {
+        let folder = state.join("grants");
+        let seen = Seen { folder: FolderId::of(&folder).ok(), grants: HashMap::new() };
         Self(Arc::new(Inner {
-            folder: state.join("grants"),
+            folder,
             known: Mutex::default(),
-            failures: Repeats::default(),
+            seen: Mutex::new(seen),
+            // A failure repeats twice a second for each grant in use.
+            failures: Repeats::with_first(1),
             readers: Arc::new(Semaphore::new(READERS)),
             #[cfg(test)]
             looked_on: Mutex::default(),
@@ -155,13 +191,55 @@ impl Grants {
     pub fn standing(&self, id: GrantId) -> Standing {
         #[cfg(test)]
         self.note_thread();
-        let is_missing =
-            |path: &Path| std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if !is_missing(&self.path(id)) {
-            return Standing::Good;
+        match std::fs::metadata(self.path(id)) {
+            Ok(_) => {
+                self.note_seen(id);
+                Standing::Good
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.log_failure(&self.path(id), &error);
+                Standing::Good
+            }
+            Err(_) => match self.missing(id) {
+                Ok(None) => Standing::Revoked,
+                Ok(Some(_)) | Err(_) => Standing::Good,
+            },
         }
-        self.0.known.lock().remove(&id);
-        if is_missing(&self.0.folder) { Standing::FolderMissing } else { Standing::Revoked }
+    }
+
+    /// The file of `id` is there: from now on it belongs to the folder of this moment.
+    fn note_seen(&self, id: GrantId) {
+        let Ok(folder) = FolderId::of(&self.0.folder) else { return };
+        let mut seen = self.0.seen.lock();
+        let before = seen.grants.insert(id, folder);
+        // A grant that was seen before is in it: it is the folder as it was, mounted again or restored.
+        if before.is_some() || seen.folder.is_none() {
+            seen.folder = Some(folder);
+        }
+    }
+
+    /// Whether a file that is missing means that `id` was revoked.
+    ///
+    /// # Errors
+    /// Why nothing can be said of it: the folder is missing, or is another one.
+    fn is_revoked(&self, id: GrantId) -> io::Result<bool> {
+        let folder = FolderId::of(&self.0.folder)?;
+        let is_there = |path: &Path| std::fs::metadata(path).is_ok();
+        if is_there(&self.revoked_path(id)) {
+            return Ok(true);
+        }
+        let expected = {
+            let mut seen = self.0.seen.lock();
+            let folder = *seen.folder.get_or_insert(folder);
+            seen.grants.get(&id).copied().unwrap_or(folder)
+        };
+        // Looked at again: the disk may have been mounted a moment ago.
+        let is_missing = !is_there(&self.path(id));
+        if folder != expected || FolderId::of(&self.0.folder)? != folder {
+            let text = "it is not the folder that held the grants before; put their files back, or restart to use it";
+            return Err(io::Error::other(text));
+        }
+        Ok(is_missing)
     }
 
     /// The grant `id`, from memory if its file has not changed or cannot be read now.
@@ -170,7 +248,10 @@ impl Grants {
         self.note_thread();
         let path = self.path(id);
         let stamp = match std::fs::metadata(&path) {
-            Ok(metadata) => Stamp::of(&metadata),
+            Ok(metadata) => {
+                self.note_seen(id);
+                Stamp::of(&metadata)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.missing(id),
             Err(error) => return self.remembered(id, error),
         };
@@ -187,14 +268,19 @@ impl Grants {
         }
     }
 
-    /// The file does not exist: the grant was revoked, unless the whole folder is missing (a disk that is not mounted).
+    /// The file does not exist: the grant was revoked, unless the whole folder is missing (a disk that is not mounted) or is
+    /// another one.
     fn missing(&self, id: GrantId) -> io::Result<Option<Grant>> {
-        self.0.known.lock().remove(&id);
-        match std::fs::metadata(&self.0.folder) {
-            Ok(_) => Ok(None),
+        match self.is_revoked(id) {
+            Ok(true) => {
+                self.0.known.lock().remove(&id);
+                self.0.seen.lock().grants.remove(&id);
+                Ok(None)
+            }
+            Ok(false) => self.last_read(id, io::ErrorKind::Interrupted.into()),
             Err(error) => {
                 self.log_failure(&self.0.folder, &error);
-                Err(error)
+                self.last_read(id, error)
             }
         }
     }
@@ -202,6 +288,10 @@ impl Grants {
     /// The file cannot be read: the grant is what it was when it was read last.
     fn remembered(&self, id: GrantId, error: io::Error) -> io::Result<Option<Grant>> {
         self.log_failure(&self.path(id), &error);
+        self.last_read(id, error)
+    }
+
+    fn last_read(&self, id: GrantId, error: io::Error) -> io::Result<Option<Grant>> {
         let known = self.0.known.lock().get(&id).map(|known| known.grant.clone());
         known.map_or(Err(error), |grant| Ok(Some(grant)))
     }
@@ -211,7 +301,7 @@ impl Grants {
             let (path, left_out) = (path.display(), line.left_out);
             tracing::error!(
                 left_out,
-                "cannot read {path}: {error}; a grant that was not read before is refused as busy"
+                "cannot read {path}: {error}; sessions go on, and a grant that was not read before is refused as busy"
             );
         }
     }
@@ -234,6 +324,7 @@ impl Grants {
         let grant = Grant { id, purpose, ports, conflict, created_s, revoked: false, secret_sha256: sum(&secret) };
         let path = self.path(id);
         store::create_new(&path, grant.text().as_bytes()).map_err(|source| GrantError::Store { path, source })?;
+        self.note_seen(id);
         Ok((id, GrantSecret::from_bytes(secret)))
     }
 
@@ -268,7 +359,7 @@ impl Grants {
     /// # Errors
     /// [`GrantError`].
     pub fn revoke(&self, id: GrantId) -> Result<(), GrantError> {
-        let (path, gone) = (self.path(id), self.0.folder.join(format!("{id}{REVOKED}")));
+        let (path, gone) = (self.path(id), self.revoked_path(id));
         match std::fs::rename(&path, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && gone.exists() => Err(GrantError::Revoked(id)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GrantError::Unknown(id)),
@@ -289,6 +380,10 @@ impl Grants {
 
     pub(super) fn path(&self, id: GrantId) -> PathBuf {
         self.0.folder.join(id.to_string())
+    }
+
+    fn revoked_path(&self, id: GrantId) -> PathBuf {
+        self.0.folder.join(format!("{id}{REVOKED}"))
     }
 }
 
@@ -361,7 +456,40 @@ mod tests {
         assert!(is_unknown(grants.check(id, secret.expose())), "a file that does not exist was revoked");
         std::fs::remove_dir(folder.path().join("grants")).unwrap();
         assert!(matches!(grants.check(id, secret.expose()), Err(NotGood::Unreadable(_))), "a disk that is not mounted");
-        assert_eq!(grants.standing(id), Standing::FolderMissing);
+        assert_eq!(grants.standing(id), Standing::Good, "nothing is taken away because the folder is missing");
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_for_some_seconds_or_was_made_anew_revokes_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        let (folder, aside) = (state.path().join("grants"), state.path().join("aside"));
+        let made = [1, 2, 3].map(|_| {
+            let first = Grants::new(state.path());
+            first.create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap()
+        });
+        let grants = Grants::new(state.path());
+        let is_good = |(id, secret): &(GrantId, GrantSecret)| {
+            grants.standing(*id) == Standing::Good && grants.check(*id, secret.expose()).is_ok()
+        };
+        assert!(made.iter().all(is_good));
+        std::fs::rename(&folder, &aside).unwrap();
+        assert!(made.iter().all(is_good), "the disk is not mounted");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(made.iter().all(is_good), "the folder was made anew");
+        let strange = Grants::new(state.path()).create(Purpose::Serve, Conflict::Refuse, 1024..=2000).unwrap();
+        assert!(is_good(&strange) && made.iter().all(is_good), "and somebody has added a grant there");
+        // One file is back: the others are not revoked by that. A grant that was revoked there is.
+        std::fs::copy(aside.join(made[0].0.to_string()), grants.path(made[0].0)).unwrap();
+        assert!(made.iter().all(is_good));
+        Grants::new(state.path()).revoke(made[0].0).unwrap();
+        assert_eq!(grants.standing(made[0].0), Standing::Revoked);
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::rename(&aside, &folder).unwrap();
+        assert!(made[1..].iter().all(is_good), "the disk is mounted again");
+        for (id, secret) in &made[1..] {
+            Grants::new(state.path()).revoke(*id).unwrap();
+            assert!(grants.standing(*id) == Standing::Revoked && is_unknown(grants.check(*id, secret.expose())));
+        }
     }
 
     #[test]

@@ -84,8 +84,13 @@ impl Grants {
                 JoinString { pin, id, secret, address }
             }
         };
+        let text = format!("{}\n", join.expose());
+        // A restart must be possible on a full disk.
+        if store::read(&file.path).ok().flatten().is_some_and(|stored| stored == text.as_bytes()) {
+            return Ok(join);
+        }
         let failed = |source| GrantError::Store { path: file.path.clone(), source };
-        store::replace(&file.path, format!("{}\n", join.expose()).as_bytes()).map_err(failed)?;
+        store::replace(&file.path, text.as_bytes()).map_err(failed)?;
         Ok(join)
     }
 }
@@ -134,6 +139,21 @@ mod tests {
         assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
         let stored = std::fs::read_to_string(folder.path().join("grants").join(first.id.to_string())).unwrap();
         assert!(!stored.contains(&first.expose()[20..60]), "the secret itself is kept nowhere else");
+    }
+
+    #[test]
+    fn a_join_string_that_is_in_its_file_already_is_not_written_again() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = JoinFile::new(folder.path(), Purpose::Serve, None);
+        let first = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        let inode = || std::fs::metadata(&file.path).unwrap().ino();
+        let before = inode();
+        let held = std::fs::File::open(&file.path).unwrap();
+        let again = Grants::new(folder.path()).join_string(&file, Purpose::Serve, pin(), address()).unwrap();
+        assert_eq!(again.expose(), first.expose());
+        assert_eq!(inode(), before, "the file was replaced, which a full disk does not allow");
+        drop(held);
     }
 
     #[test]

@@ -25,7 +25,7 @@ const FOLDER: &str = "service-names";
 #[derive(Debug, thiserror::Error)]
 pub enum NoName {
     /// The file cannot be read or made.
-    #[error("cannot keep a name for this service in {}: {source}; look at the folder's owner and permissions, or give it one by --name", path.display())]
+    #[error("cannot keep a name for this service in {}: {source}; {}, or give it one by --name", path.display(), store::advice(source))]
     File {
         /// The file.
         path: PathBuf,

@@ -33,7 +33,7 @@ pub enum NotLocked {
         holder: String,
     },
     /// The system says no.
-    #[error("cannot lock {}: {source}; look at the owner and permissions of the state folder", path.display())]
+    #[error("cannot lock {}: {source}; {}", path.display(), byway_link::store::advice(source))]
     Failed {
         /// The file.
         path: PathBuf,

@@ -34,7 +34,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use byway_link::window::{Budget, NODE_BYTES};
-use byway_link::{Acceptor, Key, KeyError, Settings, epoch};
+use byway_link::{Acceptor, Key, KeyError, Settings, epoch, store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -114,7 +114,7 @@ pub enum LinkSetupError {
     #[error(transparent)]
     Names(#[from] NamesError),
     /// The epoch.
-    #[error("cannot write to the state folder {}: {source}; look at its owner and permissions, or name another with --state", path.display())]
+    #[error("cannot write to the state folder {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
     Epoch {
         /// The folder.
         path: PathBuf,
@@ -180,9 +180,14 @@ impl Links {
         if let Some(epoch) = self.epoch.get() {
             return Ok(*epoch);
         }
+        store::remove_scratch(&self.state);
         let taken = epoch::take(&self.state);
         let taken = taken.map_err(|source| LinkSetupError::Epoch { path: self.state.clone(), source })?;
-        Ok(*self.epoch.get_or_init(|| taken))
+        if let Some(error) = &taken.unstored {
+            let (state, advice) = (self.state.display(), store::advice(error));
+            tracing::warn!("cannot write the epoch to {state}: {error}; the clock stands in for it; {advice}");
+        }
+        Ok(*self.epoch.get_or_init(|| taken.epoch))
     }
 
     /// What accepts links, whatever listener they arrive at.

@@ -262,6 +262,16 @@ impl Names {
         self.file.written(change).await;
     }
 
+    /// Whether the names could not be written the last time.
+    pub fn is_unwritten(&self) -> bool {
+        self.file.is_unwritten()
+    }
+
+    /// Whether a write that failed is to be tried again now.
+    pub fn is_retry_due(&self) -> bool {
+        self.file.is_retry_due()
+    }
+
     /// Keeps the disk from being written to while the guard lives, as a slow disk would.
     #[cfg(test)]
     pub(super) fn hold_saves(&self) -> impl Sized + '_ {

@@ -1,13 +1,14 @@
 //! Names file: `names` of the state folder: read when the node begins to serve, written when a name changes hands.
 //!
 //! In:    what is to be written, and the number of the change that it holds.
-//! Out:   what an earlier process has written; when a change has been written.
+//! Out:   what an earlier process has written; when a change has been written; when a write that failed is to be tried again.
 //! Never: writes while another process is the writer: before [`NamesFile::begin`], and after [`NamesFile::end`].
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::time::{Duration, Instant};
 
 use byway_link::lease::NewerFormat;
 use byway_link::{Leases, store};
@@ -24,12 +25,27 @@ pub(super) struct NamesFile {
     writer: Mutex<Writer>,
     /// A write is due and has not looked at the leases yet.
     is_due: AtomicBool,
+    /// The last write failed, and is tried again.
+    retry: Mutex<Option<Retry>>,
     /// The change that the file was last written after.
     written: watch::Sender<u64>,
     /// How often it was written.
     #[cfg(test)]
     writes: std::sync::atomic::AtomicU64,
 }
+
+/// When a write that failed is tried again.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+/// A write that failed is tried again after this, and then after twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait for the next try: after so long at most the names are in the file once the disk has room.
+const MOST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Writer {
@@ -68,6 +84,7 @@ impl NamesFile {
             file: state.join("names"),
             writer: Mutex::new(Writer::default()),
             is_due: AtomicBool::new(false),
+            retry: Mutex::new(None),
             written: watch::Sender::new(0),
             #[cfg(test)]
             writes: std::sync::atomic::AtomicU64::default(),
@@ -121,14 +138,42 @@ impl NamesFile {
         let (change, bytes) = content();
         #[cfg(test)]
         self.writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        if writer.is_ours
-            && let Err(error) = store::replace(&self.file, &bytes)
-            && let Some(line) = writer.failures.count()
-        {
-            let (file, left_out) = (self.file.display(), line.left_out);
-            tracing::warn!(left_out, "{file}: {error}; after a restart names may be taken by others");
+        if writer.is_ours {
+            self.note_outcome(writer, store::replace(&self.file, &bytes));
         }
         self.written.send_replace(change);
+    }
+
+    fn note_outcome(&self, writer: &Writer, written: io::Result<()>) {
+        let file = self.file.display();
+        let before = self.retry.lock().take();
+        match written {
+            Ok(()) if before.is_some() => tracing::info!("{file} could not be written, and now is"),
+            Ok(()) => {}
+            Err(error) => {
+                let wait = before.map_or(FIRST_WAIT, |retry| (2 * retry.wait).min(MOST_WAIT));
+                *self.retry.lock() = Some(Retry { at: Instant::now() + wait, wait });
+                if let Some(line) = writer.failures.count() {
+                    let left_out = line.left_out;
+                    let advice = store::advice(&error);
+                    tracing::warn!(
+                        left_out,
+                        "cannot write {file}: {error}; {advice}; until then names may be taken by others after a \
+                         restart; trying again"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether the last write failed.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.retry.lock().is_some()
+    }
+
+    /// Whether a write that failed is to be tried again now.
+    pub(super) fn is_retry_due(&self) -> bool {
+        self.retry.lock().is_some_and(|retry| retry.at <= Instant::now())
     }
 
     /// Waits until `change` was written, or could not be.
@@ -147,5 +192,33 @@ impl NamesFile {
     #[cfg(test)]
     pub(super) fn writes(&self) -> u64 {
         self.writes.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_failed_is_tried_again_until_the_disk_has_room() {
+        let state = tempfile::tempdir().unwrap();
+        let file = NamesFile::new(state.path());
+        file.begin();
+        let path = state.path().join("names");
+        std::fs::create_dir(&path).unwrap();
+        file.write(|| (1, b"one".to_vec()));
+        assert!(file.is_unwritten() && !file.is_retry_due(), "it waits before it tries again");
+        let in_folder = std::fs::read_dir(state.path()).unwrap().count();
+        assert_eq!(in_folder, 1, "no scratch file is left");
+        let wait = |file: &NamesFile| file.retry.lock().as_ref().unwrap().wait;
+        assert_eq!(wait(&file), FIRST_WAIT);
+        (2..20).for_each(|change| file.write(|| (change, b"one".to_vec())));
+        assert_eq!(wait(&file), MOST_WAIT);
+        file.retry.lock().as_mut().unwrap().at = Instant::now();
+        assert!(file.is_retry_due());
+        std::fs::remove_dir(&path).unwrap();
+        file.write(|| (20, b"two".to_vec()));
+        assert!(!file.is_unwritten() && !file.is_retry_due());
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
     }
 }

@@ -1,8 +1,9 @@
 //! Revocation: notices within a second that a grant was revoked, and takes away what was had by it.
 //!
 //! In:    the grants whose sessions or names this node has.
-//! Out:   their sessions ended, their names free, their ports closed, their visitors refused.
-//! Never: takes anything away because a file cannot be read.
+//! Out:   their sessions ended, their names free, their ports closed, their visitors refused; names that could not be written,
+//!        written when the disk has room again.
+//! Never: takes anything away because a file or the folder cannot be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub async fn watch(shared: &Arc<Shared>) {
     for number in 1_u64.. {
         tick.tick().await;
         let links = &shared.links;
+        if links.names.is_retry_due() {
+            links.names.save(links.runtime());
+        }
         let tenants = links.names.tenants();
         if tenants.is_empty() {
             continue;
@@ -43,7 +47,6 @@ pub async fn watch(shared: &Arc<Shared>) {
             match standing {
                 Standing::Good => {}
                 Standing::Revoked => take_away(shared, id),
-                Standing::FolderMissing => links.names.end_sessions(id, "the server has lost its grants"),
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::Target;
-use byway_link::{Fingerprint, JoinString, Purpose};
+use byway_link::{Fingerprint, JoinString, Purpose, store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -98,6 +98,8 @@ impl Writer {
             }
             taken => Writes::Now { lock: taken? },
         };
+        store::remove_scratch(&self.state);
+        store::remove_scratch(&self.state.join("grants"));
         if purpose == Purpose::Serve {
             self.names.load()?;
             if matches!(writes, Writes::Now { .. }) {
