@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::carrier::{Carrier, Watch};
 use crate::liveness::{Do, Liveness};
 use crate::stream::LinkStream;
-use crate::wire::{self, Control, Said};
+use crate::wire::{self, Control, Said, Visited};
 
 /// How long a message may take to be taken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +30,9 @@ const READ_BYTES: usize = 4096;
 
 /// Messages written at a time.
 const WRITE_MESSAGES: usize = 64;
+
+/// Reports written at a time: other messages wait for no more than these.
+const WRITE_REPORTS: usize = 8;
 
 /// Messages that wait while the owner of the session is busy. Pings behind them are still answered.
 const BACKLOG_MESSAGES: usize = 1024;
@@ -186,18 +189,24 @@ impl Backlog {
     }
 }
 
+/// What this side has to say on a carrier. Reports have a queue of their own, so that they take no other message's place.
+pub(crate) struct Outgoing {
+    pub(crate) to_say: mpsc::Receiver<Said>,
+    pub(crate) reports: mpsc::Receiver<Box<Visited>>,
+}
+
 /// Serves the control stream of a carrier until it or the carrier ends; then the carrier has ended, with a reason.
 pub(crate) async fn serve(
     stream: ControlStream,
     carrier: Carrier,
     liveness: Liveness,
-    to_say: mpsc::Receiver<Said>,
+    outgoing: Outgoing,
     urgency: Arc<Urgency>,
     heard: mpsc::Sender<Said>,
 ) {
     // Whatever the other arm waits for, the end of the carrier ends it.
     tokio::select! {
-        () = exchange(stream, &carrier, liveness, to_say, &urgency, heard) => {}
+        () = exchange(stream, &carrier, liveness, outgoing, &urgency, heard) => {}
         () = carrier.ended() => {}
     }
 }
@@ -206,12 +215,12 @@ async fn exchange(
     mut stream: ControlStream,
     carrier: &Carrier,
     mut liveness: Liveness,
-    mut to_say: mpsc::Receiver<Said>,
+    mut outgoing: Outgoing,
     urgency: &Urgency,
     heard: mpsc::Sender<Said>,
 ) {
     let mut backlog = Backlog::default();
-    let mut batch = Vec::new();
+    let (mut batch, mut reports) = (Vec::new(), Vec::new());
     loop {
         let wake_at = match liveness.poll(Instant::now().into_std()) {
             Do::WaitUntil(at) => at,
@@ -257,7 +266,10 @@ async fn exchange(
                 // The session is over, and ends its carriers.
                 Err(_) => Err(ControlError::Fin),
             },
-            1.. = to_say.recv_many(&mut batch, WRITE_MESSAGES) => stream.say_all(batch.drain(..)).await,
+            1.. = outgoing.to_say.recv_many(&mut batch, WRITE_MESSAGES) => stream.say_all(batch.drain(..)).await,
+            1.. = outgoing.reports.recv_many(&mut reports, WRITE_REPORTS) => {
+                stream.say_all(reports.drain(..).map(Said::Visited)).await
+            }
             credit = carrier.credit_to_tell() => stream.say(Said::Credit(credit)).await,
             () = urgency.wake.notified() => {
                 urgency.tell(&mut liveness);

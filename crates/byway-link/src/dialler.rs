@@ -29,7 +29,7 @@ use crate::mux::core::Side;
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::LinkStream;
 use crate::tls;
-use crate::wire::{Attach, FEATURES, Hello, Purpose, Refusal, Said, VERSIONS};
+use crate::wire::{Attach, Hello, Purpose, Refusal, Said, VERSIONS};
 
 /// How long QUIC has the field to itself.
 pub const TLS_STARTS: Duration = Duration::from_millis(250);
@@ -233,7 +233,7 @@ impl Dialler {
         let hello = Hello {
             version_from,
             version_to,
-            features: FEATURES,
+            features: self.settings.features,
             grant: self.join.id.as_bytes().to_vec(),
             secret: self.join.secret.expose().to_vec(),
             epoch,
@@ -254,7 +254,7 @@ impl Dialler {
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
                 let peer = authenticated.identity;
                 let (link, inbox) = Link::new(id, peer, Side::Dialler, self.runtime.clone());
-                link.agree(welcome.features & FEATURES);
+                link.agree(welcome.features & self.settings.features);
                 let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
                 adopt(&link, place, authenticated);
                 Ok((link, inbox))

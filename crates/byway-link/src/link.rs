@@ -20,19 +20,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::carrier::{Carrier, CarrierKind};
-use crate::control::{self, ControlStream, Urgency};
+use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::mux::core::Side;
 use crate::stream::LinkStream;
 use crate::window::Budget;
-use crate::wire::{self, Answer, Answered, Open, Said};
+use crate::wire::{self, Answer, Answered, Open, Said, Visited};
 
 /// Sixteen random bytes that prove the welcome.
 pub(crate) type SessionId = [u8; 16];
 
 /// Streams and messages of the peer's that wait for whoever serves the session; more wait on their carriers.
 const INBOX: usize = 64;
+
+/// Reports of requests that wait on one carrier; those for which there is no room are dropped.
+const REPORTS: usize = 128;
 
 /// Carriers of one session.
 const MOST_CARRIERS: usize = 4;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub quic_probe: Duration,
     /// What this program calls itself to others.
     pub program: String,
+    /// The optional abilities that it has, of [`wire::FEATURES`]. Default: all.
+    pub features: u64,
 }
 
 impl Default for Settings {
@@ -67,6 +72,7 @@ impl Default for Settings {
             budget: Budget::new(crate::window::NODE_BYTES),
             quic_probe: Duration::from_secs(30),
             program: concat!("byway ", env!("CARGO_PKG_VERSION")).to_owned(),
+            features: wire::FEATURES,
         }
     }
 }
@@ -104,6 +110,7 @@ struct Attached {
     number: u64,
     carrier: Carrier,
     to_say: mpsc::Sender<Said>,
+    reports: mpsc::Sender<Box<Visited>>,
     urgency: Arc<Urgency>,
 }
 
@@ -151,6 +158,8 @@ pub struct Opened {
     pub local: Option<SocketAddr>,
     /// The Host that HTTP requests on it shall have, if the far side asks for one. Only bytes that a Host may hold.
     pub host: Option<Arc<str>>,
+    /// Whether the far side asks for a report of each HTTP request on it, see [`Link::report`].
+    pub reports: bool,
 }
 
 /// Why a stream was not opened.
@@ -239,6 +248,7 @@ impl Link {
     /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the session is over.
     pub(crate) fn attach(&self, _place: Place, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
+        let (reports, reporting) = mpsc::channel(REPORTS);
         let urgency = Arc::new(Urgency::default());
         let number = {
             let mut carriers = self.0.carriers.lock();
@@ -247,7 +257,8 @@ impl Link {
             }
             carriers.next += 1;
             let number = carriers.next;
-            let attached = Attached { number, carrier: carrier.clone(), to_say, urgency: Arc::clone(&urgency) };
+            let urgency = Arc::clone(&urgency);
+            let attached = Attached { number, carrier: carrier.clone(), to_say, reports, urgency };
             carriers.attached.push(attached);
             number
         };
@@ -256,7 +267,8 @@ impl Link {
             Side::Acceptor => ACCEPTOR_ASKS,
         };
         let liveness = Liveness::new(every, Instant::now().into_std());
-        let served = control::serve(control, carrier.clone(), liveness, saying, urgency, self.0.heard.clone());
+        let outgoing = Outgoing { to_say: saying, reports: reporting };
+        let served = control::serve(control, carrier.clone(), liveness, outgoing, urgency, self.0.heard.clone());
         self.spawn(served);
         self.spawn(accept(carrier.clone(), self.0.streams.clone(), Arc::clone(&self.0.unsaid)));
         let link = self.clone();
@@ -335,7 +347,8 @@ impl Link {
                     host if is_host(host) => Some(host.into()),
                     _ => return Err(NotOpened::Bad("an answer that asks for a Host that cannot be one".into())),
                 };
-                Ok(Opened { stream, local: opened.local.parse().ok(), host })
+                let reports = opened.reports && self.has(wire::FEATURE_REPORTS);
+                Ok(Opened { stream, local: opened.local.parse().ok(), host, reports })
             }
             Ok(Answer { answered: Some(Answered::Fault(fault)) }) => {
                 stream_closed(stream);
@@ -370,6 +383,12 @@ impl Link {
     /// Says something on the best carrier. `false`: the session is over, or so slow that its queue is full.
     pub fn say(&self, said: Said) -> bool {
         self.best().is_some_and(|attached| attached.to_say.try_send(said).is_ok())
+    }
+
+    /// Reports a request that has ended, on the best carrier, beside what is said there. Never waits. `false`: the report
+    /// was dropped, as the session is over or too many wait already.
+    pub fn report(&self, visited: Box<Visited>) -> bool {
+        self.best().is_some_and(|attached| attached.reports.try_send(visited).is_ok())
     }
 
     /// Asks at once whether the other side lives: the network has changed, or somebody waits.
@@ -473,13 +492,18 @@ pub struct Asked {
 
 impl Asked {
     /// Says that the far side has connected, and hands the stream over. `host`: the Host that HTTP requests on it shall
-    /// have, where it is not the visitor's own.
+    /// have, where it is not the visitor's own. `reports`: asks for a report of each, see [`Link::report`].
     ///
     /// # Errors
     /// The stream broke.
-    pub async fn opened(mut self, local: Option<SocketAddr>, host: Option<&str>) -> Result<Stream, Broken> {
+    pub async fn opened(
+        mut self,
+        local: Option<SocketAddr>,
+        host: Option<&str>,
+        reports: bool,
+    ) -> Result<Stream, Broken> {
         let local = local.map(|local| local.to_string()).unwrap_or_default();
-        let opened = wire::Opened { local, host: host.unwrap_or_default().to_owned() };
+        let opened = wire::Opened { local, host: host.unwrap_or_default().to_owned(), reports };
         self.answer(Answered::Opened(opened)).await?;
         Ok(self.stream)
     }

@@ -19,7 +19,7 @@ use crate::error::LinkError;
 use crate::key::Fingerprint;
 use crate::link::{Inbox, Link, NoPlace, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::wire::{FEATURES, Hello, Refusal, Said, VERSIONS, Welcome};
+use crate::wire::{Hello, Refusal, Said, VERSIONS, Welcome};
 
 /// The sessions of an acceptor.
 pub(crate) type Sessions = Arc<Mutex<HashMap<SessionId, Link>>>;
@@ -86,7 +86,7 @@ impl Pending {
         });
         let unfinished = EndOnDrop(Some(link.clone()));
         let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
-        let features = self.hello.features & FEATURES;
+        let features = self.hello.features & self.settings.features;
         link.agree(features);
         let welcome = Welcome { version, features, session: id.to_vec(), program };
         if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {

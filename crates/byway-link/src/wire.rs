@@ -29,14 +29,17 @@ pub const VERSIONS: (u32, u32) = (1, 1);
 /// [`Hello::features`]: an acceptor writes the Host that [`Opened::host`] asks for.
 pub const FEATURE_HOST: u64 = 1;
 
+/// [`Hello::features`]: an acceptor reports requests as [`Opened::reports`] asks.
+pub const FEATURE_REPORTS: u64 = 2;
+
 /// Every ability of this build.
-pub const FEATURES: u64 = FEATURE_HOST;
+pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS;
 
 /// What is said on the first stream of a carrier.
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
     /// Empty if a newer version says something that this one does not know; it is passed over.
-    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub said: Option<Said>,
 }
 
@@ -79,6 +82,77 @@ pub enum Said {
     /// Either, on QUIC: so much more may be sent on these streams. (The mux has frames for it.)
     #[prost(message, tag = "12")]
     Credit(Credit),
+    /// Acceptor: a request of one of your HTTP services has ended.
+    #[prost(message, tag = "13")]
+    Visited(Box<Visited>),
+}
+
+/// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the visitor sent them, cut.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Visited {
+    /// Which service.
+    #[prost(uint32, tag = "1")]
+    pub service: u32,
+    /// The visitor's address and port; empty if it came over a Unix socket.
+    #[prost(string, tag = "2")]
+    pub visitor: String,
+    /// The id of the request.
+    #[prost(string, tag = "3")]
+    pub id: String,
+    /// The method.
+    #[prost(bytes = "vec", tag = "4")]
+    pub method: Vec<u8>,
+    /// The target.
+    #[prost(bytes = "vec", tag = "5")]
+    pub target: Vec<u8>,
+    /// HTTP/1.0; else HTTP/1.1.
+    #[prost(bool, tag = "6")]
+    pub is_http10: bool,
+    /// Host.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub host: Option<Vec<u8>>,
+    /// Referer.
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub referer: Option<Vec<u8>>,
+    /// User-Agent.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub agent: Option<Vec<u8>>,
+    /// The status that the visitor got; 0 for none.
+    #[prost(uint32, tag = "10")]
+    pub status: u32,
+    /// Bytes of the request's body.
+    #[prost(uint64, tag = "11")]
+    pub in_bytes: u64,
+    /// Bytes of the response's body.
+    #[prost(uint64, tag = "12")]
+    pub out_bytes: u64,
+    /// Microseconds until it had a connection.
+    #[prost(uint64, tag = "13")]
+    pub queue_us: u64,
+    /// For opening one.
+    #[prost(uint64, tag = "14")]
+    pub connect_us: u64,
+    /// From then to the head of the response.
+    #[prost(uint64, tag = "15")]
+    pub first_byte_us: u64,
+    /// From that head to the end.
+    #[prost(uint64, tag = "16")]
+    pub transfer_us: u64,
+    /// Whether it went on a kept connection.
+    #[prost(bool, tag = "17")]
+    pub reused: bool,
+    /// Whether it was sent more than once.
+    #[prost(bool, tag = "18")]
+    pub retried: bool,
+    /// How it ended, one word: `done`, or the reason class.
+    #[prost(string, tag = "19")]
+    pub end: String,
+    /// Which side ended it; empty if it went well.
+    #[prost(string, tag = "20")]
+    pub end_who: String,
+    /// In which phase.
+    #[prost(string, tag = "21")]
+    pub end_phase: String,
 }
 
 /// See [`Said::Credit`].
@@ -403,6 +477,9 @@ pub struct Opened {
     /// HTTP services: the Host that requests on this stream shall have; empty for the visitor's own.
     #[prost(string, tag = "2")]
     pub host: String,
+    /// HTTP services: asks for a [`Visited`] for each request on this stream.
+    #[prost(bool, tag = "3")]
+    pub reports: bool,
 }
 
 /// See [`Answered::Fault`].

@@ -224,7 +224,7 @@ on_each_carrier! {
         let answering = async {
             let (open, asked) = pair.acceptor.next_asked().await;
             assert_eq!(open.host, host);
-            asked.opened(None, None).await.unwrap()
+            asked.opened(None, None, false).await.unwrap()
         };
         let (opened, _far) = tokio::join!(pair.dialler.link.open(&open, common::PATIENCE), answering);
         assert!(opened.is_ok(), "{opened:?}");

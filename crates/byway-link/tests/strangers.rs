@@ -126,7 +126,7 @@ async fn thousands_of_streams_are_open_at_once_on_a_link_that_began_with_few() {
                 let mut streams = Vec::new();
                 for _ in 0..MANY {
                     let (_, asked) = far.next_asked().await;
-                    streams.push(asked.opened(None, None).await.unwrap());
+                    streams.push(asked.opened(None, None, false).await.unwrap());
                 }
                 streams
             };

@@ -134,7 +134,7 @@ async fn an_acceptor_that_names_no_features_has_none_and_one_that_names_unknown_
         peer.says.say(Said::Welcome(answer)).await;
         let (link, _inbox) = within(dialler.say_hello(authenticated, 1, 1)).await.unwrap();
         assert_eq!(link.has(FEATURE_HOST), has, "{features:#x}");
-        assert!(!link.has(2), "{features:#x}");
+        assert!(!link.has(1 << 63), "{features:#x}");
     }
 }
 
@@ -236,4 +236,25 @@ async fn a_stream_in_the_same_packet_as_the_welcome_is_served() {
     let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
     let (_link, mut inbox) = said.unwrap();
     within(inbox.streams.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
+    let (link, _inbox, mut peer) = welcomed().await;
+    let visited = || Box::new(wire::Visited { service: 1, target: b"/x".to_vec(), ..wire::Visited::default() });
+    // The task that writes them has no turn before this one waits.
+    let taken = (0..10_000).filter(|_| link.report(visited())).count();
+    assert_eq!(taken, 128);
+    assert!(link.say(Said::GoAway(GoAway::default())), "reports have a queue of their own");
+    let (mut reports, mut goodbyes) = (0, 0);
+    while (reports, goodbyes) != (taken, 1) {
+        match peer.hears.said().await.unwrap() {
+            Said::Visited(_) => reports += 1,
+            Said::GoAway(_) => goodbyes += 1,
+            Said::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    link.end("enough");
+    assert!(!link.report(visited()));
 }

@@ -158,7 +158,7 @@ impl Side {
     pub async fn open_to(&self, to: &Self) -> (Opened, (Open, Stream)) {
         let answering = async {
             let (open, asked) = to.next_asked().await;
-            let stream = asked.opened(Some("192.0.2.1:4711".parse().unwrap()), None).await.unwrap();
+            let stream = asked.opened(Some("192.0.2.1:4711".parse().unwrap()), None, false).await.unwrap();
             (open, stream)
         };
         let (opened, answered) = tokio::join!(self.open(), answering);

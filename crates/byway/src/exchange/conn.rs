@@ -15,6 +15,7 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use tokio::time::timeout;
 
 use super::recycled::{Bytes, Recycled};
+use crate::link::report::Reports;
 use crate::relay::buffer::Growth;
 use crate::relay::{Buffer, DrainError, Outflow, Size};
 use crate::turn;
@@ -43,6 +44,8 @@ pub struct Conn {
     outflow: Option<Box<Outflow>>,
     /// The Host that requests on it shall have, where the agent of an exposed service asks for one.
     host: Option<Arc<str>>,
+    /// Where the requests on it are reported, where the agent of an exposed service asks for that.
+    reports: Option<Arc<Reports>>,
 }
 
 impl Conn {
@@ -58,6 +61,7 @@ impl Conn {
             sent_bytes: 0,
             outflow: None,
             host: None,
+            reports: None,
         }
     }
 
@@ -70,6 +74,17 @@ impl Conn {
     /// The Host that its requests shall have, where it asks for one.
     pub const fn host(&self) -> Option<&Arc<str>> {
         self.host.as_ref()
+    }
+
+    /// The same, whose requests are reported there.
+    #[must_use]
+    pub fn reported_to(self, reports: Option<Arc<Reports>>) -> Self {
+        Self { reports, ..self }
+    }
+
+    /// Where its requests are reported.
+    pub const fn reports(&self) -> Option<&Arc<Reports>> {
+        self.reports.as_ref()
     }
 
     /// From now on whatever leaves goes through `outflow` (spilled and shaped).

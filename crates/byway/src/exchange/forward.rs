@@ -26,6 +26,7 @@ use super::listed::refuse_end_to_end;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Kind, Who, malformed};
+use crate::link::report::Reports;
 use crate::observe::course::{Course, Stage};
 use crate::outbound::balance::Walk;
 use crate::outbound::pooled::{self, Borrowed, Freshness, Origin, Want, is_worth_another_upstream};
@@ -102,12 +103,14 @@ pub struct Moved {
     pub retries: u32,
     /// Its phases, and where it went.
     pub course: Course,
+    /// Where else it is reported: to the agent of the service that it was sent to last.
+    pub reports: Option<Arc<Reports>>,
 }
 
 impl Moved {
     /// Nothing yet, of a request whose head was complete at `begun`.
     pub const fn begun(begun: Instant) -> Self {
-        Self { up: 0, down: 0, status: 0, retries: 0, course: Course::begun(begun) }
+        Self { up: 0, down: 0, status: 0, retries: 0, course: Course::begun(begun), reports: None }
     }
 }
 
@@ -138,6 +141,7 @@ pub async fn forward(
         let failure = match asked.borrow(&mut way, &mut moved.course).await {
             Ok(borrowed) => {
                 moved.course.lent(borrowed.lease.reused());
+                moved.reports = borrowed.lease.reports().cloned();
                 let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
                 match attempt.run(borrowed, downstream, &mut tries, alarm, moved).await {
                     Ok(after) => return Ok(after),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
-use byway_link::wire::{NETWORK_TCP, Open};
+use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
 use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, QuicListener, Refusal};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -23,7 +23,7 @@ use super::listener::{Accepted, Door, Visit};
 use super::lobby::Guest;
 use super::passage::Passage;
 use super::peers::Peers;
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, ServiceKind};
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
 use crate::link::{serving, welcome};
@@ -281,9 +281,9 @@ pub async fn serve_streams(mut from: Streams) {
             pool: from.door.shared.pool.shard(turn),
             ..Door::clone(&from.door)
         });
-        let (joined, user) = (from.joined.clone(), from.user.clone());
+        let (joined, link, user) = (from.joined.clone(), from.link.clone(), from.user.clone());
         let visit = Visit { connection: from.connection, peer: arrived.peer() };
-        scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, user).await });
+        scope.spawn("link stream", async move { serve_stream(arrived, visit, door, joined, link, user).await });
     }
 }
 
@@ -292,6 +292,7 @@ async fn serve_stream(
     visit: Visit,
     door: Arc<Door>,
     joined: Option<Arc<Joined>>,
+    link: Link,
     user: Option<Arc<str>>,
 ) {
     let Some((plan, listener)) = door.plan() else { return };
@@ -338,12 +339,18 @@ async fn serve_stream(
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
         Ok((dialled, allowed, host)) => {
-            let answered = asked.opened(dialled.local, host.as_deref());
+            // The public end reports the requests of an HTTP service, so that each has a line of its own.
+            let is_http =
+                |joined: &Arc<Joined>| joined.service(open.service).is_some_and(|it| it.kind == ServiceKind::Http);
+            let reports =
+                door.scope.station().page.is_on() && link.has(FEATURE_REPORTS) && joined.as_ref().is_some_and(is_http);
+            let answered = asked.opened(dialled.local, host.as_deref(), reports);
             let Ok(Ok(stream)) = timeout(patience, answered).await else {
                 return passage.through(&allowed).left();
             };
             let options = relay_options(&door.shared, &allowed, &listener);
             let passage = passage.through(&allowed);
+            let passage = if reports { passage.without_line() } else { passage };
             relay_streams(stream, dialled.stream, Early::default(), &options, &passage).await;
         }
     }

@@ -25,6 +25,8 @@ pub struct Passage<'a> {
     user: Option<&'a str>,
     protocol: &'static str,
     allowed: Option<&'a Allowed>,
+    /// Whether it has a line of its own in the access log.
+    has_line: bool,
     begun: Instant,
 }
 
@@ -37,7 +39,7 @@ impl<'a> Passage<'a> {
         user: Option<&'a str>,
         protocol: &'static str,
     ) -> Self {
-        Self { door, visit, listener, user, protocol, allowed: None, begun: Instant::now() }
+        Self { door, visit, listener, user, protocol, allowed: None, has_line: true, begun: Instant::now() }
     }
 
     /// A relay begins now, by this permission.
@@ -45,6 +47,12 @@ impl<'a> Passage<'a> {
     pub fn through(self, allowed: &'a Allowed) -> Self {
         self.door.shared.counters.relays.add(1);
         Self { allowed: Some(allowed), begun: Instant::now(), ..self }
+    }
+
+    /// Its requests have lines of their own in the access log: the tunnel is only counted.
+    #[must_use]
+    pub fn without_line(self) -> Self {
+        Self { has_line: false, ..self }
     }
 
     /// It has ended.
@@ -82,7 +90,7 @@ impl<'a> Passage<'a> {
     fn note(&self, target: impl FnOnce() -> String, status: u16, bytes: Bytes, took_us: u64, ending: Ending) {
         let station = self.door.scope.station();
         station.ledger.ends.note(ending);
-        if !station.page.is_on() {
+        if !self.has_line || !station.page.is_on() {
             return;
         }
         station.page.note(&Entry {

@@ -1,8 +1,8 @@
 //! Record: what is written down of an HTTP request once it has ended.
 //!
 //! In:    the request, what moved and when, and how it ended.
-//! Out:   the numbers of its worker and listener; its line in the access log.
-//! Never: reads a field for a line that nobody wants, and never allocates.
+//! Out:   the numbers of its worker and listener; its line in the access log; a report to the agent of the service.
+//! Never: reads a field unless a line or a report is wanted, and never allocates but for a report.
 
 use tokio::time::Instant;
 
@@ -34,10 +34,10 @@ impl Record<'_> {
         let timers = course.timers(Instant::now());
         self.tally.note(moved.status, moved.up, moved.down);
         station.ledger.note(course, &timers, ending);
-        if !station.page.is_on() {
+        if !station.page.is_on() && moved.reports.is_none() {
             return;
         }
-        station.page.note(&Entry {
+        let entry = Entry {
             connection: self.visit.connection,
             request_id: id,
             listener: &self.listener.name,
@@ -60,7 +60,11 @@ impl Record<'_> {
             retried: course.retried,
             not_retried: course.not_retried,
             ending,
-        });
+        };
+        station.page.note(&entry);
+        if moved.reports.as_ref().is_some_and(|reports| !reports.send(&entry)) {
+            self.door.shared.counters.reports_dropped.add(1);
+        }
     }
 }
 

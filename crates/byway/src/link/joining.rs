@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_dial::{Target, peer_text};
 use byway_link::backoff::DAEMON_WAITS;
-use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Withdrawn};
+use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Visited, Withdrawn};
 use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leaving::{Leaving, leave};
 use super::outbox::Outbox;
+use super::report;
 use super::services::Services;
 use super::{LinkSetupError, News};
 use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
@@ -388,8 +389,10 @@ impl Joined {
         };
         // What is open may finish, and what is new goes by another session.
         let patience = drain();
+        let (this, shared) = (Arc::clone(self), Arc::clone(shared));
         scope.spawn("leaving link", async move {
-            leave(&link, &mut said, leaving, outbox, patience).await;
+            let visited = |visited: &Visited| this.note_visited(&shared, visited);
+            leave(&link, &mut said, visited, leaving, outbox, patience).await;
             drop(guard);
         });
         ended
@@ -408,7 +411,26 @@ impl Joined {
                 heard
             }
             Said::GoAway(away) => Heard::Away(away),
+            Said::Visited(visited) => {
+                self.note_visited(shared, &visited);
+                Heard::Nothing
+            }
             _ => Heard::Left(Ended::Lost("the other side broke the protocol".into())),
+        }
+    }
+
+    /// Writes the line of a request that the public end reports. A server that is hostile may send as many as it likes: what
+    /// has no room on the page of the access log is dropped and counted there.
+    fn note_visited(&self, shared: &Shared, visited: &Visited) {
+        let page = &shared.links_scope.station().page;
+        if !page.is_on() {
+            return;
+        }
+        let is_noted = self
+            .service(visited.service)
+            .is_some_and(|service| report::note(visited, &service, &self.plan().id, |entry| page.note(entry)));
+        if !is_noted {
+            tracing::debug!("a report of a request that cannot be: it names no HTTP service, or no address or status");
         }
     }
 

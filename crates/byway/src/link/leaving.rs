@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use byway_link::Link;
-use byway_link::wire::{GoAway, Said};
+use byway_link::wire::{GoAway, Said, Visited};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -93,10 +93,12 @@ pub async fn idle(link: &Link) {
     }
 }
 
-/// Serves a session that is left until it is over or may be ended. `patience` holds if nobody has said GoAway yet.
+/// Serves a session that is left until it is over or may be ended. `patience` holds if neither side has said GoAway yet. Reports
+/// of requests that still end go to `visited`.
 pub async fn leave(
     link: &Link,
     said: &mut mpsc::Receiver<Said>,
+    visited: impl Fn(&Visited),
     mut leaving: Leaving,
     mut outbox: Outbox,
     patience: Duration,
@@ -106,9 +108,11 @@ pub async fn leave(
         // Each arm is cancel safe: what is not taken stays in its channel.
         tokio::select! {
             _ = link.ended() => return,
-            // Answers to what was asked before mean nothing any more.
-            Some(said) = said.recv() => if let Said::GoAway(away) = said {
-                leaving.heard(&away, patience);
+            Some(said) = said.recv() => match said {
+                Said::GoAway(away) => leaving.heard(&away, patience),
+                Said::Visited(report) => visited(&report),
+                // Answers to what was asked before mean nothing any more.
+                _ => {}
             },
             () = outbox.say_next(link, async |_| {}) => {}
             () = idle(link), if leaving.waits_for_idle() => match leaving.step() {

@@ -3,9 +3,10 @@
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `joining`.
 //! Out:   `names` (who has which public name; `names_file` is their file), `public` (their ports), `grants` (who may join;
 //!        `grant` is one of them, `join_file` where a join string is kept), `revocation`, `joining` (the sessions that this
-//!        node keeps up), `services` (what those ask for), `welcome` (which hello is accepted), `serving` (what an accepted
-//!        session may register), `outbox` (messages to be sent), `leaving` (how a session ends in order), `lock` and `writer`
-//!        (which process writes to the state folder).
+//!        node keeps up), `services` (what those ask for), `report` (the record of a request that a public end sends to an
+//!        agent), `welcome` (which hello is accepted), `serving` (what an accepted session may register), `outbox` (messages
+//!        to be sent), `leaving` (how a session ends in order), `lock` and `writer` (which process writes to the state
+//!        folder).
 //! Never: moves bytes. A stream accepted from a link is an inbound, a stream opened on one an outbound.
 
 mod grant;
@@ -19,6 +20,7 @@ pub mod names;
 mod names_file;
 pub mod outbox;
 pub mod public;
+pub mod report;
 pub mod revocation;
 pub mod services;
 pub mod serving;

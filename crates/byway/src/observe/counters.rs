@@ -115,6 +115,8 @@ counters! {
     link_refused,
     /// Connections to a link listener that never became a session.
     link_handshakes_failed,
+    /// Reports of requests to the agents of their services that were dropped: their links were gone or took too few.
+    reports_dropped,
     /// Tries at another upstream, or on a new connection, of requests of which nothing had left.
     retried_unsent,
     /// Requests sent again of which some had left, and no byte had come back.

@@ -130,6 +130,8 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     one("byway_link_refused_total", Total, "Links refused for their grant.", &counters.link_refused);
     let help = "Connections to a link listener that never became a session.";
     one("byway_link_handshakes_failed_total", Total, help, &counters.link_handshakes_failed);
+    let help = "Reports of requests to the agents of their services that were dropped.";
+    one("byway_link_reports_dropped_total", Total, help, &counters.reports_dropped);
 }
 
 /// Requests that went to an upstream again, and those that might have and did not.

@@ -4,7 +4,6 @@
 //! Never: resolves the target's name, and never sends a byte before the answer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{Dialled, Target};
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
+use crate::link::report::Opened;
 use crate::shared::Shared;
 
 /// How long an exit that lives may take to connect: its own deadlines are shorter.
@@ -50,12 +50,8 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
 /// A session that has lost a carrier under an open is asked again after this, if it lives.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
-/// Opens the service behind a public name, for `visitor`; and the Host that its agent asks for, if it does.
-pub async fn open_service(
-    shared: &Shared,
-    name: &Name,
-    visitor: Option<SocketAddr>,
-) -> Result<(Dialled, Option<Arc<str>>), Fault> {
+/// Opens the service behind a public name, for `visitor`.
+pub async fn open_service(shared: &Shared, name: &Name, visitor: Option<SocketAddr>) -> Result<Opened, Fault> {
     let settings = shared.plan.load().link.clone();
     shared.links.names.open(name, visitor, &settings).await
 }

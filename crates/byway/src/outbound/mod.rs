@@ -31,8 +31,8 @@ pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> 
         Outbound::Via(parent, target) => Box::pin(via::open(shared, parent, target)).await,
         Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
         Outbound::Service(name) => {
-            // A stream of bytes has no Host.
-            Box::pin(link::open_service(shared, name, allowed.visitor())).await.map(|(dialled, _)| dialled)
+            // A stream of bytes has no Host, and no requests to report.
+            Box::pin(link::open_service(shared, name, allowed.visitor())).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => {
             Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))

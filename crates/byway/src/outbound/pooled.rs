@@ -101,7 +101,7 @@ pub async fn lease(
     };
     let origin = Origin::Upstream(Arc::clone(&upstream.id));
     course.upstream = Some(Arc::clone(&upstream.id));
-    let open = || async { Ok((open_upstream(shared, upstream, allowed).await?, None)) };
+    let open = || async { Ok(Conn::new(open_upstream(shared, upstream, allowed).await?.stream)) };
     let (lease, slot) = lease_from(shared, pool, &origin, want, course, || Box::pin(open())).await?;
     Ok(Borrowed { lease, authority: Arc::clone(&upstream.authority), slot })
 }
@@ -136,8 +136,11 @@ pub async fn lease_egress(
     });
     let open = || async {
         match allowed.outbound() {
-            Outbound::Service(name) => link::open_service(shared, name, allowed.visitor()).await,
-            _ => Ok((super::open(shared, allowed).await?, None)),
+            Outbound::Service(name) => {
+                let opened = link::open_service(shared, name, allowed.visitor()).await?;
+                Ok(Conn::new(opened.dialled.stream).asking_for(opened.host).reported_to(opened.reports))
+            }
+            _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),
         }
     };
     let (lease, slot) = lease_from(shared, pool, origin, want, course, || Box::pin(open())).await?;
@@ -145,9 +148,8 @@ pub async fn lease_egress(
     Ok(Borrowed { lease, authority, slot })
 }
 
-/// A dial under way, and the Host that an agent asks for. It is boxed: most requests need none, and none shall carry the
-/// room for one.
-type Dialling<'a> = Pin<Box<dyn Future<Output = Result<(Dialled, Option<Arc<str>>), Fault>> + Send + 'a>>;
+/// A dial under way. It is boxed: most requests need none, and their futures stay small.
+type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Conn, Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
     shared: &Shared,
@@ -171,8 +173,7 @@ async fn lease_from<'a>(
             course.turn(Stage::Connect);
             let opened = open().await;
             course.turn(Stage::Queue);
-            let (dialled, host) = opened?;
-            Ok((permit.install(Conn::new(dialled.stream).asking_for(host)), slot))
+            Ok((permit.install(opened?), slot))
         }
     }
 }

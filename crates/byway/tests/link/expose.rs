@@ -42,17 +42,6 @@ fn curl_moves_everything_through_an_exposed_http_service() {
     }
 }
 
-/// The lines of an access log, once there are as many.
-#[track_caller]
-fn access_lines(path: &Path, count: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    byway_testkit::eventually("the lines are there", || {
-        lines = std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect();
-        lines.len() >= count
-    });
-    lines
-}
-
 #[test]
 fn visitors_of_exposed_services_have_lines_at_both_ends_with_their_own_address() {
     let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
@@ -64,22 +53,16 @@ fn visitors_of_exposed_services_have_lines_at_both_ends_with_their_own_address()
         ("http", Agent::http(&server, "app", origin.address(), &["--access-log", &shown(&log("http"))])),
     ] {
         let address = if name == "tcp" { agent.address() } else { server.http() };
-        // From an address of its own, which is not that of the link.
-        let visitor = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        visitor.bind(&SocketAddr::from(([127, 0, 0, 7], 0)).into()).unwrap();
-        visitor.connect(&address.into()).unwrap();
-        let mut visitor = std::net::TcpStream::from(visitor);
         let ask = "GET /bytes/10 HTTP/1.1\r\nHost: app.t.localhost\r\nConnection: close\r\n\r\n";
-        std::io::Write::write_all(&mut visitor, ask.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        std::io::Read::read_to_end(&mut visitor, &mut answer).unwrap();
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
-        drop(visitor);
-        // A stream of an HTTP service is kept for the next visitor; its line is there when the agent has ended.
-        assert_eq!(agent.program.stop().code, Some(0));
+        let answer = ask_from([127, 0, 0, 7], address, ask);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         let lines = access_lines(&log(name), 1);
+        assert_eq!(agent.program.stop().code, Some(0));
         let line = lines.last().unwrap();
-        let request = format!("\"CONNECT {} LINK\" 200 ", origin.address());
+        let request = match name {
+            "tcp" => format!("\"CONNECT {} LINK\" 200 ", origin.address()),
+            _ => "\"GET /bytes/10 HTTP/1.1\" 200 10 ".to_owned(),
+        };
         assert!(line.starts_with("127.0.0.7 - - [") && line.contains(&request), "{name}: {line}");
     }
     let lines = access_lines(&public, 2).join("\n");

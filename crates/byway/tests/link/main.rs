@@ -3,7 +3,7 @@
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
 //! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
-//! `many` agents with hundreds of services · `strangers` at the port of links · `ports` whose public ports are open ·
+//! `reports` the lines that an agent's access log has of the requests of its services · `many` agents with hundreds of services · `strangers` at the port of links · `ports` whose public ports are open ·
 //! `state` the state folder of a public end · `stopping` SIGTERM to each node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,6 +16,7 @@ mod outages;
 mod ports;
 mod refusals;
 mod reload;
+mod reports;
 mod state;
 mod stopping;
 mod strangers;
@@ -143,6 +144,31 @@ impl Agent {
         self.program.signal(rustix::process::Signal::KILL);
         self.program.wait();
     }
+}
+
+/// The lines of an access log, once there are as many.
+#[track_caller]
+fn access_lines(path: &Path, count: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    byway_testkit::eventually("the lines are there", || {
+        lines = std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect();
+        lines.len() >= count
+    });
+    lines
+}
+
+/// What comes back of a request that is sent from an address of its own, which is not that of the link, up to the end.
+#[track_caller]
+fn ask_from(from: [u8; 4], to: SocketAddr, request: &str) -> String {
+    use std::io::{Read, Write};
+    let visitor = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    visitor.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    visitor.connect(&to.into()).unwrap();
+    let mut visitor = std::net::TcpStream::from(visitor);
+    visitor.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    visitor.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// What an origin answers through a public address.

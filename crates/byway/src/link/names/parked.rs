@@ -17,6 +17,7 @@ use byway_link::{Link, Name, NotOpened, SessionKey};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::report::{Opened, Reports};
 use super::Names;
 use crate::config::LinkSettings;
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -87,7 +88,7 @@ impl Names {
         name: &Name,
         visitor: Option<SocketAddr>,
         settings: &LinkSettings,
-    ) -> Result<(Dialled, Option<Arc<str>>), Fault> {
+    ) -> Result<Opened, Fault> {
         let deadline = Instant::now() + settings.park;
         let mut watch = self.watch(name);
         loop {
@@ -103,7 +104,8 @@ impl Names {
             match answered {
                 Ok(opened) => {
                     let dialled = Dialled { stream: opened.stream, peer: None, local: opened.local };
-                    return Ok((dialled, opened.host));
+                    let reports = opened.reports.then(|| Arc::new(Reports::new(link, number)));
+                    return Ok(Opened { dialled, host: opened.host, reports });
                 }
                 // One of its carriers was lost, or all of them: the visitor goes back into the queue.
                 Err(NotOpened::Lost) if Instant::now() < deadline => {
