@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::error::{DialError, Telling};
@@ -88,6 +89,7 @@ pub struct Dialler {
     resolver: Resolver,
     asker: Asker,
     options: Options,
+    spare: Arc<Semaphore>,
     parent_tls: Arc<ParentTls>,
 }
 
@@ -111,7 +113,14 @@ pub struct Dialled {
 impl Dialler {
     /// A dialler that resolves names with `resolver`.
     pub fn new(resolver: Resolver, options: Options) -> Self {
-        Self { resolver, asker: Asker::Own, options, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+        let spare = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { resolver, asker: Asker::Own, options, spare, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+    }
+
+    /// The same dialler, whose dials take a permit of `spare` for each attempt beyond the first that is open at once.
+    /// Default: no bound but that of each dial ([`happy::ATTEMPTS_MAX`]).
+    pub fn with_spare_attempts(self, spare: Arc<Semaphore>) -> Self {
+        Self { spare, ..self }
     }
 
     /// The same dialler for targets that `asker` has named: their look-ups count against its share. Default: the program
@@ -208,7 +217,7 @@ impl Dialler {
     async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
         let Options { connect_timeout, attempt_delay, .. } = self.options;
         let timing = Timing { attempt_delay, connect_timeout };
-        match happy::race(addrs, timing, |addr| connect_tcp(addr, self.options)).await {
+        match happy::race(addrs, timing, &self.spare, |addr| connect_tcp(addr, self.options)).await {
             Ok((addr, socket)) => Ok(dialled(addr, socket)),
             Err(lost) => Err(most_telling(lost, connect_timeout)),
         }
@@ -241,6 +250,7 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
     match error {
         ResolveError::NotFound => DialError::NotFound { name },
         ResolveError::Timeout => DialError::ResolveTimeout { name },
+        error @ ResolveError::Exhausted(_) => DialError::Exhausted(io::Error::other(error)),
         error @ ResolveError::Busy => DialError::ResolveFailed { name, reason: error.to_string() },
         ResolveError::Failed(reason) => DialError::ResolveFailed { name, reason },
     }

@@ -2,20 +2,29 @@
 //!
 //! In:    checked addresses, a way to connect to one, and how long to wait.
 //! Out:   the first connection that stands, or what became of every attempt.
-//! Never: leaves an attempt behind. All of them live in the calling future and end with it.
+//! Never: leaves an attempt behind. All of them live in the calling future and end with it. Never has more than
+//! [`ATTEMPTS_MAX`] sockets open.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{fmt, io};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep};
 
 use crate::rules::CheckedAddr;
 
 /// The shortest and the longest pause between two attempts (RFC 8305 section 5).
 const ATTEMPT_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+
+/// How many attempts of one dial are open at once.
+pub const ATTEMPTS_MAX: usize = 4;
+/// How many addresses of one target are tried.
+pub const ADDRESSES_MAX: usize = 8;
 
 /// Which address families are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,27 +92,36 @@ pub fn order(addrs: &[CheckedAddr]) -> Vec<CheckedAddr> {
     }
 }
 
-/// Connects to `addrs` in their order until one answers. The next attempt starts when the one before has failed, or
-/// after `attempt_delay` beside it. The losers are dropped when a winner is found.
+/// Connects to the first [`ADDRESSES_MAX`] of `addrs` in their order until one answers. The next attempt starts when one
+/// has failed, or after `attempt_delay` beside those that have not answered. Each attempt beyond the first takes a permit
+/// of `spare`. When [`ATTEMPTS_MAX`] are open, or no permit is free, the oldest attempt is closed before the next one
+/// starts, but not before it is `ATTEMPTS_MAX` delays old. The losers are dropped when a winner is found.
 ///
 /// Cancel safe: dropping the future drops every attempt.
 ///
 /// # Errors
 /// [`Lost`] when all have failed or the time is over.
-pub async fn race<T, F, Fut>(addrs: &[CheckedAddr], timing: Timing, connect: F) -> Result<(CheckedAddr, T), Lost>
+pub async fn race<T, F, Fut>(
+    addrs: &[CheckedAddr],
+    timing: Timing,
+    spare: &Semaphore,
+    connect: F,
+) -> Result<(CheckedAddr, T), Lost>
 where
     F: Fn(CheckedAddr) -> Fut,
     Fut: Future<Output = io::Result<T>>,
 {
     let delay = timing.attempt_delay.clamp(ATTEMPT_DELAY.0, ATTEMPT_DELAY.1);
     let mut deadline = std::pin::pin!(sleep(timing.connect_timeout));
-    let mut waiting = addrs.iter().copied();
-    let mut attempts = FuturesUnordered::new();
+    let mut waiting = addrs.iter().copied().take(ADDRESSES_MAX);
+    let mut attempts = Attempts { open: VecDeque::new(), spare, permits: Vec::new() };
     let mut lost = Lost::default();
     loop {
-        if let Some(addr) = waiting.next() {
-            let attempt = connect(addr);
-            attempts.push(async move { (addr, attempt.await) });
+        if waiting.len() > 0 {
+            let has_room = attempts.make_room(delay * ATTEMPTS_MAX as u32, &mut lost);
+            if has_room && let Some(addr) = waiting.next() {
+                attempts.open.push_back(Attempt { addr, began: Instant::now(), connect: Box::pin(connect(addr)) });
+            }
         }
         let more = waiting.len() > 0;
         tokio::select! {
@@ -114,11 +132,62 @@ where
                 Some((addr, Err(error))) => lost.failures.push((addr.addr(), error)),
             },
             () = &mut deadline => {
-                lost.unanswered = attempts.len();
+                lost.unanswered += attempts.open.len();
                 return Err(lost);
             }
             () = sleep(delay), if more => {}
         }
+    }
+}
+
+struct Attempt<Fut> {
+    addr: CheckedAddr,
+    began: Instant,
+    connect: Pin<Box<Fut>>,
+}
+
+/// The attempts of one race that are open, the oldest first.
+struct Attempts<'a, Fut> {
+    open: VecDeque<Attempt<Fut>>,
+    spare: &'a Semaphore,
+    /// One for each open attempt but one.
+    permits: Vec<SemaphorePermit<'a>>,
+}
+
+impl<T, Fut: Future<Output = io::Result<T>>> Attempts<'_, Fut> {
+    /// Whether another attempt may start now. Closes the oldest if there is no other way and it is older than `patience`.
+    fn make_room(&mut self, patience: Duration, lost: &mut Lost) -> bool {
+        let Some(oldest) = self.open.front() else { return true };
+        if self.open.len() < ATTEMPTS_MAX
+            && let Ok(permit) = self.spare.try_acquire()
+        {
+            self.permits.push(permit);
+            return true;
+        }
+        if oldest.began.elapsed() < patience {
+            return false;
+        }
+        self.open.pop_front();
+        lost.unanswered += 1;
+        true
+    }
+
+    /// The next attempt that ends; `None` if none is open. Cancel safe.
+    async fn next(&mut self) -> Option<(CheckedAddr, io::Result<T>)> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(CheckedAddr, io::Result<T>)>> {
+        for index in 0..self.open.len() {
+            let Some(attempt) = self.open.get_mut(index) else { break };
+            if let Poll::Ready(result) = attempt.connect.as_mut().poll(cx) {
+                let addr = attempt.addr;
+                self.open.remove(index);
+                self.permits.truncate(self.open.len().saturating_sub(1));
+                return Poll::Ready(Some((addr, result)));
+            }
+        }
+        if self.open.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
@@ -154,6 +223,8 @@ mod tests {
         lost: Option<Lost>,
         /// Attempts that are still open after the race.
         left: usize,
+        /// The most attempts that were open at once.
+        most: usize,
     }
 
     struct Open<'a>(&'a Cell<usize>);
@@ -165,24 +236,30 @@ mod tests {
     }
 
     async fn run(script: &Script) -> Race {
+        run_with(script, &Semaphore::new(100)).await
+    }
+
+    async fn run_with(script: &Script, spare: &Semaphore) -> Race {
         let (began, tried, open) = (Instant::now(), RefCell::new(Vec::new()), Cell::new(0));
+        let most = Cell::new(0);
         let addrs = checked(&script.iter().map(|step| step.0).collect::<Vec<_>>());
         let connect = async |addr: CheckedAddr| {
             let host = addr.addr().ip().to_string();
             let &(_, millis, result) = script.iter().find(|step| step.0 == host).unwrap();
             tried.borrow_mut().push((host, began.elapsed().as_millis()));
             open.set(open.get() + 1);
+            most.set(most.get().max(open.get()));
             let _open = Open(&open);
             sleep(Duration::from_millis(millis)).await;
             result.map_err(io::Error::from)
         };
-        let ended = race(&addrs, TIMING, connect).await;
+        let ended = race(&addrs, TIMING, spare, connect).await;
         let took = began.elapsed();
         let (winner, lost) = match ended {
             Ok((addr, ())) => (Some(addr.addr().ip().to_string()), None),
             Err(lost) => (None, Some(lost)),
         };
-        Race { winner, took, tried: tried.take(), lost, left: open.get() }
+        Race { winner, took, tried: tried.take(), lost, left: open.get(), most: most.get() }
     }
 
     const REFUSED: Result<(), io::ErrorKind> = Err(io::ErrorKind::ConnectionRefused);
@@ -260,8 +337,43 @@ mod tests {
                 Ok(())
             };
             let timing = Timing { attempt_delay: Duration::from_millis(asked), ..TIMING };
-            assert!(race(&checked(&["2a00::1", "1.0.0.1"]), timing, connect).await.is_ok());
+            assert!(race(&checked(&["2a00::1", "1.0.0.1"]), timing, &Semaphore::new(100), connect).await.is_ok());
             assert_eq!(second.get().as_millis(), kept);
         }
+    }
+
+    const SILENT: [&str; 20] = [
+        "1.0.0.1", "1.0.0.2", "1.0.0.3", "1.0.0.4", "1.0.0.5", "1.0.0.6", "1.0.0.7", "1.0.0.8", "1.0.0.9", "1.0.0.10",
+        "1.0.0.11", "1.0.0.12", "1.0.0.13", "1.0.0.14", "1.0.0.15", "1.0.0.16", "1.0.0.17", "1.0.0.18", "1.0.0.19",
+        "1.0.0.20",
+    ];
+
+    #[tokio::test(start_paused = true)]
+    async fn many_silent_addresses_of_one_name_hold_four_sockets_and_eight_are_tried() {
+        let script = SILENT.map(|addr| (addr, FOREVER, Ok(())));
+        let spare = Semaphore::new(100);
+        let race = run_with(&script, &spare).await;
+        assert_eq!((race.most, race.tried.len(), race.left), (ATTEMPTS_MAX, ADDRESSES_MAX, 0));
+        assert_eq!(race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>()[3..6], [750, 1000, 1250]);
+        assert_eq!((race.lost.unwrap().unanswered, race.took.as_secs()), (ADDRESSES_MAX, 10));
+        assert_eq!(spare.available_permits(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_spare_permits_a_dial_has_one_attempt_at_a_time_and_still_comes_to_the_next_address() {
+        let spare = Semaphore::new(0);
+        let script = [("1.0.0.1", FOREVER, Ok(())), ("1.0.0.2", FOREVER, Ok(())), ("1.0.0.3", 1, Ok(()))];
+        let race = run_with(&script, &spare).await;
+        assert_eq!((race.winner.as_deref(), race.most), (Some("1.0.0.3"), 1));
+        assert_eq!(race.tried.iter().map(|tried| tried.1).collect::<Vec<_>>(), [0, 1000, 2000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_failed_gives_its_permit_back() {
+        let spare = Semaphore::new(1);
+        let script = [("1.0.0.1", 300, REFUSED), ("1.0.0.2", FOREVER, Ok(())), ("1.0.0.3", 500, Ok(()))];
+        let race = run_with(&script, &spare).await;
+        assert_eq!((race.winner.as_deref(), race.most), (Some("1.0.0.3"), 2));
+        assert_eq!(spare.available_permits(), 1);
     }
 }

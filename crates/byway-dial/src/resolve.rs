@@ -93,6 +93,9 @@ pub enum ResolveError {
     /// No answer came in time.
     #[error("the name was not resolved within {} seconds", DEADLINE.as_secs())]
     Timeout,
+    /// This machine has run out of descriptors or memory for the look-up; the text is the system's own.
+    #[error("the name was not looked up: {0}")]
+    Exhausted(String),
     /// Too many look-ups of the same user wait already.
     #[error("too many look-ups of one user are waiting")]
     Busy,
@@ -121,16 +124,27 @@ impl Resolver {
         Self::dns_from(DnsFiles::default(), runtime)
     }
 
+    /// The same with at most `sockets` open at once, but at least two. One look-up takes two at least, so that fewer
+    /// than 128 look-ups run at once where `sockets` is less than 512.
+    pub fn dns_within(sockets: usize, runtime: Handle) -> Self {
+        Self::with_lookup(Arc::new(dns::DnsLookup::new(DnsFiles::default(), sockets)), runtime)
+    }
+
     /// The same with other files, or another port.
     pub fn dns_from(files: DnsFiles, runtime: Handle) -> Self {
-        Self::with_lookup(Arc::new(dns::DnsLookup::new(files)), runtime)
+        Self::with_lookup(Arc::new(dns::DnsLookup::new(files, dns::SOCKETS_MAX)), runtime)
     }
 
     /// Asks the operating system (`getaddrinfo`, so that every module of `/etc/nsswitch.conf` counts), on the blocking
     /// threads of `runtime`, at most 64 at a time. A thread that waits for a silent server cannot be ended: it keeps the
     /// place of its user until the system gives up.
     pub fn system(runtime: Handle) -> Self {
-        Self::with_lookup(Arc::new(system::SystemLookup { runtime: runtime.clone() }), runtime)
+        Self::system_within(usize::MAX, runtime)
+    }
+
+    /// The same with as many look-ups at once as have room in `sockets`, two for each.
+    pub fn system_within(sockets: usize, runtime: Handle) -> Self {
+        Self::with_lookup(Arc::new(system::SystemLookup { runtime: runtime.clone(), sockets }), runtime)
     }
 
     /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.

@@ -191,7 +191,8 @@ impl Node {
             true => self.shared.dialler.load().resolver().clone(),
             false => resolver(&plan, self.runtime()),
         };
-        self.shared.dialler.store(Arc::new(dialler(&plan, resolver)));
+        let spare = Arc::clone(self.shared.admission.attempts());
+        self.shared.dialler.store(Arc::new(dialler(&plan, resolver).with_spare_attempts(spare)));
         self.shared.plan.store(Arc::clone(&plan));
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
@@ -453,12 +454,14 @@ const PORT_TRIES: usize = 32;
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
     let relay_counters = Arc::new(RelayCounters::default());
     let resolver = resolver(&plan, workers.shared().runtime());
+    let admission = Admission::new(&plan.descriptors.shares);
+    let dialler = dialler(&plan, resolver).with_spare_attempts(Arc::clone(admission.attempts()));
     Ok(Shared {
         own: ArcSwap::from_pointee(Arc::from([])),
-        dialler: ArcSwap::from_pointee(dialler(&plan, resolver)),
+        dialler: ArcSwap::from_pointee(dialler),
         pool: Pool::sharded(pool_limits(&plan.pool), plan.workers.get())?,
         upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
-        admission: Admission::new(&plan.descriptors.shares),
+        admission,
         retries: Budget::default(),
         spill: spill(&plan)?,
         links: Links::new(&plan.state, workers.shared().runtime().clone()),
@@ -477,9 +480,10 @@ fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Share
 
 /// One for the node: all workers share its cache and its places. Sockets and timers belong to `runtime`.
 pub(crate) fn resolver(plan: &Plan, runtime: &tokio::runtime::Handle) -> Resolver {
+    let sockets = plan.descriptors.shares.names;
     match plan.dial.resolver {
-        ResolverKind::Dns => Resolver::dns(runtime.clone()),
-        ResolverKind::System => Resolver::system(runtime.clone()),
+        ResolverKind::Dns => Resolver::dns_within(sockets, runtime.clone()),
+        ResolverKind::System => Resolver::system_within(sockets, runtime.clone()),
     }
 }
 

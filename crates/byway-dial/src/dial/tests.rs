@@ -270,6 +270,8 @@ async fn failures_of_the_resolver_are_told_apart() {
     assert_eq!(error.to_string(), "`a.example` has no address: no such name is known here");
     let error = fail(ResolveError::Timeout).open(&a_example(80), &open).await;
     assert!(matches!(error, Err(DialError::ResolveTimeout { .. })), "{error:?}");
+    let error = fail(ResolveError::Exhausted("too many open files".into())).open(&a_example(80), &open).await;
+    assert!(matches!(error, Err(DialError::Exhausted(_))), "{error:?}");
     let error = fail(ResolveError::Failed("try again".into())).open(&a_example(80), &open).await;
     assert!(matches!(error, Err(DialError::ResolveFailed { .. })), "{error:?}");
 }

@@ -78,7 +78,7 @@ impl Cache {
         let (ttl, stale) = match answer {
             Ok(_) => (ttl.map_or(POSITIVE_TTL, |ttl| ttl.clamp(TTL.0, TTL.1)), STALE),
             Err(ResolveError::NotFound) => (NEGATIVE_TTL, Duration::ZERO),
-            Err(ResolveError::Timeout | ResolveError::Busy | ResolveError::Failed(_)) => return,
+            Err(_) => return,
         };
         self.insertions += 1;
         let fresh_until = now + ttl;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::cache::NEGATIVE_TTL;
@@ -29,6 +30,9 @@ use crate::target::HostName;
 
 /// How many look-ups may be under way at once.
 const LOOKUPS_MAX: usize = 128;
+/// How many sockets all look-ups together may have open: two for each, one for each family, and as many again for
+/// questions that are sent more than once.
+pub(super) const SOCKETS_MAX: usize = 4 * LOOKUPS_MAX;
 /// How long a server may be silent before the next one is asked beside it, or the same one again.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How often one question is sent at most, to all servers together.
@@ -39,21 +43,33 @@ const OTHER_FAMILY: Duration = Duration::from_secs(1);
 /// Asks the servers of `resolv.conf`.
 pub(super) struct DnsLookup {
     files: Files,
-    turn: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    at_once: usize,
+}
+
+/// What all look-ups share.
+struct Shared {
+    turn: AtomicUsize,
+    /// A permit for each socket of a question beyond its first one.
+    spare: Semaphore,
 }
 
 impl DnsLookup {
-    pub(super) fn new(files: DnsFiles) -> Self {
-        Self { files: Files::new(files), turn: Arc::default() }
+    /// At most `sockets` are open at once: a quarter of them is the number of look-ups, which have two each.
+    pub(super) fn new(files: DnsFiles, sockets: usize) -> Self {
+        let at_once = (sockets / 4).clamp(1, LOOKUPS_MAX);
+        let spare = Semaphore::new(sockets.saturating_sub(2 * at_once).min(SOCKETS_MAX));
+        let shared = Arc::new(Shared { turn: AtomicUsize::new(0), spare });
+        Self { files: Files::new(files), shared, at_once }
     }
 }
 
 impl Lookup for DnsLookup {
     fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        let ((_, settings), first) = (self.files.now(), Arc::clone(&self.turn));
+        let ((_, settings), shared) = (self.files.now(), Arc::clone(&self.shared));
         Box::pin(async move {
             let _turn = turn;
-            look_up(&settings, &first, &name).await
+            look_up(&settings, &shared, &name).await
         })
     }
 
@@ -62,19 +78,20 @@ impl Lookup for DnsLookup {
     }
 
     fn at_once(&self) -> usize {
-        LOOKUPS_MAX
+        self.at_once
     }
 }
 
-async fn look_up(settings: &Settings, turn: &AtomicUsize, name: &HostName) -> Result<Resolved, ResolveError> {
+async fn look_up(settings: &Settings, shared: &Shared, name: &HostName) -> Result<Resolved, ResolveError> {
     if let Some(addresses) = settings.hosts(name) {
         return Ok(Resolved::from(addresses.to_vec()));
     }
     let conf = &settings.conf;
-    let first = if conf.rotate { turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+    let first = if conf.rotate { shared.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+    let asking = Asking { conf, first, spare: &shared.spare };
     let mut failed = None;
     for step in steps(conf, name.as_str()) {
-        match both_families(conf, first, &step.name).await {
+        match both_families(&asking, &step.name).await {
             Ok(found) => return Ok(found),
             Err(Failure::NotFound) => {}
             // As the C library: only a server's word that it failed lets the search go on.
@@ -105,13 +122,21 @@ fn steps(conf: &Conf, name: &str) -> Vec<Step> {
     steps
 }
 
+/// Whom the questions of one look-up go to.
+struct Asking<'a> {
+    conf: &'a Conf,
+    /// The number of the server that is asked first.
+    first: usize,
+    spare: &'a Semaphore,
+}
+
 /// Asks for IPv6 and IPv4 at once. Addresses of one family are an answer, whatever becomes of the other one.
-async fn both_families(conf: &Conf, first: usize, name: &str) -> Result<Resolved, Failure> {
-    let v4 = Box::pin(ask(conf, first, name, Kind::V4));
-    if conf.no_aaaa {
+async fn both_families(asking: &Asking<'_>, name: &str) -> Result<Resolved, Failure> {
+    let v4 = Box::pin(ask(asking, name, Kind::V4));
+    if asking.conf.no_aaaa {
         return combine(Ok(Records::default()), v4.await);
     }
-    let v6 = Box::pin(ask(conf, first, name, Kind::V6));
+    let v6 = Box::pin(ask(asking, name, Kind::V6));
     match select(v6, v4).await {
         Either::Left((v6, v4)) => {
             let v4 = wait_for_other(&v6, v4).await;
@@ -160,16 +185,29 @@ fn combine(v6: Result<Records, Failure>, v4: Result<Records, Failure>) -> Result
 }
 
 /// Asks one question: of the next server when one has failed, or beside it when it is silent. The first answer counts.
-async fn ask(conf: &Conf, first: usize, name: &str, kind: Kind) -> Result<Records, Failure> {
+/// Each socket beyond the first takes a permit; where none is free, those of earlier servers are closed.
+async fn ask(asking: &Asking<'_>, name: &str, kind: Kind) -> Result<Records, Failure> {
+    let Asking { conf, first, spare } = *asking;
     let servers = conf.servers.len().max(1);
     let sends = (0..servers * conf.attempts).take(SENDS_MAX.max(servers));
     let mut servers = sends.filter_map(|n| conf.servers.get((first + n) % servers).copied());
     let silence = conf.timeout.min(SILENCE);
     let mut under_way = FuturesUnordered::new();
+    let mut permits = Vec::new();
     let mut failed = None;
     let mut next = servers.next();
     loop {
         if let Some(server) = next.take() {
+            permits.truncate(under_way.len().saturating_sub(1));
+            if !under_way.is_empty() {
+                match spare.try_acquire() {
+                    Ok(permit) => permits.push(permit),
+                    Err(_) => {
+                        under_way.clear();
+                        permits.clear();
+                    }
+                }
+            }
             under_way.push(ask_server(conf, server, name, kind));
             next = servers.next();
         }
@@ -235,5 +273,30 @@ mod tests {
         assert_eq!(combine(Ok(none()), Ok(none())).unwrap_err(), Failure::NotFound);
         assert_eq!(combine(Err(Failure::NotFound), Ok(none())).unwrap_err(), Failure::NotFound);
         assert_eq!(combine(Err(Failure::Timeout), Ok(none())).unwrap_err(), Failure::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_is_sent_again_takes_no_socket_beyond_those_that_are_spare() {
+        // Sockets that nobody reads are silent servers.
+        let silent = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let servers: Vec<_> = silent.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let conf = Conf { servers, ..conf("") };
+        for (sockets, held) in [(0, 0), (9, 6)] {
+            let spare = Semaphore::new(sockets);
+            let asking = Asking { conf: &conf, first: 0, spare: &spare };
+            let asked = ask(&asking, "silent.example", Kind::V4);
+            let other = ask(&asking, "silent.example", Kind::V6);
+            let free = async {
+                sleep(Duration::from_millis(3500)).await;
+                spare.available_permits()
+            };
+            let (one, two, free) = tokio::join!(asked, other, free);
+            assert_eq!((one, two), (Err(Failure::Timeout), Err(Failure::Timeout)), "{sockets}");
+            assert_eq!(free, sockets - held, "{sockets}");
+            assert_eq!(spare.available_permits(), sockets);
+        }
+        assert_eq!(DnsLookup::new(DnsFiles::default(), 24).at_once, 6);
+        assert_eq!(DnsLookup::new(DnsFiles::default(), SOCKETS_MAX).at_once, LOOKUPS_MAX);
+        assert_eq!(DnsLookup::new(DnsFiles::default(), 2).at_once, 1);
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Failure {
     NotFound,
     /// The server says that it failed, or will not answer.
     Server(String),
+    /// This machine has no descriptor or no memory left to ask with.
+    Exhausted(String),
     /// The server cannot be asked.
     Unreachable(String),
     /// No answer in time.
@@ -51,9 +53,10 @@ impl Failure {
     pub(super) fn more_telling(earlier: Option<Self>, later: Self) -> Self {
         let rank = |failure: &Self| match failure {
             Self::NotFound => 0,
-            Self::Server(_) => 1,
-            Self::Unreachable(_) => 2,
-            Self::Timeout => 3,
+            Self::Exhausted(_) => 1,
+            Self::Server(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Timeout => 4,
         };
         match earlier {
             Some(earlier) if rank(&earlier) <= rank(&later) => earlier,
@@ -66,6 +69,7 @@ impl From<Failure> for ResolveError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotFound => Self::NotFound,
+            Failure::Exhausted(reason) => Self::Exhausted(reason),
             Failure::Server(reason) | Failure::Unreachable(reason) => Self::Failed(reason),
             Failure::Timeout => Self::Timeout,
         }

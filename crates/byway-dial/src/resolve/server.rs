@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::question::{Failure, Question, Records, Reply};
+use crate::error::Telling;
 
 /// The longest reply over UDP that is read. We announce no more than the 512 bytes of RFC 1035.
 const DATAGRAM_BYTES: usize = 1500;
@@ -19,11 +20,18 @@ const FORGED_MAX: usize = 16;
 
 /// Asks `question` of `server`. Each question has a socket of its own, with a port that the system chooses.
 pub(super) async fn ask(server: SocketAddr, question: &Question, tcp_only: bool) -> Result<Records, Failure> {
-    let unreachable = |error: io::Error| Failure::Unreachable(format!("a name server cannot be asked: {error}"));
+    let unreachable = |error: io::Error| cannot_ask(&error);
     if !tcp_only && let Some(records) = over_udp(server, question).await.map_err(unreachable)?? {
         return Ok(records);
     }
     over_tcp(server, question).await.map_err(unreachable)?
+}
+
+fn cannot_ask(error: &io::Error) -> Failure {
+    match Telling::of(error) {
+        Telling::Exhausted => Failure::Exhausted(format!("no socket can be opened to ask a name server: {error}")),
+        _ => Failure::Unreachable(format!("a name server cannot be asked: {error}")),
+    }
 }
 
 /// `Ok(Ok(None))`: it has to be asked by TCP.
@@ -108,5 +116,15 @@ mod tests {
         let records = ask_from(&socket, address, &question).await.unwrap().unwrap().unwrap();
         assert_eq!(records.addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
         answering.await.unwrap();
+    }
+
+    #[test]
+    fn a_machine_without_free_descriptors_is_not_taken_for_a_name_server_that_is_down() {
+        for code in [23, 24] {
+            let failure = cannot_ask(&io::Error::from_raw_os_error(code));
+            assert!(matches!(failure, Failure::Exhausted(_)), "{failure:?}");
+        }
+        let refused = cannot_ask(&io::ErrorKind::ConnectionRefused.into());
+        assert!(matches!(refused, Failure::Unreachable(_)), "{refused:?}");
     }
 }

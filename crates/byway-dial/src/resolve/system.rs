@@ -19,6 +19,8 @@ pub(super) const LOOKUPS_MAX: usize = 64;
 /// Asks `getaddrinfo` on blocking threads.
 pub(super) struct SystemLookup {
     pub(super) runtime: Handle,
+    /// How many descriptors all look-ups together may take, two for each.
+    pub(super) sockets: usize,
 }
 
 impl Lookup for SystemLookup {
@@ -33,7 +35,7 @@ impl Lookup for SystemLookup {
     }
 
     fn at_once(&self) -> usize {
-        LOOKUPS_MAX
+        LOOKUPS_MAX.min(self.sockets / 2).max(1)
     }
 }
 

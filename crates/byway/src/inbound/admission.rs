@@ -24,6 +24,7 @@ pub struct Admission {
     links: Arc<Semaphore>,
     lobby: Lobby,
     metrics: Arc<Semaphore>,
+    attempts: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -34,7 +35,18 @@ impl Admission {
         let strangers = STRANGERS.min(shares.links / 4).max(1);
         let members = shares.links.saturating_sub(strangers).max(1);
         let lobby = Lobby::new(strangers);
-        Self { visitors: permits(shares.accepted), links: permits(members), lobby, metrics: permits(METRICS) }
+        Self {
+            visitors: permits(shares.accepted),
+            links: permits(members),
+            lobby,
+            metrics: permits(METRICS),
+            attempts: permits(shares.attempts),
+        }
+    }
+
+    /// One permit for each connection attempt that a dial has open beside its first one.
+    pub const fn attempts(&self) -> &Arc<Semaphore> {
+        &self.attempts
     }
 
     /// Connections at the ports of links that nobody has welcomed yet.

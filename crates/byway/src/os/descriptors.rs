@@ -52,28 +52,46 @@ pub struct Shares {
     pub pooled: usize,
     /// Pipes for bulk bytes, of two descriptors each.
     pub pipes: usize,
+    /// Connection attempts that all dials together may have open beside the first one of each.
+    pub attempts: usize,
+    /// Sockets of name look-ups.
+    pub names: usize,
 }
+
+/// Sockets of name look-ups that are of use: 128 look-ups with four each.
+const NAMES_MAX: usize = 512;
 
 impl Shares {
     /// Of a process without a limit.
-    pub const UNLIMITED: Self = Self { accepted: usize::MAX, links: usize::MAX, pooled: usize::MAX, pipes: usize::MAX };
+    pub const UNLIMITED: Self = Self {
+        accepted: usize::MAX,
+        links: usize::MAX,
+        pooled: usize::MAX,
+        pipes: usize::MAX,
+        attempts: usize::MAX,
+        names: NAMES_MAX,
+    };
 
     /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool does not count (a tunnel),
     /// while the pool is full of kept ones, so an accepted connection takes two and a pooled one takes one.
+    /// A dial that tries several addresses at once has one descriptor of its own; the others are of the share of attempts.
     pub fn of(limit: Option<u64>, needs: Needs) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Self::UNLIMITED };
         let reserve = reserve(limit, needs).min(limit / 2);
         let left = limit - reserve;
         let links = if needs.link_listeners == 0 { 0 } else { (left / 8).max(1) };
         let pipes = left / 32;
-        let left = left - links - 2 * pipes;
+        let attempts = left / 32;
+        // One look-up has two sockets.
+        let names = (left / 8).clamp(2, NAMES_MAX);
+        let left = left - links - 2 * pipes - attempts - names;
         let pooled = needs.pooled.min(left.div_ceil(3).max(left.saturating_sub(needs.accepted.saturating_mul(2))));
         let accepted = needs.accepted.min((left - pooled) / 2);
-        Self { accepted: accepted.max(1), links, pooled: pooled.max(1), pipes }
+        Self { accepted: accepted.max(1), links, pooled: pooled.max(1), pipes, attempts, names }
     }
 }
 
-/// What is kept for runtimes, listeners, logs, files of the state folder, the spill, name look-ups and links that are dialled:
+/// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that are dialled:
 /// about what a node has open without any connection, and a sixteenth of the limit.
 fn reserve(limit: usize, needs: Needs) -> usize {
     // A socket a worker, and one connection that was accepted and waits for its permit.
@@ -81,7 +99,7 @@ fn reserve(limit: usize, needs: Needs) -> usize {
     FILES + RUNTIME * (needs.workers + 1) + listeners + CARRIERS * needs.joins + limit / 16
 }
 
-/// Standard streams, logs, the state folder, name look-ups.
+/// Standard streams, logs, the state folder.
 const FILES: usize = 32;
 
 /// The descriptors of one runtime.
@@ -98,7 +116,8 @@ mod tests {
         Needs { workers: 2, listeners: 1, link_listeners: 0, joins: 0, accepted: 10_000, pooled: 10_000 };
 
     fn taken(shares: Shares) -> usize {
-        2 * shares.accepted + shares.links + shares.pooled + 2 * shares.pipes
+        let own = 2 * shares.accepted + shares.links + shares.pooled + 2 * shares.pipes;
+        own + shares.attempts + shares.names
     }
 
     #[test]
@@ -136,5 +155,12 @@ mod tests {
     fn a_limit_of_256_serves_at_least_fifty_at_once() {
         let shares = Shares::of(Some(256), EDGE);
         assert!(shares.accepted >= 50, "{shares:?}");
+    }
+
+    #[test]
+    fn attempts_and_look_ups_have_shares_of_their_own_beside_the_reserve() {
+        let shares = Shares::of(Some(1024), EDGE);
+        assert!(shares.attempts >= 16 && shares.names >= 64, "{shares:?}");
+        assert_eq!(Shares::of(Some(1 << 19), EDGE).names, NAMES_MAX);
     }
 }
