@@ -18,7 +18,7 @@
 //! let target: Target = "localhost:80".parse().unwrap();
 //! let error = dialler.open(&target, &AddressRules::guarded()).await.unwrap_err();
 //! assert!(matches!(error, DialError::Denied(_)));
-//! println!("{error}"); // ::1 is a loopback address; an `allow` rule with cidr = "::1/128" opens it
+//! println!("{error}"); // ::1 is a loopback address; an `allow` rule with cidr = "::1/128" (--allow ::1) opens it
 //! # }
 //! ```
 

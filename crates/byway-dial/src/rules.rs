@@ -201,15 +201,21 @@ pub enum Reason {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ip, port) = (self.addr.ip(), self.addr.port());
-        let host = IpNet::from(ip.to_canonical());
+        let plain = ip.to_canonical();
+        let host = IpNet::from(plain);
         match self.reason {
             Reason::Rule(number) => {
                 write!(f, "{ip} port {port} is denied by rule {number}; an `allow` rule before it opens the address")
             }
             Reason::Port => f.write_str(&closed_port(port)),
-            Reason::Guard(kind) => write!(f, "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" opens it"),
+            Reason::Guard(kind) => {
+                write!(f, "{ip} is {kind}; an `allow` rule with cidr = \"{host}\" (--allow {plain}) opens it")
+            }
             Reason::Default => {
-                write!(f, "no rule allows {ip} port {port}; an `allow` rule with cidr = \"{host}\" opens it")
+                write!(
+                    f,
+                    "no rule allows {ip} port {port}; an `allow` rule with cidr = \"{host}\" (--allow {plain}) opens it"
+                )
             }
         }
     }
@@ -234,7 +240,7 @@ impl Denied {
 /// Why a port is denied by default, and the remedy.
 pub fn closed_port(port: u16) -> String {
     format!(
-        "port {port} is where mail is delivered, and closed by default; an `allow` rule with port = {port} opens it"
+        "port {port} is where mail is delivered, and closed by default; an `allow` rule with port = {port} (--allow :{port}) opens it"
     )
 }
 
@@ -371,7 +377,7 @@ mod tests {
         let text = |rules: &AddressRules, ip: &str| rules.check(addr(ip)).unwrap_err().to_string();
         assert_eq!(
             text(&AddressRules::guarded(), "10.0.0.5"),
-            "10.0.0.5 is a private address; an `allow` rule with cidr = \"10.0.0.5/32\" opens it"
+            "10.0.0.5 is a private address; an `allow` rule with cidr = \"10.0.0.5/32\" (--allow 10.0.0.5) opens it"
         );
         assert_eq!(
             text(&guarded(vec![rule("8.0.0.0/8", false, 3)]), "8.8.8.8"),
@@ -379,7 +385,7 @@ mod tests {
         );
         assert_eq!(
             text(&AddressRules { otherwise_allow: false, ..AddressRules::open() }, "2606::1"),
-            "no rule allows 2606::1 port 80; an `allow` rule with cidr = \"2606::1/128\" opens it"
+            "no rule allows 2606::1 port 80; an `allow` rule with cidr = \"2606::1/128\" (--allow 2606::1) opens it"
         );
     }
 

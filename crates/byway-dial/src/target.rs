@@ -69,6 +69,9 @@ impl FromStr for Target {
                 path => Ok(Self::Unix(path.into())),
             };
         }
+        if text.starts_with('/') {
+            return Err(BadTarget::SocketPath(text.into()));
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| BadTarget::NoPort(text.into()))?;
         if host.contains(':') && !host.starts_with('[') {
             return Err(BadTarget::NoPort(text.into()));
@@ -174,6 +177,9 @@ pub enum BadTarget {
     /// The port is missing.
     #[error("`{}` has no port: write HOST:PORT, [IPV6]:PORT or unix:/PATH", peer_text(.0))]
     NoPort(String),
+    /// A path without `unix:` before it.
+    #[error("`{path}` is a path: for a Unix socket write unix:{path}", path = peer_text(.0))]
+    SocketPath(String),
     /// The path of a Unix socket is missing.
     #[error("`unix:` needs a path behind it, such as unix:/run/app.sock")]
     Path,
@@ -207,6 +213,7 @@ mod tests {
     fn bad_targets_say_what_is_wrong() {
         assert_eq!("example.com".parse::<Target>(), Err(BadTarget::NoPort("example.com".into())));
         assert_eq!("::1:80".parse::<Target>(), Err(BadTarget::NoPort("::1:80".into())));
+        assert_eq!("/x:1".parse::<Target>(), Err(BadTarget::SocketPath("/x:1".into())));
         assert_eq!("a:+80".parse::<Target>(), Err(BadTarget::Port("+80".into())));
         assert_eq!("a:0".parse::<Target>(), Err(BadTarget::Port("0".into())));
         assert_eq!("a b:80".parse::<Target>(), Err(BadTarget::Host("a b".into())));

@@ -148,7 +148,7 @@ pub enum BadJoin {
     /// The bytes are too few, too many, or changed.
     #[error(
         "the join string was cut short or changed on its way: copy it again, whole, in one line; only the host behind its \
-         `@` may be edited"
+         `@` may be edited (for another port use --advertise where it was made)"
     )]
     Damaged,
     /// The id of a grant is twelve hex digits.

@@ -122,10 +122,10 @@ pub struct Replaced {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The name is another tenant's. Which one is not for the claimant to know.
-    #[error("it is held by another grant; choose another name, or join by that grant")]
+    #[error("it is held by another grant; choose another one, or join by that grant")]
     OtherTenant(GrantId),
     /// Another identity has it.
-    #[error("it is held by {by}, {}; choose another name, or stop the other one", since(*.held_s))]
+    #[error("it is held by the node with key id {by}, {}; choose another one, or stop that node", since(*.held_s))]
     Held {
         /// Whose key, in short.
         by: String,

@@ -35,7 +35,10 @@ pub fn wait_for_stop_signal() -> impl Future<Output = &'static str> {
 pub async fn drain(nodes: &[&Node], why: &str) {
     // Before anybody is told to send it.
     let again = wait_for_stop_signal();
-    tracing::info!("{why}: draining; a second signal ends at once");
+    // A node also leaves because its link has ended.
+    let is_second = why.starts_with("SIG") || why == "Ctrl-C";
+    let signal = if is_second { "a second signal" } else { "a signal" };
+    tracing::info!("{why}: draining; {signal} ends at once");
     let draining = async {
         let mut cut = 0;
         for node in nodes {
@@ -49,7 +52,8 @@ pub async fn drain(nodes: &[&Node], why: &str) {
             cut => tracing::warn!("the drain deadline passed: {cut} tasks were cut"),
         },
         again = again => {
-            tracing::warn!("{again} again: ending at once");
+            let again = if is_second { format!("{again} again") } else { again.to_owned() };
+            tracing::warn!("{again}: ending at once");
             nodes.iter().for_each(|node| node.cut());
         }
     }

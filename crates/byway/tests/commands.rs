@@ -503,9 +503,10 @@ fn a_list_of_no_grants_says_which_folder_it_looked_in() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(finished.stderr.contains(&format!("there are no grants in {folder}/grants")), "{}", finished.stderr);
     assert!(finished.stderr.contains("--state"), "{}", finished.stderr);
-    assert!(finished.stdout.starts_with("ID "), "{}", finished.stdout);
+    assert_eq!(finished.stdout, "");
     run(&["token", "add", "--state", &folder, "--advertise", "t.example.com:7000"]);
-    assert_eq!(run(&["token", "list", "--state", &folder]).stderr, "");
+    let listed = run(&["token", "list", "--state", &folder]);
+    assert!(listed.stderr.is_empty() && listed.stdout.starts_with("ID "), "{} {}", listed.stdout, listed.stderr);
 }
 
 #[test]
@@ -531,4 +532,67 @@ fn the_demo_prints_what_to_try_and_no_log_of_a_node_that_is_well() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let ready = finished.stderr.trim_end();
     assert!(ready.starts_with("ready: ") && ready.ends_with(" links") && !ready.contains('\n'), "{ready}");
+}
+
+#[test]
+fn what_newcomers_write_is_refused_with_what_to_write() {
+    for (args, says) in [
+        (&["edge", "--listen", "127.0.0.1:0", "--to", "9001,9002"][..], "give --to once for each upstream"),
+        (&["edge", "--listen", "127.0.0.1:0", "--to", "/tmp/x.sock"], "write unix:/tmp/x.sock"),
+        (&["edge", "--listen", "/tmp/x.sock", "--to", "9001"], "write unix:/tmp/x.sock"),
+        (&["tcp", "/tmp/x.sock", "--join", JOIN], "write unix:/tmp/x.sock"),
+        (
+            &["edge", "--listen", "127.0.0.1:0", "--to", "http://h/app"],
+            "an upstream is a host and a port; `/app` has no",
+        ),
+        (&["proxy", "--listen", "127.0.0.1:0", "--deny", "http://foo"], "`http://foo` is a URL"),
+        (&["proxy", "--listen", "127.0.0.1:0", "--allow", "http://10.0.0.1:80/"], "write its host alone, `10.0.0.1`"),
+        (&["http", "9001", "--port", "1"], "`--port` belongs to `byway tcp`"),
+        (&["tcp", "22", "--join", &JOIN.replace("7000", "7001")], "for another port use --advertise"),
+        (&["proxy", "join", "--join", "by1.x", "--listen", "127.0.0.1:0"], "`--join`"),
+    ] {
+        refused(&run(args), &[says]);
+    }
+    let both = run(&["proxy", "join", JOIN, "--join", JOIN, "--listen", "127.0.0.1:0"]);
+    refused(&both, &["cannot be used with"]);
+    let hosts = SMALL.replace("to =", "host = [\"app.example.com\"]\nto =");
+    refused(&run_with("check", &hosts, &[]), &["did you mean `hosts`"]);
+    let caddy = "example.com {\n\treverse_proxy localhost:9001\n}\n";
+    refused(&run_with("check", caddy, &[]), &["the config of another program, such as Caddy"]);
+}
+
+#[test]
+fn a_level_of_the_log_is_refused_by_the_name_of_what_gave_it() {
+    let output = std::process::Command::new(BYWAY).arg("key").env("BYWAY_LOG", "verbos").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("BYWAY_LOG `verbos`") && output.status.code() == Some(2), "{said}");
+    refused(&run(&["key", "--log-level", "verbos"]), &["--log-level `verbos`"]);
+}
+
+#[test]
+fn the_join_string_of_a_desk_is_taken_by_join_as_by_http_and_tcp() {
+    let desk = Program::start(BYWAY, &["proxy", "join", "--join", JOIN, "--listen", "127.0.0.1:0", "--carrier", "tls"]);
+    assert_eq!(desk.stop().code, Some(0));
+}
+
+#[test]
+fn explain_takes_its_file_as_check_does_and_help_of_help_is_help() {
+    let launch = Launch::new(BYWAY, &["explain", "http://a.example/", "byway.toml"]);
+    std::fs::write(launch.config(), SMALL).unwrap();
+    let explained = launch.run();
+    assert_eq!(explained.code, Some(0), "{}", explained.stderr);
+    assert!(explained.stdout.contains("127.0.0.1:9"), "{}", explained.stdout);
+    let help = run(&["help", "--help"]);
+    assert!(help.code == Some(0) && help.stdout.contains("Usage: byway"), "{}", help.stderr);
+}
+
+#[test]
+fn a_token_that_cannot_be_made_leaves_no_folder_and_no_grants_are_no_table() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("state");
+    let path = folder.display().to_string();
+    refused(&run(&["token", "add", "--state", &path]), &["--advertise HOST:PORT"]);
+    assert!(!folder.exists());
+    let listed = run(&["token", "list", "--state", &path]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), ""));
 }

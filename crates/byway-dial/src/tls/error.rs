@@ -25,7 +25,7 @@ pub enum TlsError {
     BadName(HostName),
     /// Nobody we trust signed the certificate.
     #[error(
-        "the certificate of {0} is signed by nobody we trust; add its root to the trusted roots, or have the peer send its whole chain"
+        "the certificate of {0} is signed by nobody we trust; add its root (or the certificate itself, if it is self-signed) to the trusted certificates of this machine, or name a file that holds it in SSL_CERT_FILE, which replaces them; or have the peer send its whole chain"
     )]
     UnknownIssuer(ServerName),
     /// The certificate has run out.

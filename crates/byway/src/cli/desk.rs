@@ -16,6 +16,9 @@ pub(super) struct DeskArgs {
     /// a pipe. Better not here, where others on this machine can see it: in --join-file or in the variable BYWAY_JOIN
     #[arg(value_name = "STRING")]
     join: Option<String>,
+    /// The same, as `byway http` and `byway tcp` take it
+    #[arg(long = "join", value_name = "STRING", conflicts_with = "join")]
+    join_flag: Option<String>,
     #[command(flatten)]
     link: JoinArgs,
     /// Where to listen: 127.0.0.1:1081, unix:/run/x.sock; port 0 takes any free one. An address that others can reach
@@ -34,7 +37,11 @@ pub(super) struct DeskArgs {
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &DeskArgs, common: &Common) -> ExitCode {
-    let join = match args.link.find("byway proxy join STRING", args.join.as_deref()) {
+    let (name, given) = match &args.join_flag {
+        Some(given) => ("--join", Some(given.as_str())),
+        None => ("byway proxy join STRING", args.join.as_deref()),
+    };
+    let join = match args.link.find(name, given) {
         Ok(join) => join,
         Err(error) => {
             terminal::error(error);

@@ -18,6 +18,9 @@ pub(super) struct ExplainArgs {
     /// The config file. Default: byway.toml if there is one, else what `byway proxy` does without options
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The same, without -c
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     /// Who would ask
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -40,7 +43,7 @@ pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
 
 fn plan(args: &ExplainArgs, common: &Common) -> Result<Plan, config::ConfigErrors> {
     let beside = PathBuf::from("byway.toml");
-    match &args.config {
+    match args.config.as_ref().or(args.file.as_ref()) {
         Some(path) => config::load(path, &common.state()),
         None if beside.exists() => config::load(&beside, &common.state()),
         None => {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Common;
 use super::expose::{self, ExposeArgs};
+use super::{Common, EXIT_CONFIG, terminal};
 use crate::config::ExposedFlags;
 
 /// What, and under which name.
@@ -21,9 +21,16 @@ pub(super) struct HttpArgs {
     /// it), or a name such as app.test. Default: keep
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    /// Taken so that its error can name the right command.
+    #[arg(long, hide = true, value_name = "PORT")]
+    port: Option<String>,
 }
 
 /// Serves until a signal says stop.
 pub(super) fn run(args: &HttpArgs, common: &Common) -> ExitCode {
+    if args.port.is_some() {
+        terminal::error("`--port` belongs to `byway tcp`: visitors reach an HTTP service by its name, see `--name`");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     expose::run(ExposedFlags::Http { name: args.name.clone(), host: args.host.clone() }, &args.expose, common)
 }

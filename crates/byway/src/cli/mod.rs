@@ -22,6 +22,7 @@ mod tcp;
 mod terminal;
 mod token;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -111,7 +112,7 @@ enum Verb {
 impl Cli {
     /// Reads the arguments of the process and runs their verb to its end.
     pub fn main() -> ExitCode {
-        match Self::try_parse() {
+        match Self::try_parse_from(without_help_of_help(std::env::args_os().collect())) {
             Ok(cli) => cli.run(),
             Err(error) => {
                 // Help and version go to stdout, whose reader may have left (`byway --help | head -1`).
@@ -124,11 +125,12 @@ impl Cli {
     fn run(self) -> ExitCode {
         let Self { common, verb } = self;
         // The demo prints what to try, which the log of its three nodes would bury. As JSON the ready line is an event.
-        let level = common.log_level.as_deref().unwrap_or(match verb {
+        let given = common.log_level.as_deref().filter(|level| !level.trim().is_empty());
+        let level = given.unwrap_or(match verb {
             Verb::Demo(_) if common.log == LogFormat::Human => "warn",
             _ => "info",
         });
-        if let Err(error) = log::install(common.log, level) {
+        if let Err(error) = log::install(common.log, level, level_came_by()) {
             terminal::error(error);
             return ExitCode::from(EXIT_CONFIG);
         }
@@ -147,6 +149,23 @@ impl Cli {
             Verb::Version => terminal::data(format_args!("byway {}\n", env!("CARGO_PKG_VERSION"))),
         }
     }
+}
+
+/// What the level of the log came by, for the message that refuses it.
+fn level_came_by() -> &'static str {
+    let is_flag = |arg: OsString| arg.as_encoded_bytes().starts_with(b"--log-level");
+    match std::env::args_os().any(is_flag) || std::env::var_os("BYWAY_LOG").is_none() {
+        true => "--log-level",
+        false => "BYWAY_LOG",
+    }
+}
+
+/// `byway help --help` means `byway help`, whose `--help` clap takes for the name of a command.
+fn without_help_of_help(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_some_and(|verb| verb == "help") {
+        args.retain(|arg| arg != "--help" && arg != "-h");
+    }
+    args
 }
 
 /// The exit code for wrong configs and refused credentials.

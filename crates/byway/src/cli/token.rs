@@ -110,13 +110,6 @@ fn finish(done: Result<String, GrantError>) -> ExitCode {
 }
 
 fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
-    let key = match Key::load_or_create(&state.join("key")) {
-        Ok(key) => key,
-        Err(error) => {
-            terminal::error(error);
-            return ExitCode::FAILURE;
-        }
-    };
     let purpose = match args.purpose {
         ForWhat::Serve => Purpose::Serve,
         ForWhat::Exit => Purpose::Exit,
@@ -128,6 +121,14 @@ fn add(args: &AddArgs, state: &Path, grants: &Grants) -> ExitCode {
             file.path.display()
         ));
         return ExitCode::from(EXIT_CONFIG);
+    };
+    // Behind what can be refused: a mistake leaves nothing in the state folder.
+    let key = match Key::load_or_create(&state.join("key")) {
+        Ok(key) => key,
+        Err(error) => {
+            terminal::error(error);
+            return ExitCode::FAILURE;
+        }
     };
     let made = grants.create(purpose, conflict(args.on_conflict), args.ports.clone());
     finish(made.map(|(id, secret)| {
@@ -158,6 +159,9 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 fn table(grants: &[Grant]) -> String {
+    if grants.is_empty() {
+        return String::new();
+    }
     let mut text =
         format!("{:<14}{:<9}{:<13}{:<10}{:<20}{}\n", "ID", "PURPOSE", "PORTS", "CONFLICT", "CREATED", "STATE");
     for grant in grants {

@@ -26,6 +26,9 @@ pub enum BadBind {
     /// There is no port in it.
     #[error("`{0}` has no port: write 127.0.0.1:8080, [::1]:8080, :8080 for every address, or unix:/run/x.sock")]
     NoPort(String),
+    /// A path without `unix:` before it.
+    #[error("`{0}` is a path: for a Unix socket write unix:{0}")]
+    SocketPath(String),
     /// A number alone.
     #[error("`{0}` is a port alone: write 127.0.0.1:{0} for this machine only, or :{0} for every address")]
     PortAlone(u16),
@@ -117,6 +120,9 @@ impl FromStr for Bind {
         if let Ok(port) = text.parse::<u16>() {
             return Err(BadBind::PortAlone(port));
         }
+        if text.starts_with('/') {
+            return Err(BadBind::SocketPath(text.into()));
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| BadBind::NoPort(text.into()))?;
         if host.contains(':') && !host.ends_with(']') {
             return Err(BadBind::NoPort(text.into()));
@@ -181,6 +187,7 @@ mod tests {
         let bad = |text: &str| text.parse::<Bind>().unwrap_err();
         assert_eq!(bad("127.0.0.1"), BadBind::NoPort("127.0.0.1".into()));
         assert_eq!(bad("::1"), BadBind::NoPort("::1".into()));
+        assert_eq!(bad("/run/x.sock"), BadBind::SocketPath("/run/x.sock".into()));
         assert_eq!(bad("8080"), BadBind::PortAlone(8080));
         assert_eq!(bad("127.0.0.1:http"), BadBind::Port("http".into()));
         assert_eq!(bad("127.0.0.1:+80"), BadBind::Port("+80".into()));

@@ -19,6 +19,8 @@ const MOST_SHOWN: usize = 50;
 pub struct ConfigErrors {
     source: Source,
     diagnostics: Vec<Diagnostic>,
+    /// There was no text to find errors in, and so none to count.
+    unread: bool,
 }
 
 impl ConfigErrors {
@@ -26,7 +28,12 @@ impl ConfigErrors {
     pub(super) fn new(name: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| diagnostic.place.order());
         diagnostics.dedup();
-        Self { source: Source::new(name, text), diagnostics }
+        Self { source: Source::new(name, text), diagnostics, unread: false }
+    }
+
+    /// The config called `name` cannot be read.
+    pub(super) fn unreadable(name: &str, diagnostic: Diagnostic) -> Self {
+        Self { unread: true, ..Self::new(name, "", vec![diagnostic]) }
     }
 
     /// Each error, in the order of the text.
@@ -46,6 +53,9 @@ impl ConfigErrors {
         for diagnostic in self.diagnostics.iter().take(MOST_SHOWN) {
             out += &self.source.render(diagnostic, &renderer);
             out += "\n\n";
+        }
+        if self.unread {
+            return out.trim_end().to_owned();
         }
         out + &self.summary()
     }

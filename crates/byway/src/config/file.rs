@@ -480,6 +480,10 @@ pub(super) fn deny_flag(text: &str) -> At<Rule> {
 
 /// Splits ports from what stands before them; IPv6 has to be in brackets to carry ports.
 fn split_ports(text: &str) -> (&str, Option<&str>) {
+    // What judges the target says that a URL is none.
+    if text.contains("://") {
+        return (text, None);
+    }
     if let Some((inner, rest)) = text.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         return (inner, rest.strip_prefix(':'));
     }

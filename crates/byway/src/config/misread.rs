@@ -21,6 +21,12 @@ pub(super) fn other_format(text: &str) -> Option<&'static str> {
     if is_yaml_line(first) {
         return Some("YAML");
     }
+    // A Caddyfile: blocks of sites without `;`, or the directives of one site alone.
+    let is_site = first.ends_with('{') && !first.contains('=') && lines().any(|line| line == "}");
+    let proxies = lines().any(|line| line.starts_with("reverse_proxy "));
+    if proxies || is_site && !lines().any(|line| line.ends_with(';')) {
+        return Some("the config of another program, such as Caddy");
+    }
     let is_directive = |line: &str| line.ends_with('{') || line.ends_with(';');
     (is_directive(first) && lines().any(|line| line.ends_with(';')) && lines().any(|line| line == "}"))
         .then_some("the config of another program, such as nginx")
@@ -51,6 +57,9 @@ mod tests {
         assert_eq!(other_format("---\nworkers: 2\n"), Some("YAML"));
         assert_eq!(other_format("{ \"edge\": [] }"), Some("JSON"));
         assert!(other_format("server {\n  listen 80;\n}\n").is_some_and(|format| format.contains("nginx")));
+        for caddy in ["example.com {\n\treverse_proxy localhost:9001\n}\n", ":8080\nreverse_proxy localhost:9001\n"] {
+            assert_eq!(other_format(caddy), Some("the config of another program, such as Caddy"), "{caddy}");
+        }
         for toml in [
             "",
             "workers = two\n",

@@ -86,10 +86,11 @@ pub fn load(path: &Path, state: &Path) -> Result<Plan, ConfigErrors> {
 /// As [`load`], and what is wrong with the flags.
 pub fn load_with(path: &Path, state: &Path, flags: &ObserveFlags) -> Result<Plan, ConfigErrors> {
     let name = path.display().to_string();
-    let text = read_config(path).map_err(|message| {
+    let text = read_config(path).map_err(|(is_missing, message)| {
+        let diagnostic = Diagnostic::new(&Place::Whole, message);
         let help = "name the file with -c FILE; the README shows a small one, and `byway edge --listen :8080 --to 3000` and \
                     `byway proxy --listen 127.0.0.1:1080` need none";
-        ConfigErrors::new(&name, "", vec![Diagnostic::new(&Place::Whole, message).help(help)])
+        ConfigErrors::unreadable(&name, if is_missing { diagnostic.help(help) } else { diagnostic })
     })?;
     let folder = absolute(path.parent().unwrap_or_else(|| Path::new("")));
     parse_under(&text, &name, &Surroundings::here(state, &folder), flags)
@@ -142,21 +143,23 @@ fn absolute(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
-fn read_config(path: &Path) -> Result<String, String> {
+/// The text; or whether there is no such file, and what is wrong.
+fn read_config(path: &Path) -> Result<String, (bool, String)> {
     let shown = path.display();
     let cannot = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => format!("there is no config file {shown} (No such file or directory)"),
-        ErrorKind::IsADirectory => format!("cannot read {shown}: it is a folder, not a config file"),
-        ErrorKind::PermissionDenied => format!("cannot read {shown}: this user may not (Permission denied)"),
-        _ => format!("cannot read {shown}: {error}"),
+        ErrorKind::NotFound => (true, format!("there is no config file {shown} (No such file or directory)")),
+        ErrorKind::IsADirectory => (false, format!("cannot read {shown}: it is a folder, not a config file")),
+        ErrorKind::PermissionDenied => (false, format!("cannot read {shown}: this user may not (Permission denied)")),
+        _ => (false, format!("cannot read {shown}: {error}")),
     };
     let mut bytes = Vec::new();
     fs::File::open(path).map_err(cannot)?.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MOST_FILE_BYTES {
-        return Err(format!("{shown} is larger than {}: it cannot be a config file", Bytes(MOST_FILE_BYTES)));
+        let message = format!("{shown} is larger than {}: it cannot be a config file", Bytes(MOST_FILE_BYTES));
+        return Err((false, message));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        format!("{shown} is not text: byte {at} is no UTF-8")
+        (false, format!("{shown} is not text: byte {at} is no UTF-8"))
     })
 }

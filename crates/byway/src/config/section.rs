@@ -179,6 +179,11 @@ impl<'t, 'i> Section<'t, 'i> {
             describe(value.get_ref())
         };
         let message = format!("`{}` must be {expected}, found {found}", self.name(key));
+        if (self.path, key) == ("edge.route", "host") && matches!(value.get_ref(), DeValue::Array(_)) {
+            let help = "did you mean `hosts`, which says for which hosts the route is? hosts = [\"app.example.com\"]";
+            self.note(Diagnostic::new(&value.span().into(), message).help(help));
+            return None;
+        }
         let help = if example.starts_with('[') { example.to_owned() } else { format!("{key} = {example}") };
         self.note(Diagnostic::new(&value.span().into(), message).help(format!("for example {help}")));
         None

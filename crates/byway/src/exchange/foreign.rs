@@ -21,6 +21,10 @@ pub fn in_request(unread: &[u8]) -> Option<Fault> {
             "this port speaks HTTP/1.1, and the client began with HTTP/2 (prior knowledge): make it use HTTP/1.1";
         return Some(Fault::new(Who::Downstream, Kind::Version, detail));
     }
+    if matches!(unread, [5, 1..=255, _, ..] | [4, 1 | 2, _, ..]) {
+        let detail = "this port speaks HTTP, and this looks like SOCKS: that is what `byway proxy` serves";
+        return Some(Fault::new(Who::Downstream, Kind::Malformed("socks-at-http-port"), detail));
+    }
     None
 }
 
@@ -72,6 +76,8 @@ mod tests {
     fn the_first_bytes_of_tls_and_of_http2_are_known_on_both_sides() {
         assert_eq!(class(in_request(b"\x16")), Some("tls-at-plain-port"));
         assert_eq!(class(in_request(b"\x16\x03\x01\x02\x00\x01")), Some("tls-at-plain-port"));
+        assert_eq!(class(in_request(b"\x05\x02\x00\x02")), Some("socks-at-http-port"));
+        assert_eq!(class(in_request(b"\x04\x01\x00\x50\x7f\0\0\x01\0")), Some("socks-at-http-port"));
         assert_eq!(class(in_request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")), Some("http-version"));
         assert_eq!(class(in_response(b"\x15\x03\x01\x00\x02\x02\x46", false)), Some("upstream-speaks-tls"));
         assert_eq!(

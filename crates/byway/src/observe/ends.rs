@@ -28,7 +28,7 @@ pub const WORDS: &[&str] = &[
     "link-lost", "loop", "malformed", "max-forwards", "max-per-origin", "max-total", "max-upgraded-per-origin", "method-byte", "method-not-allowed", "method-too-long", "misdirected", "name-byte",
     "name-empty", "name-not-found", "network", "no-route", "obs-fold", "origin-form", "parked", "parked-full",
     "premature-upgrade", "queue-full", "reason-byte", "refused", "request-body", "request-head", "request-rate", "reset",
-    "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-command", "space-before-colon",
+    "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-at-http-port", "socks-command", "space-before-colon",
     "status-code", "target-byte", "target-empty", "target-form", "target-too-large", "target-too-long", "tls",
     "tls-at-plain-port", "too-many-connection-options", "too-many-fields", "trailers-too-large", "unasked-upgrade", "unauthorized", "unreachable",
     "upstream-speaks-http2", "upstream-speaks-tls", "value-byte",

@@ -26,13 +26,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the log for the whole process. `level` is a level (`info`) or a filter (`byway=debug,rustls=warn`). Whoever
+/// Installs the log for the whole process. `level` is a level (`info`) or a filter (`byway=debug,rustls=warn`); `from` is
+/// what it came by. Whoever
 /// calls it calls [`close`] before the process ends.
 ///
 /// # Errors
 /// When `level` cannot be read; the text says why.
-pub fn install(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = filter::parse(level).map_err(|error| format!("--log-level `{level}`: {error}"))?;
+pub fn install(format: LogFormat, level: &str, from: &str) -> Result<(), String> {
+    let filter = filter::parse(level).map_err(|error| format!("{from} `{level}`: {error}"))?;
     stderr::begin().map_err(|error| format!("cannot start the writer of the log: {error}"))?;
     let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| stderr::Line);
     match format {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use byway_agent::{AcquireError, Acquired, Client, Lease, Pool};
-use byway_dial::{Dialled, ServerName, Target};
+use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
 
 use super::balance::Walk;
 use super::upgrades::Slot;
@@ -181,9 +181,17 @@ async fn lease_from<'a>(
 async fn open_upstream(shared: &Shared, upstream: &UpstreamPlan, allowed: &Allowed) -> Result<Dialled, Fault> {
     let mut dialled = direct::open(shared, &upstream.target, allowed).await?;
     if upstream.tls {
-        dialled.stream = shared.tls()?.connect(dialled.stream, &server_name(&upstream.target)).await?;
+        let connected = shared.tls()?.connect(dialled.stream, &server_name(&upstream.target)).await;
+        dialled.stream = connected.map_err(|error| match error {
+            DialError::Tls(TlsError::NotTls(_)) => Fault::new(Who::Upstream, Kind::Tls, not_tls(&upstream.target)),
+            error => error.into(),
+        })?;
     }
     Ok(dialled)
+}
+
+fn not_tls(target: &Target) -> String {
+    format!("{target} does not speak TLS; if it speaks plain HTTP there, write http://{target}")
 }
 
 /// Whom the upstream's certificate must name. A Unix socket stands for this machine.

@@ -116,6 +116,15 @@ impl Resolver<'_> {
 
     /// The upstream of `text`: the one `Arc` for all that mean the same.
     fn upstream(&mut self, text: &Text, binds: &[At<Bind>]) -> Option<Arc<UpstreamPlan>> {
+        if text.value.contains(',') {
+            let message = format!("`{}` holds a comma: one `to` is one upstream", text.value);
+            let help = match text.place.is_flag() {
+                true => "give --to once for each upstream",
+                false => "write a list: to = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]",
+            };
+            self.note(Diagnostic::new(&text.place, message).help(help));
+            return None;
+        }
         let upstream = self.checked("to", &text.place, parse_upstream(&text.value))?;
         self.refuse_loop("to", &text.place, binds, &upstream.target);
         let id = upstream.id.clone();

@@ -218,6 +218,10 @@ fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(ip.into());
     }
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        return Err(format!("`{text}` is a URL: write its host alone, `{host}`, or an address or a network"));
+    }
     let net: IpNet = text.parse().map_err(|_| {
         format!("`{text}` is no network: write 10.0.0.0/8, 2001:db8::/32 or an address alone such as 192.0.2.1")
     })?;

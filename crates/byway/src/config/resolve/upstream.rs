@@ -23,8 +23,10 @@ pub(super) enum BadUpstream {
     TlsPort(String, String),
     #[error("`{0}://` is no scheme of an upstream: write http:// or https:// (WebSockets pass through both)")]
     Scheme(String),
-    #[error("`{0}` goes beyond the host: an upstream takes none of the path, the request keeps its own")]
+    #[error("an upstream is a host and a port; `{0}` has no place there: the request keeps its own path")]
     Path(String),
+    #[error("`{0}` is a path: for a Unix socket write unix:{0}")]
+    SocketPath(String),
     #[error("an upstream takes no user and no password in its URL")]
     Credentials,
     #[error(transparent)]
@@ -54,6 +56,9 @@ pub(super) fn parse_upstream(text: &str) -> Result<UpstreamPlan, BadUpstream> {
 fn plain(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if let Ok(port) = text.parse() {
         return Err(BadUpstream::PortAlone(port));
+    }
+    if text.starts_with('/') {
+        return Err(BadUpstream::SocketPath(text.into()));
     }
     let authority = authority(text)?;
     match split_port(authority) {
@@ -145,8 +150,9 @@ mod tests {
             ),
             (
                 "http://app/api",
-                "`/api` goes beyond the host: an upstream takes none of the path, the request keeps its own",
+                "an upstream is a host and a port; `/api` has no place there: the request keeps its own path",
             ),
+            ("/run/app.sock", "`/run/app.sock` is a path: for a Unix socket write unix:/run/app.sock"),
             ("http://u:p@app", "an upstream takes no user and no password in its URL"),
             ("http://app:0", "`0` is no port: write a number from 1 to 65535"),
             ("app:99999", "`99999` is no port: write a number from 1 to 65535"),

@@ -156,7 +156,7 @@ fn upstreams_that_make_no_sense_are_refused() {
     );
     one(
         &with_route("to = \"http://app/api\"\n"),
-        "4:6 `to`: `/api` goes beyond the host: an upstream takes none of the path, the request keeps its own",
+        "4:6 `to`: an upstream is a host and a port; `/api` has no place there: the request keeps its own path",
     );
 }
 

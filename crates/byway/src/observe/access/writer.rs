@@ -224,7 +224,7 @@ impl<P: AsRef<Page>> Writer<P> {
                 Ok(n) => left = left.get(n..).unwrap_or_default(),
                 Err(error) => {
                     self.lose_behind(lines, left);
-                    self.tell_if_due(Some(&error.to_string()));
+                    self.tell_if_due(Some(&words(&error)));
                     break;
                 }
             }
@@ -304,6 +304,13 @@ impl<P: AsRef<Page>> Writer<P> {
                 "{dropped} lines of this log were dropped: standard error was not read in time"
             );
         }
+    }
+}
+
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => "the program that read it has closed the pipe".to_owned(),
+        _ => error.to_string(),
     }
 }
 
