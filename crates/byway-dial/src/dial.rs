@@ -18,7 +18,7 @@ use crate::error::{DialError, Telling};
 use crate::happy::{self, Family, Lost, Timing};
 use crate::keepalive;
 use crate::resolve::{Asker, ResolveError, Resolver};
-use crate::rules::{AddressRules, CheckedAddr, Denied};
+use crate::rules::{AddressRules, CheckedAddr, Denied, Reason};
 use crate::stream::Stream;
 use crate::target::{HostName, Target};
 use crate::tls::{TlsClient, TlsError, TlsOptions};
@@ -256,17 +256,18 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
     }
 }
 
-/// Those of `addrs` that pass; if none does, the denial of the first.
+/// Those of `addrs` that pass; if none does, the denial of the first, or of one that may pass the next time.
 pub(crate) fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Vec<CheckedAddr>, Denied> {
-    let mut first_denied = None;
+    let mut refused: Option<Denied> = None;
     let mut checked = Vec::with_capacity(addrs.len());
     for addr in addrs {
         match rules.check(*addr) {
             Ok(addr) => checked.push(addr),
-            Err(denied) => first_denied = first_denied.or(Some(denied)),
+            Err(denied) if refused.is_none() || matches!(denied.reason, Reason::Unchecked(_)) => refused = Some(denied),
+            Err(_) => {}
         }
     }
-    match first_denied {
+    match refused {
         Some(denied) if checked.is_empty() => Err(denied),
         _ => Ok(checked),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::happy::Family;
 use crate::parent::ParentError;
-use crate::rules::Denied;
+use crate::rules::{Denied, Reason};
 use crate::target::{HostName, Target};
 use crate::tls::TlsError;
 
@@ -42,7 +42,11 @@ pub enum DialError {
     },
     /// The address rules forbid every address of the target; this is the first.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(Denied),
+    /// The kernel could not be asked whether an address of the target is one of this machine's own, and no other
+    /// address passed.
+    #[error(transparent)]
+    Unchecked(Denied),
     /// Nothing listens there.
     #[error("{addr} refused the connection; nothing listens there{}", of(*.tried))]
     Refused {
@@ -99,6 +103,15 @@ pub enum DialError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl From<Denied> for DialError {
+    fn from(denied: Denied) -> Self {
+        match denied.reason {
+            Reason::Unchecked(_) => Self::Unchecked(denied),
+            _ => Self::Denied(denied),
+        }
+    }
 }
 
 /// " (3 addresses were tried)" if that says more than nothing.

@@ -29,6 +29,7 @@ pub mod environment;
 pub mod error;
 pub mod happy;
 pub mod keepalive;
+mod kernel_route;
 pub mod no_proxy;
 pub mod parent;
 pub mod resolve;

@@ -5,15 +5,15 @@
 //! Never: judges an IPv4 address by its spelling. `::ffff:127.0.0.1` is loopback, whatever the family says.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
-use socket2::{Domain, Socket, Type};
 
-use crate::denials;
 use crate::target::Target;
+use crate::{denials, kernel_route};
 
 /// One rule about addresses. The first rule that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +88,8 @@ impl AddressRules {
     /// Checks one address. What comes back is in its plain form (an IPv4-mapped address as IPv4) and is what to dial.
     ///
     /// With the guard on and no rule that decides, this asks the kernel (without sending anything) whether the address
-    /// is one of this machine's own. A public address that a NAT in front of this machine maps to it is not found so;
-    /// deny it by a rule.
+    /// delivers packets to the address on this machine. An address that is mapped to this machine by NAT is not found
+    /// that way; deny it by a rule. If the kernel cannot be asked, the address is refused ([`Reason::Unchecked`]).
     ///
     /// # Errors
     /// [`Denied`] says which rule or which default denial spoke, and what would open the address.
@@ -114,9 +114,9 @@ impl AddressRules {
             return None;
         }
         if self.guard
-            && let Some(kind) = self.guarded_kind(plain).or_else(|| mapped_kind(addr))
+            && let Some(reason) = self.refused_by_guard(plain).or_else(|| mapped_kind(addr).map(Reason::Guard))
         {
-            return Some(Reason::Guard(kind));
+            return Some(reason);
         }
         (!self.otherwise_allow).then_some(Reason::Default)
     }
@@ -126,13 +126,18 @@ impl AddressRules {
         self.guard && denials::is_closed_port(port) && self.opened_port != Some(port)
     }
 
-    /// What kind of address the guard sees in `plain`, if it is one that it keeps.
-    fn guarded_kind(&self, plain: SocketAddr) -> Option<&'static str> {
+    /// Why the guard refuses `plain`, if it does.
+    fn refused_by_guard(&self, plain: SocketAddr) -> Option<Reason> {
         if self.is_own_listener(plain) {
-            return Some("one of our own listeners");
+            return Some(Reason::Guard("one of our own listeners"));
         }
-        let ip = plain.ip();
-        denials::reason(ip).or_else(|| is_this_machine(ip).then_some("an address of this machine"))
+        if let Some(kind) = denials::reason(plain.ip()) {
+            return Some(Reason::Guard(kind));
+        }
+        match kernel_route::local_kind(plain.ip()) {
+            Ok(kind) => kind.map(Reason::Guard),
+            Err(error) => Some(Reason::Unchecked(error.raw_os_error())),
+        }
     }
 
     fn is_own_listener(&self, addr: SocketAddr) -> bool {
@@ -151,18 +156,6 @@ fn plain_form(addr: SocketAddr) -> SocketAddr {
 /// Nobody with an honest purpose writes a public IPv4 address this way.
 fn mapped_kind(addr: SocketAddr) -> Option<&'static str> {
     (plain_form(addr).is_ipv4() && addr.is_ipv6()).then_some("an IPv4-mapped address")
-}
-
-/// Whether packets to `ip` would come back to this machine: the kernel then chooses `ip` itself as their source.
-/// Connecting a UDP socket only asks the routing table; no packet leaves.
-fn is_this_machine(ip: IpAddr) -> bool {
-    let chosen = || {
-        let probe = SocketAddr::new(ip, 9);
-        let socket = Socket::new(Domain::for_address(probe), Type::DGRAM, None)?;
-        socket.connect(&probe.into())?;
-        socket.local_addr()
-    };
-    chosen().ok().and_then(|local| local.as_socket()).is_some_and(|local| local.ip() == ip)
 }
 
 /// The proof that an address passed [`AddressRules::check`]. The connector takes nothing else.
@@ -196,6 +189,18 @@ pub enum Reason {
     Port,
     /// No rule allows it, and what no rule allows is denied here.
     Default,
+    /// Nothing denied it, but the kernel could not be asked whether it is an address of this machine. This says nothing
+    /// about the address: the machine is short of descriptors or memory, or the process may not use netlink sockets.
+    /// The number is that of the system's error, if it gave one.
+    Unchecked(Option<i32>),
+}
+
+impl Reason {
+    /// The error of the system that [`Reason::Unchecked`] carries.
+    pub(crate) fn unchecked(self) -> Option<io::Error> {
+        let Self::Unchecked(code) = self else { return None };
+        Some(code.map_or_else(|| io::Error::other("the kernel gave no answer"), io::Error::from_raw_os_error))
+    }
 }
 
 impl fmt::Display for Denied {
@@ -217,6 +222,10 @@ impl fmt::Display for Denied {
                     "no rule allows {ip} port {port}; an `allow` rule with cidr = \"{host}\" (--allow {plain}) opens it"
                 )
             }
+            Reason::Unchecked(_) => {
+                write!(f, "{ip} is not dialled: ")?;
+                f.write_str(&unchecked(self.reason))
+            }
         }
     }
 }
@@ -233,8 +242,15 @@ impl Denied {
             Reason::Port => closed_port(self.addr.port()),
             Reason::Guard(kind) => format!("{target} leads to {kind}; {REST}"),
             Reason::Default => format!("{target} leads to an address that no rule allows; {REST}"),
+            Reason::Unchecked(_) => format!("{target} is not dialled: {}", unchecked(self.reason)),
         }
     }
+}
+
+/// What the machine lacks.
+fn unchecked(reason: Reason) -> String {
+    let error = reason.unchecked().map(|error| format!(" ({error})")).unwrap_or_default();
+    format!("the kernel could not be asked whether it is an address of this machine{error}; see SECURITY.md")
 }
 
 /// Why a port is denied by default, and the remedy.
@@ -246,8 +262,6 @@ pub fn closed_port(port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
     use super::*;
 
     fn addr(text: &str) -> SocketAddr {
@@ -357,13 +371,6 @@ mod tests {
         assert!(closed.check(SocketAddr::from(([8, 8, 8, 8], 81))).is_ok());
         assert_eq!(reason(&opened, "8.8.8.8"), None);
         assert_eq!(reason(&AddressRules { guard: false, ..closed }, "8.8.8.8"), None);
-    }
-
-    #[test]
-    fn the_kernel_knows_its_own_addresses() {
-        assert!(is_this_machine(Ipv4Addr::LOCALHOST.into()));
-        assert!(!is_this_machine(Ipv4Addr::new(8, 8, 8, 8).into()));
-        assert!(!is_this_machine(Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888).into()));
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Fault {
     pub fn dialling(target: &Target, error: DialError) -> Self {
         let detail = match &error {
             _ if !matches!(target, Target::Host { .. }) => return error.into(),
-            DialError::Denied(denied) => denied.without_address(target),
+            DialError::Denied(denied) | DialError::Unchecked(denied) => denied.without_address(target),
             DialError::Refused { .. } => format!("{target} refused the connection; nothing listens there"),
             DialError::Unreachable { .. } => format!("{target} cannot be reached"),
             DialError::Io { .. } => format!("the connection to {target} failed"),
@@ -380,7 +380,7 @@ impl From<DialError> for Fault {
             DialError::Refused { .. } => (Who::Upstream, Kind::Refused),
             DialError::ConnectTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
             DialError::Tls(_) => (Who::Upstream, Kind::Tls),
-            DialError::Exhausted(_) => (Who::Us, Kind::Overloaded("descriptors")),
+            DialError::Exhausted(_) | DialError::Unchecked(_) => (Who::Us, Kind::Overloaded("descriptors")),
             _ => (Who::Upstream, Kind::Unreachable),
         };
         let DialError::Parent { source, .. } = &error else { return Self::new(who, kind, error.to_string()) };

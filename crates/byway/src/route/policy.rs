@@ -19,7 +19,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, Asker, HostName, Target, closed_port, peer_text};
+use byway_dial::{AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, peer_text};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -240,7 +240,7 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         return Err(denied(closed_port(*port)));
     }
     if let Target::Addr(addr) = target {
-        rules.check(*addr).map_err(|denial| denied(denial.to_string()))?;
+        rules.check(*addr).map_err(DialError::from)?;
     }
     // Slow readers' bytes are parked where the target is dialled: what is not read yet need not cross the link either.
     let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
