@@ -115,7 +115,7 @@ fn a_server_that_drains_leaves_its_state_folder_to_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let state = shown(folder.path());
     let origin = Origin::echo();
-    let server = Server::with(ANY, ANY, &["--state", &state]);
+    let server = Server::with(ANY, ANY, &["--state", &state, "--log-level", "debug"]);
     let agent = Agent::http(&server, "app", origin.address(), &["--carrier", "tls"]);
     let tcp = Agent::tcp(&server, origin.address(), &["--carrier", "tls"]);
     let mut open = Visitor::connect(tcp.address());
