@@ -58,8 +58,8 @@ pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
     AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
-    LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, ParentPlan, Plan, PoolPlan, ResolverKind, RetryPlan, Role,
-    RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind,
+    RetryPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

@@ -144,7 +144,16 @@ pub struct DescriptorsPlan {
     pub lowered: Vec<Lowered>,
 }
 
-/// A limit that did not fit into the descriptors of the process.
+/// What a limit was lowered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoweredBy {
+    /// The descriptors that the process may have.
+    Descriptors(u64),
+    /// The limit of this key, of which it is a part.
+    Key(&'static str),
+}
+
+/// A limit that did not fit into the descriptors of the process, or into the limit that it is a part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     /// Its key.
@@ -153,20 +162,24 @@ pub struct Lowered {
     pub from: usize,
     /// What is in force.
     pub to: usize,
-    /// The descriptors that the process may have.
-    pub limit: u64,
+    /// What it did not fit into.
+    pub cause: LoweredBy,
     /// Whether the config has it, and not only the default.
     pub written: bool,
 }
 
 impl fmt::Display for Lowered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, from, to, limit, .. } = self;
-        write!(
-            f,
-            "{key} is lowered from {from} to {to}: the process may open {limit} files and sockets, and some are reserved; \
-             raise the limit (ulimit -n, LimitNOFILE=) for more"
-        )
+        let Self { key, from, to, .. } = self;
+        write!(f, "{key} is lowered from {from} to {to}: ")?;
+        match self.cause {
+            LoweredBy::Descriptors(limit) => write!(
+                f,
+                "the process may open {limit} files and sockets, and some are reserved; raise the limit (ulimit -n, \
+                 LimitNOFILE=) for more"
+            ),
+            LoweredBy::Key(whole) => write!(f, "{whole} bounds it; raise that, too, for more"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lobby::{Lobby, STRANGERS};
 use crate::config::Role;
@@ -25,6 +25,8 @@ pub struct Admission {
     lobby: Lobby,
     metrics: Arc<Semaphore>,
     attempts: Arc<Semaphore>,
+    dialled: Arc<Semaphore>,
+    shares: Shares,
 }
 
 impl Admission {
@@ -41,12 +43,25 @@ impl Admission {
             lobby,
             metrics: permits(METRICS),
             attempts: permits(shares.attempts),
+            // A reload may add the first section that dials streams.
+            dialled: permits(shares.dialled.max(1)),
+            shares: *shares,
         }
     }
 
     /// One permit for each connection attempt that a dial has open beside its first one.
     pub const fn attempts(&self) -> &Arc<Semaphore> {
         &self.attempts
+    }
+
+    /// How many public ports may be open at once on so many workers.
+    pub const fn public_ports(&self, workers: usize) -> usize {
+        self.shares.public_ports(workers)
+    }
+
+    /// For a stream that came over a link and is dialled. `None`: all descriptors for such streams are in use.
+    pub fn dialled(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.dialled).try_acquire_owned().ok()
     }
 
     /// Connections at the ports of links that nobody has welcomed yet.

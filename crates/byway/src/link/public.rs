@@ -2,11 +2,13 @@
 //!
 //! In:    a name that was registered, and the address of the listener that its link came by.
 //! Out:   a listener that serves on every worker for as long as the name is held, and [`HOLD`] longer.
-//! Never: closes a port because a session is gone: whoever comes meanwhile is parked.
+//! Never: closes a port because a session is gone, unless another port needs its descriptors: visitors who come meanwhile
+//!        are parked. Never opens more ports than the descriptors of the process allow.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_link::lease::NAMES_A_TENANT;
@@ -35,7 +37,10 @@ const TICK: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Public {
     open: Mutex<HashMap<Name, Open>>,
+    /// Ports that are being bound, and not among the open ones yet.
+    pending: Arc<AtomicUsize>,
     failures: Repeats,
+    displaced: Repeats,
 }
 
 struct Open {
@@ -50,6 +55,23 @@ struct Open {
 pub struct Free {
     bound: Bound,
     address: SocketAddr,
+    pending: Pending,
+}
+
+/// Counts a port that is being bound, until it is among the open ones.
+struct Pending(Arc<AtomicUsize>);
+
+impl Pending {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Free {
@@ -68,6 +90,17 @@ pub enum NotOpen {
     /// The tenant has its share of ports.
     #[error("this grant has {PORTS_A_TENANT} ports open already")]
     TooMany,
+    /// The descriptors that the process has for public ports are in use, or the part of them that one grant may have.
+    #[error(
+        "the server has no room for another port of this grant: {open} of {most} public ports are open, and a grant has at \
+         most half of what the others leave; close one, or raise the limit of open files there (ulimit -n, LimitNOFILE=)"
+    )]
+    NoRoom {
+        /// Ports whose agents are connected.
+        open: usize,
+        /// How many fit into the descriptors.
+        most: usize,
+    },
     /// The system refuses.
     #[error("the server cannot open the port at the moment; its log says why")]
     Failed(BindError),
@@ -89,9 +122,13 @@ impl Public {
         limits: &LimitsPlan,
     ) -> Result<(), NotOpen> {
         let name = Name::Tcp(address);
-        if resume(&mut self.open.lock(), &name, tenant)? {
+        let mut open = self.open.lock();
+        if resume(&mut open, &name, tenant)? {
             return Ok(());
         }
+        self.make_room(&mut open, shared, tenant)?;
+        let pending = Pending::new(&self.pending);
+        drop(open);
         // The lock is of all ports, so nothing is bound under it.
         let bound = self.bind(shared, address);
         let mut open = self.open.lock();
@@ -100,6 +137,7 @@ impl Public {
             return Ok(());
         }
         open.insert(name, start(shared, bound?, address, tenant, limits));
+        drop(pending);
         drop(open);
         shared.note_own();
         Ok(())
@@ -110,14 +148,39 @@ impl Public {
     /// # Errors
     /// [`NotOpen`].
     pub fn bind_any(&self, shared: &Shared, ip: IpAddr, tenant: GrantId) -> Result<Free, NotOpen> {
-        check_share(&self.open.lock(), tenant)?;
+        let mut open = self.open.lock();
+        check_share(&open, tenant)?;
+        self.make_room(&mut open, shared, tenant)?;
+        let pending = Pending::new(&self.pending);
+        drop(open);
         let any = SocketAddr::new(ip, 0);
         let bound = self.bind(shared, any)?;
         let address = match bound.address {
             Bind::Tcp(address) => address,
             Bind::Unix(_) => any,
         };
-        Ok(Free { bound, address })
+        Ok(Free { bound, address, pending })
+    }
+
+    /// Makes room for one more port of `tenant`, if it may have one. A port whose agent is away gives way, the one that
+    /// has been away for longest first; its name stays reserved.
+    fn make_room(&self, open: &mut HashMap<Name, Open>, shared: &Shared, tenant: GrantId) -> Result<(), NotOpen> {
+        let (most, pending) = (shared.admission.public_ports(shared.scopes.len()), self.pending.load(Relaxed));
+        room(open, pending, most, tenant)?;
+        while open.len() + pending >= most {
+            let away = open.iter().filter_map(|(name, port)| Some((port.away?, name)));
+            let Some(name) = away.min_by_key(|(since, _)| *since).map(|(_, name)| name.clone()) else { break };
+            if let Some(gone) = open.remove(&name) {
+                gone.scopes.iter().for_each(Scope::drain);
+            }
+            if let Some(line) = self.displaced.count() {
+                tracing::warn!(
+                    left_out = line.left_out,
+                    "{name}: closed while its agent is away: the descriptors for public ports are in use (ulimit -n)"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn bind(&self, shared: &Shared, address: SocketAddr) -> Result<Bound, NotOpen> {
@@ -135,8 +198,11 @@ impl Public {
 
     /// Serves a port that `tenant` has claimed.
     pub fn serve(&self, shared: &Arc<Shared>, free: Free, tenant: GrantId, limits: &LimitsPlan) {
-        let Free { bound, address } = free;
-        self.open.lock().insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
+        let Free { bound, address, pending } = free;
+        let mut open = self.open.lock();
+        open.insert(Name::Tcp(address), start(shared, bound, address, tenant, limits));
+        drop(pending);
+        drop(open);
         shared.note_own();
     }
 
@@ -194,6 +260,19 @@ fn check_share(open: &HashMap<Name, Open>, tenant: GrantId) -> Result<(), NotOpe
     match open.values().filter(|port| port.tenant == tenant).count() < PORTS_A_TENANT {
         true => Ok(()),
         false => Err(NotOpen::TooMany),
+    }
+}
+
+/// Whether `tenant` may have one more of `most` ports. Ports whose agents are away count as free. A grant has at most as many
+/// as are left after it, so half of all if it is the only one; and one port in any case, as long as one is left.
+fn room(open: &HashMap<Name, Open>, pending: usize, most: usize, tenant: GrantId) -> Result<(), NotOpen> {
+    let held = open.values().filter(|port| port.away.is_none());
+    let own = held.clone().filter(|port| port.tenant == tenant).count();
+    let taken = held.count() + pending;
+    let left = most.saturating_sub(taken);
+    match left > own {
+        true => Ok(()),
+        false => Err(NotOpen::NoRoom { open: taken, most }),
     }
 }
 

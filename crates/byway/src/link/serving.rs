@@ -379,7 +379,7 @@ impl NoPort {
                 Self::Taken(Refusal::Held, detail)
             }
             NotOpen::TooMany => Self::Refused(Refusal::Denied, error.to_string()),
-            NotOpen::Failed(_) => Self::Refused(Refusal::Busy, error.to_string()),
+            NotOpen::NoRoom { .. } | NotOpen::Failed(_) => Self::Refused(Refusal::Busy, error.to_string()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Descriptors: raises the soft limit of open files to the hard one, and shares the descriptors out before any is used.
 //!
 //! In:    the limit in force, and what a config asks for.
-//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be made, so that all of them
-//!        fit and a reserve is left.
+//! Out:   how many connections may be accepted, how many the pool may hold, how many pipes may be made, how many public
+//!        ports may be open and how many streams of links may be dialled, so that all of them fit and a reserve is left.
 //! Never: fails start-up; a low limit only lowers the number of connections.
 
 /// Raises the soft limit and returns the one in force (`None`: unlimited or unknown).
@@ -33,8 +33,14 @@ pub struct Needs {
     pub listeners: usize,
     /// Of them, those where links arrive.
     pub link_listeners: usize,
+    /// Whether agents may open public ports here.
+    pub has_public_ports: bool,
     /// Links that are dialled.
     pub joins: usize,
+    /// Whether streams that come over links are dialled here: to services of this node, or as an exit.
+    pub dials_streams: bool,
+    /// Whether this node has listeners for visitors, public ports included.
+    pub accepts_visitors: bool,
     /// Connections that all listeners together may accept, those for links left out.
     pub accepted: usize,
     /// Connections that the pool may hold.
@@ -48,6 +54,10 @@ pub struct Shares {
     pub accepted: usize,
     /// Connections that arrive at listeners of links.
     pub links: usize,
+    /// Sockets of public ports: see [`Shares::public_ports`].
+    pub public: usize,
+    /// Streams that come over links and are dialled, of one descriptor each.
+    pub dialled: usize,
     /// Connections that the pool may hold, kept ones included.
     pub pooled: usize,
     /// Pipes for bulk bytes, of two descriptors each.
@@ -66,6 +76,8 @@ impl Shares {
     pub const UNLIMITED: Self = Self {
         accepted: usize::MAX,
         links: usize::MAX,
+        public: usize::MAX,
+        dialled: usize::MAX,
         pooled: usize::MAX,
         pipes: usize::MAX,
         attempts: usize::MAX,
@@ -80,24 +92,39 @@ impl Shares {
         let reserve = reserve(limit, needs).min(limit / 2);
         let left = limit - reserve;
         let links = if needs.link_listeners == 0 { 0 } else { (left / 8).max(1) };
+        let public = if needs.has_public_ports { left / 4 } else { 0 };
+        let dialled = match (needs.dials_streams, needs.accepts_visitors) {
+            (false, _) => 0,
+            // What is kept for visitors then is for those of a later config.
+            (true, false) => (left / 2).max(1),
+            (true, true) => (left / 4).max(1),
+        };
         let pipes = left / 32;
         let attempts = left / 32;
         // One look-up has two sockets.
         let names = (left / 8).clamp(2, NAMES_MAX);
-        let left = left - links - 2 * pipes - attempts - names;
+        let left = left.saturating_sub(links + public + dialled + 2 * pipes + attempts + names);
         let pooled = needs.pooled.min(left.div_ceil(3).max(left.saturating_sub(needs.accepted.saturating_mul(2))));
         let accepted = needs.accepted.min((left - pooled) / 2);
-        Self { accepted: accepted.max(1), links, pooled: pooled.max(1), pipes, attempts, names }
+        Self { accepted: accepted.max(1), links, public, dialled, pooled: pooled.max(1), pipes, attempts, names }
+    }
+
+    /// How many public ports may be open at once on so many workers: at least one.
+    pub const fn public_ports(&self, workers: usize) -> usize {
+        let ports = self.public / (PER_WORKER * if workers == 0 { 1 } else { workers });
+        if ports == 0 { 1 } else { ports }
     }
 }
 
 /// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that are dialled:
 /// about what a node has open without any connection, and a sixteenth of the limit.
 fn reserve(limit: usize, needs: Needs) -> usize {
-    // A socket a worker, and one connection that was accepted and waits for its permit.
-    let listeners = needs.listeners * needs.workers * 2;
+    let listeners = needs.listeners * needs.workers * PER_WORKER;
     FILES + RUNTIME * (needs.workers + 1) + listeners + CARRIERS * needs.joins + limit / 16
 }
+
+/// What a listener takes on each worker: a socket, and one connection that was accepted and waits for its permit.
+const PER_WORKER: usize = 2;
 
 /// Standard streams, logs, the state folder.
 const FILES: usize = 32;
@@ -112,12 +139,21 @@ const CARRIERS: usize = 8;
 mod tests {
     use super::*;
 
-    const EDGE: Needs =
-        Needs { workers: 2, listeners: 1, link_listeners: 0, joins: 0, accepted: 10_000, pooled: 10_000 };
+    const EDGE: Needs = Needs {
+        workers: 2,
+        listeners: 1,
+        link_listeners: 0,
+        has_public_ports: false,
+        joins: 0,
+        dials_streams: false,
+        accepts_visitors: true,
+        accepted: 10_000,
+        pooled: 10_000,
+    };
 
     fn taken(shares: Shares) -> usize {
         let own = 2 * shares.accepted + shares.links + shares.pooled + 2 * shares.pipes;
-        own + shares.attempts + shares.names
+        own + shares.attempts + shares.names + shares.public + shares.dialled
     }
 
     #[test]
@@ -135,6 +171,7 @@ mod tests {
                 Needs { pooled: 64, ..EDGE },
                 Needs { accepted: 3, ..EDGE },
                 Needs { workers: 64, listeners: 20, link_listeners: 2, joins: 5, ..EDGE },
+                Needs { link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE },
             ] {
                 let shares = Shares::of(Some(limit), needs);
                 assert!(taken(shares) + 4 <= limit as usize, "{limit} {needs:?} {shares:?}");
@@ -162,5 +199,17 @@ mod tests {
         let shares = Shares::of(Some(1024), EDGE);
         assert!(shares.attempts >= 16 && shares.names >= 64, "{shares:?}");
         assert_eq!(Shares::of(Some(1 << 19), EDGE).names, NAMES_MAX);
+    }
+
+    #[test]
+    fn public_ports_have_a_share_that_counts_the_sockets_of_all_workers() {
+        let serve = Needs { listeners: 2, link_listeners: 1, has_public_ports: true, ..EDGE };
+        for workers in [1, 2, 16] {
+            let shares = Shares::of(Some(1024), Needs { workers, ..serve });
+            let ports = shares.public_ports(workers);
+            assert!(ports > 1 && ports * workers * PER_WORKER <= shares.public, "{workers}: {shares:?}");
+        }
+        assert_eq!(Shares::of(Some(1024), EDGE).public, 0);
+        assert_eq!(Shares::of(Some(64), Needs { workers: 64, ..serve }).public_ports(64), 1);
     }
 }

@@ -93,6 +93,42 @@ fn a_registration_that_is_refused_opens_no_port() {
 }
 
 #[test]
+fn grants_with_many_public_ports_leave_descriptors_to_everything_else() {
+    let args = ["serve", "--listen", ANY, "--http", ANY, "--domain", "t.localhost", "--advertise", "127.0.0.1"];
+    let program = Launch::new(BYWAY, &args).with_descriptors(1024).start();
+    let join = join_string(&program);
+    let server = Server { program, join };
+    let mut sessions = Vec::new();
+    let mut counts = Vec::new();
+    for join in [server.join.clone(), another_grant(&server, &[]), another_grant(&server, &[])] {
+        let mut raw = Raw::join(&join);
+        let refused = (1..=256).find_map(|service| {
+            let refused = raw.register(service, format!("label {service}")).err()?;
+            Some((service, refused))
+        });
+        let (service, (why, detail)) = refused.expect("256 ports do not fit three times");
+        assert!(why == Refusal::Busy && detail.contains("ulimit -n"), "{why:?}: {detail}");
+        counts.push(service - 1);
+        sessions.push(raw);
+    }
+    assert!(counts.iter().all(|count| *count >= 1) && counts[0] >= counts[1], "{counts:?}");
+    assert!(server.program.sockets() < 512, "{} sockets", server.program.sockets());
+    // Names are still written, and new agents are served.
+    let origin = Origin::named("app");
+    let _app = Agent::http(&server, "app", origin.address(), &[]);
+    assert_eq!(server.ask("app", "GET /").text(), "app");
+    // A port whose agent is away gives way to one of another grant.
+    drop(sessions.remove(0));
+    server.program.wait_for_log("link is down");
+    let late = another_grant(&server, &[]);
+    let target = origin.address().to_string();
+    let agents: Vec<Agent> = (0..2).map(|_| Agent::start(&["tcp", &target, "--join", &late])).collect();
+    for agent in &agents {
+        assert_eq!(greeting(agent.address()), "app");
+    }
+}
+
+#[test]
 fn a_port_that_another_listener_has_is_not_reserved_for_the_grant_that_asked_for_it() {
     let server = Server::start();
     let (other, origin) = (another_grant(&server, &[]), Origin::named("other"));

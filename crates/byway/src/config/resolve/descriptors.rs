@@ -4,11 +4,14 @@
 //! Out:   limits that fit together, and a note of each that was lowered.
 //! Never: raises a limit, or refuses a file because of the machine it is read on.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
+
+use byway_link::lease::NAMES_A_TENANT;
 
 use super::super::file::{File, Join};
 use super::super::place::{At, Text};
-use super::super::plan::{DescriptorsPlan, LimitsPlan, Lowered, PoolPlan};
+use super::super::plan::{DescriptorsPlan, LimitsPlan, Lowered, LoweredBy, PoolPlan};
 use super::Resolver;
 use crate::os::descriptors::{Needs, Shares};
 
@@ -29,34 +32,74 @@ impl Resolver<'_> {
             + file.serve.iter().map(|serve| addresses(&serve.value.http)).sum::<usize>();
         let links = file.serve.iter().map(|serve| addresses(&serve.value.listen)).sum::<usize>()
             + file.exit.iter().map(|exit| addresses(&exit.value.listen)).sum::<usize>();
+        let accepts_visitors = visited > 0 || !file.serve.is_empty();
+        let joins = self.distinct_joins(file);
         let needs = Needs {
             workers: workers.get(),
             listeners: visited + links + addresses(&file.metrics.listen),
             link_listeners: links,
-            joins: file.expose.len() + file.proxy.iter().filter(|proxy| is_joined(&proxy.value.join)).count(),
+            has_public_ports: !file.serve.is_empty(),
+            joins,
+            dials_streams: !file.expose.is_empty() || !file.exit.is_empty(),
+            accepts_visitors,
             accepted: limits.connections.saturating_mul(visited.max(1)),
             pooled: pool.max_total,
         };
         let shares = Shares::of(limit, needs);
         let mut lowered = Vec::new();
-        let mut lower = |key, value: &mut usize, most: usize, written: bool| {
-            if let Some(limit) = limit.filter(|_| *value > most) {
-                lowered.push(Lowered { key, from: *value, to: most, limit, written });
+        let mut lower = |key, value: &mut usize, most: usize, written, cause| {
+            if *value > most {
+                lowered.push(Lowered { key, from: *value, to: most, cause, written });
                 *value = most;
             }
         };
-        let connections = limits.connections;
-        lower("limits.connections", &mut limits.connections, shares.accepted, file.limits.connections.is_some());
-        lower("pool.max_total", &mut pool.max_total, shares.pooled, file.pool.max_total.is_some());
-        if limits.connections < connections {
-            // One address shall not hold all that is left.
-            limits.connections_per_peer = limits.connections_per_peer.min((limits.connections / 2).max(1));
+        let files = LoweredBy::Descriptors(limit.unwrap_or(u64::MAX));
+        let (connections, max_total) = (limits.connections, pool.max_total);
+        if accepts_visitors {
+            lower(
+                "limits.connections",
+                &mut limits.connections,
+                shares.accepted,
+                file.limits.connections.is_some(),
+                files,
+            );
+            lower("pool.max_total", &mut pool.max_total, shares.pooled, file.pool.max_total.is_some(), files);
         }
-        pool.max_per_origin = pool.max_per_origin.min(pool.max_total);
+        if !file.serve.is_empty() {
+            let mut ports = NAMES_A_TENANT;
+            let alone = shares.public_ports(needs.workers).div_ceil(2);
+            lower("the number of public ports of one grant", &mut ports, alone, false, files);
+        }
+        // A part is never larger than the whole. A default that is larger is none that anybody has asked for.
+        let (most, cause) = match limits.connections < connections {
+            // One address shall not hold all that is left.
+            true => ((limits.connections / 2).max(1), files),
+            false => (limits.connections, LoweredBy::Key("limits.connections")),
+        };
+        match file.limits.connections_per_peer {
+            Some(_) => lower("limits.connections_per_peer", &mut limits.connections_per_peer, most, true, cause),
+            None => limits.connections_per_peer = limits.connections_per_peer.min(most),
+        }
+        let cause = if pool.max_total < max_total { files } else { LoweredBy::Key("pool.max_total") };
+        match file.pool.max_per_origin {
+            Some(_) => lower("pool.max_per_origin", &mut pool.max_per_origin, pool.max_total, true, cause),
+            None => pool.max_per_origin = pool.max_per_origin.min(pool.max_total),
+        }
         DescriptorsPlan { shares, lowered }
     }
-}
-
-fn is_joined(join: &Join) -> bool {
-    join.join.is_some() || join.join_file.is_some()
+    /// Links that are dialled. Sections with the same join string and carrier share one. Whatever is wrong with a section is
+    /// said where it is resolved.
+    fn distinct_joins(&self, file: &File) -> usize {
+        let exposes = file.expose.iter().map(|expose| &expose.value.join);
+        let proxies = file.proxy.iter().map(|proxy| &proxy.value.join);
+        let key = |join: &Join| {
+            let text = match (&join.join, &join.join_file) {
+                (Some(join), _) => join.value.expose().trim().to_owned(),
+                (None, Some(path)) => self.first_line(&self.path(&path.value)).unwrap_or_else(|_| path.value.clone()),
+                (None, None) => return None,
+            };
+            Some((text, join.carrier.as_ref().map_or("auto", |carrier| carrier.value.as_str()).to_owned()))
+        };
+        exposes.chain(proxies).filter_map(key).collect::<HashSet<_>>().len()
+    }
 }

@@ -5,7 +5,8 @@
 //! Never: repeats a join string in an error.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use byway_dial::Target;
@@ -113,7 +114,7 @@ impl Resolver<'_> {
         self.link_to(plan, purpose, place)
     }
 
-    /// The first line of the file that is not empty.
+    /// A join string that stands in a file.
     fn join_file(&mut self, file: &At<String>) -> Option<(Secret, PathBuf)> {
         if file.value.trim_start().starts_with("by1.") {
             let key = file.place.key_or_flag("join_file");
@@ -123,10 +124,15 @@ impl Resolver<'_> {
             return None;
         }
         let path = self.path(&file.value);
-        let text = (self.around.read_file)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-        let text = self.checked("join_file", &file.place, text)?;
-        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        Some((Secret::new(line), path))
+        let line = self.first_line(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let line = self.checked("join_file", &file.place, line)?;
+        Some((Secret::new(&line), path))
+    }
+
+    /// The first line of a file that is not empty.
+    pub(super) fn first_line(&self, path: &Path) -> io::Result<String> {
+        let text = (self.around.read_file)(path)?;
+        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned())
     }
 
     /// The link of `plan`: the one that is there already, if an earlier section joined alike.

@@ -73,7 +73,7 @@ impl Resolver<'_> {
             self.count("limits.requests_per_connection", &written.requests_per_connection, ANY_COUNT, 10_000);
         LimitsPlan {
             connections,
-            connections_per_peer: per_peer.min(connections),
+            connections_per_peer: per_peer,
             handshake_timeout: self.period(
                 "limits.handshake_timeout",
                 &written.handshake_timeout,
@@ -105,7 +105,7 @@ impl Resolver<'_> {
             self.count("pool.max_upgraded_per_origin", &written.max_upgraded_per_origin, ANY_COUNT, connections);
         PoolPlan {
             max_total,
-            max_per_origin: max_per_origin.min(max_total),
+            max_per_origin,
             max_upgraded_per_origin,
             idle_timeout: self.period("pool.idle_timeout", &written.idle_timeout, ANY_TIME, 4 * SECOND),
             queue: self.count("pool.queue", &written.queue, ANY_COUNT, 1024),

@@ -120,6 +120,52 @@ fn connections_that_do_not_fit_into_the_descriptors_are_lowered_and_said() {
 }
 
 #[test]
+fn a_written_part_that_is_lowered_is_said_as_the_whole_is() {
+    let lowered = |text: &str, most: u64| -> Vec<(&str, bool, String)> {
+        let plan = plan_with_descriptors(text, most);
+        let lowered = plan.descriptors.lowered.iter();
+        lowered.map(|lowered| (lowered.key, lowered.written, lowered.to_string())).collect()
+    };
+    let text = "limits.connections_per_peer = 5000\npool.max_per_origin = 6000";
+    let lines = lowered(text, 1024);
+    for key in ["limits.connections_per_peer", "pool.max_per_origin"] {
+        assert!(lines.iter().any(|line| line.0 == key && line.1 && line.2.contains("1024 files")), "{lines:?}");
+    }
+    let whole = "limits.connections = 10\npool.max_total = 20\n";
+    let lines = lowered(&format!("{whole}{text}"), 1 << 20);
+    let texts: Vec<&str> = lines.iter().map(|line| &*line.2).collect();
+    let [per_peer, per_origin] = texts.as_slice() else { panic!("{texts:?}") };
+    assert!(per_peer.contains("connections_per_peer is lowered from 5000 to 10: limits.connections"), "{per_peer}");
+    assert!(per_origin.contains("max_per_origin is lowered from 6000 to 20: pool.max_total"), "{per_origin}");
+    assert_eq!(lowered(whole, 1 << 20), [], "a default that follows the whole is no news");
+}
+
+#[test]
+fn a_server_with_few_descriptors_says_how_many_public_ports_a_grant_has() {
+    let around = Surroundings { descriptors: Some(1024), ..Surroundings::without_files(Path::new("/state")) };
+    let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
+    let plan = parse_with(&format!("workers = 2\n{serve}"), "byway.toml", &around).unwrap();
+    let ports = plan.descriptors.lowered.iter().find(|lowered| lowered.key.contains("public ports")).unwrap();
+    assert!(ports.from == 256 && (8..64).contains(&ports.to) && !ports.written, "{ports}");
+}
+
+#[test]
+fn sections_with_the_same_join_string_are_counted_as_one_link() {
+    let share = |sections: usize, ids: usize| {
+        let around = Surroundings { descriptors: Some(1024), ..Surroundings::without_files(Path::new("/state")) };
+        let expose = |number: usize| {
+            let id = u8::try_from(number % ids).unwrap();
+            let join = links::join_at("t.example.com:7000", id);
+            format!("[[expose]]\ntcp = \"127.0.0.1:{}\"\njoin = \"{join}\"\n", 1000 + number)
+        };
+        let text: String = (0..sections).map(expose).collect();
+        parse_with(&text, "byway.toml", &around).unwrap().descriptors.shares
+    };
+    assert_eq!(share(40, 1), share(1, 1));
+    assert_ne!(share(40, 40), share(1, 1));
+}
+
+#[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let around = Surroundings { folder: Path::new("/etc/byway"), ..Surroundings::without_files(Path::new("/state")) };
     let plan = parse_with(&with_listener("spill.directory = \"parked\""), "byway.toml", &around).unwrap();
