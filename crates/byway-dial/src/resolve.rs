@@ -63,6 +63,17 @@ pub trait Lookup: Send + Sync {
         0
     }
 
+    /// Whether names of [`Asker::Own`] are searched for (`search` of `resolv.conf`) and those of others are absolute, so
+    /// that one name may have two answers.
+    fn searches(&self) -> bool {
+        false
+    }
+
+    /// Whether a look-up gives its turn back when its future is dropped.
+    fn ends_when_dropped(&self) -> bool {
+        true
+    }
+
     /// How many look-ups may run at once.
     fn at_once(&self) -> usize {
         64
@@ -117,7 +128,8 @@ pub struct Resolver(Arc<Inner>);
 
 impl Resolver {
     /// Asks DNS servers as `/etc/resolv.conf` says, after `/etc/hosts`; both are read again when they change. Its sockets
-    /// and timers belong to `runtime`, which must have them enabled; it starts no task and no thread.
+    /// and timers belong to `runtime`, which must have them enabled; it starts no thread, and a task only for a
+    /// look-up whose askers were given addresses beyond their lifetime; it ends with the look-up.
     ///
     /// At most 128 look-ups run at once, with up to four sockets for each address family. They end at their deadline.
     pub fn dns(runtime: Handle) -> Self {
@@ -149,7 +161,7 @@ impl Resolver {
 
     /// Asks `lookup`. `runtime` drives sockets and deadlines and must outlive every query.
     pub fn with_lookup(lookup: Arc<dyn Lookup>, runtime: Handle) -> Self {
-        let turns = Turns::new(lookup.at_once());
+        let turns = Turns::new(lookup.at_once(), lookup.ends_when_dropped());
         Self(Arc::new(Inner { lookup, runtime, turns, state: Mutex::default() }))
     }
 
@@ -174,17 +186,22 @@ impl Resolver {
         if is_localhost(name) {
             return Ok(Arc::new([IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)]));
         }
-        match self.0.find(name) {
+        let key = self.0.key(name, asker);
+        match self.0.find(&key) {
             Found::Fresh(answer) => answer,
-            Found::Nothing => timeout(DEADLINE, self.0.ask(name, asker)).await.unwrap_or(Err(ResolveError::Timeout)),
-            Found::Stale(stale) => match timeout(STALE_AFTER, self.0.ask(name, asker)).await {
-                Ok(answer @ (Ok(_) | Err(ResolveError::NotFound))) => answer,
-                Ok(Err(_)) => Ok(stale),
-                Err(_) => {
-                    let _ = self.0.state.lock().cache.use_stale(name, Instant::now());
-                    Ok(stale)
+            Found::Nothing => timeout(DEADLINE, self.0.ask(&key, asker)).await.unwrap_or(Err(ResolveError::Timeout)),
+            Found::Stale(stale) => {
+                let mut asked = std::pin::pin!(self.0.ask(&key, asker));
+                match timeout(STALE_AFTER, asked.as_mut()).await {
+                    Ok(answer @ (Ok(_) | Err(ResolveError::NotFound))) => answer,
+                    Ok(Err(_)) => Ok(stale),
+                    Err(_) => {
+                        self.0.let_finish(&key);
+                        let _ = self.0.state.lock().cache.use_stale(&key, Instant::now());
+                        Ok(stale)
+                    }
                 }
-            },
+            }
         }
     }
 }
@@ -210,7 +227,27 @@ struct State {
     /// The version of the settings that the cache was filled under.
     version: u64,
     /// The queries under way. They live as long as somebody waits for them.
-    flights: HashMap<HostName, WeakShared<BoxFuture<'static, Answer>>>,
+    flights: HashMap<Key, UnderWay>,
+}
+
+/// A query under way.
+struct UnderWay {
+    flight: WeakShared<BoxFuture<'static, Answer>>,
+    /// Whether a task runs it to its end, though all askers may have left.
+    has_task: bool,
+}
+
+impl State {
+    fn flight(&self, key: &Key) -> Option<Flight> {
+        self.flights.get(key).and_then(|under_way| under_way.flight.upgrade())
+    }
+}
+
+/// What is asked for: a name, and whether the search list of `resolv.conf` is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    name: HostName,
+    is_absolute: bool,
 }
 
 enum Known {
@@ -219,75 +256,102 @@ enum Known {
 }
 
 impl Inner {
-    fn find(&self, name: &HostName) -> Found {
+    fn key(&self, name: &HostName, asker: &Asker) -> Key {
+        Key { name: name.clone(), is_absolute: self.lookup.searches() && *asker != Asker::Own }
+    }
+
+    fn find(&self, key: &Key) -> Found {
         let version = self.lookup.version();
         let mut state = self.state.lock();
         if state.version != version {
             state.version = version;
             state.cache.clear();
         }
-        state.cache.find(name, Instant::now())
+        state.cache.find(key, Instant::now())
     }
 
     /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
     /// between askers: no asker waits in the queue of another.
-    async fn ask(self: &Arc<Self>, name: &HostName, asker: &Asker) -> Answer {
-        let under_way = self.state.lock().flights.get(name).and_then(WeakShared::upgrade);
-        let flight = match under_way {
-            Some(flight) => flight,
-            None => {
-                let turn = self.turns.take(asker).await.map_err(|_| ResolveError::Busy)?;
-                match self.known_or_flight(name, turn) {
-                    Known::Answer(answer) => return answer,
-                    Known::Flight(flight) => flight,
+    async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
+        loop {
+            let under_way = self.state.lock().flight(key);
+            let flight = match under_way {
+                Some(flight) => flight,
+                None => {
+                    let turn = self.turns.take(asker).await.map_err(|_| ResolveError::Busy)?;
+                    match self.known_or_flight(key, turn) {
+                        Known::Answer(answer) => return answer,
+                        Known::Flight(flight) => flight,
+                    }
                 }
+            };
+            let seat = Seat { inner: self, key, flight: Some(flight.clone()) };
+            let answer = flight.await;
+            drop(seat);
+            // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
+            if answer != Err(ResolveError::Busy) {
+                return answer;
             }
-        };
-        let seat = Seat { inner: self, name, flight: Some(flight.clone()) };
-        let answer = flight.await;
-        drop(seat);
-        answer
+        }
+    }
+
+    /// Has a task run the query for `key` to its end, which is at its deadline at the latest, so that a slow server still
+    /// renews an answer. There are never more such tasks than look-ups at once.
+    fn let_finish(&self, key: &Key) {
+        let mut state = self.state.lock();
+        let Some(flight) = state.flight(key) else { return };
+        if let Some(under_way) = state.flights.get_mut(key).filter(|under_way| !under_way.has_task) {
+            under_way.has_task = true;
+            drop(self.runtime.spawn(flight));
+        }
     }
 
     /// The answer, if there is one by now, or else a query that keeps the turn.
-    fn known_or_flight(self: &Arc<Self>, name: &HostName, turn: Turn) -> Known {
+    fn known_or_flight(self: &Arc<Self>, key: &Key, turn: Turn) -> Known {
         let mut state = self.state.lock();
-        if let Found::Fresh(answer) = state.cache.find(name, Instant::now()) {
+        if let Found::Fresh(answer) = state.cache.find(key, Instant::now()) {
             return Known::Answer(answer);
         }
-        if let Some(flight) = state.flights.get(name).and_then(WeakShared::upgrade) {
+        if let Some(flight) = state.flight(key) {
             return Known::Flight(flight);
         }
-        let flight = Arc::clone(self).query(name.clone(), turn, state.version).shared();
+        let flight = Arc::clone(self).query(key.clone(), turn, state.version).shared();
         if let Some(weak) = flight.downgrade() {
-            state.flights.insert(name.clone(), weak);
+            state.flights.insert(key.clone(), UnderWay { flight: weak, has_task: false });
         }
         Known::Flight(flight)
     }
 
-    /// One query, deadline and bookkeeping included. Whoever waits polls it; no task owns it.
-    fn query(self: Arc<Self>, name: HostName, turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
+    /// One query, deadline and bookkeeping included. Whoever waits polls it. [`ResolveError::Busy`]: it was ended for the sake of another asker.
+    fn query(self: Arc<Self>, key: Key, mut turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
         let runtime = self.runtime.clone();
         let asker = turn.asker().clone();
         let query = Box::pin(async move {
-            let found = timeout(DEADLINE, self.lookup.lookup(name.clone(), turn)).await;
-            self.settle(&name, &asker, found.unwrap_or(Err(ResolveError::Timeout)), version)
+            let end = turn.end();
+            let lookup = timeout(DEADLINE, self.lookup.lookup(key.name.clone(), turn));
+            // Both end with the query, whichever is first.
+            let found = tokio::select! {
+                biased;
+                found = lookup => found.unwrap_or(Err(ResolveError::Timeout)),
+                () = end => Err(ResolveError::Busy),
+            };
+            self.settle(&key, &asker, found, version)
         });
         Box::pin(Within { runtime, query })
     }
 
-    fn settle(&self, name: &HostName, asker: &Asker, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
+    fn settle(&self, key: &Key, asker: &Asker, found: Result<Resolved, ResolveError>, version: u64) -> Answer {
         let ttl = found.as_ref().ok().and_then(|found| found.ttl);
         let answer = found.and_then(usable);
         let mut state = self.state.lock();
-        state.flights.remove(name);
+        state.flights.remove(key);
         if state.version != version {
             return answer;
         }
-        state.cache.keep(name, asker, &answer, ttl, Instant::now());
+        state.cache.keep(key, asker, &answer, ttl, Instant::now());
         match answer {
             Ok(_) | Err(ResolveError::NotFound) => answer,
-            Err(error) => state.cache.use_stale(name, Instant::now()).ok_or(error),
+            Err(error) => state.cache.use_stale(key, Instant::now()).ok_or(error),
         }
     }
 }
@@ -323,7 +387,7 @@ impl Future for Within {
 /// One asker's place at a query. The last who leaves before the answer takes the query's entry along.
 struct Seat<'a> {
     inner: &'a Inner,
-    name: &'a HostName,
+    key: &'a Key,
     flight: Option<Flight>,
 }
 
@@ -331,8 +395,8 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.flight = None;
         let mut state = self.inner.state.lock();
-        if state.flights.get(self.name).is_some_and(|flight| flight.upgrade().is_none()) {
-            state.flights.remove(self.name);
+        if state.flights.contains_key(self.key) && state.flight(self.key).is_none() {
+            state.flights.remove(self.key);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::dialogue::Dialogue;
 use super::{Parent, ParentError, Scheme};
 use crate::dial::{Dialled, Dialler, check_all};
 use crate::error::DialError;
+use crate::resolve::Asker;
 use crate::rules::{AddressRules, CheckedAddr};
 use crate::target::Target;
 use crate::tls::ServerName;
@@ -66,7 +67,9 @@ impl Dialler {
 
     async fn reach(&self, parent: &Parent) -> Result<Dialled, ParentError> {
         let dial = |error| ParentError::Dial(Box::new(error));
-        let mut dialled = self.open(&parent.at, &AddressRules::open()).await.map_err(dial)?;
+        // The operator wrote the parent's name, so it is looked up as one of this program.
+        let own = self.clone().on_behalf_of(Asker::Own);
+        let mut dialled = own.open(&parent.at, &AddressRules::open()).await.map_err(dial)?;
         if parent.scheme == Scheme::Https {
             let name = ServerName::of(&parent.at).ok_or_else(no_name)?;
             let tls = self.parent_tls().map_err(|error| dial(error.into()))?;

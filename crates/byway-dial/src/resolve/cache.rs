@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Addresses, Answer, Asker, ResolveError};
-use crate::target::HostName;
+use super::{Addresses, Answer, Asker, Key, ResolveError};
 
 /// How long an answer is used whose lifetime is unknown, as with `getaddrinfo` and `/etc/hosts`.
 pub(super) const POSITIVE_TTL: Duration = Duration::from_secs(30);
@@ -39,9 +38,9 @@ pub(super) enum Found {
 /// Answers by name.
 #[derive(Default)]
 pub(super) struct Cache {
-    entries: HashMap<HostName, Entry>,
+    entries: HashMap<Key, Entry>,
     /// The names that count against each asker, by insertion, the oldest first. No asker is without one.
-    shares: HashMap<Asker, BTreeMap<u64, HostName>>,
+    shares: HashMap<Asker, BTreeMap<u64, Key>>,
     insertions: u64,
 }
 
@@ -55,7 +54,7 @@ struct Entry {
 }
 
 impl Cache {
-    pub(super) fn find(&self, name: &HostName, now: Instant) -> Found {
+    pub(super) fn find(&self, name: &Key, now: Instant) -> Found {
         match self.entries.get(name) {
             Some(entry) if now < entry.fresh_until => Found::Fresh(entry.answer.clone()),
             Some(Entry { answer: Ok(addresses), stale_until, .. }) if now < *stale_until => {
@@ -67,14 +66,7 @@ impl Cache {
 
     /// Keeps `answer`, which was looked up for `asker`, for `ttl`, or for as long as its kind is kept where the lifetime is
     /// unknown.
-    pub(super) fn keep(
-        &mut self,
-        name: &HostName,
-        asker: &Asker,
-        answer: &Answer,
-        ttl: Option<Duration>,
-        now: Instant,
-    ) {
+    pub(super) fn keep(&mut self, name: &Key, asker: &Asker, answer: &Answer, ttl: Option<Duration>, now: Instant) {
         let (ttl, stale) = match answer {
             Ok(_) => (ttl.map_or(POSITIVE_TTL, |ttl| ttl.clamp(TTL.0, TTL.1)), STALE),
             Err(ResolveError::NotFound) => (NEGATIVE_TTL, Duration::ZERO),
@@ -95,7 +87,7 @@ impl Cache {
         while self.entries.len() > NAMES_MAX && self.evict() {}
     }
 
-    fn remove(&mut self, name: &HostName) -> Option<Entry> {
+    fn remove(&mut self, name: &Key) -> Option<Entry> {
         let entry = self.entries.remove(name)?;
         if let Some(share) = self.shares.get_mut(&entry.asker) {
             share.remove(&entry.insertion);
@@ -114,7 +106,7 @@ impl Cache {
     }
 
     /// No server has answered: addresses beyond their lifetime are used for a short time without asking.
-    pub(super) fn use_stale(&mut self, name: &HostName, now: Instant) -> Option<Addresses> {
+    pub(super) fn use_stale(&mut self, name: &Key, now: Instant) -> Option<Addresses> {
         let entry = self.entries.get_mut(name)?;
         let Ok(addresses) = &entry.answer else { return None };
         if now >= entry.stale_until {
@@ -137,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn name(text: &str) -> HostName {
-        text.parse().unwrap()
+    fn name(text: &str) -> Key {
+        Key { name: text.parse().unwrap(), is_absolute: false }
     }
 
     fn answer() -> Answer {

@@ -25,7 +25,7 @@ use super::conf::Conf;
 use super::files::{DnsFiles, Files, Settings};
 use super::message::Kind;
 use super::question::{Failure, Question, Records};
-use super::{Lookup, ResolveError, Resolved, Turn, server};
+use super::{Asker, Lookup, ResolveError, Resolved, Turn, server};
 use crate::target::HostName;
 
 /// How many look-ups may be under way at once.
@@ -67,9 +67,10 @@ impl DnsLookup {
 impl Lookup for DnsLookup {
     fn lookup(&self, name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let ((_, settings), shared) = (self.files.now(), Arc::clone(&self.shared));
+        let is_absolute = *turn.asker() != Asker::Own;
         Box::pin(async move {
             let _turn = turn;
-            look_up(&settings, &shared, &name).await
+            look_up(&settings, &shared, &name, is_absolute).await
         })
     }
 
@@ -77,12 +78,21 @@ impl Lookup for DnsLookup {
         self.files.now().0
     }
 
+    fn searches(&self) -> bool {
+        true
+    }
+
     fn at_once(&self) -> usize {
         self.at_once
     }
 }
 
-async fn look_up(settings: &Settings, shared: &Shared, name: &HostName) -> Result<Resolved, ResolveError> {
+async fn look_up(
+    settings: &Settings,
+    shared: &Shared,
+    name: &HostName,
+    is_absolute: bool,
+) -> Result<Resolved, ResolveError> {
     if let Some(addresses) = settings.hosts(name) {
         return Ok(Resolved::from(addresses.to_vec()));
     }
@@ -90,7 +100,7 @@ async fn look_up(settings: &Settings, shared: &Shared, name: &HostName) -> Resul
     let first = if conf.rotate { shared.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
     let asking = Asking { conf, first, spare: &shared.spare };
     let mut failed = None;
-    for step in steps(conf, name.as_str()) {
+    for step in steps(conf, name.as_str(), is_absolute) {
         match both_families(&asking, &step.name).await {
             Ok(found) => return Ok(found),
             Err(Failure::NotFound) => {}
@@ -110,9 +120,13 @@ struct Step {
     as_it_is: bool,
 }
 
-/// In which order a name is tried: as it is, first if it has enough dots and else last; between them with each domain.
-fn steps(conf: &Conf, name: &str) -> Vec<Step> {
+/// In which order a name is tried: as it is, first if it has enough dots and else last; between them with each domain. An
+/// absolute name is tried as it is alone.
+fn steps(conf: &Conf, name: &str, is_absolute: bool) -> Vec<Step> {
     let as_it_is = || Step { name: name.to_owned(), as_it_is: true };
+    if is_absolute {
+        return vec![as_it_is()];
+    }
     let searched = conf.search.iter().map(|domain| Step { name: format!("{name}.{domain}"), as_it_is: false });
     let mut steps: Vec<_> = searched.filter(|step| step.name.len() <= 253).collect();
     match name.matches('.').count() >= conf.ndots {
@@ -240,7 +254,7 @@ mod tests {
     }
 
     fn tried(conf: &Conf, name: &str) -> Vec<String> {
-        steps(conf, name).into_iter().map(|step| step.name).collect()
+        steps(conf, name, false).into_iter().map(|step| step.name).collect()
     }
 
     #[test]
@@ -253,6 +267,13 @@ mod tests {
         assert_eq!(tried(&two, "x.db.prod"), ["x.db.prod", "x.db.prod.a.example"]);
         let none = conf("search a.example\noptions ndots:0\n");
         assert_eq!(tried(&none, "db"), ["db", "db.a.example"]);
+    }
+
+    #[test]
+    fn a_name_of_a_client_is_not_searched_for_so_that_a_rule_judges_what_is_looked_up() {
+        let conf = conf("search corp.test\n");
+        let tried: Vec<_> = steps(&conf, "db", true).into_iter().map(|step| step.name).collect();
+        assert_eq!(tried, ["db"]);
     }
 
     #[test]

@@ -34,6 +34,10 @@ impl Lookup for SystemLookup {
         )
     }
 
+    fn ends_when_dropped(&self) -> bool {
+        false
+    }
+
     fn at_once(&self) -> usize {
         LOOKUPS_MAX.min(self.sockets / 2).max(1)
     }

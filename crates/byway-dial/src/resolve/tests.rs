@@ -227,8 +227,8 @@ async fn addresses_whose_lifetime_is_over_are_used_while_no_server_answers() {
     assert_eq!(began.elapsed(), STALE_AFTER);
     assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)], "for a while without asking");
     assert_eq!((began.elapsed(), script.asked()), (STALE_AFTER, 3));
-    // A server's word that the name is gone counts at once.
-    advance(cache::RECHECK).await;
+    // A server's word that the name is gone counts at once. The query before it ends at its deadline.
+    tokio::time::sleep(DEADLINE + cache::RECHECK).await;
     script.gate.send_replace(true);
     *script.answer.lock() = Err(ResolveError::NotFound);
     assert_eq!(resolver.resolve(&wanted).await, Err(ResolveError::NotFound));
@@ -296,4 +296,69 @@ async fn one_user_cannot_push_the_names_of_others_out_of_the_cache() {
     resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
     resolver.resolve(&name("upstream.example")).await.unwrap();
     assert_eq!(script.asked(), asked, "both are still in the cache");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users() {
+    let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
+    let mut silent = tokio::task::JoinSet::new();
+    for user in 0..7 {
+        for n in 0..16 {
+            let (resolver, asker) = (resolver.clone(), Asker::User(format!("u{user}").into()));
+            let name = name(&format!("silent{n}.u{user}.example"));
+            silent.spawn(async move { resolver.resolve_for(&name, &asker).await });
+        }
+    }
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let found = resolver.resolve_for(&name("new.example"), &Asker::User("neighbour".into())).await;
+    assert_eq!((found.as_deref(), began.elapsed()), (Ok(&[ip(1)][..]), Duration::ZERO));
+    // A look-up that was ended waits again, until its asker's deadline.
+    assert!(silent.join_all().await.iter().all(|answer| *answer == Err(ResolveError::Timeout)));
+    assert_eq!(began.elapsed().as_secs(), 5);
+    assert!(resolver.0.state.lock().flights.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_three_seconds_renews_a_name_beyond_its_lifetime() {
+    let script = Script::new(Ok(vec![ip(1)]));
+    let resolver = resolver(&script);
+    let wanted = name("a.example");
+    assert!(resolver.resolve(&wanted).await.is_ok());
+    advance(Duration::from_secs(31)).await;
+    *script.answer.lock() = Ok(vec![ip(2)]);
+    script.gate.send_replace(false);
+    let [one, two] = [resolver.resolve(&wanted), resolver.resolve(&wanted)];
+    let (one, two) = tokio::join!(one, two);
+    assert_eq!((&*one.unwrap(), &*two.unwrap()), (&[ip(1)][..], &[ip(1)][..]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    script.gate.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(2)]);
+    assert_eq!(script.asked(), 2);
+    assert!(resolver.0.state.lock().flights.is_empty());
+}
+
+/// Finds `db` by the search list alone.
+struct Searching;
+
+impl Lookup for Searching {
+    fn lookup(&self, _name: HostName, turn: Turn) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
+        let is_own = *turn.asker() == Asker::Own;
+        Box::pin(async move { if is_own { Ok(vec![ip(1)].into()) } else { Err(ResolveError::NotFound) } })
+    }
+
+    fn searches(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn what_the_search_list_finds_for_an_upstream_is_not_given_to_a_client() {
+    let resolver = Resolver::with_lookup(Arc::new(Searching), Handle::current());
+    let (wanted, client) = (name("db"), Asker::peer(ip(9)));
+    for _ in 0..2 {
+        assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
+        assert_eq!(resolver.resolve_for(&wanted, &client).await, Err(ResolveError::NotFound));
+    }
 }

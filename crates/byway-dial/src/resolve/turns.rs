@@ -4,7 +4,8 @@
 //! Out:   a [`Turn`], which counts as one running look-up until it is dropped.
 //! Never: lets one asker hold more than its share, and never lets the length of one asker's queue delay another.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ impl Asker {
 /// All places for running look-ups of one resolver.
 pub(super) struct Turns {
     total: usize,
+    /// Whether a look-up that is dropped gives its place back at once.
+    can_end: bool,
     state: Mutex<State>,
 }
 
@@ -50,6 +53,10 @@ struct State {
     running_of_others: usize,
     /// Askers that have a look-up running or waiting.
     lines: HashMap<Asker, Line>,
+    /// Askers other than [`Asker::Own`] that have a look-up waiting, by [`Line::rank`].
+    waiting: BTreeMap<(usize, u64), Asker>,
+    /// Running look-ups that were not asked to end, the oldest first.
+    lookups: BTreeMap<u64, (Asker, oneshot::Sender<()>)>,
     arrivals: u64,
 }
 
@@ -57,6 +64,15 @@ struct State {
 struct Line {
     running: usize,
     waiting: VecDeque<(u64, oneshot::Sender<Turn>)>,
+    /// Its key in [`State::waiting`].
+    key: Option<(usize, u64)>,
+}
+
+impl Line {
+    /// Look-ups that run, and the arrival of the first that waits. The lowest rank is next.
+    fn rank(&self) -> Option<(usize, u64)> {
+        self.waiting.front().map(|(arrival, _)| (self.running, *arrival))
+    }
 }
 
 /// Too many look-ups of one asker wait already.
@@ -69,7 +85,12 @@ pub(super) struct Full;
 pub struct Turn {
     turns: Arc<Turns>,
     asker: Asker,
+    number: u64,
+    end: Option<oneshot::Receiver<()>>,
 }
+
+/// A look-up that may run: its number, and when it has to end.
+type Started = (u64, oneshot::Receiver<()>);
 
 impl std::fmt::Debug for Turns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,8 +100,9 @@ impl std::fmt::Debug for Turns {
 
 impl Turns {
     /// At most `total` look-ups at once; one asker may have an eighth of them, all but [`Asker::Own`] three quarters.
-    pub(super) fn new(total: usize) -> Arc<Self> {
-        Arc::new(Self { total, state: Mutex::default() })
+    /// `can_end`: whether dropping a look-up gives its place back at once.
+    pub(super) fn new(total: usize, can_end: bool) -> Arc<Self> {
+        Arc::new(Self { total, can_end, state: Mutex::default() })
     }
 
     /// How many look-ups one asker may have running.
@@ -89,15 +111,18 @@ impl Turns {
         if share == 0 { 1 } else { share }
     }
 
-    /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one that has waited longest.
+    /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one that has waited longest. If
+    /// all places are taken and `asker` has none, the oldest look-up of the asker with the most, at least two, is asked to
+    /// end.
     ///
     /// Cancel safe: dropping the future gives the place in the queue up.
     pub(super) async fn take(self: &Arc<Self>, asker: &Asker) -> Result<Turn, Full> {
-        let waiting = {
+        let (waiting, end) = {
             let mut state = self.state.lock();
+            state.skip_closed(asker);
             if state.lines.get(asker).is_none_or(|line| line.waiting.is_empty()) && self.has_room(&state, asker) {
-                state.start(asker);
-                return Ok(self.turn(asker));
+                let started = state.start(asker);
+                return Ok(self.turn(asker, started));
             }
             state.arrivals += 1;
             let arrival = state.arrivals;
@@ -108,15 +133,21 @@ impl Turns {
             if line.waiting.len() >= WAITING_MAX {
                 return Err(Full);
             }
+            let has_none = line.running == 0 && line.waiting.is_empty();
             let (place, waiting) = oneshot::channel();
             line.waiting.push_back((arrival, place));
-            waiting
+            state.index(asker);
+            (waiting, if has_none && self.can_end { state.end_one() } else { None })
         };
+        if let Some(end) = end {
+            // If it has ended in the meantime, its place is free already.
+            let _ = end.send(());
+        }
         waiting.await.map_err(|_| Full)
     }
 
-    fn turn(self: &Arc<Self>, asker: &Asker) -> Turn {
-        Turn { turns: Arc::clone(self), asker: asker.clone() }
+    fn turn(self: &Arc<Self>, asker: &Asker, (number, end): Started) -> Turn {
+        Turn { turns: Arc::clone(self), asker: asker.clone(), number, end: Some(end) }
     }
 
     fn has_room(&self, state: &State, asker: &Asker) -> bool {
@@ -133,49 +164,92 @@ impl Turns {
     }
 
     /// Gives a place back and hands it on to those that wait.
-    fn release(self: &Arc<Self>, asker: &Asker) {
+    fn release(self: &Arc<Self>, asker: &Asker, number: u64) {
         let mut state = self.state.lock();
-        state.end(asker);
+        state.end(asker, number);
         let next = self.next(&mut state);
         drop(state);
-        if let Some((asker, place)) = next {
+        if let Some((asker, place, started)) = next {
             // If the waiter has left in the meantime, the turn is dropped and comes back here.
-            drop(place.send(self.turn(&asker)));
+            drop(place.send(self.turn(&asker, started)));
         }
     }
 
     /// The waiter that gets the free place; it counts as running from here on.
-    fn next(&self, state: &mut State) -> Option<(Asker, oneshot::Sender<Turn>)> {
+    fn next(&self, state: &mut State) -> Option<(Asker, oneshot::Sender<Turn>, Started)> {
         loop {
-            let candidates = state.lines.iter().filter_map(|(asker, line)| {
-                let (arrival, _) = line.waiting.front()?;
-                self.has_room(state, asker).then_some((line.running, *arrival, asker))
-            });
-            let asker = candidates.min_by_key(|(running, arrival, _)| (*running, *arrival))?.2.clone();
+            // If the first of the others has no room, none of them has.
+            let other = state.waiting.first_key_value().map(|(rank, asker)| (*rank, asker.clone()));
+            let own = state.lines.get(&Asker::Own).and_then(Line::rank).map(|rank| (rank, Asker::Own));
+            let candidates = [other, own].into_iter().flatten().filter(|(_, asker)| self.has_room(state, asker));
+            let (_, asker) = candidates.min_by_key(|(rank, _)| *rank)?;
             let (_, place) = state.lines.get_mut(&asker)?.waiting.pop_front()?;
             if !place.is_closed() {
-                state.start(&asker);
-                return Some((asker, place));
+                let started = state.start(&asker);
+                return Some((asker, place, started));
             }
+            state.index(&asker);
             state.forget_if_idle(&asker);
         }
     }
 }
 
 impl State {
-    fn start(&mut self, asker: &Asker) {
+    fn start(&mut self, asker: &Asker) -> Started {
         self.running += 1;
         self.running_of_others += usize::from(*asker != Asker::Own);
         self.lines.entry(asker.clone()).or_default().running += 1;
+        self.index(asker);
+        self.arrivals += 1;
+        let (end, ended) = oneshot::channel();
+        self.lookups.insert(self.arrivals, (asker.clone(), end));
+        (self.arrivals, ended)
     }
 
-    fn end(&mut self, asker: &Asker) {
+    fn end(&mut self, asker: &Asker, number: u64) {
+        self.lookups.remove(&number);
         self.running -= 1;
         self.running_of_others -= usize::from(*asker != Asker::Own);
         if let Some(line) = self.lines.get_mut(asker) {
             line.running -= 1;
         }
+        self.index(asker);
         self.forget_if_idle(asker);
+    }
+
+    /// Corrects the place of `asker` in [`State::waiting`] after a change of its line.
+    fn index(&mut self, asker: &Asker) {
+        let Some(line) = self.lines.get_mut(asker) else { return };
+        let rank = line.rank().filter(|_| *asker != Asker::Own);
+        if let Some(key) = std::mem::replace(&mut line.key, rank) {
+            self.waiting.remove(&key);
+        }
+        if let Some(rank) = rank {
+            self.waiting.insert(rank, asker.clone());
+        }
+    }
+
+    /// Removes waiters that have left from the front of the queue of `asker`.
+    fn skip_closed(&mut self, asker: &Asker) {
+        let Some(line) = self.lines.get_mut(asker) else { return };
+        while line.waiting.front().is_some_and(|(_, place)| place.is_closed()) {
+            line.waiting.pop_front();
+        }
+        self.index(asker);
+    }
+
+    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are not ended.
+    fn end_one(&mut self) -> Option<oneshot::Sender<()>> {
+        // The walk is as long as there are places.
+        let mut askers = HashMap::<&Asker, (usize, u64)>::new();
+        for (number, (asker, _)) in &self.lookups {
+            if *asker != Asker::Own {
+                askers.entry(asker).or_insert((0, *number)).0 += 1;
+            }
+        }
+        let several = askers.into_values().filter(|(count, _)| *count > 1);
+        let (_, oldest) = several.max_by_key(|(count, oldest)| (*count, Reverse(*oldest)))?;
+        self.lookups.remove(&oldest).map(|(_, end)| end)
     }
 
     fn forget_if_idle(&mut self, asker: &Asker) {
@@ -189,11 +263,25 @@ impl Turn {
     pub(super) const fn asker(&self) -> &Asker {
         &self.asker
     }
+
+    /// Resolves when the look-up has to end because another asker needs its place; else never.
+    pub(super) fn end(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let end = self.end.take();
+        async move {
+            let is_asked = match end {
+                Some(end) => end.await.is_ok(),
+                None => false,
+            };
+            if !is_asked {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.release(&self.asker);
+        self.turns.release(&self.asker, self.number);
     }
 }
 
@@ -213,7 +301,7 @@ mod tests {
 
     #[test]
     fn one_asker_gets_its_share_and_no_more() {
-        let turns = Turns::new(64);
+        let turns = Turns::new(64, true);
         let held: Vec<_> = (0..8).map(|_| take(&turns, &user("a")).unwrap()).collect();
         assert!(take(&turns, &user("a")).is_none());
         assert!(take(&turns, &user("b")).is_some());
@@ -223,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_turn_goes_to_whoever_has_the_fewest_running_and_not_to_the_longest_queue() {
-        let turns = Turns::new(8);
+        let turns = Turns::new(8, true);
         let [a, b] = ["a", "b"].map(user);
         // Six places are for users; one is a share of eight.
         let mut held: Vec<_> = ["c", "d", "e", "f", "g"].map(|name| take(&turns, &user(name)).unwrap()).into();
@@ -239,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_places_is_kept_for_the_program_itself() {
-        let turns = Turns::new(64);
+        let turns = Turns::new(64, true);
         let held: Vec<_> =
             (0..48).map(|n| take(&turns, &user(&format!("u{}", n / 8))).expect("six users, eight each")).collect();
         assert!(take(&turns, &user("another")).is_none());
@@ -251,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_queue_of_one_asker_is_bounded() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, true);
         let asker = user("a");
         let _held = take(&turns, &asker).unwrap();
         let mut waiting: Vec<_> = {
@@ -271,5 +359,32 @@ mod tests {
         assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
         assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
         assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+    }
+
+    #[test]
+    fn an_asker_without_a_place_has_the_oldest_look_up_of_the_asker_with_the_most_ended() {
+        let turns = Turns::new(64, true);
+        let mut held: Vec<_> = (0..47).map(|n| take(&turns, &user(&format!("u{}", n / 8))).unwrap()).collect();
+        held.push(take(&turns, &user("single")).unwrap());
+        let mut ends: Vec<_> = held.iter_mut().map(|turn| Box::pin(turn.end())).collect();
+        let mut ended = || ends.iter_mut().map(|end| end.now_or_never().is_some()).collect::<Vec<_>>();
+        let [a, b] = ["a", "b"].map(user);
+        let mut first = Box::pin(turns.take(&a));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut again = Box::pin(turns.take(&a));
+        assert!(again.as_mut().now_or_never().is_none(), "the second of one asker ends none");
+        assert_eq!(ended().iter().filter(|ended| **ended).count(), 1);
+        let mut second = Box::pin(turns.take(&b));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(held.remove(0));
+        let first = first.now_or_never().expect("it has the place that came free");
+        assert!(again.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(held.remove(7));
+        let second = second.now_or_never().expect("it has none running, and `a` has one");
+        drop(again);
+        drop((first, second, held));
+        let state = turns.state.lock();
+        assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.lines.is_empty());
     }
 }

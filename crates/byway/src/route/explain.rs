@@ -156,7 +156,7 @@ fn checked_addresses(plan: &Plan, target: &Target, allowed: &Allowed) -> Result<
         Fault::new(crate::fault::Who::Us, crate::fault::Kind::Internal, format!("no runtime: {error}"))
     })?;
     let resolver = crate::node::resolver(plan, runtime.handle());
-    let dialler: Dialler = crate::node::dialler(plan, resolver);
+    let dialler: Dialler = crate::node::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
     let checked = checked.map_err(|error| Fault::dialling(target, error))?;
     Ok(checked.iter().map(|address| address.addr().to_string()).collect())
