@@ -190,7 +190,11 @@ fn log_refused(door: &Door, peer: Option<SocketAddr>, error: &LinkError) {
     if matches!(error, LinkError::Left { .. }) {
         return tracing::debug!(peer = peer.map(display), listener = %door.address, "no link: {error}");
     }
-    if let Some(line) = counters.repeats.link_handshakes.count() {
+    let repeats = match error {
+        LinkError::Refused { why: Refusal::Busy, .. } => &counters.repeats.links_busy,
+        _ => &counters.repeats.link_handshakes,
+    };
+    if let Some(line) = repeats.count() {
         tracing::info!(peer = peer.map(display), listener = %door.address, left_out = line.left_out, "no link: {error}");
     }
 }

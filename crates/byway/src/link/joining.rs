@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::leaving::{Leaving, leave};
 use super::outbox::Outbox;
 use super::report;
-use super::services::Services;
+use super::services::{ServiceCount, Services};
 use super::{LinkSetupError, News};
 use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
 use crate::fault::{Deadline, Fault, Kind, Who};
@@ -205,6 +205,19 @@ impl Joined {
         self.session.borrow().clone()
     }
 
+    /// Whether there is a session.
+    pub fn is_up(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(|link| !link.is_over())
+    }
+
+    /// How many services are in which state. While there is no session, those of the Plan wait for one.
+    pub fn count_services(&self) -> ServiceCount {
+        match self.is_up() {
+            true => self.services.lock().count(),
+            false => ServiceCount { waiting: self.plan().services.len(), ..ServiceCount::default() },
+        }
+    }
+
     /// How long whoever asks now may wait for a session.
     pub fn patience() -> Instant {
         Instant::now() + SESSION_PATIENCE
@@ -296,6 +309,13 @@ impl Joined {
             connected = dialler.connect(epoch, attempt, patience) => connected,
             () = shared.links_scope.drained() => return Ended::Leaving,
         };
+        let counters = &shared.counters;
+        let outcome = match &connected {
+            Ok(_) => &counters.link_dials_up,
+            Err(LinkError::Refused { .. }) => &counters.link_dials_refused,
+            Err(_) => &counters.link_dials_failed,
+        };
+        outcome.add(1);
         match connected {
             Ok((link, inbox)) => {
                 backoff.connected(Instant::now().into_std());

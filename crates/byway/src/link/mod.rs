@@ -220,6 +220,13 @@ impl Links {
         self.joined.lock().get(id).cloned()
     }
 
+    /// The links that this node dials, by their ids.
+    pub fn all_joined(&self) -> Vec<Arc<Joined>> {
+        let mut all: Vec<_> = self.joined.lock().iter().map(|(id, link)| (Arc::clone(id), Arc::clone(link))).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all.into_iter().map(|(_, link)| link).collect()
+    }
+
     /// The number of the next session that this process dials: higher than that of every one before it, whichever link it
     /// is for, so that the newest session may take over what an older one has.
     pub fn next_attempt(&self) -> u64 {

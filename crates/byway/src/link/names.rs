@@ -262,6 +262,11 @@ impl Names {
         self.file.written(change).await;
     }
 
+    /// How many visitors wait for a session, whichever name they want.
+    pub fn parked_visitors(&self) -> usize {
+        self.state.lock().parked.values().sum()
+    }
+
     /// Whether the names could not be written the last time.
     pub fn is_unwritten(&self) -> bool {
         self.file.is_unwritten()

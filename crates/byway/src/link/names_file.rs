@@ -117,7 +117,7 @@ impl NamesFile {
     /// Writes the file for the last time. Waits for the disk.
     pub(super) fn end(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
         let mut writer = self.writer.lock();
-        self.write_as(&writer, content);
+        self.write_as(&writer, content, true);
         writer.is_ours = false;
     }
 
@@ -131,25 +131,32 @@ impl NamesFile {
     pub(super) fn write(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
         let writer = self.writer.lock();
         self.is_due.store(false, Release);
-        self.write_as(&writer, content);
+        self.write_as(&writer, content, false);
     }
 
-    fn write_as(&self, writer: &Writer, content: impl FnOnce() -> (u64, Vec<u8>)) {
+    fn write_as(&self, writer: &Writer, content: impl FnOnce() -> (u64, Vec<u8>), is_last: bool) {
         let (change, bytes) = content();
         #[cfg(test)]
         self.writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         if writer.is_ours {
-            self.note_outcome(writer, store::replace(&self.file, &bytes));
+            self.note_outcome(writer, store::replace(&self.file, &bytes), is_last);
         }
         self.written.send_replace(change);
     }
 
-    fn note_outcome(&self, writer: &Writer, written: io::Result<()>) {
+    fn note_outcome(&self, writer: &Writer, written: io::Result<()>, is_last: bool) {
         let file = self.file.display();
         let before = self.retry.lock().take();
         match written {
             Ok(()) if before.is_some() => tracing::info!("{file} could not be written, and now is"),
             Ok(()) => {}
+            Err(error) if is_last => {
+                let advice = store::advice(&error);
+                tracing::error!(
+                    "cannot write {file} for the next process: {error}; {advice}; names that were given since the last \
+                     write may be taken by others"
+                );
+            }
             Err(error) => {
                 let wait = before.map_or(FIRST_WAIT, |retry| (2 * retry.wait).min(MOST_WAIT));
                 *self.retry.lock() = Some(Retry { at: Instant::now() + wait, wait });

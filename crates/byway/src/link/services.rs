@@ -8,6 +8,7 @@
 //! another one in the same session: what the other side says late cannot be taken for somebody else's.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use byway_link::wire::{Register, Said, Unregister};
@@ -25,6 +26,25 @@ pub struct Services {
 struct Place {
     service: ServicePlan,
     asked: Asked,
+}
+
+/// How many services are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCount {
+    /// They are public.
+    pub public: usize,
+    /// The last answer was a refusal, whether they are asked for again or not.
+    pub refused: usize,
+    /// There is no answer yet.
+    pub waiting: usize,
+}
+
+impl AddAssign for ServiceCount {
+    fn add_assign(&mut self, other: Self) {
+        self.public += other.public;
+        self.refused += other.refused;
+        self.waiting += other.waiting;
+    }
 }
 
 /// What has been said about a service in the session.
@@ -115,6 +135,20 @@ impl Services {
         if let Some(there) = places.find(|there| there.service.kind == kind && *there.service.name == *name) {
             there.asked = Asked::No;
         }
+    }
+
+    /// How many are in which state.
+    pub fn count(&self) -> ServiceCount {
+        let mut count = ServiceCount::default();
+        for there in self.places.iter().flatten() {
+            match there.asked {
+                Asked::Public => count.public += 1,
+                // What is wanted is asked for at once: `No` is a refusal after which it is asked for again.
+                Asked::No | Asked::Refused => count.refused += 1,
+                Asked::Yes => count.waiting += 1,
+            }
+        }
+        count
     }
 
     /// Whether it was asked for, and the answer is still to come.

@@ -117,6 +117,12 @@ counters! {
     link_handshakes_failed,
     /// Reports of requests to the agents of their services that were dropped: their links were gone or took too few.
     reports_dropped,
+    /// Sessions that this node has dialled and that came up.
+    link_dials_up,
+    /// Sessions that this node has dialled and the other side has refused.
+    link_dials_refused,
+    /// Sessions that this node has dialled in vain.
+    link_dials_failed,
     /// Tries at another upstream, or on a new connection, of requests of which nothing had left.
     retried_unsent,
     /// Requests sent again of which some had left, and no byte had come back.

@@ -13,6 +13,7 @@ use super::histogram::{Distribution, Histogram};
 use super::ledger::{CODES, Ledger, Tallied};
 use super::log;
 use crate::fault::Who;
+use crate::link::services::ServiceCount;
 use crate::os::process;
 use crate::shared::Shared;
 
@@ -23,6 +24,7 @@ pub fn text(shared: &Shared) -> String {
     timers(&mut out, shared);
     ends(&mut out, shared);
     connections(&mut out, shared);
+    links(&mut out, shared);
     retries(&mut out, shared);
     pool(&mut out, &shared.pool.stats(), shared.upgrades.count());
     relays(&mut out, shared);
@@ -132,6 +134,37 @@ fn connections(out: &mut Exposition, shared: &Shared) {
     one("byway_link_handshakes_failed_total", Total, help, &counters.link_handshakes_failed);
     let help = "Reports of requests to the agents of their services that were dropped.";
     one("byway_link_reports_dropped_total", Total, help, &counters.reports_dropped);
+}
+
+/// The links that this node dials, the visitors who wait for a name here, and the state folder.
+fn links(out: &mut Exposition, shared: &Shared) {
+    let joined = shared.links.all_joined();
+    let help = "1 while a link that this node dials is up, else 0.";
+    let mut family = out.family("byway_link_up", Kind::Gauge, help);
+    let mut services = ServiceCount::default();
+    for link in &joined {
+        family.sample(&[("link", &link.plan().id)], u8::from(link.is_up()));
+        services += link.count_services();
+    }
+    let counters = &shared.counters;
+    let help = "Sessions that this node has dialled, by outcome.";
+    let mut family = out.family("byway_link_dials_total", Kind::Counter, help);
+    for (outcome, counter) in [
+        ("up", &counters.link_dials_up),
+        ("refused", &counters.link_dials_refused),
+        ("failed", &counters.link_dials_failed),
+    ] {
+        family.sample(&[("outcome", outcome)], counter.value());
+    }
+    let help = "Services that this node exposes: public now, refused, or without an answer yet.";
+    let mut family = out.family("byway_services", Kind::Gauge, help);
+    for (state, count) in [("public", services.public), ("refused", services.refused), ("waiting", services.waiting)] {
+        family.sample(&[("state", state)], count);
+    }
+    let help = "Visitors who wait for the agent of a name.";
+    out.single("byway_parked", Kind::Gauge, help, shared.links.names.parked_visitors());
+    let help = "1 while names could not be written to the state folder, else 0; the write is tried again.";
+    out.single("byway_state_unwritten", Kind::Gauge, help, u8::from(shared.links.names.is_unwritten()));
 }
 
 /// Requests that went to an upstream again, and those that might have and did not.

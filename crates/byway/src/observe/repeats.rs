@@ -94,6 +94,8 @@ pub struct Kinds {
     pub accept_errors: Repeats,
     /// Connections to a link listener that never became a session.
     pub link_handshakes: Repeats,
+    /// Links that were refused for now: no room, or grants that cannot be read. A dialler comes again by itself.
+    pub links_busy: Repeats,
     /// Sessions of links that came up.
     pub links_up: Repeats,
     /// Sessions of links that went down.
@@ -118,6 +120,7 @@ impl Default for Kinds {
             refused_per_peer: Repeats::default(),
             accept_errors: Repeats::default(),
             link_handshakes: Repeats::default(),
+            links_busy: Repeats::with_first(1),
             links_up: Repeats::with_first(FIRST_OF_MEMBERS),
             links_down: Repeats::with_first(FIRST_OF_MEMBERS),
             goodbyes: Repeats::with_first(FIRST_OF_MEMBERS),

@@ -3,7 +3,8 @@
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit · `outages`
 //! who dies, comes back, leaves, or wants what another has · `blocked` networks that lose packets ·
 //! `refusals` what is wrong and who is told · `reload` a new config · `load` crowds, and streams that stall ·
-//! `reports` the lines that an agent's access log has of the requests of its services · `many` agents with hundreds of services · `strangers` at the port of links · `ports` whose public ports are open ·
+//! `reports` the lines that an agent's access log has of the requests of its services · `many` agents with hundreds of
+//! services · `metrics` what they say of links · `strangers` at the port of links · `ports` whose public ports are open ·
 //! `state` the state folder of a public end · `stopping` SIGTERM to each node.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,6 +13,7 @@ mod egress;
 mod expose;
 mod load;
 mod many;
+mod metrics;
 mod outages;
 mod ports;
 mod refusals;

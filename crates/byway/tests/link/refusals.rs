@@ -347,3 +347,18 @@ fn a_link_that_can_never_come_up_has_an_error_and_no_ready_line() {
     assert!(finished.stderr.contains("is not who the join string pins"), "{}", finished.stderr);
     assert!(!finished.stderr.contains("ready: "), "{}", finished.stderr);
 }
+
+#[test]
+fn a_server_that_cannot_read_a_grant_logs_less_and_less_about_each_try_of_its_agent() {
+    let (server, origin) = (Server::start(), Origin::named("app"));
+    let join: JoinString = server.join.parse().unwrap();
+    let grant = server.program.folder().join("state/grants").join(join.id.to_string());
+    // A folder in the place of the file: it is there, and cannot be read.
+    std::fs::remove_file(&grant).unwrap();
+    std::fs::create_dir(&grant).unwrap();
+    let agent = Program::start(BYWAY, &["tcp", &origin.address().to_string(), "--join", &server.join]);
+    agent.wait_for_log("failures=8");
+    let log = server.program.stderr();
+    let lines = log.lines().filter(|line| line.contains("cannot read") || line.contains("no link: ")).count();
+    assert!((2..=12).contains(&lines), "{lines} lines for eight tries:\n{log}");
+}

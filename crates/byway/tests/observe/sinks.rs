@@ -90,6 +90,11 @@ fn a_full_disk_drops_lines_and_serves_on() {
     eventually("all ten are counted", || scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 10.0);
     let line = program.wait_for_log("the access log does not keep up");
     assert!(line.contains("No space left on device"), "{line}");
+    assert_eq!(visitor.get("/").status(), 200);
+    drop(visitor);
+    let log = program.stop().stderr;
+    assert!(!log.contains("the end came before them"), "the cause at the end is the full disk, too: {log}");
+    assert!(log.matches("No space left on device").count() > 1, "{log}");
 }
 
 /// A disk of 64 KiB, in a mount namespace of its own.

@@ -85,6 +85,7 @@ impl AccessLog {
             sink: None,
             interval: INTERVAL,
             notice: Notice::ProgramLog(None),
+            failure: None,
         })
     }
 

@@ -4,6 +4,7 @@
 //! Out:   lines in the sink, those of one worker in their order; or their number, if the sink did not take them.
 //! Never: holds a page's lock while it writes, or gives up because of what the sink does.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ impl Running {
     pub(in crate::observe) fn start<P: AsRef<Page> + Send + Sync + 'static>(
         name: &str,
         make: impl FnOnce(Receiver<Order>, Arc<Bell>) -> Writer<P>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let (orders, taken) = mpsc::channel();
         let bell = Arc::new(Bell::default());
         let writer = make(taken, Arc::clone(&bell));
@@ -90,6 +91,8 @@ pub(in crate::observe) struct Writer<P> {
     pub(in crate::observe) sink: Option<Sink>,
     pub(in crate::observe) interval: Duration,
     pub(in crate::observe) notice: Notice,
+    /// Why the sink has refused lines, since it took any.
+    pub(in crate::observe) failure: Option<io::Error>,
 }
 
 /// Where people read that lines were dropped.
@@ -221,10 +224,14 @@ impl<P: AsRef<Page>> Writer<P> {
                     self.write(lines, left, Some(until));
                     return order;
                 }
-                Ok(n) => left = left.get(n..).unwrap_or_default(),
+                Ok(n) => {
+                    self.failure = None;
+                    left = left.get(n..).unwrap_or_default();
+                }
                 Err(error) => {
                     self.lose_behind(lines, left);
                     self.tell_if_due(Some(&words(&error)));
+                    self.failure = Some(error);
                     break;
                 }
             }
@@ -281,7 +288,8 @@ impl<P: AsRef<Page>> Writer<P> {
     fn tell_at_the_end(&mut self) {
         let Notice::ProgramLog(told) = &self.notice else { return };
         if self.dropped() > told.as_ref().map_or(0, |told| told.dropped) {
-            self.tell(Some("the end came before them"));
+            let failure = self.failure.take().map(|error| words(&error));
+            self.tell(Some(failure.as_deref().unwrap_or("the end came before them")));
         }
     }
 
@@ -307,9 +315,9 @@ impl<P: AsRef<Page>> Writer<P> {
     }
 }
 
-fn words(error: &std::io::Error) -> String {
+fn words(error: &io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::BrokenPipe => "the program that read it has closed the pipe".to_owned(),
+        io::ErrorKind::BrokenPipe => "the program that read it has closed the pipe".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn begin() -> io::Result<()> {
         // Lines are few, and whoever waits for one shall see it.
         interval: Duration::ZERO,
         notice: Notice::Itself(0),
+        failure: None,
     })?;
     running.go_on_with(Some((Sink::stderr(), Form::Text)), PATIENCE);
     let _ = LOG.set(Log { page, lost, running: Mutex::new(Some(running)) });
