@@ -75,6 +75,17 @@ impl Authenticated {
     }
 }
 
+/// What a connection has achieved before its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Nothing that only a peer at its address can have sent.
+    Silent,
+    /// Bytes have come from its address.
+    Spoke,
+    /// The handshake is done: it has proven its key.
+    Proven,
+}
+
 /// What became of a connection.
 #[derive(Debug)]
 pub enum Arrival {
@@ -119,9 +130,28 @@ impl Acceptor {
     /// # Errors
     /// [`LinkError`]; the connection is closed.
     pub async fn tcp(&self, stream: Stream, runtime: &Handle) -> Result<Arrival, LinkError> {
+        self.tcp_reporting(stream, runtime, |_| {}).await
+    }
+
+    /// The same; `report` is called with each step of its progress.
+    ///
+    /// # Errors
+    /// As for [`Acceptor::tcp`].
+    pub async fn tcp_reporting(
+        &self,
+        stream: Stream,
+        runtime: &Handle,
+        report: impl Fn(Progress) + Send + Sync,
+    ) -> Result<Arrival, LinkError> {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
             tune(&stream);
+            // A failure is for the handshake to report.
+            if let Some(tcp) = stream.as_tcp()
+                && tcp.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0)
+            {
+                report(Progress::Spoke);
+            }
             let session = self.tls.accept(AsIo(stream)).await.map_err(|error| no_tls(peer, error))?;
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
@@ -129,6 +159,7 @@ impl Acceptor {
             if connection.alpn_protocol() != Some(tls::ALPN) {
                 return Err(stranger(peer, "it did not ask for byway/1"));
             }
+            report(Progress::Proven);
             let tls = tokio_rustls::TlsStream::from(session);
             self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, runtime)).await
         };
@@ -140,6 +171,18 @@ impl Acceptor {
     /// # Errors
     /// [`LinkError`]; the connection is closed.
     pub async fn quic(&self, incoming: QuicIncoming) -> Result<Arrival, LinkError> {
+        self.quic_reporting(incoming, |_| {}).await
+    }
+
+    /// The same; `report` is called with each step of its progress.
+    ///
+    /// # Errors
+    /// As for [`Acceptor::quic`].
+    pub async fn quic_reporting(
+        &self,
+        incoming: QuicIncoming,
+        report: impl Fn(Progress) + Send + Sync,
+    ) -> Result<Arrival, LinkError> {
         let peer = Some(incoming.peer());
         let arrived = async {
             let QuicIncoming { incoming, unproven } = incoming;
@@ -147,6 +190,7 @@ impl Acceptor {
             drop(unproven);
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
+            report(Progress::Proven);
             let tasks = TaskTracker::new();
             let accepted = quic
                 .accept(None, &tasks)
@@ -295,10 +339,15 @@ impl QuicListener {
     /// The next handshake; none once the listener is closed. Cancel safe. A peer whose address is not proven yet is asked to
     /// prove it first when 64 such handshakes are under way (RFC 9000 section 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
+        self.accept_proven_if(|| false).await
+    }
+
+    /// The same; an address has to be proven first if `must_prove` says so, too.
+    pub async fn accept_proven_if(&self, must_prove: impl Fn() -> bool) -> Option<QuicIncoming> {
         loop {
             let incoming = self.endpoint.accept().await?;
             let proven = incoming.remote_address_validated();
-            if !proven && self.unproven.load(Relaxed) >= UNPROVEN {
+            if !proven && (self.unproven.load(Relaxed) >= UNPROVEN || must_prove()) {
                 // A peer that is there comes back with a token.
                 let _ = incoming.retry();
                 continue;
@@ -335,6 +384,11 @@ impl QuicIncoming {
     /// Where it comes from.
     pub fn peer(&self) -> SocketAddr {
         self.incoming.remote_address()
+    }
+
+    /// What it has achieved: whether its address is proven.
+    pub fn progress(&self) -> Progress {
+        if self.incoming.remote_address_validated() { Progress::Spoke } else { Progress::Silent }
     }
 
     /// Refuses it without a handshake.

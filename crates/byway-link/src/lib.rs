@@ -33,7 +33,7 @@ pub mod tls;
 pub mod window;
 pub mod wire;
 
-pub use acceptor::{Acceptor, Arrival, QuicIncoming, QuicListener};
+pub use acceptor::{Acceptor, Arrival, Progress, QuicIncoming, QuicListener};
 pub use backoff::Backoff;
 pub use carrier::CarrierKind;
 pub use dialler::{Carriers, Dialler};

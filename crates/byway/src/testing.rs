@@ -66,8 +66,18 @@ impl Bench {
 
     /// The first listener of the config.
     pub(crate) fn new(text: &str) -> Self {
-        let (plan, counters, stop) = (plan(text), Arc::new(Counters::default()), Stop::default());
+        Self::of(plan(text))
+    }
+
+    /// The same, with a state folder that is there.
+    pub(crate) fn with_state(text: &str, state: &Path) -> Self {
+        Self::of(parse_with(text, "byway.toml", &Surroundings::without_files(state)).unwrap())
+    }
+
+    fn of(plan: Plan) -> Self {
+        let (counters, stop) = (Arc::new(Counters::default()), Stop::default());
         let resolver = Resolver::system(Handle::current());
+        let links = Links::new(&plan.state, Handle::current());
         let key = Arc::new(plan.keyed_listeners().next().unwrap().0);
         let address = Arc::new(plan.listeners[0].bind.clone());
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
@@ -96,7 +106,7 @@ impl Bench {
                 access: AccessLog::default(),
                 relay_counters: Arc::new(RelayCounters::default()),
                 tls: OnceLock::new(),
-                links: Links::new(Path::new("/state"), Handle::current()),
+                links,
                 links_scope: scope.clone(),
                 scopes: vec![scope],
                 loads: Loads::new(1),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::lobby::{Lobby, STRANGERS};
+use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
 use crate::config::Role;
 use crate::os::descriptors::Shares;
 
@@ -34,7 +34,8 @@ impl Admission {
     pub fn new(shares: &Shares) -> Self {
         let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         // Links that are welcome take nothing from those that nobody knows yet, and the other way round.
-        let strangers = STRANGERS.min(shares.links / 4).max(1);
+        let fewest = FEWEST_STRANGERS.min(shares.links / 2);
+        let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
         let members = shares.links.saturating_sub(strangers).max(1);
         let lobby = Lobby::new(strangers);
         Self {

@@ -5,14 +5,16 @@
 //! Never: opens anything for a stream without an `Allowed`, on either side of a link; never waits for a peer without a
 //!        deadline.
 
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use byway_dial::{Dialled, Target, peer_text};
+use byway_dial::{Dialled, Stream, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
-use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, QuicListener, Refusal};
+use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, Progress, QuicListener, Refusal};
+use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -40,10 +42,20 @@ pub async fn serve_tcp(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>) {
         Err(error) => return tracing::error!("{}: {error}", door.address),
     };
     let visit = accepted.visit;
-    let guest = door.shared.admission.lobby().enter(visit.peer);
+    let lobby = door.shared.admission.lobby();
+    let guest = Arc::new(lobby.enter(visit.peer, CarrierKind::Tls, has_spoken(&accepted.stream)));
+    let arriving = Arc::clone(&guest);
     // The session lives where its socket does.
     let runtime = Handle::current();
-    serve_arrival(Box::pin(acceptor.tcp(accepted.stream, &runtime)), guest, visit, door).await;
+    let arriving = acceptor.tcp_reporting(accepted.stream, &runtime, move |progress| arriving.advance(progress));
+    serve_arrival(Box::pin(arriving), guest, visit, door).await;
+}
+
+/// Whether bytes wait to be read already. A kernel that defers accepting has seen to it.
+fn has_spoken(stream: &Stream) -> Progress {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = stream.as_tcp().map(|tcp| SockRef::from(tcp).peek(&mut byte));
+    if matches!(peeked, Some(Ok(1..))) { Progress::Spoke } else { Progress::Silent }
 }
 
 /// Accepts QUIC on `address`, with `bound` if that is there already. If it is not, the port is in use over UDP, by an earlier
@@ -81,21 +93,24 @@ const UDP_TICK: Duration = Duration::from_secs(1);
 /// Accepts QUIC until the door's scope drains; then the sessions that are there finish.
 async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
     let accepting = async {
-        while let Some(incoming) = listener.accept().await {
+        let lobby = door.shared.admission.lobby();
+        while let Some(incoming) = listener.accept_proven_if(|| lobby.is_half_full()).await {
             let Some(plan) = door.plan().map(|(plan, _)| plan) else { return };
             let peer = incoming.peer();
             let Ok(seat) = door.seat(Some(peer)) else {
                 incoming.refuse();
                 continue;
             };
-            let guest = door.shared.admission.lobby().enter(Some(peer));
+            let guest = Arc::new(lobby.enter(Some(peer), CarrierKind::Quic, incoming.progress()));
             let Ok(acceptor) = door.shared.links.acceptor(&plan.link) else { return };
             let connection = door.shared.counters.accepted.add(1);
             let visit = Visit { connection, peer: Some(peer) };
             let arriving = door.clone();
             door.scope.spawn("quic carrier", async move {
                 let _seat = seat;
-                serve_arrival(Box::pin(acceptor.quic(incoming)), guest, visit, arriving).await;
+                let welcomed = Arc::clone(&guest);
+                let welcoming = acceptor.quic_reporting(incoming, move |progress| welcomed.advance(progress));
+                serve_arrival(Box::pin(welcoming), guest, visit, arriving).await;
             });
         }
     };
@@ -122,7 +137,7 @@ enum Welcomed {
 /// A connection is a guest until it is welcomed, and has to make room for others until then; then it holds permits.
 async fn serve_arrival(
     arriving: impl Future<Output = Result<Arrival, LinkError>>,
-    guest: Guest,
+    guest: Arc<Guest>,
     visit: Visit,
     door: Arc<Door>,
 ) {
@@ -419,7 +434,61 @@ fn target_of(open: &Open) -> Result<Target, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::testing::Bench;
+
+    /// The first bytes of a TLS record, and no more.
+    const BEGUN: &[u8] = &[22, 3, 1, 2, 0];
+
+    /// How long a broken test may hang.
+    const HANG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_newcomer_that_speaks_slowly_is_not_evicted_by_strangers_who_say_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        let lines = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
+        let bench = Bench::with_state(lines, state.path());
+        let (plan, _) = bench.door.plan().unwrap();
+        let door = Arc::clone(&bench.door);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || {
+            let visitor = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (socket, peer) = listener.accept().await.unwrap();
+            let accepted =
+                Accepted { stream: Stream::accepted_tcp(socket), visit: Visit { connection: 1, peer: Some(peer) } };
+            let (door, plan) = (Arc::clone(&door), Arc::clone(&plan));
+            bench.door.scope.spawn("connection", serve_tcp(accepted, door, plan));
+            visitor
+        };
+        let (lobby, most) = (door.shared.admission.lobby(), 8);
+        lobby.set_most(most);
+        let until = async |progress, count| {
+            let counted = async {
+                while lobby.count(progress) != count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(HANG, counted).await.unwrap();
+        };
+        let mut newcomer = connect().await;
+        until(Progress::Silent, 1).await;
+        newcomer.write_all(BEGUN).await.unwrap();
+        until(Progress::Spoke, 1).await;
+        let mut strangers = Vec::new();
+        for _ in 0..most {
+            strangers.push(connect().await);
+            until(Progress::Silent, strangers.len().min(most - 1)).await;
+        }
+        let end = timeout(HANG, strangers[0].read(&mut [0])).await.unwrap();
+        assert!(!matches!(end, Ok(1..)), "the first stranger made room: {end:?}");
+        assert_eq!(lobby.count(Progress::Spoke), 1, "the newcomer is still there");
+        // What it says next is read: this is no hello, so now it has to go.
+        newcomer.write_all(&[0; 512]).await.unwrap();
+        until(Progress::Spoke, 0).await;
+    }
 
     #[test]
     fn a_target_is_an_address_or_a_name_and_never_port_zero() {

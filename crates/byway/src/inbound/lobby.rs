@@ -1,14 +1,18 @@
 //! Lobby: connections at the ports of links that have not shown yet that they may be there.
 //!
-//! In:    the address of each new connection.
+//! In:    the address and the transport of each new connection, and what it has achieved so far.
 //! Out:   a guest, for as long as nobody has welcomed it; or the word that it has to leave.
-//! Never: lets a newcomer wait for those who say nothing. When it is full, the oldest guest of the address that has the most
-//!        makes room.
+//! Never: lets a newcomer wait for those who say nothing. When it is full, connections that have sent nothing are evicted
+//!        first, then those without a proven key, then the rest; but no class is evicted below a quarter of the places
+//!        while another has more, so that each newcomer has time for its next step. Within a class: the transport with
+//!        the most guests, there the address with the most, there the oldest.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use byway_link::{CarrierKind, Progress};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +20,12 @@ use super::peers::household;
 
 /// Guests at once, of all listeners of links together; less where few links are allowed.
 pub const STRANGERS: usize = 1024;
+
+/// The same where few links are allowed, if the descriptors suffice.
+pub const FEWEST_STRANGERS: usize = 128;
+
+/// No class of guests is evicted while it has at most this part of the places and another has more.
+const CLASS_SHARE: usize = 4;
 
 /// See the head of the file. Clones are the same.
 #[derive(Clone, Debug)]
@@ -25,51 +35,128 @@ pub struct Lobby(Arc<Mutex<Guests>>);
 struct Guests {
     most: usize,
     next: u64,
-    leave: HashMap<u64, CancellationToken>,
+    entries: HashMap<u64, Entry>,
+    /// By [`Progress`], the least first.
+    classes: [Class; 3],
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: IpAddr,
+    by: CarrierKind,
+    progress: Progress,
+    leave: CancellationToken,
+}
+
+/// Guests with the same progress, by transport and address.
+#[derive(Debug, Default)]
+struct Class {
+    tls: Crowd,
+    quic: Crowd,
+}
+
+#[derive(Debug, Default)]
+struct Crowd {
+    count: usize,
     by_peer: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
 impl Lobby {
     /// With room for `most` guests, and for one at least.
     pub fn new(most: usize) -> Self {
-        let (leave, by_peer) = Default::default();
-        Self(Arc::new(Mutex::new(Guests { most: most.max(1), next: 0, leave, by_peer })))
+        let (entries, classes) = Default::default();
+        Self(Arc::new(Mutex::new(Guests { most: most.max(1), next: 0, entries, classes })))
     }
 
     /// Takes a new connection in. If there is no room, another has to leave.
-    pub fn enter(&self, peer: Option<SocketAddr>) -> Guest {
+    pub fn enter(&self, peer: Option<SocketAddr>, by: CarrierKind, progress: Progress) -> Guest {
         let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| household(peer.ip()));
         let mut guests = self.0.lock();
-        let gone = (guests.leave.len() >= guests.most).then(|| guests.remove_one()).flatten();
+        let gone = (guests.entries.len() >= guests.most).then(|| guests.remove_one()).flatten();
         let (number, leave) = (guests.next, CancellationToken::new());
         guests.next += 1;
-        guests.leave.insert(number, leave.clone());
-        guests.by_peer.entry(peer).or_default().insert(number);
+        guests.insert(number, Entry { peer, by, progress, leave: leave.clone() });
         drop(guests);
         if let Some(gone) = gone {
             gone.cancel();
         }
-        Guest { lobby: self.clone(), number, peer, leave }
+        Guest { lobby: self.clone(), number, leave }
+    }
+
+    /// Whether at least half of the places are taken: addresses have to be proven from here on.
+    pub fn is_half_full(&self) -> bool {
+        let guests = self.0.lock();
+        guests.entries.len() * 2 >= guests.most
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_most(&self, most: usize) {
+        self.0.lock().most = most;
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self, progress: Progress) -> usize {
+        self.0.lock().classes[progress as usize].count()
     }
 }
 
 impl Guests {
-    fn remove_one(&mut self) -> Option<CancellationToken> {
-        let crowd =
-            |(_, numbers): &(&IpAddr, &BTreeSet<u64>)| (numbers.len(), std::cmp::Reverse(numbers.first().copied()));
-        let (peer, oldest) =
-            self.by_peer.iter().max_by_key(crowd).map(|(peer, numbers)| (*peer, numbers.first().copied()))?;
-        self.remove(peer, oldest?)
+    fn insert(&mut self, number: u64, entry: Entry) {
+        if let Some(class) = self.classes.get_mut(entry.progress as usize) {
+            class.crowd(entry.by).insert(entry.peer, number);
+        }
+        self.entries.insert(number, entry);
     }
 
-    fn remove(&mut self, peer: IpAddr, number: u64) -> Option<CancellationToken> {
-        if let Some(numbers) = self.by_peer.get_mut(&peer) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.by_peer.remove(&peer);
-            }
+    fn remove_one(&mut self) -> Option<CancellationToken> {
+        let share = self.most / CLASS_SHARE;
+        let counts = || self.classes.iter().map(Class::count);
+        // With few places every class may be within its share: then the first that has anybody.
+        let class = counts().position(|count| count > share).or_else(|| counts().position(|count| count > 0))?;
+        let oldest = self.classes.get(class)?.oldest_of_the_most()?;
+        self.remove(oldest).map(|entry| entry.leave)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&number)?;
+        if let Some(class) = self.classes.get_mut(entry.progress as usize) {
+            class.crowd(entry.by).remove(entry.peer, number);
         }
-        self.leave.remove(&number)
+        Some(entry)
+    }
+}
+
+impl Class {
+    const fn count(&self) -> usize {
+        self.tls.count + self.quic.count
+    }
+
+    const fn crowd(&mut self, by: CarrierKind) -> &mut Crowd {
+        match by {
+            CarrierKind::Tls => &mut self.tls,
+            CarrierKind::Quic => &mut self.quic,
+        }
+    }
+
+    fn oldest_of_the_most(&self) -> Option<u64> {
+        let crowd = if self.tls.count >= self.quic.count { &self.tls } else { &self.quic };
+        let order = |numbers: &&BTreeSet<u64>| (numbers.len(), Reverse(numbers.first().copied()));
+        crowd.by_peer.values().max_by_key(order)?.first().copied()
+    }
+}
+
+impl Crowd {
+    fn insert(&mut self, peer: IpAddr, number: u64) {
+        self.count += 1;
+        self.by_peer.entry(peer).or_default().insert(number);
+    }
+
+    fn remove(&mut self, peer: IpAddr, number: u64) {
+        let Some(numbers) = self.by_peer.get_mut(&peer) else { return };
+        self.count -= usize::from(numbers.remove(&number));
+        if numbers.is_empty() {
+            self.by_peer.remove(&peer);
+        }
     }
 }
 
@@ -78,11 +165,21 @@ impl Guests {
 pub struct Guest {
     lobby: Lobby,
     number: u64,
-    peer: IpAddr,
     leave: CancellationToken,
 }
 
 impl Guest {
+    /// Notes what the connection has achieved. It is never taken back.
+    pub fn advance(&self, progress: Progress) {
+        let mut guests = self.lobby.0.lock();
+        if guests.entries.get(&self.number).is_none_or(|entry| entry.progress >= progress) {
+            return;
+        }
+        if let Some(entry) = guests.remove(self.number) {
+            guests.insert(self.number, Entry { progress, ..entry });
+        }
+    }
+
     /// Resolves when this connection has to make room for another. Cancel safe.
     pub async fn has_to_leave(&self) {
         self.leave.cancelled().await;
@@ -91,7 +188,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.lobby.0.lock().remove(self.peer, self.number);
+        self.lobby.0.lock().remove(self.number);
     }
 }
 
@@ -103,32 +200,85 @@ mod tests {
         Some(SocketAddr::new(text.parse().unwrap(), 1))
     }
 
+    fn from(number: usize) -> Option<SocketAddr> {
+        at(&format!("198.51.100.{number}"))
+    }
+
     fn left(guest: &Guest) -> bool {
         guest.leave.is_cancelled()
+    }
+
+    fn silent(lobby: &Lobby, peer: &str) -> Guest {
+        lobby.enter(at(peer), CarrierKind::Tls, Progress::Silent)
     }
 
     #[test]
     fn a_newcomer_gets_in_and_the_oldest_of_the_largest_crowd_leaves() {
         let lobby = Lobby::new(4);
-        let single = lobby.enter(at("192.0.2.1"));
-        let crowd: Vec<_> = (0..3).map(|_| lobby.enter(at("192.0.2.2"))).collect();
-        let newcomer = lobby.enter(at("192.0.2.3"));
+        let single = silent(&lobby, "192.0.2.1");
+        let crowd: Vec<_> = (0..3).map(|_| silent(&lobby, "192.0.2.2")).collect();
+        let newcomer = silent(&lobby, "192.0.2.3");
         assert_eq!(crowd.iter().map(left).collect::<Vec<_>>(), [true, false, false]);
         assert!(!left(&single) && !left(&newcomer));
-        let _another = lobby.enter(at("192.0.2.4"));
+        let _another = silent(&lobby, "192.0.2.4");
         assert!(left(&crowd[1]) && !left(&single));
         // All are alone now: the oldest of all leaves.
-        let _last = lobby.enter(at("192.0.2.5"));
+        let _last = silent(&lobby, "192.0.2.5");
         assert!(left(&single) && !left(&newcomer) && !left(&crowd[2]));
+    }
+
+    #[test]
+    fn a_newcomer_that_has_sent_something_is_not_evicted_by_those_that_send_nothing() {
+        let lobby = Lobby::new(16);
+        let newcomers = [Progress::Spoke, Progress::Proven].map(|progress| {
+            let newcomer = lobby.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Silent);
+            newcomer.advance(progress);
+            newcomer
+        });
+        let strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        assert!(!newcomers.iter().any(left));
+        assert_eq!(strangers.iter().filter(|stranger| !left(stranger)).count(), 14);
+    }
+
+    #[test]
+    fn those_without_a_proven_key_are_evicted_before_those_with_one() {
+        let lobby = Lobby::new(16);
+        let proven = lobby.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
+        let strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        assert!(!left(&proven));
+        assert_eq!(strangers.iter().filter(|stranger| !left(stranger)).count(), 15);
+    }
+
+    #[test]
+    fn connections_with_progress_leave_newcomers_the_time_for_their_first_byte() {
+        let lobby = Lobby::new(16);
+        let _slow: Vec<_> = (0..40).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        let newcomers: Vec<_> = (40..44).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        assert!(!newcomers.iter().any(left), "a quarter of the places is theirs");
+        let _more: Vec<_> = (44..80).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        assert!(!newcomers.iter().any(left));
+    }
+
+    #[test]
+    fn strangers_by_tcp_do_not_evict_a_newcomer_by_quic_with_the_same_progress() {
+        let lobby = Lobby::new(16);
+        let newcomer = lobby.enter(at("192.0.2.1"), CarrierKind::Quic, Progress::Spoke);
+        let _strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
+        assert!(!left(&newcomer));
     }
 
     #[test]
     fn nothing_is_remembered_of_guests_that_are_gone() {
         let lobby = Lobby::new(2);
-        let guests: Vec<_> = (0..10).map(|_| lobby.enter(at("2001:db8::1"))).collect();
-        assert_eq!(lobby.0.lock().leave.len(), 2);
+        let guests: Vec<_> = (0..10).map(|_| silent(&lobby, "2001:db8::1")).collect();
+        assert!(lobby.is_half_full());
+        assert_eq!(lobby.0.lock().entries.len(), 2);
+        // One that has left already makes no progress.
+        guests[0].advance(Progress::Proven);
+        guests[9].advance(Progress::Proven);
         drop(guests);
         let guests = lobby.0.lock();
-        assert!(guests.leave.is_empty() && guests.by_peer.is_empty());
+        assert!(guests.entries.is_empty() && guests.classes.iter().all(|class| class.count() == 0));
+        assert!(guests.classes.iter().all(|class| class.tls.by_peer.is_empty() && class.quic.by_peer.is_empty()));
     }
 }

@@ -91,7 +91,8 @@ impl Shares {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Self::UNLIMITED };
         let reserve = reserve(limit, needs).min(limit / 2);
         let left = limit - reserve;
-        let links = if needs.link_listeners == 0 { 0 } else { (left / 8).max(1) };
+        // An eighth for links, and up to as much again for connections that may become links.
+        let links = if needs.link_listeners == 0 { 0 } else { (left / 8 + (left / 8).min(NEWCOMERS)).max(1) };
         let public = if needs.has_public_ports { left / 4 } else { 0 };
         let dialled = match (needs.dials_streams, needs.accepts_visitors) {
             (false, _) => 0,
@@ -125,6 +126,9 @@ fn reserve(limit: usize, needs: Needs) -> usize {
 
 /// What a listener takes on each worker: a socket, and one connection that was accepted and waits for its permit.
 const PER_WORKER: usize = 2;
+
+/// Connections that may become links, where the descriptors suffice.
+const NEWCOMERS: usize = 128;
 
 /// Standard streams, logs, the state folder.
 const FILES: usize = 32;
@@ -186,6 +190,13 @@ mod tests {
         let small = Shares::of(Some(1024), Needs { pooled: 16, ..EDGE });
         assert!(small.accepted > Shares::of(Some(1024), EDGE).accepted);
         assert_eq!(small.pooled, 16);
+    }
+
+    #[test]
+    fn a_limit_of_1024_has_room_for_a_hundred_newcomers_of_links() {
+        let shares = Shares::of(Some(1024), Needs { link_listeners: 1, ..EDGE });
+        assert!(shares.links >= 200, "{shares:?}");
+        assert!(shares.accepted >= 150, "{shares:?}");
     }
 
     #[test]
