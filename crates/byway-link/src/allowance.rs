@@ -1,12 +1,13 @@
 //! Allowance: how many streams the peer of a QUIC carrier may have open at once: few at first, more with use.
 //!
-//! In:    each stream that was accepted, the streams that are open, the time and the round trip.
+//! In:    each stream that has said what it is for, how many of those are open, the time and the round trip.
 //! Out:   the new limit, when it has to rise.
 //! Never: lowers a limit that the peer was told, or raises it beyond what the settings allow.
 //!
 //! QUIC keeps state for every stream that a peer may open, whether it opens it or not (RFC 9000 section 4.6). The limit
-//! doubles when half of it is in use. A stream counts as long as it is open, and then for two round trips more: QUIC gives
-//! its place back only when its end was acknowledged.
+//! doubles when half of it is in use. A stream that has not said what it is for does not count. The others count as
+//! they are open, and then for two round trips more: QUIC gives the place of a stream back only when its end was
+//! acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const SLACK: Duration = Duration::from_millis(20);
 pub(crate) struct Allowance {
     allowed: u32,
     most: u32,
-    /// Streams that were accepted since `since`, and in the period before.
+    /// Streams that have said what they are for since `since`, and in the period before.
     recent: [usize; 2],
     since: Instant,
 }
@@ -37,8 +38,8 @@ impl Allowance {
         self.allowed
     }
 
-    /// One more stream was accepted, with which `open` of the peer's streams are open. Returns the new limit if it rises.
-    pub(crate) fn accepted(&mut self, open: usize, now: Instant, round_trip: Duration) -> Option<u32> {
+    /// One more stream has said what it is for; `open` of the peer's streams that have are open. Returns the new limit if it rises.
+    pub(crate) fn said(&mut self, open: usize, now: Instant, round_trip: Duration) -> Option<u32> {
         let period = round_trip * 2 + SLACK;
         let passed = now.saturating_duration_since(self.since);
         if passed >= period {
@@ -68,11 +69,11 @@ mod tests {
         assert_eq!(allowance.allowed(), FIRST_STREAMS);
         for open in 1..=8192 {
             assert!(open <= allowance.allowed() as usize, "the peer waits at {open}");
-            allowance.accepted(open, now, ROUND_TRIP);
+            allowance.said(open, now, ROUND_TRIP);
             assert!(allowance.allowed() <= 8192);
         }
         assert_eq!(allowance.allowed(), 8192);
-        assert_eq!(Allowance::new(10, now).accepted(10, now, ROUND_TRIP), None);
+        assert_eq!(Allowance::new(10, now).said(10, now, ROUND_TRIP), None);
     }
 
     #[test]
@@ -81,7 +82,7 @@ mod tests {
         let mut allowance = Allowance::new(8192, now);
         for _ in 0..10_000 {
             now += ROUND_TRIP / 10;
-            assert_eq!(allowance.accepted(5, now, ROUND_TRIP), None);
+            assert_eq!(allowance.said(5, now, ROUND_TRIP), None);
         }
     }
 
@@ -92,7 +93,7 @@ mod tests {
         // A thousand a second with a round trip of 500 ms: as many wait for the acknowledgement of their end.
         for _ in 0..4000 {
             now += Duration::from_millis(1);
-            allowance.accepted(1, now, Duration::from_millis(500));
+            allowance.said(1, now, Duration::from_millis(500));
         }
         assert!(allowance.allowed() >= 1024, "{}", allowance.allowed());
     }

@@ -19,7 +19,7 @@ use crate::credit::Credits;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
 use crate::quic::Quic;
-use crate::stream::LinkStream;
+use crate::stream::{Counted, LinkStream};
 use crate::window::Budget;
 use crate::wire::Credit;
 
@@ -50,6 +50,8 @@ struct Inner {
     peer: Option<SocketAddr>,
     /// Streams that are open, either side's.
     open: Arc<AtomicUsize>,
+    /// The peer's streams that were accepted and have not said what they are for.
+    unsaid: Arc<AtomicUsize>,
     /// Ends the carrier's tasks.
     ended: CancellationToken,
     reason: Mutex<Option<String>>,
@@ -108,6 +110,7 @@ impl PendingCarrier {
             Over::Mux(mux) => mux.admit(streams),
             Over::Quic(quic, _, allowance) => {
                 let first = Allowance::new(streams, Instant::now());
+                quic.make_room(0);
                 quic.allow(first.allowed());
                 *allowance.lock() = first;
             }
@@ -145,6 +148,20 @@ impl Watch {
     }
 }
 
+/// See [`Carrier::unsaid`].
+pub(crate) struct Unsaid {
+    carrier: Carrier,
+    counted: Counted,
+}
+
+impl Unsaid {
+    /// The stream has said what it is for.
+    pub(crate) fn said(self) {
+        drop(self.counted);
+        self.carrier.said();
+    }
+}
+
 /// The carrier is gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone;
@@ -155,6 +172,7 @@ impl Carrier {
             over,
             peer,
             open: Arc::default(),
+            unsaid: Arc::default(),
             ended: CancellationToken::new(),
             reason: Mutex::new(None),
             tasks: tasks.clone(),
@@ -200,16 +218,27 @@ impl Carrier {
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
             Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
-            Over::Quic(quic, credits, allowance) => {
-                let stream = quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?;
-                let more = allowance.lock().accepted(quic.theirs(), Instant::now(), quic.round_trip());
-                if let Some(more) = more {
-                    quic.allow(more);
-                }
-                LinkStream::quic(stream)
+            Over::Quic(quic, credits, _) => {
+                LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
         };
         Ok(stream.counted(&self.0.open))
+    }
+
+    /// One of the peer's streams that was accepted and has not said what it is for.
+    pub(crate) fn unsaid(&self) -> Unsaid {
+        Unsaid { carrier: self.clone(), counted: Counted::new(&self.0.unsaid) }
+    }
+
+    /// One more of the peer's streams has said what it is for: the peer may have more of them.
+    fn said(&self) {
+        let Over::Quic(quic, _, allowance) = &self.0.over else { return };
+        let said = quic.theirs().saturating_sub(self.0.unsaid.load(Relaxed));
+        quic.make_room(said);
+        let more = allowance.lock().said(said, Instant::now(), quic.round_trip());
+        if let Some(more) = more {
+            quic.allow(more);
+        }
     }
 
     /// How many streams are open.

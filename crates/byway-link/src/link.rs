@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{Carrier, CarrierKind};
+use crate::carrier::{Carrier, CarrierKind, Unsaid};
 use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
@@ -146,7 +146,8 @@ pub struct Inbox {
 pub struct Arrived {
     stream: Stream,
     peer: Option<SocketAddr>,
-    _unsaid: OwnedSemaphorePermit,
+    unsaid: Unsaid,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A stream that the far side has answered.
@@ -448,7 +449,8 @@ async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Se
         while let Ok(permit) = Arc::clone(&unsaid).acquire_owned().await
             && let Ok(stream) = carrier.accept().await
         {
-            let arrived = Arrived { stream: LinkStream::into_stream(stream), peer: carrier.peer(), _unsaid: permit };
+            let (stream, unsaid) = (LinkStream::into_stream(stream), carrier.unsaid());
+            let arrived = Arrived { stream, peer: carrier.peer(), unsaid, _permit: permit };
             if streams.send(arrived).await.is_err() {
                 return carrier.end("nobody serves the session any more");
             }
@@ -473,7 +475,10 @@ impl Arrived {
     /// Why there is no such message, in words for the log.
     pub async fn asked(mut self) -> Result<(Open, Asked), String> {
         match read_message::<Open>(&mut self.stream).await {
-            Ok(open) => Ok((open, Asked { stream: self.stream })),
+            Ok(open) => {
+                self.unsaid.said();
+                Ok((open, Asked { stream: self.stream }))
+            }
             Err(NotRead::Bad(bad)) => {
                 use byway_dial::Pipe;
                 self.stream.reset(wire::Code::Protocol.number());

@@ -50,6 +50,13 @@ const PENDING_BYTES: u32 = 64 * 1024;
 /// it is never the one that a peer waits for. It grows in steps of this size, too.
 const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
 
+/// The window has room for the first bytes of so many streams that have not said what they are for, 4 MiB: an honest peer
+/// sends no more than that message until it is answered.
+const UNSAID_WINDOW_STREAMS: u64 = 128;
+
+/// The window grows by the first bytes of so many streams at once, 1 MiB.
+const SAID_STEP_STREAMS: u64 = 32;
+
 /// What is kept of a handshake that nobody has decided on yet, and of all of them together.
 const INCOMING_BYTES: u64 = 16 * 1024;
 
@@ -145,7 +152,7 @@ fn transport(side: Side) -> io::Result<TransportConfig> {
     Ok(config)
 }
 
-/// What the windows of a connection add up to: the first one of each stream that the peer or we may have open, and what
+/// What the windows of a connection add up to: the first one of each stream that the peer has or may soon have, and of each that we have open, and what
 /// they have grown by.
 #[derive(Debug, Default)]
 struct Windows {
@@ -221,8 +228,14 @@ impl Quic {
     /// From now on the peer may have `streams` streams open besides the one for control. Before the first call there is
     /// none: the connection belongs to no session yet.
     pub(crate) fn allow(&self, streams: u32) {
-        self.widen(|windows| windows.theirs = windows.theirs.max(streams.into()));
         self.connection.set_max_concurrent_bi_streams(streams.saturating_add(self.side.control_streams()).into());
+    }
+
+    /// Widens the window for `said` streams of the peer that have said what they are for, beside those that have not. What
+    /// waits on the latter is within [`UNSAID_WINDOW_STREAMS`].
+    pub(crate) fn make_room(&self, said: usize) {
+        let streams = (said as u64).next_multiple_of(SAID_STEP_STREAMS) + UNSAID_WINDOW_STREAMS;
+        self.widen(|windows| windows.theirs = windows.theirs.max(streams));
     }
 
     /// The windows of the streams have grown by `bytes`, all together. To be called before the peer is told.

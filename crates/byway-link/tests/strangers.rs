@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use byway_dial::Stream;
 use byway_link::mux::frame::Kind;
-use byway_link::wire::{Attach, Said};
+use byway_link::wire::{Attach, Open, Said};
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, hello};
@@ -113,6 +113,36 @@ async fn a_carrier_that_is_attached_gets_its_streams_only_then() {
     within(send.write_all(b"by quic")).await.unwrap();
     within(inbox.streams.recv()).await.unwrap();
     assert_eq!(link.carriers().len(), 3);
+}
+
+#[tokio::test]
+async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_quic() {
+    const FIRST: usize = 128;
+    let listening = listening().await;
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    peer.say(Said::Hello(hello())).await;
+    let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
+    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    let mut message = Vec::new();
+    byway_link::wire::encode(&Open { host: "a".into(), port: 1, ..Open::default() }, &mut message);
+    let (mut sending, mut arrived) = (Vec::new(), Vec::new());
+    for _ in 0..FIRST {
+        let (mut send, recv) = within(peer.connection.open_bi()).await.unwrap();
+        within(send.write_all(&message[..1])).await.unwrap();
+        sending.push((send, recv));
+        arrived.push(within(inbox.streams.recv()).await.unwrap());
+    }
+    {
+        let another = peer.connection.open_bi();
+        let early = tokio::time::timeout(Duration::from_millis(300), another).await;
+        assert!(early.is_err(), "a stream was granted though none has said what it is for");
+    }
+    let mut asked = Vec::new();
+    for ((send, _), arrived) in sending.iter_mut().zip(arrived) {
+        within(send.write_all(&message[1..])).await.unwrap();
+        asked.push(within(arrived.asked()).await.unwrap());
+    }
+    within(peer.connection.open_bi()).await.unwrap();
 }
 
 #[tokio::test]
