@@ -76,6 +76,11 @@ impl Backoff {
         cap.min(Duration::from_secs_f64(most)).mul_f64(random.clamp(0.0, 1.0))
     }
 
+    /// How often a session was lost, or a try has failed, since the last session that lived for 30 s.
+    pub const fn failures(&self) -> u32 {
+        self.tries
+    }
+
     /// How long the try that begins now may take.
     pub fn try_for(&mut self, now: Instant) -> Duration {
         let first = if self.is_fresh(now) { FRESH_TRY } else { TRY };
@@ -156,7 +161,9 @@ mod tests {
         backoff.lost(start, 1.0);
         backoff.connected(start + SECOND);
         assert!(backoff.lost(start + 2 * SECOND, 1.0) > Duration::ZERO);
+        assert_eq!(backoff.failures(), 2);
         backoff.connected(start + 3 * SECOND);
         assert_eq!(backoff.lost(start + 33 * SECOND, 1.0), Duration::ZERO);
+        assert_eq!(backoff.failures(), 1);
     }
 }

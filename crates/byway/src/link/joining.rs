@@ -253,16 +253,13 @@ impl Joined {
     }
 
     async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, person: bool) {
-        let (mut backoff, mut failures) = (Backoff::default(), 0_u64);
+        let mut backoff = Backoff::default();
         loop {
             if self.wanted.borrow().is_leaving {
                 return;
             }
             let ended = self.one_session(shared, &mut backoff, person).await;
-            let had_session = self.session.send_replace(None).is_some();
-            if had_session {
-                failures = 0;
-            }
+            self.session.send_replace(None);
             let address = self.plan().join.address.clone();
             let wait = match ended {
                 Ended::Leaving => return,
@@ -276,8 +273,8 @@ impl Joined {
                 }
                 Ended::Lost(detail) => {
                     let wait = backoff.lost(Instant::now().into_std(), fastrand::f64());
-                    failures += 1;
-                    // A long outage is told less and less often.
+                    // A long outage is told less and less often, and so are sessions that never last.
+                    let failures = backoff.failures();
                     if failures <= 3 || failures.is_power_of_two() {
                         let next = when(wait);
                         tracing::warn!(failures, "link to {address}: {detail}; trying again {next}");
@@ -320,7 +317,9 @@ impl Joined {
             Ok((link, inbox)) => {
                 backoff.connected(Instant::now().into_std());
                 let by = link.carriers().last().map(ToString::to_string).unwrap_or_default();
-                tracing::info!("link to {} is up, by {by}", plan.join.address);
+                if let Some(line) = shared.counters.repeats.links_up.count() {
+                    tracing::info!(left_out = line.left_out, "link to {} is up, by {by}", plan.join.address);
+                }
                 self.note_first(FirstDial::Up(by));
                 self.serve(shared, link, inbox, attempt, person).await
             }
