@@ -359,19 +359,19 @@ impl Joined {
         let mut changes = self.wanted.subscribe();
         // What other links take over was kept by the session that had it, and is not taken from them by a new one.
         let mut wanted = changes.borrow_and_update().without_kept();
-        let (mut outbox, mut leaving, mut again) = (Outbox::default(), Leaving::default(), None);
+        let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
         self.services.lock().start_over();
         warn_of_kept_hosts(&link, &wanted.plan);
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
         let drain = || shared.plan.load().drain;
         let ended = loop {
+            let again = self.services.lock().next_due();
             // Each arm is cancel safe: what is not taken stays in its channel.
             tokio::select! {
                 reason = link.ended() => return Ended::Lost(format!("the link was lost: {reason}")),
                 Some(said) = said.recv() => match self.hear(shared, said, attempt, person) {
                     Heard::Nothing => {}
-                    Heard::AskAgain(wait) => again = Some(Instant::now() + wait),
                     Heard::Away(away) => {
                         leaving.heard(&away, drain());
                         self.forget_connections(shared);
@@ -396,10 +396,7 @@ impl Joined {
                     wanted = wanted.without_kept();
                     self.register(&mut outbox, &wanted);
                 }
-                () = at(again) => {
-                    again = None;
-                    self.register(&mut outbox, &wanted);
-                }
+                () = at(again) => self.register(&mut outbox, &wanted),
                 () = scope.drained() => {
                     outbox.push(leaving.begin("the node is stopping", drain()));
                     break Ended::Leaving;
@@ -468,7 +465,8 @@ impl Joined {
 
     /// Registers what is new and takes back what is gone.
     fn register(&self, outbox: &mut Outbox, wanted: &Wanted) {
-        self.services.lock().follow(&wanted.services()).into_iter().for_each(|said| outbox.push(said));
+        let said = self.services.lock().follow(&wanted.services(), Instant::now());
+        said.into_iter().for_each(|said| outbox.push(said));
     }
 
     /// A service was refused, or another session has it. A person is told and it is the end; a daemon goes on with its
@@ -483,22 +481,26 @@ impl Joined {
                 peer_text(&withdrawn.detail)
             )));
         }
-        let is_again = why != Refusal::Superseded;
-        let Some(name) = self.services.lock().is_refused(withdrawn.service, is_again) else { return Heard::Nothing };
+        let wait = match why {
+            // The newer process has it for good: this one is fenced, and would be refused each time.
+            Refusal::Superseded => None,
+            Refusal::Busy => Some(BUSY_WAITS),
+            _ => Some(DAEMON_WAITS),
+        };
+        let again = wait.map(|wait| Instant::now() + wait);
+        let Some(name) = self.services.lock().is_refused(withdrawn.service, again) else { return Heard::Nothing };
         if person && why.is_final() {
             return Heard::Left(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
         }
-        let wait = match why {
-            // The newer process has it for good: this one is fenced, and would be refused each time.
-            Refusal::Superseded => {
-                tracing::error!("`{name}` is not public: {}; it is not asked for again", peer_text(&withdrawn.detail));
-                return Heard::Nothing;
+        match wait {
+            None => {
+                tracing::error!("`{name}` is not public: {}; it is not asked for again", peer_text(&withdrawn.detail))
             }
-            Refusal::Busy => BUSY_WAITS,
-            _ => DAEMON_WAITS,
-        };
-        tracing::error!("`{name}` is not public: {}; trying again in {wait:?}", peer_text(&withdrawn.detail));
-        Heard::AskAgain(wait)
+            Some(wait) => {
+                tracing::error!("`{name}` is not public: {}; trying again in {wait:?}", peer_text(&withdrawn.detail))
+            }
+        }
+        Heard::Nothing
     }
 
     fn tell_public(&self, shared: &Shared, registered: Registered) {
@@ -527,8 +529,6 @@ fn warn_of_kept_hosts(link: &Link, plan: &JoinPlan) {
 /// What a message comes to.
 enum Heard {
     Nothing,
-    /// Register what is missing after this.
-    AskAgain(Duration),
     /// The other side leaves.
     Away(GoAway),
     /// This side leaves the session.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use byway_link::wire::{Register, Said, Unregister};
 
+use tokio::time::Instant;
+
 use crate::config::{ServiceKind, ServicePlan};
 
 /// See the head of the file.
@@ -26,6 +28,8 @@ pub struct Services {
 struct Place {
     service: ServicePlan,
     asked: Asked,
+    /// When a service that was refused for now is asked for again.
+    due: Option<Instant>,
 }
 
 /// How many services are in which state.
@@ -69,7 +73,8 @@ impl Services {
     /// What has to be said so that the other side has what is `wanted`. A service that only has another target keeps its
     /// number, and is registered again so that the other side drops connections that lead to the old target. What is gone
     /// is said last: a name that moves from one service to another is never without one.
-    pub fn follow(&mut self, wanted: &[ServicePlan]) -> Vec<Said> {
+    /// A service that was refused for now is left out until it is due.
+    pub fn follow(&mut self, wanted: &[ServicePlan], now: Instant) -> Vec<Said> {
         for there in self.places.iter_mut().flatten().filter(|there| !wanted.contains(&there.service)) {
             let same = |service: &&ServicePlan| {
                 let old = &there.service;
@@ -77,7 +82,7 @@ impl Services {
             };
             if let Some(service) = wanted.iter().find(same) {
                 there.service = service.clone();
-                there.asked = Asked::No;
+                (there.asked, there.due) = (Asked::No, None);
             }
         }
         let (mut to_say, mut gone) = (Vec::new(), Vec::new());
@@ -90,7 +95,9 @@ impl Services {
         for service in wanted {
             let place = self.place_of(service);
             match self.places[place].as_mut() {
-                Some(there) if there.asked == Asked::No => there.asked = Asked::Yes,
+                Some(there) if there.asked == Asked::No && there.due.is_none_or(|due| due <= now) => {
+                    (there.asked, there.due) = (Asked::Yes, None);
+                }
                 _ => continue,
             }
             let kind = match service.kind {
@@ -118,7 +125,7 @@ impl Services {
     fn place_of(&mut self, service: &ServicePlan) -> usize {
         let there = self.places.iter().position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
         there.unwrap_or_else(|| {
-            self.places.push(Some(Place { service: service.clone(), asked: Asked::No }));
+            self.places.push(Some(Place { service: service.clone(), asked: Asked::No, due: None }));
             self.places.len() - 1
         })
     }
@@ -133,7 +140,7 @@ impl Services {
     pub fn ask_anew(&mut self, kind: ServiceKind, name: &str) {
         let mut places = self.places.iter_mut().flatten();
         if let Some(there) = places.find(|there| there.service.kind == kind && *there.service.name == *name) {
-            there.asked = Asked::No;
+            (there.asked, there.due) = (Asked::No, None);
         }
     }
 
@@ -151,19 +158,25 @@ impl Services {
         count
     }
 
+    /// When the next service that was refused for now is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.places.iter().flatten().filter(|there| there.asked == Asked::No).filter_map(|there| there.due).min()
+    }
+
     /// Whether it was asked for, and the answer is still to come.
     pub fn is_unanswered(&mut self, number: u32) -> bool {
         self.place(number).is_some_and(|place| place.asked == Asked::Yes)
     }
 
-    /// The other side has refused it, or taken it away. With `again`, [`Services::follow`] asks for it once more. `None`: it
-    /// was not asked for, so the message means nothing.
-    pub fn is_refused(&mut self, number: u32, again: bool) -> Option<Arc<str>> {
+    /// The other side has refused it, or taken it away. From `again` on, [`Services::follow`] asks for it once more. `None`:
+    /// it was not asked for, so the message means nothing.
+    pub fn is_refused(&mut self, number: u32, again: Option<Instant>) -> Option<Arc<str>> {
         let place = self.place(number)?;
         if !matches!(place.asked, Asked::Yes | Asked::Public) {
             return None;
         }
-        place.asked = if again { Asked::No } else { Asked::Refused };
+        place.asked = if again.is_some() { Asked::No } else { Asked::Refused };
+        place.due = again;
         Some(Arc::clone(&place.service.name))
     }
 
@@ -192,6 +205,8 @@ fn number(place: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn service(kind: ServiceKind, name: &str) -> ServicePlan {
@@ -205,7 +220,7 @@ mod tests {
             Said::Unregister(gone) => ('-', gone.service),
             other => panic!("nobody asked for {other:?}"),
         };
-        services.follow(wanted).into_iter().map(as_said).collect()
+        services.follow(wanted, Instant::now()).into_iter().map(as_said).collect()
     }
 
     #[test]
@@ -244,13 +259,43 @@ mod tests {
         let mut services = Services::default();
         assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         for _ in 0..100 {
-            assert_eq!(services.is_refused(1, true).as_deref(), Some("ssh"));
-            assert_eq!(services.is_refused(1, true), None, "a second refusal of one request means nothing");
+            assert_eq!(services.is_refused(1, Some(Instant::now())).as_deref(), Some("ssh"));
+            assert_eq!(
+                services.is_refused(1, Some(Instant::now())),
+                None,
+                "a second refusal of one request means nothing"
+            );
             assert_eq!(said(&mut services, std::slice::from_ref(&ssh)), [('+', 1)]);
         }
-        services.is_refused(1, true);
+        services.is_refused(1, Some(Instant::now()));
         assert_eq!(said(&mut services, &[]), [], "what the other side has refused is not taken back");
-        assert_eq!(services.is_refused(7, true), None);
+        assert_eq!(services.is_refused(7, Some(Instant::now())), None);
+    }
+
+    #[test]
+    fn each_refused_service_is_asked_for_again_at_its_own_time() {
+        let both = [service(ServiceKind::Tcp, "soon"), service(ServiceKind::Tcp, "late")];
+        let (mut services, start) = (Services::default(), Instant::now());
+        let (soon, late) = (start + Duration::from_secs(2), start + Duration::from_secs(60));
+        let numbers = |said: Vec<Said>| -> Vec<u32> {
+            let number = |said| if let Said::Register(asked) = said { asked.service } else { 0 };
+            said.into_iter().map(number).collect()
+        };
+        assert_eq!(numbers(services.follow(&both, start)), [1, 2]);
+        for order in [[(1, soon), (2, late)], [(2, late), (1, soon)]] {
+            for (number, due) in order {
+                services.is_refused(number, Some(due));
+            }
+            assert_eq!(services.next_due(), Some(soon));
+            assert!(services.follow(&both, start).is_empty());
+            assert_eq!(numbers(services.follow(&both, soon)), [1]);
+            assert_eq!(services.next_due(), Some(late));
+            assert_eq!(numbers(services.follow(&both, late)), [2]);
+            assert_eq!(services.next_due(), None);
+        }
+        services.is_refused(1, Some(late));
+        services.ask_anew(ServiceKind::Tcp, "soon");
+        assert_eq!(numbers(services.follow(&both, start)), [1], "what moves here is asked for at once");
     }
 
     #[test]
@@ -259,7 +304,7 @@ mod tests {
         let mut services = Services::default();
         for session in 0..2 {
             services.start_over();
-            services.follow(&both);
+            services.follow(&both, Instant::now());
             assert_eq!(services.is_public(1, "http://app.t.localhost:8081").is_some(), session == 0);
             assert_eq!(services.is_public(2, "127.0.0.1:20022").is_some(), session == 0);
         }
@@ -268,7 +313,7 @@ mod tests {
         }
         assert_eq!(services.is_public(3, "127.0.0.1:1"), None);
         services.start_over();
-        services.follow(&both);
+        services.follow(&both, Instant::now());
         assert_eq!(services.is_public(2, "127.0.0.1:20023").as_deref(), Some("app"));
     }
 }

@@ -160,7 +160,7 @@ async fn lease_from<'a>(
     open: impl FnOnce() -> Dialling<'a>,
 ) -> Result<(Lease<Origin, Conn>, Option<Slot>), Fault> {
     let slot = match want.upgrade {
-        true => Some(Box::pin(shared.upgrades.slot(origin, want.client, &shared.plan.load_full().pool)).await?),
+        true => Some(Box::pin(shared.upgrades.slot(origin, want.client)).await?),
         false => None,
     };
     let acquired = match want.fresh {

@@ -4,6 +4,8 @@
 //! Out:   a slot, to be held for as long as the tunnel lives; or why there is none.
 //! Never: counts a tunnel against the limits of requests, or lets one begin without a slot.
 
+use std::time::Duration;
+
 use byway_agent::{AcquireError, Acquired, Client, Conn, InvalidLimits, Limits, OpenPermit, Pool, Probe};
 
 use super::pooled::Origin;
@@ -12,7 +14,12 @@ use crate::fault::{Fault, Kind, Who};
 
 /// The permits of a second pool, which never holds a connection: the same queue and the same rules of who is served next.
 #[derive(Clone, Debug)]
-pub struct Upgrades(Pool<Origin, Nothing>);
+pub struct Upgrades {
+    pool: Pool<Origin, Nothing>,
+    /// The limits of the start: a reload changes neither.
+    most_of_one: usize,
+    queue_wait: Duration,
+}
 
 /// The right to have one upgraded connection. It counts until it is dropped.
 pub type Slot = OpenPermit<Origin, Nothing>;
@@ -38,7 +45,8 @@ impl Upgrades {
             queue_wait: plan.queue_wait,
             ..Limits::capped(MOST_OF_ALL.max(plan.max_upgraded_per_origin), plan.max_upgraded_per_origin)
         };
-        Pool::sharded(limits, shards).map(Self)
+        let pool = Pool::sharded(limits, shards)?;
+        Ok(Self { pool, most_of_one: plan.max_upgraded_per_origin, queue_wait: plan.queue_wait })
     }
 
     /// A slot for one upgraded connection of `client` to `origin`; waits for one as a request waits for a connection.
@@ -48,35 +56,75 @@ impl Upgrades {
     ///
     /// # Cancel safety
     /// Safe: the place in the queue is given up.
-    pub async fn slot(&self, origin: &Origin, client: Client, plan: &PoolPlan) -> Result<Slot, Fault> {
-        match self.0.acquire_for(origin, client).await {
+    pub async fn slot(&self, origin: &Origin, client: Client) -> Result<Slot, Fault> {
+        match self.pool.acquire_for(origin, client).await {
             Ok(Acquired::Open(slot)) => Ok(slot),
             Ok(Acquired::Lease(lease)) => match *lease {},
             Err(AcquireError::Closed) => {
                 Err(Fault::new(Who::Us, Kind::Draining, "the node is leaving: no connection is upgraded any more"))
             }
+            Err(AcquireError::QueueFull { limit }) => {
+                let detail = format!("pool.queue: {limit} upgrades wait for a connection to {origin} already");
+                Err(self.worth_asking_again(Kind::Overloaded("queue-full"), detail))
+            }
             Err(_) => {
                 let detail = format!(
                     "pool.max_upgraded_per_origin: {} upgraded connections are open to {origin}, and none ended within \
                      pool.queue_wait, {:?}",
-                    plan.max_upgraded_per_origin, plan.queue_wait
+                    self.most_of_one, self.queue_wait
                 );
-                let fault = Fault::new(Who::Us, Kind::Overloaded("max-upgraded-per-origin"), detail);
-                Err(fault.worth_asking_again_after(plan.queue_wait))
+                Err(self.worth_asking_again(Kind::Overloaded("max-upgraded-per-origin"), detail))
             }
         }
     }
 
+    fn worth_asking_again(&self, kind: Kind, detail: String) -> Fault {
+        Fault::new(Who::Us, kind, detail).worth_asking_again_after(self.queue_wait)
+    }
+
     /// Upgraded connections of all origins.
     pub fn count(&self) -> usize {
-        self.0.stats().connecting
+        self.pool.stats().connecting
     }
 
     /// No more are admitted.
     pub fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 
 /// Tunnels to all upstreams together are bounded by the connections that are accepted.
 const MOST_OF_ALL: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_and_a_wait_in_vain_are_told_apart() {
+        let pool = crate::testing::plan("[[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"a:1\"\n").pool;
+        let plan = PoolPlan { max_upgraded_per_origin: 1, queue: 1, ..pool };
+        let (upgrades, origin) = (Upgrades::new(&plan, 1).unwrap(), Origin::Upstream("http://a:1".into()));
+        let held = upgrades.slot(&origin, Client::ANYONE).await.unwrap();
+        let mut waiting = Box::pin(upgrades.slot(&origin, Client::ANYONE));
+        assert!(futures_now(&mut waiting).await.is_none());
+        let full = upgrades.slot(&origin, Client::ANYONE).await.unwrap_err();
+        assert_eq!((full.class(), full.status()), ("queue-full", 503));
+        assert!(full.to_string().contains("pool.queue: 1 "), "{full}");
+        let in_vain = waiting.await.unwrap_err();
+        assert_eq!((in_vain.class(), in_vain.status()), ("max-upgraded-per-origin", 503));
+        assert!(in_vain.to_string().contains("max_upgraded_per_origin: 1 upgraded"), "{in_vain}");
+        drop(held);
+    }
+
+    /// What `future` has come to by now.
+    async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}
