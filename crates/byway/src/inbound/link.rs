@@ -31,7 +31,7 @@ use crate::link::joining::Joined;
 use crate::link::{serving, welcome};
 use crate::outbound;
 use crate::relay::Early;
-use crate::route::{Allowed, Ask, Inquiry, policy};
+use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 use crate::scope::Scope;
 use crate::shared::Shared;
 
@@ -357,7 +357,8 @@ async fn serve_stream(
             passage.refused(target().as_ref(), &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
-        Ok((dialled, allowed, host)) => {
+        // The permit lasts as long as the stream.
+        Ok(Far { dialled, allowed, host, _permit }) => {
             // The public end reports the requests of an HTTP service, so that each has a line of its own.
             let is_http =
                 |joined: &Arc<Joined>| joined.service(open.service).is_some_and(|it| it.kind == ServiceKind::Http);
@@ -392,7 +393,7 @@ async fn decide_and_open(
     joined: Option<&Joined>,
     peer: Option<SocketAddr>,
     user: Option<&Arc<str>>,
-) -> Result<(Dialled, Allowed, Option<Arc<str>>), Fault> {
+) -> Result<Far, Fault> {
     if open.network != NETWORK_TCP {
         let detail = format!("network {} is not carried by this version: only TCP is", open.network);
         return Err(Fault::new(Who::Downstream, Kind::Unsupported("network"), detail));
@@ -418,8 +419,27 @@ async fn decide_and_open(
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         door.shared.counters.denied.add(1);
     })?;
+    let _permit = match allowed.outbound() {
+        Outbound::Direct(_) | Outbound::Via(..) => Some(door.shared.admission.dialled().ok_or_else(no_descriptor)?),
+        // These are streams of other links.
+        Outbound::Exit(..) | Outbound::Service(_) | Outbound::Pooled(_) => None,
+    };
     let dialled = outbound::open(&door.shared, &allowed).await?;
-    Ok((dialled, allowed, host))
+    Ok(Far { dialled, allowed, host, _permit })
+}
+
+/// What a stream leads to.
+struct Far {
+    dialled: Dialled,
+    allowed: Allowed,
+    host: Option<Arc<str>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+fn no_descriptor() -> Fault {
+    let detail = "all descriptors for streams that come over links are in use; raise the limit of open files of this node \
+                  (ulimit -n, LimitNOFILE=)";
+    Fault::new(Who::Us, Kind::Overloaded("descriptors"), detail)
 }
 
 /// The host of an [`Open`] has no brackets; a name is judged and resolved here and nowhere before.

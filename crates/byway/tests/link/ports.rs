@@ -236,3 +236,18 @@ fn a_server_that_cannot_open_ports_says_so_and_not_that_none_is_free() {
     let (why, detail) = refused.expect("256 ports need more than 8 descriptors");
     assert!(why == Refusal::Busy && detail.contains("cannot open the port"), "{why:?}: {detail}");
 }
+
+#[test]
+fn an_agent_with_few_descriptors_refuses_streams_above_their_share() {
+    let (server, origin) = (Server::start(), Origin::named("app"));
+    let target = origin.address().to_string();
+    let args = ["tcp", &target, "--join", &server.join];
+    let agent = Launch::new(BYWAY, &args).with_descriptors(128).start();
+    let public: SocketAddr = agent.wait_for_stdout("").parse().unwrap();
+    let visitors: Vec<Visitor> = (0..70).map(|_| Visitor::connect(public)).collect();
+    agent.wait_for_log("all descriptors for streams that come over links are in use");
+    assert!(agent.sockets() < 64, "{} sockets", agent.sockets());
+    drop(visitors);
+    eventually("the streams have ended", || agent.sockets() < 16);
+    assert_eq!(greeting(public), "app");
+}
