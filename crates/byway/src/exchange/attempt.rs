@@ -193,7 +193,8 @@ impl<'a> Attempt<'a> {
         until: Until,
     ) -> Poll<Result<usize, Failure>> {
         self.poll_upload(cx, downstream, upstream)?;
-        if until == Until::UploadedOrHead && self.uploaded && upstream.unread().is_empty() {
+        // Bytes of a head that have come already belong to the deadline of the head, not to that of the upload.
+        if until == Until::UploadedOrHead && self.uploaded {
             return Poll::Ready(Ok(0));
         }
         let head = self.poll_head(cx, upstream)?;

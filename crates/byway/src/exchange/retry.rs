@@ -8,6 +8,7 @@ use byway_h1::{Framed, Request};
 use tokio::time::Instant;
 
 use super::budget::Budget;
+use super::listed::Listed;
 use crate::config::RetryPlan;
 use crate::observe::counters::{Counter, Counters};
 
@@ -163,9 +164,11 @@ impl<'p> Tries<'p> {
     }
 }
 
-/// Whether a request may be served twice.
+/// Whether a request may be served twice. A key that its `Connection` removes does not count: the upstream never sees it.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
-    byway_h1::is_repeatable(request.method(), request.fields_named("Idempotency-Key"))
+    const KEY: &str = "Idempotency-Key";
+    let is_removed = Listed::in_request(request).is_some_and(|listed| listed.drops(KEY.as_bytes()));
+    byway_h1::is_repeatable(request.method(), request.fields_named(KEY).filter(|_| !is_removed))
 }
 
 /// How much of the request's body is worth keeping: nothing where it may not go again, or will be too long.

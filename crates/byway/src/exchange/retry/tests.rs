@@ -87,6 +87,8 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
         ("POST / HTTP/1.1\r\nIdempotency-Key: \"a\"\r\nContent-Length: 10\r\n", true, 10),
         ("POST / HTTP/1.1\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 1\r\n", false, 0),
         ("POST / HTTP/1.1\r\nIdempotency-Key: \r\nContent-Length: 1\r\n", false, 0),
+        // The upstream never sees a key that Connection removes.
+        ("POST / HTTP/1.1\r\nConnection: idempotency-key\r\nIdempotency-Key: a\r\nContent-Length: 1\r\n", false, 0),
         ("PUT / HTTP/1.1\r\nContent-Length: 10\r\n", true, 10),
         ("PUT / HTTP/1.1\r\nContent-Length: 11\r\n", true, 0),
         ("PUT / HTTP/1.1\r\nContent-Length: 0\r\n", true, 0),

@@ -95,6 +95,25 @@ async fn an_upstream_that_drips_its_head_is_a_504_at_the_same_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_began_its_head_during_the_upload_does_not_outlive_the_deadline_of_the_head() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1").await;
+    upstream.hear_head().await;
+    upstream.say("H").await;
+    visitor.say("2").await;
+    upstream.hear("12").await;
+    let drip = async {
+        for byte in b"TTP/1.1 200 OK\r\nX-Slow: very" {
+            let _ = upstream.try_say([*byte]).await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    let (head, ()) = tokio::join!(visitor.hear_head(), drip);
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_body_that_stands_still_is_blamed_on_whoever_holds_it_up() {
     for (sent, status) in [("some", "408"), ("more than one pipe", "504")] {
         let bench = Bench::edge("");
