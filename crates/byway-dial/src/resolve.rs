@@ -322,7 +322,7 @@ impl Inner {
         Known::Flight(flight)
     }
 
-    /// One query, deadline and bookkeeping included. Whoever waits polls it. [`ResolveError::Busy`]: it was ended for the sake of another asker.
+    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]: it was ended for the sake of another asker.
     fn query(self: Arc<Self>, key: Key, mut turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
         let runtime = self.runtime.clone();
         let asker = turn.asker().clone();

@@ -1,6 +1,6 @@
 //! Text of a peer inside a line or an error of ours.
 //!
-//! In:    bytes that somebody else chose: a target, a host name, a user name, the reason for which a peer closed.
+//! In:    bytes that a peer chose: a target, a host name, a user name, the reason for which a peer closed.
 //! Out:   printable text that stays in its line, steers no terminal and shows in the order in which it stands.
 //! Never: more than [`MOST_BYTES`]; `...` says that the rest was left out.
 

@@ -110,7 +110,7 @@ async fn quic_idle(address: SocketAddr, count: usize, seconds: u64) {
 }
 
 async fn quic_initials(address: SocketAddr, count: usize, seconds: u64) {
-    // What is sent to the first socket leaves from the second, which nobody reads.
+    // What is sent to the first socket leaves from the second, which is not read.
     let (near, far) = (udp().await, udp().await);
     let relay = near.local_addr().unwrap();
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! In:    TCP connections and QUIC handshakes, from anybody who can reach the port.
 //! Out:   [`Pending`] sessions with a proven key and an unproven claim; carriers attached to sessions that are there.
-//! Never: waits for a peer without a deadline, and never welcomes anybody by itself.
+//! Never: waits for a peer without a deadline, and never welcomes a peer by itself.
 
 use std::fmt;
 use std::io;
@@ -342,7 +342,7 @@ impl QuicListener {
         self.accept_proven_if(|| false).await
     }
 
-    /// The same; an address has to be proven first if `must_prove` says so, too.
+    /// The same; an address has to be proven first if `must_prove` is set, too.
     pub async fn accept_proven_if(&self, must_prove: impl Fn() -> bool) -> Option<QuicIncoming> {
         loop {
             let incoming = self.endpoint.accept().await?;

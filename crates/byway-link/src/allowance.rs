@@ -2,7 +2,7 @@
 //!
 //! In:    each stream that has said what it is for, how many of those are open, the time and the round trip.
 //! Out:   the new limit, when it has to rise.
-//! Never: lowers a limit that the peer was told, or raises it beyond what the settings allow.
+//! Never: lowers a limit that was announced to the peer, or raises it beyond what the settings allow.
 //!
 //! QUIC keeps state for every stream that a peer may open, whether it opens it or not (RFC 9000 section 4.6). The limit
 //! doubles when half of it is in use. A stream that has not said what it is for does not count. The others count as
@@ -33,7 +33,7 @@ impl Allowance {
         Self { allowed: FIRST_STREAMS.min(most), most, recent: [0; 2], since: now }
     }
 
-    /// What the peer was told.
+    /// The limit that was announced to the peer.
     pub(crate) const fn allowed(&self) -> u32 {
         self.allowed
     }

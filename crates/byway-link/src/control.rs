@@ -66,7 +66,7 @@ impl Urgency {
         self.wake.notify_one();
     }
 
-    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only whoever waits is told.
+    /// Resolves when the other side was doubted and has not answered soon. Cancel safe; only a waiter is notified.
     pub(crate) async fn suspected(&self) {
         self.suspected.notified().await;
     }

@@ -14,8 +14,8 @@ use crate::store;
 /// How far ahead of the clock here the epoch of another node counts.
 const MOST_AHEAD_MS: u64 = 24 * 3600 * 1000;
 
-/// What another node's epoch counts as. Whoever stole a key could otherwise keep its owner out for ever with a number that no
-/// clock reaches.
+/// What another node's epoch counts as. With a stolen key a number that no
+/// clock reaches could otherwise lock the owner out permanently.
 pub(crate) fn capped(epoch: u64, clock_ms: u64) -> u64 {
     epoch.min(clock_ms.saturating_add(MOST_AHEAD_MS))
 }

@@ -35,7 +35,7 @@ pub enum LinkError {
         /// What was seen.
         detail: String,
     },
-    /// Whoever dialled this node is no Byway.
+    /// The peer that dialled this node is not a Byway.
     #[error("{peer} did not come as a link: {detail}")]
     Stranger {
         /// Where it came from.
@@ -43,7 +43,7 @@ pub enum LinkError {
         /// What was seen.
         detail: String,
     },
-    /// Whoever dialled this node ended the connection before its hello, as the slower carrier of a dialler does.
+    /// The peer that dialled this node ended the connection before its hello, as the slower carrier of a dialler does.
     #[error("{peer} ended the connection before its hello")]
     Left {
         /// Where it came from.

@@ -171,7 +171,7 @@ impl Key {
     }
 
     /// Seeds QUIC's stateless resets (RFC 9000 section 10.3) at one address: the same after a restart, so that a peer of the
-    /// dead process is told at its next packet. Each endpoint has a seed of its own: otherwise one of them could be made to
+    /// dead process learns of it with its next packet. Each endpoint has a seed of its own: otherwise one of them could be made to
     /// say the tokens that end connections of another (section 21.11).
     pub(crate) fn reset_key(&self, at: SocketAddr) -> hmac::Key {
         let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.reset_key), at.to_string().as_bytes());

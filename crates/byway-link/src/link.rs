@@ -157,7 +157,7 @@ pub struct Opened {
     pub stream: Stream,
     /// The far side's own address on the connection that it made.
     pub local: Option<SocketAddr>,
-    /// The Host that HTTP requests on it shall have, if the far side asks for one. Only bytes that a Host may hold.
+    /// The Host header to send with HTTP requests on it, if the far side asks for one. Only bytes that a Host may hold.
     pub host: Option<Arc<str>>,
     /// Whether the far side asks for a report of each HTTP request on it, see [`Link::report`].
     pub reports: bool,
@@ -324,7 +324,7 @@ impl Link {
             let answer = read_message::<Answer>(&mut stream).await;
             Ok::<_, NotOpened>((stream, answer))
         };
-        // An open that is not answered belongs to whoever asks: another session may be better.
+        // An open that is not answered goes back to the caller: another session may be better.
         let asked = async {
             tokio::select! {
                 asked = asked => asked,
@@ -398,7 +398,7 @@ impl Link {
     }
 
     /// The same: there is reason to think that the other side is gone. Without an answer, opens that wait are
-    /// [`NotOpened::Lost`] soon; streams that are open wait as long as ever.
+    /// [`NotOpened::Lost`] soon; streams that are open wait as long as before.
     pub fn doubt(&self) {
         self.0.carriers.lock().attached.iter().for_each(|attached| attached.urgency.doubt());
     }
@@ -496,8 +496,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Says that the far side has connected, and hands the stream over. `host`: the Host that HTTP requests on it shall
-    /// have, where it is not the visitor's own. `reports`: asks for a report of each, see [`Link::report`].
+    /// Says that the far side has connected, and hands the stream over. `host`: the Host header that HTTP requests
+    /// on it carry, where it is not the visitor's own. `reports`: asks for a report of each, see [`Link::report`].
     ///
     /// # Errors
     /// The stream broke.

@@ -40,7 +40,7 @@ pub enum Do {
     Ask(u64),
     /// Nothing until then.
     WaitUntil(Instant),
-    /// It was doubted and has not replied yet: whoever can ask somebody else should. What is open waits on.
+    /// It was doubted and has not replied yet: a caller that can use another session should. Open streams go on waiting.
     Suspect,
     /// The other side is gone.
     GiveUp,

@@ -1,4 +1,4 @@
-//! Pending: what a carrier has asked for and nobody has answered: a session, or to be one more carrier of an old one.
+//! Pending: what a carrier has asked for and what is not answered yet: a session, or to be one more carrier of an old one.
 //!
 //! In:    an authenticated carrier and its first message, from the acceptor.
 //! Out:   a session, a carrier of one, or a refusal that the other side can read.
@@ -142,7 +142,7 @@ impl Attaching {
     /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step.
     ///
     /// # Errors
-    /// The session has its carriers, or is over; the other side was told.
+    /// The session has its carriers, or is over; the other side was informed.
     pub async fn accept(self) -> Result<Attached, LinkError> {
         match self.link.reserve() {
             Ok(place) => Ok(adopt(&self.link, place, self.arrived)),

@@ -57,7 +57,7 @@ const UNSAID_WINDOW_STREAMS: u64 = 128;
 /// The window grows by the first bytes of so many streams at once, 1 MiB.
 const SAID_STEP_STREAMS: u64 = 32;
 
-/// What is kept of a handshake that nobody has decided on yet, and of all of them together.
+/// What is kept of a handshake that is not decided yet, and of all of them together.
 const INCOMING_BYTES: u64 = 16 * 1024;
 
 /// See [`INCOMING_BYTES`].
@@ -238,7 +238,7 @@ impl Quic {
         self.widen(|windows| windows.theirs = windows.theirs.max(streams));
     }
 
-    /// The windows of the streams have grown by `bytes`, all together. To be called before the peer is told.
+    /// The windows of the streams have grown by `bytes`, all together. To be called before it is announced to the peer.
     pub(crate) fn grown(&self, bytes: u64) {
         let bytes = bytes.next_multiple_of(WINDOW_STEP_BYTES);
         self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));

@@ -474,7 +474,7 @@ pub struct Opened {
     /// The dialling node's own address on the far connection; empty for a Unix socket.
     #[prost(string, tag = "1")]
     pub local: String,
-    /// HTTP services: the Host that requests on this stream shall have; empty for the visitor's own.
+    /// HTTP services: the Host header of requests on this stream; empty for the visitor's own.
     #[prost(string, tag = "2")]
     pub host: String,
     /// HTTP services: asks for a [`Visited`] for each request on this stream.

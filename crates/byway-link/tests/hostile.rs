@@ -532,7 +532,7 @@ async fn what_waits_to_be_accepted_is_bounded_in_bytes() {
     const FIRST: usize = 32 * 1024;
     let (link, inbox, mut peer) = session(Settings::default(), PIPE).await;
     let RawPeer { says, hears } = &mut peer;
-    // Nobody serves the session: 65 streams were accepted, and 4 MiB of the others' bytes are kept.
+    // The session is not served: 65 streams were accepted, and 4 MiB of the others' bytes are kept.
     let kept = 65 + 4 * 1024 * 1024 / FIRST;
     let sending = async {
         for place in 0..1000 {

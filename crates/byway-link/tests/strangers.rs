@@ -70,7 +70,7 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let early = tokio::time::timeout(Duration::from_millis(300), second.as_mut()).await;
     assert!(early.is_err(), "a second stream was granted to a stranger");
     within(peer.send.write_all(&hello_bytes[1..])).await.unwrap();
-    // More than the window, behind a hello that nobody has answered: it is not taken.
+    // More than the window, behind a hello that is not answered: it is not taken.
     let pending = listening.pending().await;
     let flooded = tokio::time::timeout(Duration::from_millis(300), async {
         let mut sent = 0;
@@ -200,7 +200,7 @@ async fn handshakes_from_addresses_that_nobody_has_proven_are_few_and_the_others
     };
     within(relaying).await;
     assert!(quic.connections() <= 64, "{} connections are kept for addresses that may be made up", quic.connections());
-    // Whoever is there gets through all the same.
+    // A client that is really there gets through.
     let mut peer = RawQuic::dialled(listening.address, &key).await;
     peer.say(Said::Hello(hello())).await;
     listening.pending().await.welcome().await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! In:    what each name has, or how the server misbehaves for it.
 //! Out:   its address; every question that came, in order.
-//! Never: asks anybody else.
+//! Never: asks another server.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -24,8 +24,8 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.hub().bank(|bank| bank.mode) == Mode::Closed
     }
 
-    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come back, unless somebody waits
-    /// for them. Whoever acquires is still served. For a node that finishes what is under way: a kept connection would
+    /// Keeps nothing from now on: idle connections are closed, and those on loan when they come back, unless a waiter waits
+    /// for them. Acquiring still works. For a node that finishes what is under way: a kept connection would
     /// hold up whatever waits for its end. There is no way back from here.
     pub fn keep_nothing(&self) {
         self.hub().bank(|bank| {

@@ -136,7 +136,7 @@ fn steps(conf: &Conf, name: &str, is_absolute: bool) -> Vec<Step> {
     steps
 }
 
-/// Whom the questions of one look-up go to.
+/// The servers that the questions of one look-up go to.
 struct Asking<'a> {
     conf: &'a Conf,
     /// The number of the server that is asked first.
@@ -298,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_that_is_sent_again_takes_no_socket_beyond_those_that_are_spare() {
-        // Sockets that nobody reads are silent servers.
+        // Sockets that are not read are silent servers.
         let silent = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
         let servers: Vec<_> = silent.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let conf = Conf { servers, ..conf("") };

@@ -171,7 +171,7 @@ impl Message {
         Some(Self { head, answers })
     }
 
-    /// An empty answer of a server that is no authority and asks nobody else: another one may know.
+    /// An empty answer of a server that is no authority and asks no other server: another one may know.
     pub(super) fn is_lame(&self) -> bool {
         let Head { answers, authorities, is_authoritative, offers_recursion, .. } = self.head;
         answers == 0 && authorities == 0 && !is_authoritative && !offers_recursion

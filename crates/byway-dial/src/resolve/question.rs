@@ -81,7 +81,7 @@ impl From<Failure> for ResolveError {
 pub(super) enum Reply {
     /// The answer.
     Answer(Records),
-    /// It did not fit: the question goes again over TCP.
+    /// It did not fit: the question is repeated over TCP.
     Truncated,
     /// It answers something else.
     Other,

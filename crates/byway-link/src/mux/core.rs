@@ -36,7 +36,7 @@ const URGENT_BYTES: usize = 256 * 1024;
 /// told STOP until so many are left.
 const LINGERING_STREAMS: usize = 1024;
 
-/// Bytes that streams may hold that the peer has opened and nobody has accepted yet, all together. A stream that exceeds it
+/// Bytes that streams may hold that the peer has opened and that are not accepted yet, all together. A stream that exceeds it
 /// is refused as [`Busy`](crate::wire::Code::Busy). 8,192 streams that say in 500 bytes what they are for fit.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 
@@ -93,7 +93,7 @@ pub(crate) struct Core {
     most: u32,
     /// No session yet: only [`CONTROL`] exists.
     pending: bool,
-    /// Pending only: whoever reads [`CONTROL`] has read all of it and waits for more.
+    /// Pending only: the reader of [`CONTROL`] has read all of it and waits for more.
     wanted: bool,
     /// Frames may be read again, and the driver does not know it yet.
     resumed: bool,
@@ -176,7 +176,7 @@ pub(crate) enum Payload {
 
 impl Core {
     /// A carrier that has just been authenticated. Until [`Self::admit`] it has the control stream alone, and reads no
-    /// further than whoever reads that stream: the frames behind a welcome are judged after it was understood.
+    /// further than the reader of that stream: the frames behind a welcome are judged after it was understood.
     pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         let mut core = Self {
             side,

@@ -74,8 +74,8 @@ fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>)
     }
 }
 
-/// In a regular expression `/*` at the end means any number of slashes, none included, and so has no effect: whoever
-/// wrote it meant a glob.
+/// In a regular expression `/*` at the end means any number of slashes, none included, and so has no effect: a
+/// glob was meant.
 fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
     for route in &edge.routes {
         let Some(front) = route.path.as_ref().and_then(|path| path.as_str().strip_suffix("/*")) else { continue };

@@ -42,7 +42,7 @@ pub struct Conn {
     sent_bytes: u64,
     /// Between us and a slow reader (egress): takes what would block, and drains by itself whenever it is polled.
     outflow: Option<Box<Outflow>>,
-    /// The Host that requests on it shall have, where the agent of an exposed service asks for one.
+    /// The Host header to send, where the agent of an exposed service asks for one.
     host: Option<Arc<str>>,
     /// Where the requests on it are reported, where the agent of an exposed service asks for that.
     reports: Option<Arc<Reports>>,
@@ -65,13 +65,13 @@ impl Conn {
         }
     }
 
-    /// The same, whose requests shall have this Host.
+    /// The same, with this Host header in its requests.
     #[must_use]
     pub fn asking_for(self, host: Option<Arc<str>>) -> Self {
         Self { host, ..self }
     }
 
-    /// The Host that its requests shall have, where it asks for one.
+    /// The Host header of its requests, where it asks for one.
     pub const fn host(&self) -> Option<&Arc<str>> {
         self.host.as_ref()
     }

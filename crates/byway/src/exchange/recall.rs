@@ -1,6 +1,6 @@
 //! Recall: an exchange that keeps a permit waiting for its own client ends when the pool asks, so that other clients are served.
 //!
-//! In:    whom an exchange waits for, and how far it has come.
+//! In:    which side an exchange waits for, and how far it has come.
 //! Out:   the fault to end it with, once the pool asks.
 //! Never: ends an exchange that waits for its upstream alone.
 

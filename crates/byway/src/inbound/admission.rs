@@ -33,7 +33,7 @@ impl Admission {
     /// What `shares` allow.
     pub fn new(shares: &Shares) -> Self {
         let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        // Links that are welcome take nothing from those that nobody knows yet, and the other way round.
+        // Links that are welcome take nothing from strangers, and the other way round.
         let fewest = FEWEST_STRANGERS.min(shares.links / 2);
         let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
         let members = shares.links.saturating_sub(strangers).max(1);
@@ -65,7 +65,7 @@ impl Admission {
         Arc::clone(&self.dialled).try_acquire_owned().ok()
     }
 
-    /// Connections at the ports of links that nobody has welcomed yet.
+    /// Connections at the ports of links that are not welcomed yet.
     pub const fn lobby(&self) -> &Lobby {
         &self.lobby
     }

@@ -1,4 +1,4 @@
-//! Client: for whom a request is, where several share an upstream: the address that trusted proxies report, else the peer; at
+//! Client: which client a request belongs to, where several share an upstream: the address that trusted proxies report, else the peer; at
 //! an egress the user, if there is one.
 //!
 //! In:    the peer's address, the fields of a request, the user.
@@ -36,7 +36,7 @@ pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
     farthest.map(of_address)
 }
 
-/// Somebody who logged in.
+/// A user that has authenticated.
 pub fn of_user(user: &str) -> Client {
     Client::of(&user)
 }

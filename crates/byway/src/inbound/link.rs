@@ -376,7 +376,7 @@ async fn serve_stream(
     }
 }
 
-/// The visitor that the other side has named, for the log; an exit is told none.
+/// The visitor that the other side has named, for the log; an exit gets none.
 fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerText<'_>>> {
     (!visitor.is_empty()).then(|| tracing::field::display(peer_text(visitor)))
 }

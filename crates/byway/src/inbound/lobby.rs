@@ -1,7 +1,7 @@
 //! Lobby: connections at the ports of links that have not shown yet that they may be there.
 //!
 //! In:    the address and the transport of each new connection, and what it has achieved so far.
-//! Out:   a guest, for as long as nobody has welcomed it; or the word that it has to leave.
+//! Out:   a guest, until it is welcomed; or the word that it has to leave.
 //! Never: lets a newcomer wait for those who say nothing. When it is full, connections that have sent nothing are evicted
 //!        first, then those without a proven key, then the rest; but no class is evicted below a quarter of the places
 //!        while another has more, so that each newcomer has time for its next step. Within a class: the transport with
@@ -111,7 +111,7 @@ impl Guests {
     fn remove_one(&mut self) -> Option<CancellationToken> {
         let share = self.most / CLASS_SHARE;
         let counts = || self.classes.iter().map(Class::count);
-        // With few places every class may be within its share: then the first that has anybody.
+        // With few places every class may be within its share: then the first that has a guest.
         let class = counts().position(|count| count > share).or_else(|| counts().position(|count| count > 0))?;
         let oldest = self.classes.get(class)?.oldest_of_the_most()?;
         self.remove(oldest).map(|entry| entry.leave)

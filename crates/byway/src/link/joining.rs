@@ -93,7 +93,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// What the session shall have registered now.
+    /// What the session is to register now.
     fn services(&self) -> Vec<ServicePlan> {
         let own: &[ServicePlan] = if self.is_leaving { &[] } else { &self.plan.services };
         own.iter().chain(self.kept.iter().map(|kept| &kept.service)).cloned().collect()
@@ -273,7 +273,7 @@ impl Joined {
                 }
                 Ended::Lost(detail) => {
                     let wait = backoff.lost(Instant::now().into_std(), fastrand::f64());
-                    // A long outage is told less and less often, and so are sessions that never last.
+                    // A long outage is logged less and less often, and so are sessions that never last.
                     let failures = backoff.failures();
                     if failures <= 3 || failures.is_power_of_two() {
                         let next = when(wait);
@@ -469,7 +469,7 @@ impl Joined {
         said.into_iter().for_each(|said| outbox.push(said));
     }
 
-    /// A service was refused, or another session has it. A person is told and it is the end; a daemon goes on with its
+    /// A service was refused, or another session has it. For a person that is the end; a daemon goes on with its
     /// other services, and says when to ask for this one again.
     fn withdrawn(&self, shared: &Shared, withdrawn: Withdrawn, attempt: u64, person: bool) -> Heard {
         let why = Refusal::from_number(withdrawn.why);

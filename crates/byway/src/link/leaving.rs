@@ -5,8 +5,8 @@
 //! Never: ends a session while either side has a stream open, since what one side has sent may still be on its way; but for
 //!        one that takes longer than the drain deadline, whatever the other side says or leaves out.
 //!
-//! Whoever leaves says GoAway. The other side opens no more streams, and once it has none it says GoAway with `idle`. When
-//! whoever leaves has heard that and has none either, it ends the session.
+//! The side that leaves says GoAway. The other side opens no more streams, and once it has none it says GoAway with `idle`. When
+//! the leaving side has heard that and has none either, it ends the session.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Leaving {
         self.we_leave
     }
 
-    /// Resolves when the session has had its time to end in order; never for a session that nobody leaves. Cancel safe.
+    /// Resolves when the session has had its time to end in order; never for a session that neither side leaves. Cancel safe.
     pub async fn overdue(&self) {
         match self.deadline {
             Some(deadline) => sleep_until(deadline).await,

@@ -251,7 +251,7 @@ impl Links {
         }
     }
 
-    /// Makes the dialled links those of `plan`, which have all begun: tells them of their new services, and ends those that
+    /// Makes the dialled links those of `plan`, which have all begun: gives them their new services, and ends those that
     /// are gone. A service that moves from one link to another stays where it is until it is public there.
     pub fn follow(&self, plan: &Plan) {
         let mut joined = self.joined.lock();
@@ -259,7 +259,7 @@ impl Links {
         joined.retain(|id, _| plan.joins.iter().any(|join| join.id == *id));
         for (link, before) in old {
             let after = plan.joins.iter().find(|join| join.id == before.id);
-            // Who takes over what this link has and shall not have any more.
+            // Which link takes over what this one has to give up.
             let moved = before.services.iter().filter_map(|service| {
                 let is_same = |it: &ServicePlan| it.kind == service.kind && it.name == service.name;
                 let by = plan.joins.iter().find(|join| join.services.iter().any(is_same))?;

@@ -49,7 +49,7 @@ impl Outbox {
         if next.after != 0 {
             saved(next.after).await;
         }
-        // If the session is over, its owner learns that elsewhere, and nobody waits for the message.
+        // If the session is over, its owner learns that elsewhere, and the message is not waited for.
         link.say_in_turn(next.said.clone()).await;
         self.waiting.pop_front();
     }

@@ -35,7 +35,7 @@ const MOST_US: u64 = u64::MAX / 4;
 pub struct Opened {
     /// The stream.
     pub dialled: Dialled,
-    /// The Host that requests on it shall have, where the agent asks for one.
+    /// The Host header of requests on it, where the agent asks for one.
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if the agent asks for it.
     pub reports: Option<Arc<Reports>>,

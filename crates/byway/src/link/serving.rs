@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Handles `first` and what waits behind it. All changes of names share one save, which their answers wait for: what
-    /// the other side has been told holds after a crash, too.
+    /// the other side has learned holds after a crash, too.
     fn hear_all(&mut self, first: Said, door: &Door) {
         let (mut answers, mut is_changed) = (Vec::new(), false);
         self.hear(first, door, &mut answers, &mut is_changed);

@@ -11,14 +11,14 @@ use super::serving::Served;
 use crate::config::{LinkPlan, Serves};
 use crate::shared::Shared;
 
-/// What a link is told for which there are no permits.
+/// The refusal of a link for which there are no permits.
 pub const NO_ROOM: &str =
     "this server has as many links as it may have (`limits.connections`, open files); try again later";
 
 /// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
 ///
 /// # Errors
-/// Why not; the other side was told.
+/// Why not; the other side was informed.
 pub async fn welcome<P>(
     shared: &Shared,
     pending: Pending,

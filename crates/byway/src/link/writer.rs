@@ -256,7 +256,7 @@ mod tests {
         let writer = writer(folder.path(), &runtime);
         writer.lock_state(Purpose::Serve, true).unwrap();
         drop(earlier);
-        // The lock was taken, and the node is told to leave before it is noted.
+        // The lock was taken, and the node begins to leave before it is noted.
         let lock = StateLock::take(folder.path(), Purpose::Serve).unwrap();
         runtime.block_on(writer.hand_over());
         writer.begin(Purpose::Serve, lock);

@@ -2,7 +2,7 @@
 //!
 //! In:    tracing events of the whole program, and lines that are printed as they are.
 //! Out:   lines on standard error; never on standard output, which belongs to data.
-//! Never: makes a thread wait for whoever reads standard error, other than at the end of the process, for 2 s.
+//! Never: makes a thread wait for the reader of standard error, other than at the end of the process, for 2 s.
 
 mod filter;
 mod stderr;

@@ -117,7 +117,7 @@ mod tests {
         drop(held);
     }
 
-    /// What `future` has come to by now.
+    /// The result of `future`, if there is one by now.
     async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {

@@ -1,4 +1,4 @@
-//! Ports: which public ports are open and reserved, for whom, and when they close.
+//! Ports: which public ports are open and reserved, for which grant, and when they close.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;

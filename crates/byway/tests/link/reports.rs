@@ -170,7 +170,7 @@ fn a_server_that_floods_an_agent_with_reports_neither_holds_it_up_nor_grows_its_
     const MOST_GROWTH_KIB: u64 = 28 * 1024;
     let (origin, folder) = (origin(), tempfile::tempdir().unwrap());
     let (stub, log) = (Stub::new(FEATURES), folder.path().join("log"));
-    // A log that nobody reads: its lines have to be dropped.
+    // A log that is not read: its lines have to be dropped.
     mknodat(CWD, &log, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&log).unwrap();
     let (agent, link, _inbox) = stub.agent(origin.address(), &log);

@@ -86,7 +86,7 @@ fn strangers_who_say_nothing_do_not_delay_a_stop() {
     let server = Program::start(BYWAY, &["serve", "--listen", ANY, "--advertise", "127.0.0.1"]);
     let link = server.address_of("serve");
     let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(link).unwrap()).collect();
-    // The server has them in hand once it has answered somebody behind them.
+    // The server has accepted them once it has answered a later connection.
     let origin = Origin::named("in");
     let agent =
         Agent::start(&["tcp", &origin.address().to_string(), "--join", &join_string(&server), "--carrier", "tls"]);

@@ -1,4 +1,4 @@
-//! The program's log: standard error that nobody reads, floods of faults, and what is written last.
+//! The program's log: standard error that is not read, floods of faults, and what is written last.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
-/// A node whose standard error is read up to its line `ready:`, and then only if somebody asks.
+/// A node whose standard error is read up to its line `ready:`, and then only on demand.
 struct Unread {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -88,7 +88,7 @@ fn lines_that_nobody_reads_are_dropped_and_counted_and_hold_up_neither_requests_
         }
         assert!(round < 50_000, "nothing is ever dropped");
     }
-    // Somebody comes after all: the log goes on, and says what is missing.
+    // It is read after all: the log goes on, and says what is missing.
     let mut line = String::new();
     while !line.contains("lines of this log were dropped") {
         line.clear();

@@ -70,9 +70,9 @@ impl Resolver<'_> {
             let alone = shares.public_ports(needs.workers).div_ceil(2);
             lower("the number of public ports of one grant", &mut ports, alone, false, files);
         }
-        // A part is never larger than the whole. A default that is larger is none that anybody has asked for.
+        // A part is never larger than the whole. A default that is larger was not asked for.
         let (most, cause) = match limits.connections < connections {
-            // One address shall not hold all that is left.
+            // One address must not hold all that is left.
             true => ((limits.connections / 2).max(1), files),
             false => (limits.connections, LoweredBy::Key("limits.connections")),
         };

@@ -29,7 +29,7 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
 impl Names {
-    /// Waits until somebody has `name`, and says how many have. For whoever would hold something scarce while it waits in
+    /// Waits until a session has `name`, and returns how many have. For callers that would hold something scarce while they waits in
     /// [`Names::open`].
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Names {
     /// Safe: a visitor that leaves gives its place up.
     pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<usize, Fault> {
         let deadline = Instant::now() + settings.park;
-        // It is nobody's turn yet.
+        // No session has been tried yet.
         self.parked_until(name, settings, deadline, || Some(self.holders(name)).filter(|holders| *holders > 0)).await
     }
 
@@ -78,7 +78,7 @@ impl Names {
     /// Opens a stream to the service behind `name` for a visitor.
     ///
     /// # Errors
-    /// 404 for a name that nobody ever had, 503 when too many wait already or this one has waited too long, else what the
+    /// 404 for a name that never existed, 503 when too many wait already or this one has waited too long, else what the
     /// agent says.
     ///
     /// # Cancel safety
@@ -117,7 +117,7 @@ impl Names {
         }
     }
 
-    /// Whom to ask, each in turn; none while nobody has the name.
+    /// The sessions to ask, each in turn; none while no session has the name.
     fn holder(&self, name: &Name) -> Option<(Link, u32)> {
         let mut state = self.state.lock();
         let session = state.leases.next_holder(name)?;

@@ -70,7 +70,7 @@ impl AccessLog {
         }
         let with = ready.sink.map(|sink| (sink, Form::Access(ready.plan.format)));
         if let Some(running) = &*running {
-            // A writer that is stuck takes the order when it comes to it; nobody has to wait for that.
+            // A writer that is stuck takes the order when it comes to it; no caller waits for that.
             running.go_on_with(with, PATIENCE);
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Stderr: the lines of the program's log on their way to standard error.
 //!
 //! In:    whole lines, from any thread.
-//! Out:   the same on standard error, by a thread of its own; or their number, if nobody read them in time.
+//! Out:   the same on standard error, by a thread of its own; or their number, if they were not read in time.
 //! Never: waits for standard error on the thread that has the line, and never lets a line hold what looks like another.
 
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub(super) fn begin() -> io::Result<()> {
         orders,
         lost: Arc::clone(&lost),
         sink: None,
-        // Lines are few, and whoever waits for one shall see it.
+        // Lines are few, and each is written at once.
         interval: Duration::ZERO,
         notice: Notice::Itself(0),
         failure: None,
