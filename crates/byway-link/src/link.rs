@@ -114,12 +114,23 @@ struct Attached {
     urgency: Arc<Urgency>,
 }
 
-/// A place among the carriers of a session.
-pub(crate) struct Place(Link);
+/// A place among the carriers of a session, until a carrier has it.
+pub(crate) struct Place(Option<Link>);
+
+impl Place {
+    /// The carrier that is added under this lock has the place from now on, so that it is never counted twice.
+    fn hand_to_carrier(mut self, carriers: &mut Carriers) {
+        if self.0.take().is_some() {
+            carriers.reserved -= 1;
+        }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.carriers.lock().reserved -= 1;
+        if let Some(link) = &self.0 {
+            link.0.carriers.lock().reserved -= 1;
+        }
     }
 }
 
@@ -243,11 +254,11 @@ impl Link {
         }
         carriers.reserved += 1;
         drop(carriers);
-        Ok(Place(self.clone()))
+        Ok(Place(Some(self.clone())))
     }
 
     /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the session is over.
-    pub(crate) fn attach(&self, _place: Place, carrier: Carrier, control: ControlStream) {
+    pub(crate) fn attach(&self, place: Place, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
         let (reports, reporting) = mpsc::channel(REPORTS);
         let urgency = Arc::new(Urgency::default());
@@ -261,6 +272,7 @@ impl Link {
             let urgency = Arc::clone(&urgency);
             let attached = Attached { number, carrier: carrier.clone(), to_say, reports, urgency };
             carriers.attached.push(attached);
+            place.hand_to_carrier(&mut carriers);
             number
         };
         let every = match self.0.side {
