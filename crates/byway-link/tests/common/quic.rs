@@ -18,7 +18,7 @@ pub struct RawQuic {
     _endpoint: Endpoint,
 }
 
-/// A handshake that has begun.
+/// A handshake under way.
 pub fn call(endpoint: &Endpoint, address: SocketAddr, key: &RawKey) -> quinn::Connecting {
     let crypto = QuicClientConfig::try_from(key.dialling(&["byway/1"])).unwrap();
     let config = ClientConfig::new(Arc::new(crypto));

@@ -54,7 +54,7 @@ struct Seen {
     grants: HashMap<GrantId, FolderId>,
 }
 
-/// What tells a folder from another one of the same path. The time is part of it because inodes are used again.
+/// Identifies a folder among those that had the same path. The time is part of it because inodes are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FolderId {
     device: u64,

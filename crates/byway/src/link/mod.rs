@@ -251,7 +251,7 @@ impl Links {
         }
     }
 
-    /// Makes the dialled links those of `plan`, which have all begun: gives them their new services, and ends those that
+    /// Makes the dialled links those of `plan`, which are all started: gives them their new services, and ends those that
     /// are gone. A service that moves from one link to another stays where it is until it is public there.
     pub fn follow(&self, plan: &Plan) {
         let mut joined = self.joined.lock();

@@ -246,8 +246,8 @@ impl Names {
         self.state.lock().leases.holders(name).next().is_some()
     }
 
-    /// Writes down whom the names belong to, on a thread that may wait for the disk. Changes that come before that thread
-    /// has begun share one write. Returns the number of the last change, for [`Names::written`].
+    /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come before that thread
+    /// starts share one write. Returns the number of the last change, for [`Names::written`].
     pub fn save(self: &Arc<Self>, runtime: &Handle) -> u64 {
         let change = self.state.lock().change;
         if self.file.is_to_write() {

@@ -27,8 +27,7 @@ pub enum LogFormat {
 }
 
 /// Installs the log for the whole process. `level` is a level (`info`) or a filter (`byway=debug,rustls=warn`); `from` is
-/// what it came by. Whoever
-/// calls it calls [`close`] before the process ends.
+/// where it was given. The caller calls [`close`] before the process ends.
 ///
 /// # Errors
 /// When `level` cannot be read; the text says why.

@@ -75,7 +75,7 @@ impl Running {
     pub(in crate::observe) fn end(self, patience: Duration) {
         let (done, is_done) = mpsc::channel();
         self.order(Order::End(Instant::now() + patience, done));
-        // A write that the system holds up cannot be told to stop: the thread is left behind then.
+        // A write that blocks in the system cannot be cancelled: the thread is left behind then.
         let _ = is_done.recv_timeout(patience + patience / 2);
     }
 }
