@@ -17,11 +17,9 @@ pub(crate) fn reason(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Whether a stranger may not have `port` dialled, whatever the address: 25, where mail servers take mail from each
-/// other. An open way there is used to send spam. Mail programs hand their mail in at 465 and 587, which stay open.
-pub(crate) const fn is_closed_port(port: u16) -> bool {
-    port == 25
-}
+/// The port that is closed by default, whatever the address: 25, where mail servers take mail from each other. An open
+/// way there is used to send spam. Mail programs hand their mail in at 465 and 587, which stay open.
+pub(crate) const CLOSED_PORT: u16 = 25;
 
 /// The IPv4 address that an IPv6 address carries in itself: IPv4-compatible, SIIT, NAT64, 6to4 and Teredo.
 /// IPv4-mapped addresses do not come here; they *are* IPv4 addresses.

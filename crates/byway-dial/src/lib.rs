@@ -50,7 +50,7 @@ pub use no_proxy::{BadEntry, NoProxy};
 pub use parent::{BadParent, Parent, ParentError, Scheme};
 pub use resolve::{Addresses, Asker, DnsFiles, Lookup, ResolveError, Resolved, Resolver, Turn, system_only_modules};
 pub use route::{NoRoute, Purpose, Route, Routing};
-pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason, closed_port};
+pub use rules::{AddressRule, AddressRules, CheckedAddr, Denied, Reason, closed_port, covered_closed_port, names_port};
 pub use stream::{AsIo, Broken, Pipe, Read, Stream};
 pub use target::{BadTarget, HostName, Target};
 pub use text::{PeerText, peer_text};

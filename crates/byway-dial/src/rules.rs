@@ -31,13 +31,8 @@ pub struct AddressRule {
 
 impl AddressRule {
     fn matches(&self, addr: SocketAddr) -> bool {
-        let port = self.ports.is_empty() || self.names(addr.port());
+        let port = self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&addr.port()));
         port && (self.covers(addr.ip()) || (!self.allow && self.covers_carried(addr.ip())))
-    }
-
-    /// Whether it names `port` instead of being about all ports.
-    fn names(&self, port: u16) -> bool {
-        self.ports.iter().any(|ports| ports.contains(&port))
     }
 
     fn covers(&self, ip: IpAddr) -> bool {
@@ -48,6 +43,18 @@ impl AddressRule {
         let IpAddr::V6(ip) = ip else { return false };
         denials::carried_ipv4(ip).is_some_and(|inner| self.covers(inner.into()))
     }
+}
+
+/// Whether the ports of a rule name `port` by its own number. A range of several ports does not name those inside it,
+/// so `1-1023` does not open a port that is closed by default.
+pub fn names_port(ports: &[RangeInclusive<u16>], port: u16) -> bool {
+    ports.contains(&(port..=port))
+}
+
+/// The port that the guard closes by default and that `ports` covers by a range without naming it.
+pub fn covered_closed_port(ports: &[RangeInclusive<u16>]) -> Option<u16> {
+    let port = denials::CLOSED_PORT;
+    (ports.iter().any(|range| range.contains(&port)) && !names_port(ports, port)).then_some(port)
 }
 
 /// A range inside ::ffff:0:0/96 as the IPv4 range that it means, because addresses are compared in their plain form.
@@ -107,7 +114,7 @@ impl AddressRules {
         if let Some(rule) = rule.filter(|rule| !rule.allow) {
             return Some(Reason::Rule(rule.number));
         }
-        if self.keeps_port(plain.port()) && !rule.is_some_and(|rule| rule.names(plain.port())) {
+        if self.keeps_port(plain.port()) && !rule.is_some_and(|rule| names_port(&rule.ports, plain.port())) {
             return Some(Reason::Port);
         }
         if rule.is_some() {
@@ -123,7 +130,7 @@ impl AddressRules {
 
     /// Whether the guard denies `port` and no rule about names has opened it ([`AddressRules::opened_port`]).
     pub fn keeps_port(&self, port: u16) -> bool {
-        self.guard && denials::is_closed_port(port) && self.opened_port != Some(port)
+        self.guard && port == denials::CLOSED_PORT && self.opened_port != Some(port)
     }
 
     /// Why the guard refuses `plain`, if it does.
@@ -405,14 +412,31 @@ mod tests {
         assert_eq!(check(&closed, "2606:4700::1111"), Some(Reason::Port));
         assert_eq!(closed.check(mail("8.8.8.8")).unwrap_err().to_string(), closed_port(25));
         assert_eq!(check(&guarded(vec![rule("8.8.0.0/16", true, 1)]), "8.8.8.8"), Some(Reason::Port));
-        let ports = vec![20..=30];
-        let named = guarded(vec![AddressRule { ports, ..rule("8.8.0.0/16", true, 1) }]);
+        let named = guarded(vec![AddressRule { ports: vec![80..=80, 25..=25], ..rule("8.8.0.0/16", true, 1) }]);
         assert_eq!(check(&named, "8.8.8.8"), None);
         assert_eq!(check(&named, "8.9.0.1"), Some(Reason::Port));
         let by_name = AddressRules { opened_port: Some(25), ..AddressRules::guarded() };
         assert_eq!(check(&by_name, "8.8.8.8"), None);
         assert_eq!(check(&by_name, "10.0.0.1"), Some(Reason::Guard("a private address")));
         assert_eq!(check(&AddressRules::open(), "8.8.8.8"), None);
+    }
+
+    #[test]
+    fn a_range_of_ports_that_covers_port_25_does_not_open_it() {
+        let rules =
+            |ports: Vec<RangeInclusive<u16>>| guarded(vec![AddressRule { ports, ..rule("8.8.0.0/16", true, 1) }]);
+        let reason = |ports: Vec<RangeInclusive<u16>>, port: u16| {
+            rules(ports).check(SocketAddr::from(([8, 8, 8, 8], port))).err().map(|denied| denied.reason)
+        };
+        for range in [1..=30, 25..=26, 24..=25, 1..=65535] {
+            assert_eq!(reason(vec![range.clone()], 25), Some(Reason::Port), "{range:?}");
+            assert_eq!(covered_closed_port(std::slice::from_ref(&range)), Some(25), "{range:?}");
+            assert_eq!(reason(vec![range.clone(), 25..=25], 25), None, "{range:?} and 25");
+            assert_eq!(covered_closed_port(&[range, 25..=25]), None);
+        }
+        assert_eq!(reason(vec![1..=30], 26), None);
+        assert_eq!(covered_closed_port(&[]), None);
+        assert_eq!(covered_closed_port(&[26..=30]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Rule warnings: rules of a proxy or of an exit that no target can reach.
+//! Rule warnings: rules of a proxy or of an exit that no target can reach, and ranges of ports that do not open port 25.
 //!
 //! In:    the rules of one section, in their order.
-//! Out:   one sentence for each rule that earlier rules cover.
+//! Out:   one sentence for each rule that earlier rules cover, and for each whose range covers port 25 in vain.
 //! Never: a false alarm. A rule is reported only if earlier rules match each of its hosts, suffixes and networks, for each
 //!        of its ports and users. A network is covered by networks alone: the address rules of a section are also applied
 //!        to what a name resolves to, where a rule without `cidr` decides nothing.
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use byway_dial::covered_closed_port;
 use ipnet::IpNet;
 
 use super::plan::{Action, EgressPlan, Rule};
@@ -22,6 +23,25 @@ pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut 
             found.push(sentence(section, rule, &by));
         }
         earlier.add(rule);
+    }
+}
+
+/// A warning for each rule of `egress` with a range of ports that covers port 25 and does not open it. What a desk allows
+/// is judged by its exit, which has a guard of its own.
+pub(super) fn closed_ports_in_ranges(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
+    for rule in &egress.rules {
+        let word = match rule.action {
+            Action::Allow if egress.exit.is_none() => "allow",
+            Action::Via(_) => "via",
+            Action::Allow | Action::Deny => continue,
+        };
+        if let Some(port) = covered_closed_port(&rule.ports) {
+            found.push(format!(
+                "{section}: the range of ports of rule {} ({word}) covers port {port}, which is closed by default and \
+                 stays closed; add {port} itself to `port` to open it, or leave it out of the range",
+                rule.number
+            ));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::host_pattern::HostPattern;
 use super::link_plan::Serves;
 use super::plan::{EdgePlan, EgressPlan, Plan, Role, RoutePlan};
-use super::rule_warnings::unreachable_rules;
+use super::rule_warnings::{closed_ports_in_ranges, unreachable_rules};
 
 /// Everything in `plan` that is worth a warning, in the order of the file.
 pub fn warnings(plan: &Plan) -> Vec<String> {
@@ -20,6 +20,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     }
     for (section, egress) in egresses(plan) {
         unreachable_rules(&section, egress, &mut found);
+        closed_ports_in_ranges(&section, egress, &mut found);
     }
     found
 }

@@ -13,13 +13,14 @@
 //!
 //! Then every address, literal or resolved, is judged by the CIDR rules in order, and after them by the guard
 //! (loopback, private, link-local, metadata, …). Only an `allow` rule with a CIDR opens what the guard denies: a name
-//! that is allowed may still not lead inside, and a CIDR that is sent to a parent opens nothing here. Port 25 is closed
-//! unless the `allow` or `via` rule that matches names the port.
+//! that is allowed may still not lead inside, and a CIDR that is sent to a parent opens nothing here. The guard also holds for
+//! what is sent to a parent, where only the CIDRs of the `via` rule that sends it open anything. Port 25 is closed
+//! unless the `allow` or `via` rule that matches names the port by its own number; a range does not.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use byway_dial::{AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, peer_text};
+use byway_dial::{AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, names_port, peer_text};
 use byway_link::Name;
 use ipnet::IpNet;
 
@@ -214,7 +215,7 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
     }
     let matched = egress.rules.iter().find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
     let because = matched.as_ref().map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
-    let outbound = match matched {
+    let mut outbound = match matched {
         Some((Rule { action: Action::Deny, number, .. }, _)) => {
             return Err(denied(format!("{target} is refused by rule {number}")));
         }
@@ -240,7 +241,11 @@ fn decide_egress(inquiry: &Inquiry<'_>, egress: &EgressPlan, target: &Target) ->
         return Err(denied(closed_port(*port)));
     }
     if let Target::Addr(addr) = target {
-        rules.check(*addr).map_err(DialError::from)?;
+        let checked = rules.check(*addr).map_err(DialError::from)?.addr();
+        // A parent gets the address in the form that was checked: its own rules may read another form in another way.
+        if let Outbound::Via(_, target) = &mut outbound {
+            *target = Target::Addr(checked);
+        }
     }
     // Slow readers' bytes are parked where the target is dialled: what is not read yet need not cross the link either.
     let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
@@ -323,17 +328,19 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         })
 }
 
-/// Whether the rule that decided names `port`: a default denial of a port is opened by its number only.
+/// Whether the rule that decided names `port`: a port that is closed by default is opened by its own number only, and
+/// not by a range.
 fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
     let Because::Rule(number) = because else { return false };
     let decided = egress.rules.iter().find(|rule| rule.number == *number);
-    decided.is_some_and(|rule| rule.ports.iter().any(|ports| ports.contains(&port)))
+    decided.is_some_and(|rule| names_port(&rule.ports, port))
 }
 
 /// Whether a name may turn into an address for which a rule opens this port by its number.
 fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
+    let port = target.port().unwrap_or_default();
     egress.rules.iter().any(|rule| {
-        let opens = matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && !rule.ports.is_empty();
+        let opens = matches!(rule.action, Action::Allow) && !rule.cidrs.is_empty() && names_port(&rule.ports, port);
         opens && concerns(rule, target, inquiry.user)
     })
 }
@@ -353,7 +360,8 @@ fn via(parent: &Arc<ParentPlan>, number: usize, how: Match, target: &Target) -> 
 /// The CIDR rules that concern this user, in order; ports are judged by the dialler, address by address.
 ///
 /// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule say which literal
-/// addresses are sent to its parent, and open those alone: `via` is the number of the rule that sends this target.
+/// addresses are sent to its parent, and open those alone: `via` is the number of the rule that sends this target. What
+/// an `allow` rule opens for this node stays closed for what is sent to a parent, which is in another network.
 fn address_rules(
     egress: &EgressPlan,
     inquiry: &Inquiry<'_>,
@@ -366,10 +374,10 @@ fn address_rules(
         .filter(|rule| rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user)));
     let rules = concerning.filter_map(|rule| {
         let allow = match rule.action {
-            Action::Allow => true,
+            Action::Allow if via.is_none() => true,
             Action::Deny => false,
             Action::Via(_) if via == Some(rule.number) => true,
-            Action::Via(_) => return None,
+            Action::Allow | Action::Via(_) => return None,
         };
         Some(rule.cidrs.iter().map(move |cidr| AddressRule {
             cidr: *cidr,
@@ -378,10 +386,10 @@ fn address_rules(
             number: rule.number,
         }))
     });
-    // A desk dials nothing: its own rules judge literals, the guard is the exit's.
-    let dials = egress.exit.is_none();
-    let own = if dials { Arc::clone(inquiry.own) } else { Arc::from([]) };
-    AddressRules { rules: rules.flatten().collect(), guard: dials, otherwise_allow, own, opened_port: None }
+    // What a desk sends to its exit meets the guard there, and only the desk's rules here. A parent has no guard of ours.
+    let guard = egress.exit.is_none() || via.is_some();
+    let own = if guard { Arc::clone(inquiry.own) } else { Arc::from([]) };
+    AddressRules { rules: rules.flatten().collect(), guard, otherwise_allow, own, opened_port: None }
 }
 
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {

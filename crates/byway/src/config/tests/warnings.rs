@@ -125,7 +125,7 @@ fn a_rule_behind_rules_that_match_all_of_its_targets_is_warned_of() {
         ("cidr = \"10.0.0.0/8\"; action = \"allow\"", "cidr = \"10.1.0.0/16\""),
         ("cidr = \"2001:db8::/32\"; action = \"allow\"", "cidr = \"2001:db8:1::/48\"; port = 443"),
         ("host = \"a.example\"; action = \"allow\"", "host = \"A.example\"; port = \"20-30\"; user = \"a\""),
-        ("port = \"1-1024\"; action = \"allow\"", "port = [22, \"80-90\"]; suffix = \"example\""),
+        ("port = \"1-1024\"", "port = [22, \"80-90\"]; suffix = \"example\""),
         ("user = [\"a\", \"b\"]; action = \"allow\"", "user = \"b\"; port = 22"),
         (
             "host = \"a.example\"; cidr = \"10.0.0.0/8\"",
@@ -147,6 +147,28 @@ fn a_rule_behind_rules_that_match_all_of_its_targets_is_warned_of() {
     );
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("exit out: rule 3 is never reached, because rule 1 and rule 2 before"), "{found:?}");
+}
+
+#[test]
+fn a_range_of_ports_that_covers_port_25_without_opening_it_is_warned_of() {
+    let start = "out: the range of ports of rule 1";
+    for section in ["proxy", "exit"] {
+        let found = warned_rules(section, &["port = \"1-1023\"; action = \"allow\""]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{section} {start} (allow) covers port 25")), "{}", found[0]);
+    }
+    let via = "action = \"via\"; via = \"socks5://192.0.2.1:1080\"; suffix = \"example\"";
+    let found = warned_rules("proxy", &[&format!("{via}; port = [443, \"20-25\"]")]);
+    assert!(found.len() == 1 && found[0].starts_with(&format!("proxy {start} (via)")), "{found:?}");
+    for rule in [
+        "action = \"allow\"; port = [25, \"1-1023\"]",
+        "action = \"allow\"; port = [\"25-25\", \"20-30\"]",
+        "action = \"allow\"; port = \"26-30\"",
+        "action = \"allow\"",
+        "action = \"deny\"; port = \"1-1023\"",
+    ] {
+        assert_eq!(warned_rules("proxy", &[rule]), Vec::<String>::new(), "{rule}");
+    }
 }
 
 #[test]

@@ -120,6 +120,20 @@ fn with_default_deny_a_name_may_still_turn_into_an_allowed_address_and_into_no_o
 }
 
 #[test]
+fn a_trailing_dot_in_a_rule_or_in_a_target_changes_nothing() {
+    for (host, suffix) in [("a.example", "b.example"), ("a.example.", ".b.example.")] {
+        let plan = egress(&format!(
+            "[[proxy.rule]]\naction = \"deny\"\nhost = \"{host}\"\n\
+             [[proxy.rule]]\naction = \"deny\"\nsuffix = \"{suffix}\"\n"
+        ));
+        for target in ["a.example:80", "a.example.:80", "A.Example.:80", "b.example.:80", "x.b.example.:80"] {
+            assert_eq!(verdict(&plan, target), "403", "{host} {suffix} {target}");
+        }
+        assert_eq!(verdict(&plan, "c.example.:80"), BY_DEFAULT);
+    }
+}
+
+#[test]
 fn rules_for_a_user_concern_nobody_else() {
     let plan = egress(
         "users = [{ name = \"alice\", password = \"a\" }, { name = \"bob\", password = \"b\" }]\n\
@@ -197,6 +211,9 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
     };
     assert_eq!(route("app.example.com", "/api/x"), Ok("route api".into()));
     assert_eq!(route("APP.example.com", "/api/x"), Ok("route api".into()));
+    assert_eq!(route("app.example.com.", "/api/x"), Ok("route api".into()));
+    assert_eq!(route("b.example.com.", "/"), Ok("route app".into()));
+    assert_eq!(route("app.example.com..", "/"), Err(404));
     assert_eq!(route("app.example.com", "/apix"), Ok("route app".into()));
     assert_eq!(route("other.org", "/a.css"), Ok("route static".into()));
     assert_eq!(route("other.org", "/a.html"), Err(404));
@@ -257,7 +274,7 @@ fn a_server_of_services_and_an_agent_dial_nothing_for_the_other_side() {
 
 #[test]
 fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
-    let plan = linked("[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.example.com\"\n");
+    let plan = linked("[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.example.com.\"\n");
     let role = &plan.listeners[1].role;
     let own = Arc::from([]);
     let verdict = |host: &str| {
@@ -272,6 +289,7 @@ fn a_name_one_label_below_the_domain_leads_to_its_service_and_no_other_does() {
     };
     assert_eq!(verdict("app.t.example.com"), "name `app.t.example.com`");
     assert_eq!(verdict("APP.T.Example.com"), "name `app.t.example.com`");
+    assert_eq!(verdict("app.t.example.com."), "name `app.t.example.com`");
     for host in ["t.example.com", "a.b.t.example.com", ".t.example.com", "apt.example.com", "example.com", "127.0.0.1"]
     {
         assert_eq!(verdict(host), "404", "{host}");
@@ -339,6 +357,23 @@ fn mail_delivery_is_closed_by_default_and_a_rule_that_names_the_port_opens_it() 
 }
 
 #[test]
+fn a_range_of_ports_does_not_open_mail_delivery_by_any_way() {
+    let allow = "[[proxy.rule]]\naction = \"allow\"\n";
+    for matcher in ["", "suffix = [\"example.com\"]\n", "cidr = [\"93.184.0.0/16\"]\n"] {
+        let ranged = egress(&format!("{allow}{matcher}port = [\"1-30\", 443]\n"));
+        assert_eq!(verdict(&ranged, "mail.example.com:25"), "403", "{matcher}");
+        assert_eq!(verdict(&ranged, "93.184.216.34:25"), "403", "{matcher}");
+        for named in ["25", "\"25-25\""] {
+            let plan = egress(&format!("{allow}{matcher}port = [\"1-30\", {named}]\n"));
+            assert!(ask(&plan, "mail.example.com:25", None).is_ok(), "{matcher} {named}");
+        }
+    }
+    let through = egress(&format!("{VIA}suffix = [\"example.com\"]\nport = [\"20-30\"]\n"));
+    assert_eq!(verdict(&through, "mail.example.com:25"), "403");
+    assert_eq!(verdict(&through, "mail.example.com:26"), "via socks5://127.0.0.1:9050 by rule 1");
+}
+
+#[test]
 fn mail_delivery_through_a_parent_is_closed_too_unless_the_rule_names_the_port() {
     let plan = egress(&format!("{VIA}suffix = [\"example.com\"]\n{VIA}cidr = [\"93.184.0.0/16\"]\n"));
     assert_eq!(verdict(&plan, "mail.example.com:25"), "403");
@@ -351,4 +386,69 @@ fn mail_delivery_through_a_parent_is_closed_too_unless_the_rule_names_the_port()
     assert_eq!(verdict(&plan, "93.184.216.34:25"), "via socks5://127.0.0.1:9050 by rule 2");
     let desk = desk("");
     assert!(verdict(&desk, "mail.example.com:25").starts_with("mail.example.com:25 through"), "its exit judges it");
+}
+
+#[test]
+fn a_desk_keeps_private_addresses_and_mail_from_a_parent_which_no_exit_judges() {
+    let everything = desk(VIA);
+    for target in ["10.0.0.5:80", "127.0.0.1:80", "169.254.169.254:80", "[::1]:80", "93.184.216.34:25"] {
+        assert_eq!(verdict(&everything, target), "403", "{target}");
+    }
+    assert_eq!(verdict(&everything, "93.184.216.34:80"), "via socks5://127.0.0.1:9050 by rule 1");
+    let named = desk(&format!("{VIA}suffix = [\"example.com\"]\n"));
+    assert_eq!(verdict(&named, "mail.example.com:25"), "403");
+    assert_eq!(verdict(&named, "www.example.com:80"), "via socks5://127.0.0.1:9050 by rule 1");
+    assert!(verdict(&named, "10.0.0.5:80").starts_with("10.0.0.5:80 through the link "), "its exit judges it");
+    let opened = desk(&format!("{VIA}cidr = [\"10.0.0.0/8\"]\n"));
+    assert_eq!(verdict(&opened, "10.0.0.5:80"), "via socks5://127.0.0.1:9050 by rule 1");
+}
+
+#[test]
+fn a_network_that_is_allowed_here_is_not_open_through_a_parent() {
+    let plan = egress(&format!(
+        "{VIA}port = [80]\n[[proxy.rule]]\naction = \"allow\"\ncidr = [\"10.0.0.0/8\", \"127.0.0.0/8\"]\n"
+    ));
+    assert_eq!(verdict(&plan, "10.0.0.5:81"), "direct by rule 2");
+    for target in ["10.0.0.5:80", "127.0.0.1:80", "[::ffff:10.0.0.5]:80"] {
+        assert_eq!(verdict(&plan, target), "403", "{target}");
+    }
+    assert_eq!(verdict(&plan, "93.184.216.34:80"), "via socks5://127.0.0.1:9050 by rule 1");
+}
+
+#[test]
+fn a_parent_is_sent_the_address_in_the_form_that_was_checked() {
+    let plan = egress(&format!("{VIA}cidr = [\"10.0.0.0/8\"]\n"));
+    let allowed = ask(&plan, "[::ffff:10.0.0.5]:80", None).unwrap();
+    assert!(matches!(allowed.outbound(), Outbound::Via(_, target) if target.to_string() == "10.0.0.5:80"));
+}
+
+#[test]
+fn a_name_that_is_sent_to_a_parent_meets_denials_by_name_and_port_that_come_first() {
+    let plan = egress(&format!(
+        "[[proxy.rule]]\naction = \"deny\"\nhost = [\"a.example.com\"]\n\
+         [[proxy.rule]]\naction = \"deny\"\nport = [22]\n{VIA}suffix = [\"example.com\"]\n"
+    ));
+    assert_eq!(verdict(&plan, "a.example.com:80"), "403");
+    assert_eq!(verdict(&plan, "b.example.com:22"), "403");
+    assert_eq!(verdict(&plan, "b.example.com:80"), "via socks5://127.0.0.1:9050 by rule 3");
+}
+
+#[test]
+fn names_that_read_as_addresses_are_not_sent_to_a_parent() {
+    for text in ["127.1:80", "0x7f.1:80", "127.0.0.1.:80", "2130706433:80", "a.example.com.127:80", "[::1%1]:80"] {
+        assert!(text.parse::<Target>().is_err(), "{text}");
+    }
+    let plan = egress(&format!("{VIA}suffix = [\"example.com\"]\n"));
+    assert_eq!(verdict(&plan, "127.0.0.1:80"), "403");
+}
+
+#[test]
+fn a_rule_by_network_for_one_user_sends_nothing_of_another_to_its_parent() {
+    let plan = egress(&format!(
+        "users = [{{ name = \"alice\", password = \"a\" }}, {{ name = \"bob\", password = \"b\" }}]\n\
+         {VIA}cidr = [\"10.0.0.0/8\"]\nuser = [\"alice\"]\n{VIA}port = [80]\n"
+    ));
+    let because = |user| ask(&plan, "10.0.0.5:80", Some(user)).map(|allowed| allowed.because().clone()).ok();
+    assert_eq!(because("alice"), Some(Because::Rule(1)));
+    assert_eq!(because("bob"), None, "rule 2 sends it, and opens no private address");
 }
