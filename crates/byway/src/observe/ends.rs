@@ -22,7 +22,7 @@ pub const WORDS: &[&str] = &[
     "chunk-size-too-large", "chunked-not-last", "chunked-repeated", "client-share", "closed-early", "coding-invalid",
     "coding-on-http10", "coding-repeated", "coding-unasked", "coding-unknown", "colon-missing", "connect",
     "connect-body", "connect-target", "connect-with-body", "connection-option", "deadline", "denied", "descriptors", "drained", "draining",
-    "empty-lines", "empty-segment", "endless-interim", "error", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",
+    "empty-lines", "empty-segment", "endless-interim", "error", "escape-invalid", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",
     "head-too-large", "host-invalid", "host-missing", "host-repeated", "http-version", "idle", "internal",
     "leading-whitespace", "length-and-coding", "length-invalid", "length-repeated", "length-too-large", "link-answer",
     "link-lost", "loop", "malformed", "max-forwards", "max-per-origin", "max-total", "max-upgraded-per-origin", "method-byte", "method-not-allowed", "method-too-long", "misdirected", "name-byte",

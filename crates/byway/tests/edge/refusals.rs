@@ -123,6 +123,20 @@ fn a_path_that_an_origin_could_read_in_another_way_is_refused() {
 }
 
 #[test]
+fn a_path_with_a_malformed_escape_is_refused_and_a_query_with_one_is_not() {
+    let origin = Origin::useful();
+    let program = edge(&origin);
+    let mut visitor = Visitor::connect(program.address());
+    for path in ["/%u002e%u002e/admin", "/%zz", "/100%", "/a%2", "/%?q"] {
+        let answer = visitor.get(path);
+        assert_eq!(answer.status(), 400, "{path}");
+        assert!(answer.text().contains("escape-invalid"), "{path}: {answer:?}");
+    }
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(visitor.get("/?off=100%&%u0041=%zz").status(), 200);
+}
+
+#[test]
 fn connect_is_for_an_egress_and_not_for_an_edge() {
     refused("", &[("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n", 405)]);
     refused("", &[("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nContent-Length: 4\r\n\r\nbody", 400)]);
