@@ -1,13 +1,8 @@
 //! Bodies that are large, slow, held back, or cut.
 
-use std::io::IoSlice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
-
-use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::pipe;
 
+use super::recorded::Recorded;
 use crate::testing::{Bench, Peer, settle};
 
 fn pattern(bytes: usize) -> Vec<u8> {
@@ -150,50 +145,19 @@ async fn bytes_behind_an_answer_end_the_upstream_connection() {
     assert_eq!(visitor.unread_bytes(), 0);
 }
 
-/// A connection that counts the writes it takes.
-struct Counting {
-    stream: Stream,
-    writes: Arc<AtomicUsize>,
-}
-
-impl Pipe for Counting {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
-        self.stream.poll_read(cx, buf)
-    }
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        let written = self.stream.poll_write(cx, bufs);
-        self.writes.fetch_add(usize::from(written.is_ready()), Relaxed);
-        written
-    }
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.stream.poll_finish(cx)
-    }
-    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        self.stream.poll_broken(cx)
-    }
-    fn reset(&mut self, code: u32) {
-        self.stream.reset(code);
-    }
-    fn close_on_drop(&mut self) {
-        self.stream.close_on_drop();
-    }
-}
-
 #[tokio::test]
 async fn small_chunks_of_an_upload_leave_together_and_not_each_in_a_write_of_its_own() {
     const CHUNKS: usize = 10_000;
     let bench = Bench::edge("");
     let (near, far) = pipe::pair_of(1 << 20);
-    let writes = Arc::new(AtomicUsize::new(0));
-    bench
-        .lend_to_edge(Stream::other(Box::new(Counting { stream: near.into_stream(), writes: Arc::clone(&writes) })))
-        .await;
+    let (near, writes) = Recorded::around(near.into_stream());
+    bench.lend_to_edge(near).await;
     let (mut visitor, mut upstream) = (bench.visit_through(1 << 20), Peer::new(far));
     let chunks = "1\r\nx\r\n".repeat(CHUNKS);
     visitor.say(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")).await;
     upstream.hear_head().await;
     upstream.hear(format!("{chunks}0\r\n\r\n")).await;
-    let writes = writes.load(Relaxed);
+    let writes = writes.lock().len();
     assert!(writes < CHUNKS / 50, "{CHUNKS} chunks left in {writes} writes");
 }
 

@@ -2,9 +2,11 @@
 
 mod bodies;
 mod failures;
+mod gathering;
 mod keeping;
 mod messages;
 mod rates;
+mod recorded;
 mod retries;
 mod splicing;
 mod upgrades;
