@@ -204,11 +204,13 @@ mod tests {
     }
 
     /// What each entry covers, and what it does not.
-    const TABLE: [(&str, &[&str], &[&str]); 19] = [
+    const TABLE: [(&str, &[&str], &[&str]); 21] = [
         ("*", &["a.example:1", "192.0.2.1:1", "[::1]:1"], &[]),
         ("*:80", &["a.example:80", "[::1]:80"], &["a.example:81"]),
         ("a.example", &["a.example:80", "b.a.example:443"], &["ba.example:80", "example:80", "192.0.2.1:80"]),
         ("A.Example.", &["a.EXAMPLE:80", "A.example.:80"], &["b.example:80"]),
+        (".a.example.", &["a.example:80", "b.a.example.:80"], &["ba.example:80"]),
+        ("*.a.example.:80", &["b.a.example:80", "b.a.example.:80"], &["a.example.:80", "b.a.example:81"]),
         (".a.example", &["b.a.example:80", "c.b.a.example:80", "a.example:80"], &["ba.example:80"]),
         ("*.a.example", &["b.a.example:80", "c.b.a.example:80"], &["a.example:80", "ba.example:80"]),
         ("a.example:8080", &["a.example:8080", "b.a.example:8080"], &["a.example:80"]),

@@ -126,13 +126,19 @@ impl FromStr for HostName {
     type Err = BadTarget;
 
     fn from_str(text: &str) -> Result<Self, BadTarget> {
-        let name = text.strip_suffix('.').unwrap_or(text);
+        let name = without_trailing_dot(text);
         let valid = !name.is_empty() && name.len() <= 253 && name.split('.').all(valid_label) && !reads_as_number(name);
         match valid {
             true => Ok(Self(name.to_ascii_lowercase().into())),
             false => Err(BadTarget::Host(text.into())),
         }
     }
+}
+
+/// A host name without the dot at its end, which stands for the root of all names: `example.com.` is the host
+/// `example.com`. A single dot is taken, so that `example.com..` stays the bad name that it is.
+pub fn without_trailing_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 fn valid_label(label: &str) -> bool {
@@ -200,6 +206,9 @@ mod tests {
     fn names_are_kept_in_lower_case_and_without_the_trailing_dot() {
         let target: Target = "EXAMPLE.Com.:80".parse().unwrap();
         assert_eq!(target.to_string(), "example.com:80");
+        for text in ["example.com..:80", ".:80", "..:80", ".example.com:80"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
     }
 
     #[test]

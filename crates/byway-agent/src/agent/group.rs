@@ -3,6 +3,7 @@
 //! In:    the parts of a request.   Out:   the pool's key, with a name for people.
 //! Never: puts a plain and an encrypted connection, or two verified names, into one group, whatever the rule says.
 
+use byway_dial::target::without_trailing_dot;
 use byway_dial::{Route, ServerName};
 use http::uri::Authority;
 use std::fmt;
@@ -61,10 +62,8 @@ impl Group {
     }
 }
 
-/// Without a trailing dot, which names the same host.
 fn host(authority: &Authority) -> &str {
-    let host = authority.host();
-    host.strip_suffix('.').unwrap_or(host)
+    without_trailing_dot(authority.host())
 }
 
 impl PartialEq for Group {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::conf::Conf;
-use crate::target::HostName;
+use crate::target::{HostName, without_trailing_dot};
 
 /// How often the files are looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
         let Some(Ok(ip)) = words.next().map(str::parse::<IpAddr>) else { continue };
         for name in words {
-            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            let name = without_trailing_dot(name).to_ascii_lowercase();
             let addresses = hosts.entry(name).or_default();
             if !addresses.contains(&ip) && addresses.len() < super::ADDRESSES_MAX {
                 addresses.push(ip);

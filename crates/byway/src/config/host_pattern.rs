@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use byway_dial::HostName;
+use byway_dial::target::without_trailing_dot;
 
 /// Which hosts of a request a route serves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,7 +45,7 @@ pub enum BadHostPattern {
 impl HostPattern {
     /// Whether `host` matches: without its port, in any case, IPv6 with or without brackets.
     pub fn matches(&self, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host);
+        let host = without_trailing_dot(host);
         match self {
             Self::Exact(name) => host.eq_ignore_ascii_case(name.as_str()),
             Self::Below(name) => is_below(host.as_bytes(), name.as_str().as_bytes()),
@@ -124,6 +125,19 @@ mod tests {
         assert!(app.matches("APP.EXAMPLE.COM"));
         assert!(app.matches("app.example.com."));
         assert!(!app.matches("x.app.example.com"));
+    }
+
+    #[test]
+    fn a_pattern_with_a_trailing_dot_is_the_pattern_without_it() {
+        assert_eq!(pattern("app.example.com."), pattern("app.example.com"));
+        assert_eq!(pattern("*.example.com."), pattern("*.example.com"));
+        for host in ["app.example.com", "app.example.com."] {
+            assert!(pattern("app.example.com.").matches(host) && pattern("*.example.com.").matches(host), "{host}");
+        }
+        for host in ["app.example.com..", ".", "..", ""] {
+            assert!(!pattern("app.example.com.").matches(host) && !pattern("*.example.com").matches(host), "{host}");
+        }
+        assert!("app.example.com..".parse::<HostPattern>().is_err());
     }
 
     #[test]
