@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, PoolPlan, ResolverKind, Role, Serves, SpillMode};
+use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, Serves, SpillMode};
 use crate::exchange::budget::Budget;
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, SocketFile};
@@ -191,6 +191,7 @@ impl Node {
             true => self.shared.dialler.load().resolver().clone(),
             false => resolver(&plan, self.runtime()),
         };
+        self.share_descriptors(&plan);
         let spare = Arc::clone(self.shared.admission.attempts());
         self.shared.dialler.store(Arc::new(dialler(&plan, resolver).with_spare_attempts(spare)));
         self.shared.plan.store(Arc::clone(&plan));
@@ -211,6 +212,20 @@ impl Node {
         }
         warn_of_restart(&old, &plan);
         Ok(diff)
+    }
+
+    /// The shares of descriptors as a start with `plan` would have them, but for those of the pool and of name look-ups.
+    fn share_descriptors(&self, plan: &Plan) {
+        splice::allow(plan.descriptors.shares.pipes / plan.workers);
+        for excess in self.shared.admission.apply(&plan.descriptors.shares) {
+            let scope = self.workers.shared().clone();
+            self.workers.shared().spawn("excess connections", async move {
+                tokio::select! {
+                    () = excess.retire() => {}
+                    () = scope.drained() => {}
+                }
+            });
+        }
     }
 
     /// Upstream connections go when no route leads to them any more; those in use go when they come back.
@@ -454,12 +469,13 @@ const PORT_TRIES: usize = 32;
 fn share(plan: Plan, workers: &Workers, counters: Arc<Counters>) -> Result<Shared, NodeError> {
     let relay_counters = Arc::new(RelayCounters::default());
     let resolver = resolver(&plan, workers.shared().runtime());
-    let admission = Admission::new(&plan.descriptors.shares);
+    let pool = pool_limits(&plan);
+    let admission = Admission::new(&plan.descriptors.shares, pool.max_total);
     let dialler = dialler(&plan, resolver).with_spare_attempts(Arc::clone(admission.attempts()));
     Ok(Shared {
         own: ArcSwap::from_pointee(Arc::from([])),
         dialler: ArcSwap::from_pointee(dialler),
-        pool: Pool::sharded(pool_limits(&plan.pool), plan.workers.get())?,
+        pool: Pool::sharded(pool, plan.workers.get())?,
         upgrades: Upgrades::new(&plan.pool, plan.workers.get())?,
         admission,
         retries: Budget::default(),
@@ -502,11 +518,15 @@ pub(crate) fn dialler(plan: &Plan, resolver: Resolver) -> Dialler {
     Dialler::new(resolver, options)
 }
 
-fn pool_limits(pool: &PoolPlan) -> byway_agent::Limits {
+/// A Plan without visitors has limits of the pool that were not lowered, and a reload may add visitors.
+fn pool_limits(plan: &Plan) -> byway_agent::Limits {
+    let pool = &plan.pool;
+    let max_total = pool.max_total.min(plan.descriptors.shares.pooled);
+    let max_per_origin = pool.max_per_origin.min(max_total);
     byway_agent::Limits {
-        max_total: pool.max_total,
-        max_per_origin: pool.max_per_origin,
-        max_idle_per_origin: pool.max_per_origin,
+        max_total,
+        max_per_origin,
+        max_idle_per_origin: max_per_origin,
         idle_timeout: pool.idle_timeout,
         queue_len: pool.queue,
         queue_wait: pool.queue_wait,

@@ -97,7 +97,7 @@ impl Bench {
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver)),
                 pool,
                 upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
-                admission: Admission::new(&plan.descriptors.shares),
+                admission: Admission::new(&plan.descriptors.shares, plan.pool.max_total),
                 retries: Budget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use byway::config::{Bind, parse};
+use byway::config::{Bind, Plan, Role, Surroundings, parse, parse_with};
 use byway::node::Node;
 use byway::os::inherit::Inherited;
 use byway_testkit::Visitor;
@@ -67,4 +67,37 @@ fn a_worker_without_visitors_keeps_no_permit_from_the_others() {
         assert_eq!(status(address), 404);
     }
     stop(node);
+}
+
+/// Permits of links and of visitors, and the public ports that may be open.
+fn shares(node: &Node) -> [usize; 3] {
+    let (admission, plan) = (&node.shared().admission, node.shared().plan.load());
+    let of = |is_link: bool| {
+        let listener = plan.listeners.iter().find(|listener| matches!(listener.role, Role::Link(_)) == is_link);
+        listener.map_or(0, |listener| admission.of(&listener.role).permits().available_permits())
+    };
+    [of(true), of(false), admission.public_ports(1)]
+}
+
+#[test]
+fn a_reload_that_adds_the_first_link_listener_shares_the_descriptors_out_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |text: &str| -> Plan {
+        let around = Surroundings { descriptors: Some(1024), ..Surroundings::here(folder.path(), folder.path()) };
+        parse_with(text, "byway.toml", &around).unwrap()
+    };
+    let start = |text: &str| Node::start(plan(text), &mut Inherited::default()).unwrap();
+    let before = format!("workers = 1\npool.max_total = 16\n{}", edge("^/none"));
+    let after = format!("{before}[[serve]]\nlisten = \"127.0.0.1:0\"\n");
+    let node = start(&before);
+    let [_, visitors, ports] = shares(&node);
+    assert_eq!(ports, 1);
+    node.apply(plan(&after)).unwrap();
+    let reloaded = shares(&node);
+    assert!(reloaded[0] > 50 && reloaded[1] < visitors && reloaded[2] > 50, "{reloaded:?} of {visitors}");
+    assert_eq!(status(addresses(&node)[0]), 404);
+    stop(node);
+    let started = start(&after);
+    assert_eq!(reloaded, shares(&started), "as a start with the same file");
+    stop(started);
 }

@@ -1,18 +1,20 @@
 //! Admission: the permits that all listeners of a node share, so that accepted connections leave descriptors to everything
 //! else: connections to upstreams, links, grants, spilled bytes and logs.
 //!
-//! In:    the shares of the Plan.
+//! In:    the shares of the Plan, and those of the Plan of a reload.
 //! Out:   the permits of each kind of listener, and when a connection takes one: when it is accepted, or when it is welcomed
 //!        as a link.
 //! Never: lets visitors take what is kept for links, or for the metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
+use super::quota::{Excess, Quota};
 use crate::config::Role;
-use crate::os::descriptors::Shares;
+use crate::os::descriptors::{self, Shares};
 
 /// Connections that the listeners of the metrics may have open together. They are part of the reserve.
 const METRICS: usize = 16;
@@ -20,49 +22,90 @@ const METRICS: usize = 16;
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Admission {
-    visitors: Arc<Semaphore>,
-    links: Arc<Semaphore>,
+    visitors: Quota,
+    links: Quota,
     lobby: Lobby,
-    metrics: Arc<Semaphore>,
-    attempts: Arc<Semaphore>,
-    dialled: Arc<Semaphore>,
-    shares: Shares,
+    metrics: Quota,
+    attempts: Quota,
+    dialled: Quota,
+    public: AtomicUsize,
+    /// Connections that the pool may hold, as long as this process runs.
+    pooled: usize,
 }
 
-impl Admission {
-    /// What `shares` allow.
-    pub fn new(shares: &Shares) -> Self {
-        let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+/// How many permits there are of each kind.
+struct Counts {
+    visitors: usize,
+    members: usize,
+    strangers: usize,
+    attempts: usize,
+    dialled: usize,
+}
+
+impl Counts {
+    /// What `shares` allow beside a pool that may hold `pooled` connections.
+    fn of(shares: &Shares, pooled: usize) -> Self {
         // Links that are welcome take nothing from strangers, and the other way round.
         let fewest = FEWEST_STRANGERS.min(shares.links / 2);
         let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
-        let members = shares.links.saturating_sub(strangers).max(1);
-        let lobby = Lobby::new(strangers);
+        // The pool keeps the size that it began with. Visitors make up for what that is above its share, with up to half
+        // of theirs; each of them has two descriptors.
+        let excess = pooled.saturating_sub(shares.pooled).div_ceil(2);
+        let visitors = shares.accepted.saturating_sub(excess).max(shares.accepted.div_ceil(2));
         Self {
-            visitors: permits(shares.accepted),
-            links: permits(members),
-            lobby,
-            metrics: permits(METRICS),
-            attempts: permits(shares.attempts),
-            // A reload may add the first section that dials streams.
-            dialled: permits(shares.dialled.max(1)),
-            shares: *shares,
+            visitors,
+            members: shares.links.saturating_sub(strangers).max(1),
+            strangers,
+            attempts: shares.attempts,
+            dialled: shares.dialled.max(1),
         }
+    }
+}
+
+impl Admission {
+    /// What `shares` allow beside a pool that may hold `pooled` connections.
+    pub fn new(shares: &Shares, pooled: usize) -> Self {
+        let counts = Counts::of(shares, pooled);
+        Self {
+            visitors: Quota::new(counts.visitors),
+            links: Quota::new(counts.members),
+            lobby: Lobby::new(counts.strangers),
+            metrics: Quota::new(METRICS),
+            attempts: Quota::new(counts.attempts),
+            dialled: Quota::new(counts.dialled),
+            public: AtomicUsize::new(shares.public),
+            pooled,
+        }
+    }
+
+    /// Changes everything to what the `shares` of a new Plan allow. What is in use above them is left to be retired: nothing
+    /// that is open is closed, but for connections that wait to become links.
+    pub fn apply(&self, shares: &Shares) -> Vec<Excess> {
+        let counts = Counts::of(shares, self.pooled);
+        self.lobby.set_most(counts.strangers);
+        self.public.store(shares.public, Relaxed);
+        let changed = [
+            self.visitors.set(counts.visitors),
+            self.links.set(counts.members),
+            self.attempts.set(counts.attempts),
+            self.dialled.set(counts.dialled),
+        ];
+        changed.into_iter().flatten().collect()
     }
 
     /// One permit for each connection attempt that a dial has open beside its first one.
     pub const fn attempts(&self) -> &Arc<Semaphore> {
-        &self.attempts
+        self.attempts.permits()
     }
 
     /// How many public ports may be open at once on so many workers.
-    pub const fn public_ports(&self, workers: usize) -> usize {
-        self.shares.public_ports(workers)
+    pub fn public_ports(&self, workers: usize) -> usize {
+        descriptors::public_ports(self.public.load(Relaxed), workers)
     }
 
     /// For a stream that came over a link and is dialled. `None`: all descriptors for such streams are in use.
     pub fn dialled(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.dialled).try_acquire_owned().ok()
+        Arc::clone(self.dialled.permits()).try_acquire_owned().ok()
     }
 
     /// Connections at the ports of links that are not welcomed yet.
@@ -72,11 +115,12 @@ impl Admission {
 
     /// The permits for connections of a listener with this role.
     pub fn of(&self, role: &Role) -> Admit {
+        let permits = |quota: &Quota| Arc::clone(quota.permits());
         match role {
-            Role::Link(_) => Admit::WhenWelcomed(Arc::clone(&self.links)),
-            Role::Metrics => Admit::WhenAccepted(Arc::clone(&self.metrics)),
+            Role::Link(_) => Admit::WhenWelcomed(permits(&self.links)),
+            Role::Metrics => Admit::WhenAccepted(permits(&self.metrics)),
             Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => {
-                Admit::WhenAccepted(Arc::clone(&self.visitors))
+                Admit::WhenAccepted(permits(&self.visitors))
             }
         }
     }
@@ -97,5 +141,70 @@ impl Admit {
         match self {
             Self::WhenAccepted(permits) | Self::WhenWelcomed(permits) => permits,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::descriptors::Needs;
+
+    const EDGE: Needs = Needs {
+        workers: 1,
+        listeners: 1,
+        link_listeners: 0,
+        has_public_ports: false,
+        joins: 0,
+        dials_streams: false,
+        accepts_visitors: true,
+        accepted: 10_000,
+        pooled: 10_000,
+    };
+    const ALL: Needs = Needs { listeners: 3, link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE };
+
+    fn shares(needs: Needs) -> Shares {
+        Shares::of(Some(1024), needs)
+    }
+
+    fn free(admission: &Admission) -> [usize; 4] {
+        let quotas = [&admission.visitors, &admission.links, &admission.attempts, &admission.dialled];
+        quotas.map(|quota| quota.permits().available_permits())
+    }
+
+    #[test]
+    fn a_reload_that_adds_the_first_links_gives_them_the_shares_of_a_start_with_links() {
+        let pooled = shares(EDGE).pooled;
+        let admission = Admission::new(&shares(EDGE), pooled);
+        let visitors = admission.visitors.permits().available_permits();
+        assert_eq!((free(&admission)[1], free(&admission)[3], admission.public_ports(1)), (1, 1, 1));
+        assert!(admission.apply(&shares(ALL)).is_empty());
+        let started = Admission::new(&shares(ALL), pooled);
+        assert_eq!(free(&admission), free(&started));
+        assert_eq!(admission.public_ports(1), started.public_ports(1));
+        let [fewer, members, _, dialled] = free(&admission);
+        assert!(fewer < visitors && members > 50 && dialled > 100 && admission.public_ports(1) > 50);
+        assert!(admission.apply(&shares(EDGE)).is_empty());
+        assert_eq!((free(&admission)[0], free(&admission)[1]), (visitors, 1));
+    }
+
+    #[test]
+    fn a_listener_that_serves_already_has_the_permits_of_the_reload() {
+        let admission = Admission::new(&shares(EDGE), shares(EDGE).pooled);
+        let admit = admission.of(&Role::Metrics);
+        assert_eq!(admit.permits().available_permits(), METRICS);
+        let visitors = Arc::clone(admission.visitors.permits());
+        let in_use = visitors.try_acquire_many(u32::try_from(visitors.available_permits()).unwrap()).unwrap();
+        let excess = admission.apply(&shares(ALL));
+        assert_eq!(excess.len(), 1, "the visitors that are there keep their connections");
+        drop(in_use);
+        assert!(visitors.available_permits() > 0, "{excess:?}");
+    }
+
+    #[test]
+    fn visitors_make_up_for_a_pool_that_is_larger_than_its_share() {
+        let all = shares(ALL);
+        let [exact, over] = [all.pooled, all.pooled + 4].map(|pooled| free(&Admission::new(&all, pooled))[0]);
+        assert_eq!(over, exact - 2);
+        assert_eq!(free(&Admission::new(&all, 10_000))[0], exact.div_ceil(2));
     }
 }

@@ -89,9 +89,14 @@ impl Lobby {
         guests.entries.len() * 2 >= guests.most
     }
 
-    #[cfg(test)]
-    pub(super) fn set_most(&self, most: usize) {
-        self.0.lock().most = most;
+    /// Changes the number of places, to one at least. Guests that are too many leave, as if others had come.
+    pub fn set_most(&self, most: usize) {
+        let mut guests = self.0.lock();
+        guests.most = most.max(1);
+        while guests.entries.len() > guests.most {
+            let Some(gone) = guests.remove_one() else { break };
+            gone.cancel();
+        }
     }
 
     #[cfg(test)]
@@ -265,6 +270,18 @@ mod tests {
         let newcomer = lobby.enter(at("192.0.2.1"), CarrierKind::Quic, Progress::Spoke);
         let _strangers: Vec<_> = (0..200).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Spoke)).collect();
         assert!(!left(&newcomer));
+    }
+
+    #[test]
+    fn guests_leave_when_their_places_become_fewer() {
+        let lobby = Lobby::new(4);
+        let proven = lobby.enter(at("192.0.2.1"), CarrierKind::Tls, Progress::Proven);
+        let others: Vec<_> = (0..3).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        lobby.set_most(1);
+        assert!(others.iter().all(left) && !left(&proven));
+        lobby.set_most(3);
+        let _more: Vec<_> = (0..2).map(|n| lobby.enter(from(n), CarrierKind::Tls, Progress::Silent)).collect();
+        assert!(!left(&proven));
     }
 
     #[test]

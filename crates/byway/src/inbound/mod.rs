@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod mixed;
 pub mod passage;
 pub mod peers;
+pub mod quota;
 pub mod record;
 mod room;
 pub mod socks;

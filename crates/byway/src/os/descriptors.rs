@@ -112,9 +112,14 @@ impl Shares {
 
     /// How many public ports may be open at once on so many workers: at least one.
     pub const fn public_ports(&self, workers: usize) -> usize {
-        let ports = self.public / (PER_WORKER * if workers == 0 { 1 } else { workers });
-        if ports == 0 { 1 } else { ports }
+        public_ports(self.public, workers)
     }
+}
+
+/// How many public ports may be open at once on so many workers with so many sockets: at least one.
+pub const fn public_ports(sockets: usize, workers: usize) -> usize {
+    let ports = sockets / (PER_WORKER * if workers == 0 { 1 } else { workers });
+    if ports == 0 { 1 } else { ports }
 }
 
 /// What is kept for runtimes, listeners, logs, files of the state folder, the spill and links that are dialled:
