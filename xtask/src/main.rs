@@ -2,6 +2,7 @@
 //!
 //! In:    a verb.   Out: its steps, one after the other, and a line that counts them.   Never: does what a person could not type.
 
+mod dependencies;
 mod docs;
 mod fuzz;
 mod guided;
@@ -13,6 +14,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask VERB
   test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
+  test --all         that, and what takes longer: cargo-deny (dependencies), property tests with 20 times their cases
+                     (properties), two minutes of mixed load with kills (soak), Chromium (browser), every fuzz target
+                     for 30 s (fuzz, needs a nightly toolchain); says which of them it had to skip
+  test STEP...       these steps alone: tools format lints tests documents provider journeys, or one of --all
   bench [edge|agent|relay] [ARGS]
                      side-by-side measurements (the `lab` package); bench --help says more
   guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
@@ -24,7 +29,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["test"] => test::run(),
+        ["test", rest @ ..] => test::run(rest),
         ["bench", rest @ ..] => {
             step::cargo(&[&["run", "--release", "--locked", "--package", "lab", "--"], rest].concat())
         }

@@ -1,53 +1,122 @@
-//! Test: everything that must hold before a change lands. What CI runs, and nothing else.
+//! Test: the steps that must pass before a change is merged, and the longer ones of `--all`.
+//!
+//! In:    `--all`, or names of steps.
+//! Out:   each step with its result and its time; a failure at the end if one of them failed.
+//! Never: stops at the first failure, and never counts a skipped step as passed.
 
 use std::time::Instant;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 
-use crate::{docs, step, tools};
+use crate::{dependencies, docs, fuzz, step, tools};
 
-/// A step by its name.
-type Step = (&'static str, fn() -> anyhow::Result<()>);
+/// How a step ended that did not fail.
+pub(crate) enum Ended {
+    /// It ran.
+    Passed,
+    /// It could not run here: why, and what to install.
+    Skipped(String),
+}
 
+struct Step {
+    name: &'static str,
+    run: fn() -> anyhow::Result<Ended>,
+}
+
+/// What CI runs.
 const STEPS: [Step; 7] = [
-    ("tools", tools::install),
-    ("format", || step::cargo(&["fmt", "--all", "--check"])),
-    ("lints", || step::cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
-    ("tests", || step::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])),
-    ("documents", docs::run),
-    ("one crypto provider", no_ring),
-    ("journeys", || {
-        step::cargo(&["run", "--locked", "--package", "byway", "--", "--log-level", "warn", "demo", "--check"])
-    }),
+    Step { name: "tools", run: || passed(tools::install()) },
+    Step { name: "format", run: || cargo(&["fmt", "--all", "--check"]) },
+    Step {
+        name: "lints",
+        run: || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    },
+    Step { name: "tests", run: || cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]) },
+    Step { name: "documents", run: || passed(docs::run()) },
+    Step { name: "provider", run: || passed(one_provider()) },
+    Step {
+        name: "journeys",
+        run: || cargo(&["run", "--locked", "--package", "byway", "--", "--log-level", "warn", "demo", "--check"]),
+    },
 ];
 
-/// Runs every step, also behind one that failed, and counts.
-pub(crate) fn run() -> anyhow::Result<()> {
-    let mut failed = Vec::new();
-    for (name, step) in STEPS {
+/// What `--all` adds.
+const LONGER: [Step; 5] = [
+    Step { name: "dependencies", run: dependencies::check },
+    Step { name: "properties", run: || passed(properties()) },
+    Step { name: "soak", run: || passed(soak()) },
+    Step { name: "browser", run: browser },
+    Step { name: "fuzz", run: || fuzz::each(FUZZ_SECONDS) },
+];
+
+/// Property tests run so many times their usual number of cases.
+const CASES_FACTOR: u32 = 20;
+
+/// proptest's own number of cases, to which the others are in proportion.
+const USUAL_CASES: u32 = 256;
+
+/// The time of one fuzz target.
+const FUZZ_SECONDS: &str = "30";
+
+/// Runs the steps of CI; with `--all` the longer ones too; with names those steps alone.
+pub(crate) fn run(args: &[&str]) -> anyhow::Result<()> {
+    let steps: Vec<&Step> = match args {
+        [] => STEPS.iter().collect(),
+        ["--all"] => STEPS.iter().chain(&LONGER).collect(),
+        names => names.iter().map(|name| named(name)).collect::<anyhow::Result<_>>()?,
+    };
+    let (mut skipped, mut failed) = (Vec::new(), Vec::new());
+    for step in &steps {
         let begun = Instant::now();
-        eprintln!("\n== {name}");
-        let done = step();
-        eprintln!(
-            "== {name}: {} in {:.0} s",
-            if done.is_ok() { "ok" } else { "FAILED" },
-            begun.elapsed().as_secs_f32()
-        );
-        if let Err(error) = done {
-            eprintln!("{error:#}");
-            failed.push(name);
+        eprintln!("\n== {}", step.name);
+        let ended = (step.run)();
+        let word = match &ended {
+            Ok(Ended::Passed) => "ok",
+            Ok(Ended::Skipped(_)) => "SKIPPED",
+            Err(_) => "FAILED",
+        };
+        eprintln!("== {}: {word} in {:.0} s", step.name, begun.elapsed().as_secs_f32());
+        match ended {
+            Ok(Ended::Passed) => {}
+            Ok(Ended::Skipped(why)) => {
+                eprintln!("{why}");
+                skipped.push(step.name);
+            }
+            Err(error) => {
+                eprintln!("{error:#}");
+                failed.push(step.name);
+            }
         }
     }
-    let passed = STEPS.len() - failed.len();
-    eprintln!("\nsteps: {passed} passed, {} failed", failed.len());
+    let passed = steps.len() - failed.len() - skipped.len();
+    eprintln!("\nsteps: {passed} passed, {} failed, {} skipped", failed.len(), skipped.len());
+    if !skipped.is_empty() {
+        eprintln!("skipped: {}", skipped.join(", "));
+    }
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
 }
 
-/// aws-lc-rs is the one provider; `ring` beside it would be a second set of keys to the house.
-fn no_ring() -> anyhow::Result<()> {
+fn named(name: &str) -> anyhow::Result<&'static Step> {
+    let mut all = STEPS.iter().chain(&LONGER);
+    all.find(|step| step.name == name).with_context(|| {
+        let names: Vec<_> = STEPS.iter().chain(&LONGER).map(|step| step.name).collect();
+        format!("there is no step `{name}`; the steps are: {}", names.join(", "))
+    })
+}
+
+fn passed(result: anyhow::Result<()>) -> anyhow::Result<Ended> {
+    result.map(|()| Ended::Passed)
+}
+
+fn cargo(args: &[&str]) -> anyhow::Result<Ended> {
+    passed(step::cargo(args))
+}
+
+/// aws-lc-rs is the one crypto provider; `ring` beside it would be a second implementation to watch and update.
+fn one_provider() -> anyhow::Result<()> {
     let mut tree = step::cargo_command();
     tree.args(["tree", "--locked", "--workspace", "--edges", "normal", "--prefix", "none"]);
     let tree = step::output(tree.args(["--target", "x86_64-unknown-linux-gnu"]))?;
@@ -57,3 +126,39 @@ fn no_ring() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+/// The crates that have property tests, with more cases. The program's own are in its library.
+fn properties() -> anyhow::Result<()> {
+    let cases = (USUAL_CASES * CASES_FACTOR).to_string();
+    eprintln!("PROPTEST_CASES={cases}");
+    for args in PROPERTIES {
+        let mut test = step::cargo_command();
+        test.args(["test", "--locked", "--no-fail-fast"]).args(args);
+        step::run(test.env("PROPTEST_CASES", &cases))?;
+    }
+    Ok(())
+}
+
+const PROPERTIES: [&[&str]; 6] = [
+    &["--package", "byway-fuzz-bodies"],
+    &["--package", "byway-h1"],
+    &["--package", "byway-dial", "--lib"],
+    &["--package", "byway-link", "--lib"],
+    &["--package", "byway-agent", "--lib", "--test", "agent"],
+    &["--package", "byway", "--lib"],
+];
+
+/// Ignored elsewhere, as it takes more than a minute and needs the machine for itself.
+fn soak() -> anyhow::Result<()> {
+    step::cargo(&["test", "--locked", "--package", "byway", "--test", "soak", "--", "--ignored", "--nocapture"])
+}
+
+/// Ignored elsewhere, as it needs a browser.
+fn browser() -> anyhow::Result<Ended> {
+    if let Err(error) = tools::install_browser() {
+        return Ok(Ended::Skipped(format!("there is no Chromium, and it cannot be installed: {error:#}")));
+    }
+    cargo(&["test", "--locked", "--package", "byway", "--test", "browser", "--", "--ignored", "--exact", BROWSER])
+}
+
+const BROWSER: &str = "a_page_in_chromium_works_through_every_way_in";

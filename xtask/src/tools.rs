@@ -1,5 +1,6 @@
 //! Tools: the third-party programs that the tests drive as a user would; installed when they are missing.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
@@ -18,9 +19,38 @@ const TOOLS: [(&str, &str); 8] = [
     ("tinyproxy", "tinyproxy-bin"),
 ];
 
-/// Installs what is missing.
+/// The browser of the browser step, and its Debian package.
+const BROWSER: [(&str, &str); 1] = [("chromium", "chromium")];
+
+/// Installs the programs that are missing.
 pub(crate) fn install() -> anyhow::Result<()> {
-    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    install_missing(&TOOLS)
+}
+
+/// Installs Chromium if it is missing.
+pub(crate) fn install_browser() -> anyhow::Result<()> {
+    install_missing(&BROWSER)
+}
+
+/// A program of crates.io in this version, installed below `target/tools`; the path of its executable.
+pub(crate) fn from_crates_io(name: &str, version: &str) -> anyhow::Result<PathBuf> {
+    let folder = step::root().join("target/tools");
+    let executable = folder.join("bin").join(name);
+    let installed = Command::new(&executable).arg("--version").output();
+    let is_installed = installed.is_ok_and(|output| {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.split_whitespace().any(|word| word == version)
+    });
+    if !is_installed {
+        let mut install = step::cargo_command();
+        install.args(["install", "--locked", "--force", "--version", version, "--root"]).arg(&folder);
+        step::run(install.arg(name))?;
+    }
+    Ok(executable)
+}
+
+fn install_missing(tools: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod asking;
+pub mod cases;
 pub mod dns;
 pub mod fetch;
 pub mod gate;
@@ -21,6 +22,7 @@ pub mod wire;
 
 use std::time::{Duration, Instant};
 
+pub use cases::cases;
 pub use dns::DnsServer;
 pub use fetch::{Fetched, curl};
 pub use gate::Gate;

@@ -226,7 +226,8 @@ impl Served {
         wire.reset();
     }
 
-    fn remember(&self, mut request: Message) {
+    /// Remembers a request that was read by other means.
+    pub fn remember(&self, mut request: Message) {
         request.connection = self.number;
         self.seen.so_far.lock().requests.push(request);
         self.seen.more.notify_all();
@@ -290,7 +291,8 @@ fn accept<S: Fn(&mut Served) + Send + Sync + 'static>(listener: &TcpListener, se
     }
 }
 
-fn serve_useful(visitor: &mut Served, request: &Message) {
+/// Answers one request as [`Origin::useful`] does.
+pub fn serve_useful(visitor: &mut Served, request: &Message) {
     let target = request.target();
     let length = target.rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or_default();
     if request.line().starts_with("HEAD ") {

@@ -30,7 +30,7 @@ pub struct Program {
     child: Child,
     listening: Vec<(String, String)>,
     output: Output,
-    folder: TempDir,
+    launch: Arc<Launch>,
 }
 
 /// How a program ended.
@@ -80,6 +80,11 @@ impl Launch {
     /// Starts, and waits for the readiness line.
     #[track_caller]
     pub fn start(self) -> Program {
+        Arc::new(self).started()
+    }
+
+    #[track_caller]
+    fn started(self: Arc<Self>) -> Program {
         let mut child = self.command().spawn().expect("the program starts");
         let output = Output::of(&mut child);
         let ready = output.wait_for_stderr(|line| line.contains("ready: "));
@@ -87,7 +92,7 @@ impl Launch {
             let _ = child.kill();
             panic!("the program did not become ready:\n{}", output.finished(&mut child).stderr);
         };
-        Program { child, listening: addresses(&ready), output, folder: self.folder }
+        Program { child, listening: addresses(&ready), output, launch: self }
     }
 
     /// Runs to the end.
@@ -150,13 +155,22 @@ impl Program {
 
     /// The folder of this program.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.launch.folder()
+    }
+
+    /// Ends it by SIGKILL, and starts it again in its folder, with this config.
+    #[track_caller]
+    pub fn kill_and_start_again(&mut self, config: &str) {
+        self.child.kill().expect("the program is there to be killed");
+        self.child.wait().expect("a killed program ends");
+        std::fs::write(self.launch.config(), config).unwrap();
+        *self = Arc::clone(&self.launch).started();
     }
 
     /// Writes another config, asks for a reload and waits until the log says that it was done or refused.
     #[track_caller]
     pub fn reload(&self, config: &str) -> String {
-        std::fs::write(self.folder.path().join("byway.toml"), config).unwrap();
+        std::fs::write(self.launch.config(), config).unwrap();
         let before = self.output.stderr_lines();
         self.signal(Signal::HUP);
         let said = self.output.wait_for_stderr_from(before, |line| line.contains("reload"));
@@ -202,8 +216,18 @@ impl Program {
 
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
+    /// A number in /proc/PID/status.
+    fn status(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS in /proc");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field in /proc");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
@@ -218,9 +242,13 @@ impl Program {
 
     /// How many sockets it has open.
     pub fn sockets(&self) -> usize {
+        self.open_files().iter().filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// What its descriptors lead to, as /proc names it.
+    pub fn open_files(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its descriptors in /proc");
-        let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+        files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).collect()
     }
 
     /// The id of the process.

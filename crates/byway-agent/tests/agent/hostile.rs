@@ -243,7 +243,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: byway_testkit::cases(200), ..ProptestConfig::default() })]
 
     #[test]
     fn a_response_reads_the_same_however_it_is_split(which in 0..SOUND.len(), pieces in vec(1..20usize, 1..8)) {

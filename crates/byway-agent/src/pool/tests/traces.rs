@@ -74,7 +74,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: byway_testkit::cases(512), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_pool_does_what_the_model_foretells(

@@ -193,7 +193,7 @@ http = [\"127.0.0.1:80\"]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(byway_testkit::cases(64)))]
 
     #[test]
     fn the_effective_plan_reads_back_as_the_same_plan(

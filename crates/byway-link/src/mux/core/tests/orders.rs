@@ -222,7 +222,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: byway_testkit::cases(300), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_done_in_whatever_order_bytes_arrive_whole_and_nothing_is_left(ops in ops(), most in 1..12_u32) {

@@ -194,7 +194,7 @@ impl Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: byway_testkit::cases(300), ..ProptestConfig::default() })]
 
     #[test]
     fn it_equals_a_deque_whatever_the_disk_does(
