@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask VERB
   test               everything that must hold: format, lints, tests, documents, the demo's journeys; installs what it needs
-  test --all         that, and what takes longer: cargo-deny (dependencies), property tests with 20 times their cases
-                     (properties), two minutes of mixed load with kills (soak), Chromium (browser), every fuzz target
-                     for 30 s (fuzz, needs a nightly toolchain); says which of them it had to skip
+  test --all         that, and what takes longer: cargo-deny (dependencies, advisories), property tests with 20 times
+                     their cases (properties), a minute of mixed load with reloads and kills (soak), a page in Chromium
+                     (browser), every fuzz target for 30 s (fuzz, needs a nightly toolchain); lists what it skipped
   test STEP...       these steps alone: tools format lints tests documents provider journeys, or one of --all
   bench [edge|agent|relay] [ARGS]
                      side-by-side measurements (the `lab` package); bench --help says more

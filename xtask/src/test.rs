@@ -41,8 +41,9 @@ const STEPS: [Step; 7] = [
 ];
 
 /// What `--all` adds.
-const LONGER: [Step; 5] = [
+const LONGER: [Step; 6] = [
     Step { name: "dependencies", run: dependencies::check },
+    Step { name: "advisories", run: dependencies::advisories },
     Step { name: "properties", run: || passed(properties()) },
     Step { name: "soak", run: || passed(soak()) },
     Step { name: "browser", run: browser },
@@ -127,18 +128,23 @@ fn one_provider() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The crates that have property tests, with more cases. The program's own are in its library.
+/// The crates that have property tests, with more cases.
 fn properties() -> anyhow::Result<()> {
     let cases = (USUAL_CASES * CASES_FACTOR).to_string();
     eprintln!("PROPTEST_CASES={cases}");
+    let mut failed = Vec::new();
     for args in PROPERTIES {
         let mut test = step::cargo_command();
         test.args(["test", "--locked", "--no-fail-fast"]).args(args);
-        step::run(test.env("PROPTEST_CASES", &cases))?;
+        if let Err(error) = step::run(test.env("PROPTEST_CASES", &cases)) {
+            failed.push(format!("{error:#}"));
+        }
     }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
     Ok(())
 }
 
+/// Without the program's suites: their cases are whole requests to the built program.
 const PROPERTIES: [&[&str]; 6] = [
     &["--package", "byway-fuzz-bodies"],
     &["--package", "byway-h1"],

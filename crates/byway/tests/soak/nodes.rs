@@ -9,7 +9,8 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use byway_testkit::{Origin, PATIENCE, Program, Visitor, eventually, origin};
+use byway_testkit::pattern::Sum;
+use byway_testkit::{Message, Origin, PATIENCE, Program, Served, Visitor, eventually, origin};
 
 use super::BYWAY;
 use super::load::Way;
@@ -269,6 +270,11 @@ fn public(metrics: &str) -> usize {
 fn origin() -> Origin {
     Origin::scripted(|visitor| {
         while let Some(request) = visitor.request_head() {
+            if request.target() == "/sum" {
+                let Some(answer) = sum(visitor, &request) else { return };
+                visitor.try_send(answer);
+                continue;
+            }
             if request.field("Upgrade").is_none() {
                 origin::serve_useful(visitor, &request);
                 continue;
@@ -283,6 +289,21 @@ fn origin() -> Origin {
             return;
         }
     })
+}
+
+/// The answer to an upload; `None` if a kill has cut it.
+fn sum(visitor: &mut Served, request: &Message) -> Option<String> {
+    let mut left: usize = request.field("Content-Length")?.parse().ok()?;
+    let mut sum = Sum::new();
+    while left > 0 {
+        if !visitor.fill() {
+            return None;
+        }
+        let bytes = visitor.taken();
+        left = left.checked_sub(bytes.len())?;
+        sum.add(&bytes);
+    }
+    Some(origin::ok(&format!("{} {}", sum.bytes(), sum.hex())))
 }
 
 /// What every config begins with. Idle connections are not kept for long, so that the counts settle.
