@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -71,6 +71,13 @@ async fn start(setting: &Setting, program: &Path, log: &str, arguments: &[&str])
     ready.with_context(|| format!("byway {}", arguments.join(" "))).map(|ready| (process, ready))
 }
 
+/// Where a node that is ready keeps its join string for this purpose: `serve` or `exit`. Earlier versions have one file
+/// for both.
+pub(crate) fn join_file(state: &Path, purpose: &str) -> PathBuf {
+    let file = state.join(format!("join-{purpose}"));
+    if file.exists() { file } else { state.join("join") }
+}
+
 fn ready_line(log: &str) -> Option<String> {
     // A line without its end may still be growing.
     let whole = log.rsplit_once('\n')?.0;
@@ -132,6 +139,15 @@ mod tests {
         assert_eq!(listener(ready, "proxy").unwrap().port(), 2);
         assert_eq!(listener(ready, "tcp").unwrap().port(), 3);
         assert_eq!(listener(ready, "udp"), None);
+    }
+
+    #[test]
+    fn the_join_file_of_the_purpose_goes_before_that_of_an_earlier_version() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(join_file(state.path(), "exit"), state.path().join("join"));
+        fs::write(state.path().join("join-exit"), "").unwrap();
+        assert_eq!(join_file(state.path(), "exit"), state.path().join("join-exit"));
+        assert_eq!(join_file(state.path(), "serve"), state.path().join("join"));
     }
 
     #[test]

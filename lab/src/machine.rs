@@ -50,6 +50,11 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("pinning a thread to core {core}"))
 }
 
+/// Lets the calling thread, and what it starts from now on, run on every core that the lab was given.
+pub(crate) fn unpin() -> Result<()> {
+    ALL_CORES.get().map_or(Ok(()), |all| sched_setaffinity(None, all)).context("letting a thread use every core")
+}
+
 /// Runs `work` on every core that the lab was given when it began: what is built for it need not share its core.
 pub(crate) fn unpinned<T>(work: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None).ok();

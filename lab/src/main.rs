@@ -3,7 +3,8 @@
 //! In:    which questions to ask, how long and how often.
 //! Out:   Markdown on stdout and in `lab/results/` (or where `--into` says), with a chart a question: figures, ratios within
 //!        the run, who wins.
-//! Never: compares figures of different runs, leaves a process or a folder behind, or talks to anything but 127.0.0.1.
+//! Never: compares figures of different runs, leaves a process, a folder or a namespace behind, or talks to
+//!        anything but 127.0.0.1 and namespaces of its own.
 
 mod access_log;
 mod also;
@@ -16,6 +17,7 @@ mod load;
 mod machine;
 mod options;
 mod origin;
+mod path;
 mod peers;
 mod process;
 mod report;

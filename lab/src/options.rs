@@ -22,9 +22,10 @@ pub(crate) struct Options {
     /// Only the questions of these groups
     #[arg(value_name = "GROUP")]
     groups: Vec<Group>,
-    /// Length of one HTTP measurement in seconds, after a warm-up of a sixth of it
-    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
-    pub(crate) seconds: f64,
+    /// Length of one HTTP measurement in seconds, after a warm-up of a sixth of it (default 3); of a download over a
+    /// simulated path (default 10)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) seconds: Option<f64>,
     /// How often each subject gets its turn; the median is reported
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub(crate) rounds: usize,
@@ -79,7 +80,11 @@ pub(crate) enum Verb {
 impl Options {
     /// The questions of this run, in their order: those of the groups, less those that `--only` does not name.
     pub(crate) fn cases(&self) -> Vec<Case> {
-        let of_group = |case: &Case| self.groups.is_empty() || self.groups.contains(&case.group());
+        let of_group = |case: &Case| match self.groups.is_empty() {
+            // Paths need root, peers that are not asked for elsewhere, and an hour of their own.
+            true => case.group() != Group::Paths || self.only.contains(case),
+            false => self.groups.contains(&case.group()),
+        };
         let named = |case: &Case| self.only.is_empty() || self.only.contains(case);
         Case::all().iter().copied().filter(|case| of_group(case) && named(case)).collect()
     }
@@ -91,7 +96,17 @@ impl Options {
 
     /// The length of one HTTP measurement.
     pub(crate) fn window(&self) -> Duration {
-        let seconds = if self.quick { self.seconds.min(0.6) } else { self.seconds };
+        self.length(3.0, 0.6)
+    }
+
+    /// The length of a download over a simulated path.
+    pub(crate) fn path_window(&self) -> Duration {
+        self.length(10.0, 2.0)
+    }
+
+    fn length(&self, default: f64, quick: f64) -> Duration {
+        let seconds = self.seconds.unwrap_or(default);
+        let seconds = if self.quick { seconds.min(quick) } else { seconds };
         Duration::from_secs_f64(seconds.clamp(0.1, 600.0))
     }
 
@@ -135,7 +150,9 @@ mod tests {
         assert_eq!(cases(&["agent"]), [Case::AgentSmall, Case::AgentOrigins, Case::AgentCheckout]);
         assert_eq!(cases(&["edge", "--only", "edge-idle,relay"]), [Case::EdgeIdle]);
         assert_eq!(cases(&["--only", "edge-small,link"]), [Case::EdgeSmall, Case::Link]);
-        assert_eq!(cases(&[]).len(), Case::all().len());
+        let paths = cases(&["paths"]);
+        assert_eq!(cases(&[]).len(), Case::all().len() - paths.len());
+        assert_eq!(cases(&["--only", "path-loss1"]), [Case::PathLoss1]);
         assert_eq!(cases(&["build-time"]), []);
     }
 

@@ -45,13 +45,22 @@ impl Origin {
         Self::start_many(1)
     }
 
+    /// Starts it on a free port of this address.
+    pub(crate) fn start_at(address: Ipv4Addr) -> Result<Self> {
+        Self::start_on(address, 1)
+    }
+
     /// Starts it on so many ports: as many origins, for whoever pools connections.
     pub(crate) fn start_many(count: usize) -> Result<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST, count)
+    }
+
+    fn start_on(address: Ipv4Addr, count: usize) -> Result<Self> {
         let answers: Answers = Arc::new([1024, 64 << 10, 1 << 20].map(|length| (length, answer(length))).into());
         let counts = Arc::new(Counts::default());
         let (mut addresses, mut accepting) = (Vec::with_capacity(count), JoinSet::new());
         for _ in 0..count {
-            let listener = listen().context("opening the origin's port")?;
+            let listener = listen(address).context("opening the origin's port")?;
             addresses.push(listener.local_addr()?);
             accepting.spawn(accept(listener, Arc::clone(&answers), Arc::clone(&counts)));
         }
@@ -74,9 +83,9 @@ impl Origin {
     }
 }
 
-fn listen() -> std::io::Result<TcpListener> {
+fn listen(address: Ipv4Addr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.bind(&SocketAddr::from((address, 0)).into())?;
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::machine::{Cores, pin, ticks};
+use crate::machine::{Cores, pin, ticks, unpinned};
 
 /// A running program. Dropping it kills it.
 pub(crate) struct Process {
@@ -59,6 +59,14 @@ pub(crate) struct Memory {
 }
 
 impl Process {
+    /// Starts `command` on whatever core is free. For programs at both ends of a path, which is what limits them.
+    pub(crate) fn spawn_unpinned(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
+        let log = log_of(&mut command, name, dir)?;
+        command.stdout(Stdio::null());
+        let child = unpinned(|| command.spawn());
+        Ok(Self { child: child.with_context(|| format!("starting {name}"))?, log })
+    }
+
     /// Starts `command` on the subject's core. Standard error goes to `NAME.log` in `dir`. The calling thread is on the
     /// load generator's core afterwards.
     pub(crate) fn spawn(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
@@ -68,9 +76,7 @@ impl Process {
 
     /// The same for a program whose standard output is asked for: it goes where `command` says.
     pub(crate) fn spawn_as_it_is(mut command: Command, name: &str, cores: Cores, dir: &Path) -> Result<Self> {
-        let log = dir.join(format!("{name}.log"));
-        let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        command.stdin(Stdio::null()).stderr(stderr);
+        let log = log_of(&mut command, name, dir)?;
         // A child inherits the affinity of the thread that starts it, and so do its own threads from the first one on.
         pin(cores.subject)?;
         let child = command.spawn();
@@ -131,6 +137,14 @@ impl Process {
     }
 }
 
+/// The command reads nothing, and its standard error goes to this file.
+fn log_of(command: &mut Command, name: &str, dir: &Path) -> Result<PathBuf> {
+    let log = dir.join(format!("{name}.log"));
+    let stderr = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    command.stdin(Stdio::null()).stderr(stderr);
+    Ok(log)
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -139,8 +153,16 @@ impl Drop for Process {
 
 /// CPU time of a process so far.
 pub(crate) fn cpu_time(pid: Pid) -> Result<CpuTime> {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let stat = fs::read_to_string(&path).with_context(|| format!("reading {path}: has the program ended?"))?;
+    times_in(&format!("/proc/{}/stat", pid.as_raw_nonzero()))
+}
+
+/// CPU time of a thread of the lab itself so far.
+pub(crate) fn thread_cpu_time(thread: i32) -> Result<CpuTime> {
+    times_in(&format!("/proc/self/task/{thread}/stat"))
+}
+
+fn times_in(path: &str) -> Result<CpuTime> {
+    let stat = fs::read_to_string(path).with_context(|| format!("reading {path}: has the program ended?"))?;
     let (user, system) = parse_times(&stat, UTIME).with_context(|| format!("reading {path}: unknown form"))?;
     Ok(CpuTime { user: ticks(user), system: ticks(system) })
 }

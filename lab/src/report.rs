@@ -165,7 +165,7 @@ impl Report {
         }
         let after = machine::load_average();
         text += &format!("- load average (1, 5, 15 min): {} before, {after} after the run\n", self.load_before);
-        text += "\nEverything runs on loopback. Compare figures within this run only; a shared machine disturbs rates more \
+        text += "\nEverything runs on one machine, on loopback or between two network namespaces. Compare figures within this run only; a shared machine disturbs rates more \
                  than CPU time.\nGenerator and origin share a thread that never sleeps while it measures, so that nobody's \
                  figures hold the price of waking it.\n`byway ÷ it` is the median over the rounds of byway's work per CPU-second divided by \
                  the row's: above 1 byway is better.\n";

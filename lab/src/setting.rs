@@ -34,6 +34,8 @@ pub(crate) struct Setting {
     pub(crate) built_here: bool,
     /// Length of one HTTP measurement.
     pub(crate) window: Duration,
+    /// Length of a download over a simulated path.
+    path_window: Duration,
     /// Turns of each subject.
     pub(crate) rounds: usize,
     /// A smoke run.
@@ -66,6 +68,7 @@ impl Setting {
             beside: options.beside.clone(),
             built_here: options.byway.is_none(),
             window: options.window(),
+            path_window: options.path_window(),
             rounds: options.rounds(),
             quick: options.quick,
             counter: Counter::choose(),
@@ -80,6 +83,11 @@ impl Setting {
     /// Where the origin listens.
     pub(crate) fn origin(&self) -> SocketAddr {
         self.origin.address()
+    }
+
+    /// Length of a download over a simulated path.
+    pub(crate) const fn path_window(&self) -> Duration {
+        self.path_window
     }
 
     /// What the origin has seen.

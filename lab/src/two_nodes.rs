@@ -5,12 +5,13 @@
 //! Never: lets one state folder serve both: they are two nodes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
+use crate::byway::join_file;
 use crate::load::reach::Reach;
 use crate::peers::free_address;
 use crate::process::Process;
@@ -53,13 +54,14 @@ impl TwoNodes {
                 text(&["proxy", "serve", "--listen", &link_text, "--allow", "127.0.0.0/8", "--state", &accepting_state])
             }
         };
-        let join = PathBuf::from(&accepting_state).join("join").display().to_string();
+        let acceptor = start(setting, "accepting", &accepting).await?;
+        let purpose = if road == Road::Expose { "serve" } else { "exit" };
+        let join = join_file(Path::new(&accepting_state), purpose).display().to_string();
         let shared = ["--join-file", &join, "--carrier", carrier, "--state", &dialling_state];
         let dialling = match road {
             Road::Expose => text(&[&["tcp", &origin, "--port", &port], shared.as_slice()].concat()),
             Road::Egress => text(&[&["proxy", "join", "--listen", &entry_text], shared.as_slice()].concat()),
         };
-        let acceptor = start(setting, "accepting", &accepting).await?;
         let dialler = start(setting, "dialling", &dialling).await?;
         let (near, far, reach) = match road {
             Road::Expose => (acceptor, dialler, Reach::Plain(entry)),

@@ -18,7 +18,7 @@ const USAGE: &str = "usage: cargo xtask VERB
                      their cases (properties), a minute of mixed load with reloads and kills (soak), a page in Chromium
                      (browser), every fuzz target for 30 s (fuzz, needs a nightly toolchain); lists what it skipped
   test STEP...       these steps alone: tools format lints tests documents provider journeys, or one of --all
-  bench [edge|agent|relay] [ARGS]
+  bench [edge|agent|relay|memory|links|paths] [ARGS]
                      side-by-side measurements (the `lab` package); bench --help says more
   guided             a release build of byway guided by a profile (PGO), target/guided/byway: the lab trains it; three
                      builds, some 15 minutes on two cores; needs rustup's component llvm-tools

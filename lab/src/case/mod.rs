@@ -2,7 +2,7 @@
 //!
 //! `cast` says who takes part (`front` which reverse proxies), `rounds` gives each its turns, `phases` asks what else there is
 //! to ask, `figures` turns samples into a table, a chart and an answer. `edge`, `idle`, `websocket`, `slow`, `relay`,
-//! `egress`, `agent`, `checkout`, `memory`, `link` and `tunnels` are the questions.
+//! `egress`, `agent`, `checkout`, `memory`, `link`, `tunnels` and those in `path` are the questions.
 
 mod agent;
 mod cast;
@@ -14,6 +14,7 @@ mod front;
 mod idle;
 mod link;
 mod memory;
+mod path;
 mod phases;
 mod relay;
 mod rounds;
@@ -67,6 +68,46 @@ pub(crate) enum Case {
     Link,
     /// An exposed service through Byway, rathole and frp
     Tunnels,
+    /// What the path simulator itself carries
+    PathCeiling,
+    /// A download over 100 Mbit/s, 100 ms
+    PathClean,
+    /// A download over 500 Mbit/s, 100 ms
+    PathCleanFast,
+    /// A download over a path without limit
+    PathCleanShort,
+    /// A download with 1 % of packets lost
+    PathLoss1,
+    /// A download with 5 % of packets lost
+    PathLoss5,
+    /// A download with a burst of loss
+    PathBurst,
+    /// A download with 1 % of packets late
+    PathReorder,
+    /// A download where UDP is policed
+    PathPoliced,
+    /// A download where packets above 1,400 bytes vanish
+    PathMtu,
+    /// Fetches of 1 MB and 10 MB
+    PathFetch,
+    /// Small fetches beside a download
+    PathBeside,
+    /// A download beside a TCP connection
+    PathFairness,
+    /// Visits, downloads and uploads while nothing passes for 5, 7 and 9.5 s
+    PathHoles,
+    /// Visits after nothing has passed for 100 s
+    PathLongHole,
+    /// Visits while the path is silent and works in turn
+    PathFlapping,
+    /// Visits while UDP dies
+    PathUdpDies,
+    /// Visits while the near end changes its address
+    PathNewAddress,
+    /// Downloads whose reader pauses for 70 s at the end
+    PathPausedDownload,
+    /// Memory of the kernel for readers that do not read
+    PathPausedReader,
 }
 
 /// Questions that belong together.
@@ -82,6 +123,8 @@ pub(crate) enum Group {
     Memory,
     /// Links and tunnels beside rathole and frp
     Links,
+    /// Links over simulated paths beside TCP, ssh, shadowsocks, frp and hysteria; needs root, and is asked only by name
+    Paths,
     /// How long a cold release build takes, in an empty folder; minutes
     BuildTime,
 }
@@ -108,6 +151,26 @@ impl Case {
             Self::AgentSmall | Self::AgentOrigins | Self::AgentCheckout => Group::Agent,
             Self::Memory => Group::Memory,
             Self::Link | Self::Tunnels => Group::Links,
+            Self::PathCeiling
+            | Self::PathClean
+            | Self::PathCleanFast
+            | Self::PathCleanShort
+            | Self::PathLoss1
+            | Self::PathLoss5
+            | Self::PathBurst
+            | Self::PathReorder
+            | Self::PathPoliced
+            | Self::PathMtu
+            | Self::PathFetch
+            | Self::PathBeside
+            | Self::PathFairness
+            | Self::PathHoles
+            | Self::PathLongHole
+            | Self::PathFlapping
+            | Self::PathUdpDies
+            | Self::PathNewAddress
+            | Self::PathPausedDownload
+            | Self::PathPausedReader => Group::Paths,
         }
     }
 
@@ -139,6 +202,26 @@ impl Case {
             Self::Memory => return memory::run(setting).await,
             Self::Link => return link::run(setting).await,
             Self::Tunnels => tunnels::run(setting).await?,
+            Self::PathCeiling => path::ceiling(setting).await?,
+            Self::PathClean => path::goodput(setting, path::Question::CLEAN).await?,
+            Self::PathCleanFast => path::goodput(setting, path::Question::CLEAN_FAST).await?,
+            Self::PathCleanShort => path::goodput(setting, path::Question::CLEAN_SHORT).await?,
+            Self::PathLoss1 => path::goodput(setting, path::Question::LOSS_1).await?,
+            Self::PathLoss5 => path::goodput(setting, path::Question::LOSS_5).await?,
+            Self::PathBurst => path::goodput(setting, path::Question::BURST).await?,
+            Self::PathReorder => path::goodput(setting, path::Question::REORDER).await?,
+            Self::PathPoliced => path::goodput(setting, path::Question::POLICED).await?,
+            Self::PathMtu => path::goodput(setting, path::Question::MTU_HOLE).await?,
+            Self::PathFetch => path::fetch(setting).await?,
+            Self::PathBeside => return path::beside(setting).await,
+            Self::PathFairness => path::fairness(setting).await?,
+            Self::PathHoles => return path::outages(setting, &path::Outage::HOLES).await,
+            Self::PathLongHole => return path::outages(setting, &[path::Outage::LONG]).await,
+            Self::PathFlapping => return path::outages(setting, &[path::Outage::FLAPPING]).await,
+            Self::PathUdpDies => return path::outages(setting, &[path::Outage::UDP_DIES]).await,
+            Self::PathNewAddress => return path::outages(setting, &[path::Outage::NEW_ADDRESS]).await,
+            Self::PathPausedDownload => path::paused_downloads(setting).await?,
+            Self::PathPausedReader => path::paused_readers(setting).await?,
         };
         Ok(vec![section])
     }

@@ -2,11 +2,15 @@
 //!
 //! In:    the setting, the transport.
 //! Out:   both ends, running.
-//! Never: listens on anything but 127.0.0.1.
+//! Never: listens on anything but 127.0.0.1 or a namespace of the lab's own.
+
+use std::net::SocketAddr;
+use std::process::Command;
 
 use anyhow::Result;
 
 use super::{BothEnds, Program, command, free_address, write};
+use crate::path::line::Line;
 use crate::process::Process;
 use crate::setting::Setting;
 
@@ -21,20 +25,64 @@ pub(crate) enum Transport {
     Quic,
 }
 
+/// Where everything is.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    /// Where frps waits for frpc.
+    link: SocketAddr,
+    /// Where frps waits for visitors.
+    entry: SocketAddr,
+    /// Where frpc leads them.
+    origin: SocketAddr,
+}
+
 /// Starts both.
 pub(crate) async fn expose(setting: &Setting, transport: Transport) -> Result<BothEnds> {
-    let (link, entry) = (free_address()?, free_address()?);
+    let places = Places { link: free_address()?, entry: free_address()?, origin: setting.origin() };
+    let [server, client] = configs(places, transport);
+    let spawn = |command, log: &str| Process::spawn(command, log, setting.cores, setting.dir());
+    let near = start(setting, places, Program::Frps, &server, spawn)?;
+    Ok(BothEnds { near, far: start(setting, places, Program::Frpc, &client, spawn)?, entry: places.entry })
+}
+
+/// Starts frps at the near end of the line, and frpc at the far one, where the origin is.
+pub(crate) fn across(setting: &Setting, line: &Line, origin: SocketAddr, transport: Transport) -> Result<BothEnds> {
+    let link = Line::near_address(free_address()?.port());
+    let places = Places { link, entry: free_address()?, origin };
+    let [server, client] = configs(places, transport);
+    let spawn = |command, log: &str| Process::spawn_unpinned(command, log, setting.dir());
+    let near = start(setting, places, Program::Frps, &server, spawn)?;
+    let far = line.far.within(|| start(setting, places, Program::Frpc, &client, spawn))?;
+    Ok(BothEnds { near, far, entry: places.entry })
+}
+
+fn start(
+    setting: &Setting,
+    places: Places,
+    program: Program,
+    config: &str,
+    spawn: impl Fn(Command, &str) -> Result<Process>,
+) -> Result<Process> {
+    let log = format!("{}-{}", program.name(), places.link.port());
+    let file = write(&setting.dir().join(format!("{log}.toml")), config)?;
+    let mut command = command(program)?;
+    command.args(["-c", &file]);
+    spawn(command, &log)
+}
+
+/// That of the server, and that of the client.
+fn configs(Places { link, entry, origin }: Places, transport: Transport) -> [String; 2] {
     let (protocol, mux) = match transport {
         Transport::Mux => ("tcp", true),
         Transport::Connections => ("tcp", false),
         Transport::Quic => ("quic", true),
     };
-    let origin = setting.origin();
     let server = format!(
-        "bindAddr = \"{0}\"\nbindPort = {1}\nquicBindPort = {1}\nproxyBindAddr = \"{0}\"\nauth.token = \"lab\"\n\
+        "bindAddr = \"{0}\"\nbindPort = {1}\nquicBindPort = {1}\nproxyBindAddr = \"{2}\"\nauth.token = \"lab\"\n\
          transport.tcpMux = {mux}\ntransport.tls.force = true\nlog.level = \"error\"\n",
         link.ip(),
         link.port(),
+        entry.ip(),
     );
     let client = format!(
         "serverAddr = \"{}\"\nserverPort = {}\nauth.token = \"lab\"\nloginFailExit = false\n\
@@ -46,12 +94,5 @@ pub(crate) async fn expose(setting: &Setting, transport: Transport) -> Result<Bo
         origin.port(),
         entry.port(),
     );
-    let start = |program: Program, config: &str| {
-        let log = format!("{}-{}", program.name(), link.port());
-        let file = write(&setting.dir().join(format!("{log}.toml")), config)?;
-        let mut command = command(program)?;
-        command.args(["-c", &file]);
-        Process::spawn(command, &log, setting.cores, setting.dir())
-    };
-    Ok(BothEnds { near: start(Program::Frps, &server)?, far: start(Program::Frpc, &client)?, entry })
+    [server, client]
 }

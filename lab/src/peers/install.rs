@@ -24,6 +24,7 @@ pub(crate) fn missing() -> Result<()> {
             Source::Debian(package) => packages.push(package),
             Source::Cargo(name) => crates.push(name),
             Source::Go(module) => modules.push(module),
+            Source::Sources(what) => eprintln!("lab: {} is not installed: {what}", program.name()),
         }
     }
     packages.extend(PARTS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package));
@@ -33,8 +34,9 @@ pub(crate) fn missing() -> Result<()> {
     if Counter::choose().is_none() {
         packages.push("strace");
     }
-    // Frp's two programs are one module.
+    // Some programs come in pairs.
     modules.dedup();
+    packages.dedup();
     if !packages.is_empty() {
         debian(&packages)?;
     }

@@ -6,16 +6,20 @@
 
 pub(crate) mod built;
 pub(crate) mod caddy;
+mod certificate;
 pub(crate) mod clients;
 pub(crate) mod frp;
 pub(crate) mod haproxy;
+pub(crate) mod hysteria;
 pub(crate) mod install;
 pub(crate) mod microsocks;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod pingora;
 pub(crate) mod rathole;
+pub(crate) mod shadowsocks;
 pub(crate) mod splice;
+pub(crate) mod ssh;
 pub(crate) mod tinyproxy;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -49,6 +53,16 @@ pub(crate) enum Program {
     Frps,
     /// And its client.
     Frpc,
+    /// The client of a secure shell, whose `-D` is a SOCKS5 proxy.
+    Ssh,
+    /// And its server.
+    Sshd,
+    /// The client of an encrypting proxy.
+    SsLocal,
+    /// And its server.
+    SsServer,
+    /// A proxy over QUIC; both ends are one program.
+    Hysteria,
 }
 
 /// Where a program comes from.
@@ -60,11 +74,13 @@ pub(crate) enum Source {
     Cargo(&'static str),
     /// A Go module whose go.mod replaces others, so that `go install` does not take it.
     Go(&'static str),
+    /// Sources that no registry has as a whole: these words say what to do with them.
+    Sources(&'static str),
 }
 
 impl Program {
     /// Every peer.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Nginx,
         Self::Haproxy,
         Self::Caddy,
@@ -73,6 +89,11 @@ impl Program {
         Self::Rathole,
         Self::Frps,
         Self::Frpc,
+        Self::Ssh,
+        Self::Sshd,
+        Self::SsLocal,
+        Self::SsServer,
+        Self::Hysteria,
     ];
 
     /// The name of the program file.
@@ -86,6 +107,11 @@ impl Program {
             Self::Rathole => "rathole",
             Self::Frps => "frps",
             Self::Frpc => "frpc",
+            Self::Ssh => "ssh",
+            Self::Sshd => "sshd",
+            Self::SsLocal => "ss-local",
+            Self::SsServer => "ss-server",
+            Self::Hysteria => "hysteria",
         }
     }
 
@@ -96,6 +122,10 @@ impl Program {
             Self::Haproxy | Self::Caddy | Self::Microsocks | Self::Tinyproxy => Source::Debian(self.name()),
             Self::Rathole => Source::Cargo("rathole@0.5.0"),
             Self::Frps | Self::Frpc => Source::Go("github.com/fatedier/frp@v0.61.1"),
+            Self::Ssh => Source::Debian("openssh-client"),
+            Self::Sshd => Source::Debian("openssh-server"),
+            Self::SsLocal | Self::SsServer => Source::Debian("shadowsocks-libev"),
+            Self::Hysteria => Source::Sources("`go build` in the folder app of github.com/apernet/hysteria"),
         }
     }
 
@@ -105,6 +135,7 @@ impl Program {
             Source::Debian(package) => format!("`apt-get install {package}` or --install"),
             Source::Cargo(package) => format!("`cargo install {package}` or --install"),
             Source::Go(_) => "--install builds it, by go".into(),
+            Source::Sources(what) => format!("{what}, and the program into a folder of PATH"),
         }
     }
 
@@ -132,7 +163,15 @@ impl Program {
                 Some(format!("rathole {}", version.trim()))
             }
             Self::Frps => Some(format!("frp {}", version_line(&path, &["--version"])?)),
-            Self::Frpc => None,
+            Self::Ssh => version_line(&path, &["-V"]),
+            Self::SsLocal => version_line(&path, &["-h"]),
+            Self::Hysteria => {
+                let said = Command::new(path).arg("version").output().ok()?;
+                let said = String::from_utf8_lossy(&said.stdout).into_owned();
+                let version = said.lines().find_map(|line| line.strip_prefix("Version:"))?;
+                Some(format!("hysteria {}", version.trim()))
+            }
+            Self::Frpc | Self::Sshd | Self::SsServer => None,
         }
     }
 }

@@ -6,11 +6,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use super::{BothEnds, Program, command, free_address, write};
+use super::{BothEnds, Program, certificate, command, free_address, write};
 use crate::process::Process;
 use crate::setting::Setting;
 
@@ -52,21 +51,10 @@ fn client(link: SocketAddr, origin: SocketAddr) -> String {
     )
 }
 
-/// `rathole.crt`, and `rathole.pfx` with its key: P-256, as most servers have it.
+/// `rathole.crt`, and `rathole.pfx` with its key.
 fn certificate(dir: &Path) -> Result<()> {
-    let subject = format!("/CN={NAME}");
-    let names = format!("subjectAltName=DNS:{NAME}");
-    let request = ["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let output = ["-subj", &subject, "-addext", &names, "-keyout", "rathole.key", "-out", "rathole.crt"];
-    openssl(dir, &[&request[..], &output[..]].concat())?;
+    certificate::make(dir, "rathole", NAME)?;
     let password = format!("pass:{PASSWORD}");
     let files = ["-inkey", "rathole.key", "-in", "rathole.crt", "-out", "rathole.pfx"];
-    openssl(dir, &[&["pkcs12", "-export", "-passout", &password][..], &files[..]].concat())
-}
-
-fn openssl(dir: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new("openssl").args(arguments).current_dir(dir).output();
-    let output = output.context("rathole needs a certificate, and openssl to make it: `apt-get install openssl`")?;
-    ensure!(output.status.success(), "openssl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    certificate::openssl(dir, &[&["pkcs12", "-export", "-passout", &password][..], &files[..]].concat())
 }

@@ -1,0 +1,49 @@
+//! Ceiling: what the simulator itself carries, before anything is measured through it.
+//!
+//! In:    the setting.
+//! Out:   Mbit/s, packets per second and the simulator's own processor time, of one TCP connection.
+//! Never: shapes anything but the delay.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::at_the_near_end;
+use super::cast::Way;
+use crate::load::flow::Flow;
+use crate::path::line::Line;
+use crate::report::{Section, grouped};
+use crate::setting::Setting;
+use lab::shaping::shape::Shape;
+
+pub(super) const TITLE: &str = "Path, ceiling of the simulator";
+
+/// Asks it with and without a delay, for a delayed packet is copied and an undelayed one is not.
+pub(super) async fn run(setting: &Setting) -> Result<Section> {
+    let asks = "How much does the simulator carry when it shapes nothing, with one TCP connection that downloads?";
+    let mut section = Section::new(TITLE, asks);
+    section.head(["path", "Mbit/s", "packets/s, both directions", "simulator, share of a core", "packets"]);
+    for (name, delay) in [("no delay", 0), ("5 ms each way", 5)] {
+        let shape = Shape { delay: Duration::from_millis(delay), ..Shape::default() };
+        let mut line = Line::make(&shape, 1)?;
+        let (flow, account) = at_the_near_end(&mut line, async |line| {
+            let crossing = Way::Tcp("cubic").start(setting, line).await?;
+            let stream = crossing.reach.open(crossing.target).await?;
+            let before = line.account()?;
+            let flow = Flow::watch(stream, crossing.target, setting.path_window()).await;
+            Ok((flow, line.account()?.since(&before)))
+        })
+        .await?;
+        let seconds = setting.path_window().as_secs_f64();
+        let busy = super::simulator(&mut section, name, &account, seconds);
+        let packets = (account.down.passed + account.up.passed) as f64 / seconds;
+        let rate = grouped(flow.megabits_from(Duration::ZERO));
+        section.row([name.into(), rate, grouped(packets), busy, account.down.words()]);
+    }
+    section.note(
+        "Sender, receiver, origin, generator and simulator share the machine. Most of the simulator's time is the \
+         kernel's: each packet is received within the write that delivers it. A path near these figures is limited by \
+         the machine, and its question says nothing about who crosses it.",
+    );
+    Ok(section)
+}

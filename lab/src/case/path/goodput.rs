@@ -1,0 +1,183 @@
+//! Goodput: how much of a path one download gets.
+//!
+//! In:    the path, and how it changes when the download begins.
+//! Out:   Mbit/s of the whole download and of its end, cost of both ends, and how often the stream was cut.
+//! Never: measures the start of a program or the handshake of a link: the path is clean until the link stands.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::cast::Way;
+use super::results::{Results, interleave, with_ends};
+use super::{at_the_near_end, simulator};
+use crate::chart::Chart;
+use crate::load::flow::Flow;
+use crate::path::line::{Account, Line};
+use crate::report::Section;
+use crate::setting::Setting;
+use lab::shaping::plan::Plan;
+use lab::shaping::shape::{Shape, Udp};
+
+/// A path and what happens on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    /// In the report.
+    pub(crate) title: &'static str,
+    asks: &'static str,
+    /// The path until the link stands.
+    before: fn() -> Shape,
+    /// What happens from the first request on.
+    during: fn() -> Plan,
+}
+
+impl Question {
+    /// Nothing happens.
+    pub(crate) const CLEAN: Self = Self {
+        title: "Path, clean, 100 Mbit/s",
+        asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
+        before: || Shape::of_round_trip(100, 100),
+        during: Plan::default,
+    };
+    /// A fast one.
+    pub(crate) const CLEAN_FAST: Self = Self {
+        title: "Path, clean, 500 Mbit/s",
+        asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
+        before: || Shape::of_round_trip(100, 500),
+        during: Plan::default,
+    };
+    /// A short one that only the machine limits.
+    pub(crate) const CLEAN_SHORT: Self = Self {
+        title: "Path, clean, no limit",
+        asks: "What does a download get of a path without delay, limit or loss? The machine is the limit.",
+        before: Shape::default,
+        during: Plan::default,
+    };
+    /// One packet in a hundred.
+    pub(crate) const LOSS_1: Self = Self {
+        title: "Path, 1 % loss",
+        asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time when 1 % of packets are lost at random, in both directions?",
+        before: || Shape::of_round_trip(100, 100),
+        during: || always(Shape::of_round_trip(100, 100).losing(0.01)),
+    };
+    /// One in twenty.
+    pub(crate) const LOSS_5: Self = Self {
+        title: "Path, 5 % loss",
+        asks: "The same with 5 % of packets lost.",
+        before: || Shape::of_round_trip(100, 100),
+        during: || always(Shape::of_round_trip(100, 100).losing(0.05)),
+    };
+    /// A short time of much loss.
+    pub(crate) const BURST: Self = Self {
+        title: "Path, a burst of loss",
+        asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time when 30 % of packets are lost for 300 ms, 4 s after its start?",
+        before: || Shape::of_round_trip(100, 500),
+        during: || {
+            let shape = Shape::of_round_trip(100, 500);
+            let lossy = shape.clone().losing(0.3);
+            Plan::default().episode(Duration::from_secs(4), Duration::from_millis(300), &lossy, &shape)
+        },
+    };
+    /// Packets that are late, and none that is lost.
+    pub(crate) const REORDER: Self = Self {
+        title: "Path, reordering",
+        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when 1 % of packets are 3 ms late and none is lost?",
+        before: || Shape::of_round_trip(50, 100),
+        during: || always(Shape::of_round_trip(50, 100).reordering(0.01, Duration::from_millis(3))),
+    };
+    /// UDP is worse than TCP.
+    pub(crate) const POLICED: Self = Self {
+        title: "Path, policed UDP",
+        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP has 1 Mbit/s and loses 3 %, and TCP is left alone?",
+        before: || Shape::of_round_trip(50, 100),
+        during: || {
+            let udp = Udp::Policed { loss: 0.03, rate: 1_000_000, burst: 32_000 };
+            always(Shape::of_round_trip(50, 100).with_udp(udp))
+        },
+    };
+    /// Large packets vanish without a word.
+    pub(crate) const MTU_HOLE: Self = Self {
+        title: "Path, a hole for large packets",
+        asks: "What does a download get when packets above 1,400 bytes begin to vanish, without an ICMP message? 100 Mbit/s, 50 ms.",
+        before: || Shape::of_round_trip(50, 100),
+        during: || always(Shape { mtu: Some(1400), ..Shape::of_round_trip(50, 100) }),
+    };
+}
+
+fn always(shape: Shape) -> Plan {
+    Plan::default().both(Duration::ZERO, &shape)
+}
+
+/// One download.
+struct Turn {
+    flow: Flow,
+    cpu_seconds: Option<f64>,
+    account: Account,
+}
+
+/// When a download has found its rate, unless it is shorter.
+const SETTLED: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section> {
+    let mut section = Section::new(question.title, question.asks);
+    let (window, ways) = (setting.path_window(), Way::all(setting, &mut section));
+    let all = interleave(setting, ways, window, async |way, seed| turn(setting, question, way, seed).await).await;
+    let from = SETTLED.min(window / 2);
+    let settled = format!("from {:.1} s on", from.as_secs_f64());
+    section.head(["way", "Mbit/s", &settled, "streams cut", "CPU-s per GB, both ends", "simulator", "packets down"]);
+    let mut chart = Chart::new(section.title(), "Mbit/s of one download; more is better");
+    for results in &all {
+        results.note(&mut section);
+        row(&mut section, &mut chart, results, from, window);
+    }
+    section.chart(chart);
+    section.note(format!(
+        "A download of {:.0} s on a link that stood before and has carried one request; its start is in the first \
+         figure. Median and ends of the rounds; packets of the last one.",
+        window.as_secs_f64()
+    ));
+    Ok(section)
+}
+
+fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>, from: Duration, window: Duration) {
+    let whole = results.spread(|turn| turn.flow.megabits_from(Duration::ZERO));
+    let settled = results.spread(|turn| turn.flow.megabits_from(from));
+    let (Some(whole), Some(settled), Some(last)) = (whole, settled, results.turns.last()) else { return };
+    let name = results.way.name();
+    let cuts: Vec<_> = results.turns.iter().filter_map(|turn| turn.flow.cut.clone()).collect();
+    let cost = results
+        .turns
+        .iter()
+        .filter_map(|turn| Some(turn.cpu_seconds? * 1e9 / turn.flow.bytes_from(Duration::ZERO).max(1) as f64));
+    let cost = crate::statistics::median(cost).map_or_else(|| "–".to_owned(), |cost| format!("{cost:.2}"));
+    let busy = simulator(section, &name, &last.account, window.as_secs_f64());
+    chart.bar(&name, results.way.tone(), whole, format!("{:.1}", whole.median));
+    section.row([
+        name.clone(),
+        with_ends(whole, 1),
+        with_ends(settled, 1),
+        format!("{} of {}", cuts.len(), results.turns.len()),
+        cost,
+        busy,
+        last.account.down.words(),
+    ]);
+    if let Some(why) = cuts.first() {
+        section.note(format!("{name}: {why}."));
+    }
+}
+
+async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Result<Turn> {
+    let mut line = Line::make(&(question.before)(), seed)?;
+    at_the_near_end(&mut line, async |line| {
+        let crossing = way.start(setting, line).await?;
+        let stream = crossing.reach.open(crossing.target).await?;
+        let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
+        line.begin((question.during)());
+        let flow = Flow::watch(stream, crossing.target, setting.path_window()).await;
+        let account = line.account()?.since(&before);
+        let cpu_seconds = crossing.cpu_seconds()?.zip(spent).map(|(after, before)| after - before);
+        crossing.stop().await?;
+        Ok(Turn { flow, cpu_seconds, account })
+    })
+    .await
+}

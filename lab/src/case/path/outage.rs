@@ -1,0 +1,249 @@
+//! Outage: what visitors, downloads and uploads notice when a path goes silent, changes its address or loses UDP.
+//!
+//! In:    the path, what happens to it, and when it is whole again.
+//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut and uploads that failed.
+//! Never: takes what was answered late for a failure: a visitor waits for [`PATIENCE`].
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::at_the_near_end;
+use super::cast::{Crossing, Way};
+use super::results::{Results, interleave, with_ends};
+use crate::chart::Chart;
+use crate::load::answer::Answer;
+use crate::load::flow::Flow;
+use crate::load::keepalive::exchange;
+use crate::load::request::Request;
+use crate::load::visits::{Visit, Visits};
+use crate::path::line::Line;
+use crate::report::Section;
+use crate::setting::Setting;
+use lab::shaping::plan::Plan;
+use lab::shaping::shape::{Shape, Udp};
+
+/// How long visitors wait.
+const PATIENCE: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_millis(100);
+/// What happens, happens so long after the first visit.
+const LEAD: Duration = Duration::from_secs(3);
+const DOWNLOADS: usize = 2;
+const UPLOAD_BYTES: u64 = 1 << 20;
+
+/// Something that happens to a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outage {
+    /// In the report.
+    pub(crate) title: &'static str,
+    asks: &'static str,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// Nothing passes for so long.
+    Hole(Duration),
+    /// Nothing passes for the first time, everything for the second, and so on until the third.
+    Flapping(Duration, Duration, Duration),
+    /// UDP is dead from then on.
+    UdpDies,
+    /// The near end has another address from then on.
+    NewAddress,
+}
+
+const fn hole(title: &'static str, asks: &'static str, milliseconds: u64) -> Outage {
+    Outage { title, asks, what: What::Hole(Duration::from_millis(milliseconds)) }
+}
+
+impl Outage {
+    /// Short holes, which streams should survive.
+    pub(crate) const HOLES: [Self; 3] = [
+        hole("Path, silent for 5 s", "What is noticed when nothing passes for 5 s?", 5_000),
+        hole("Path, silent for 7 s", "What is noticed when nothing passes for 7 s?", 7_000),
+        hole("Path, silent for 9.5 s", "What is noticed when nothing passes for 9.5 s?", 9_500),
+    ];
+    /// A long one, which no stream survives.
+    pub(crate) const LONG: Self = hole(
+        "Path, silent for 100 s",
+        "How soon is a visitor answered again when nothing has passed for 100 s?",
+        100_000,
+    );
+    /// Dead and alive in turn.
+    pub(crate) const FLAPPING: Self = Self {
+        title: "Path, flapping",
+        asks: "What is noticed when the path is silent for 9 s and works for 6 s, four times?",
+        what: What::Flapping(Duration::from_secs(9), Duration::from_secs(6), Duration::from_secs(60)),
+    };
+    /// A firewall that changes its mind.
+    pub(crate) const UDP_DIES: Self = Self {
+        title: "Path, UDP dies",
+        asks: "What is noticed when UDP dies under a link that works?",
+        what: What::UdpDies,
+    };
+    /// Another network.
+    pub(crate) const NEW_ADDRESS: Self = Self {
+        title: "Path, a new address",
+        asks: "What is noticed when the near end loses its address and has another at once?",
+        what: What::NewAddress,
+    };
+
+    fn shape() -> Shape {
+        Shape::of_round_trip(50, 100)
+    }
+
+    fn plan(&self) -> Plan {
+        let shape = Self::shape();
+        match self.what {
+            What::Hole(length) => Plan::default().episode(Duration::ZERO, length, &shape.clone().silent(), &shape),
+            What::Flapping(dead, alive, end) => Plan::flapping(&shape, dead, alive, end),
+            What::UdpDies => Plan::default().both(Duration::ZERO, &shape.with_udp(Udp::Dead)),
+            What::NewAddress => Plan::default(),
+        }
+    }
+
+    /// From its beginning until the path is as it will stay.
+    fn length(&self) -> Duration {
+        match self.what {
+            What::Hole(length) | What::Flapping(_, _, length) => length,
+            What::UdpDies | What::NewAddress => Duration::ZERO,
+        }
+    }
+}
+
+struct Turn {
+    visits: Vec<Visit>,
+    /// From the time at which the path is as it will stay to the next answer of a visit.
+    recovery: Option<Duration>,
+    cut: Vec<String>,
+    uploads: usize,
+    failed_uploads: usize,
+}
+
+pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
+    let mut section = Section::new(outage.title, outage.asks);
+    let ways = Way::all(setting, &mut section);
+    let window = LEAD + outage.length() + setting.path_window();
+    let all =
+        interleave(setting, ways, window + PATIENCE, async |way, seed| turn(setting, outage, way, seed).await).await;
+    section.head([
+        "way",
+        "visits failed",
+        "longest wait, s",
+        "first answer afterwards, s",
+        "downloads cut",
+        "uploads failed",
+    ]);
+    let mut chart = Chart::new(section.title(), "longest wait of a visitor in seconds; less is better");
+    for results in &all {
+        results.note(&mut section);
+        row(&mut section, &mut chart, results);
+    }
+    section.chart(chart);
+    section.note(format!(
+        "On 100 Mbit/s at 50 ms round-trip time; ten visits a second with {} s of patience, {DOWNLOADS} downloads that \
+         last all the time, and uploads of 1 MiB one after the other. It happens {} s after the first visit; the last \
+         visit comes {:.0} s after the path is as it stays. The first answer afterwards is counted from then.",
+        PATIENCE.as_secs(),
+        LEAD.as_secs(),
+        setting.path_window().as_secs_f64(),
+    ));
+    Ok(section)
+}
+
+fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
+    let longest = |turn: &Turn| turn.visits.iter().map(|visit| visit.took.as_secs_f64()).fold(0.0, f64::max);
+    let Some(longest) = results.spread(longest) else { return };
+    let recovered = results.spread(|turn| turn.recovery.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+    let sum = |count: fn(&Turn) -> usize| results.turns.iter().map(count).sum::<usize>();
+    let of = |failed: usize, all: usize| format!("{failed} of {all}");
+    let name = results.way.name();
+    chart.bar(&name, results.way.tone(), longest, format!("{:.1}", longest.median));
+    section.row([
+        name.clone(),
+        of(sum(|turn| turn.visits.iter().filter(|visit| !visit.answered).count()), sum(|turn| turn.visits.len())),
+        with_ends(longest, 1),
+        recovered.map_or_else(String::new, |spread| with_ends(spread, 1)),
+        of(sum(|turn| turn.cut.len()), results.turns.len() * DOWNLOADS),
+        of(sum(|turn| turn.failed_uploads), sum(|turn| turn.uploads)),
+    ]);
+    if let Some(why) = results.turns.iter().flat_map(|turn| &turn.cut).next() {
+        section.note(format!("{name}, a download: {why}."));
+    }
+}
+
+async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result<Turn> {
+    let mut line = Line::make(&Outage::shape(), seed)?;
+    at_the_near_end(&mut line, async |line| {
+        let crossing = way.start(setting, line).await?;
+        let mut streams = Vec::new();
+        for _ in 0..DOWNLOADS {
+            streams.push(crossing.reach.open(crossing.target).await?);
+        }
+        let streams = streams.try_into().ok().context("as many downloads as were opened")?;
+        let [first, second]: [_; DOWNLOADS] = streams;
+        let window = LEAD + outage.length() + setting.path_window();
+        let (begun, target) = (Instant::now(), crossing.target);
+        let happens = async {
+            sleep_until(begun + LEAD).await;
+            line.begin(outage.plan());
+            if matches!(outage.what, What::NewAddress) { line.move_near(9) } else { Ok(()) }
+        };
+        let visits = Visits { every: EVERY, window, patience: PATIENCE, bytes: 1024 };
+        let (happened, visits, first, second, (uploads, failed_uploads)) = tokio::join!(
+            happens,
+            visits.run(crossing.reach, target),
+            Flow::watch(first, target, window),
+            Flow::watch(second, target, window),
+            uploads(&crossing, begun + window)
+        );
+        happened?;
+        crossing.stop().await?;
+        let whole = LEAD + outage.length();
+        let recovery = recovery(&visits, whole);
+        let cut = [first, second].into_iter().filter_map(|flow| flow.cut).collect();
+        Ok(Turn { visits, recovery, cut, uploads, failed_uploads })
+    })
+    .await
+}
+
+/// From `whole` to the first answer behind it.
+fn recovery(visits: &[Visit], whole: Duration) -> Option<Duration> {
+    let answers = visits.iter().filter(|visit| visit.answered).map(|visit| visit.due + visit.took);
+    answers.filter(|at| *at >= whole).min().map(|at| at - whole)
+}
+
+/// Uploads one after the other until then: how many, and how many of them failed.
+async fn uploads(crossing: &Crossing, end: Instant) -> (usize, usize) {
+    let (mut all, mut failed) = (0, 0);
+    let request = Request::post(UPLOAD_BYTES, crossing.target);
+    while Instant::now() < end {
+        let upload = async {
+            let mut stream = crossing.reach.open(crossing.target).await?;
+            exchange(&mut stream, &request.bytes, &mut Answer::expecting(0)).await
+        };
+        let begun = Instant::now();
+        all += 1;
+        if !matches!(timeout(PATIENCE, upload).await, Ok(Ok(()))) {
+            failed += 1;
+            // One that fails at once is not tried at once.
+            sleep_until(begun + EVERY).await;
+        }
+    }
+    (all, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_is_counted_to_the_first_answer_behind_the_outage() {
+        let visit =
+            |due, took, answered| Visit { due: Duration::from_secs(due), took: Duration::from_secs(took), answered };
+        let visits = [visit(1, 1, true), visit(2, 9, true), visit(4, 5, false), visit(10, 2, true)];
+        assert_eq!(recovery(&visits, Duration::from_secs(8)), Some(Duration::from_secs(3)));
+        assert_eq!(recovery(&visits, Duration::from_secs(13)), None);
+    }
+}

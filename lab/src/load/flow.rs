@@ -1,0 +1,102 @@
+//! Flow: one long download, watched for a time.
+//!
+//! In:    an open connection to the origin, and how long to watch.
+//! Out:   how many bytes came in each tenth of a second; and whether the connection was cut.
+//! Never: counts a handshake, or asks for more than [`FLOW_BYTES_MAX`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::request::Request;
+use super::scratch;
+
+/// More than any path of the lab carries while it is watched.
+pub(crate) const FLOW_BYTES_MAX: u64 = 64 << 30;
+
+/// One entry of [`Flow::bytes`].
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// What a download has shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    /// Bytes that came in each tick.
+    bytes: Vec<u64>,
+    /// Why it ended early, if it did.
+    pub(crate) cut: Option<String>,
+}
+
+impl Flow {
+    /// Downloads for so long. What is cut keeps what it has received until then.
+    pub(crate) async fn watch(mut stream: TcpStream, origin: SocketAddr, window: Duration) -> Self {
+        let ticks = window.as_millis().div_ceil(TICK.as_millis()).max(1);
+        let mut flow = Self { bytes: vec![0; usize::try_from(ticks).unwrap_or(1)], cut: None };
+        if let Err(error) = flow.download(&mut stream, origin, window).await {
+            flow.cut = Some(format!("{error:#}"));
+        }
+        flow
+    }
+
+    async fn download(&mut self, stream: &mut TcpStream, origin: SocketAddr, window: Duration) -> Result<()> {
+        let begun = Instant::now();
+        stream.write_all(&Request::get(FLOW_BYTES_MAX, origin).bytes).await?;
+        // The head of the answer is among the bytes; it is a packet of some ten thousand.
+        while let Ok(read) = timeout_at(begun + window, scratch::read(stream, <[u8]>::len)).await {
+            let n = read?;
+            if n == 0 {
+                bail!("the stream ended after {:.1} s", begun.elapsed().as_secs_f64());
+            }
+            let tick = begun.elapsed().as_millis() / TICK.as_millis();
+            let last = self.bytes.len() - 1;
+            if let Some(bytes) = self.bytes.get_mut(usize::try_from(tick).unwrap_or(last).min(last)) {
+                *bytes += n as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes from the tick on that begins then.
+    pub(crate) fn bytes_from(&self, from: Duration) -> u64 {
+        self.bytes.iter().skip(ticks(from)).sum()
+    }
+
+    /// Mbit/s from then to the end of the window.
+    pub(crate) fn megabits_from(&self, from: Duration) -> f64 {
+        let seconds = TICK.as_secs_f64() * self.bytes.len().saturating_sub(ticks(from)).max(1) as f64;
+        self.bytes_from(from) as f64 * 8e-6 / seconds
+    }
+}
+
+fn ticks(time: Duration) -> usize {
+    usize::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_part_of_the_window_that_was_asked_for() {
+        let flow = Flow { bytes: vec![0, 0, 125_000, 125_000], cut: None };
+        assert_eq!(flow.bytes_from(Duration::ZERO), 250_000);
+        assert!((flow.megabits_from(Duration::ZERO) - 5.0).abs() < 1e-9);
+        assert!((flow.megabits_from(Duration::from_millis(200)) - 10.0).abs() < 1e-9);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_a_cut_and_one_that_is_watched_to_the_end_is_none() {
+        let origin = crate::origin::Origin::start().unwrap();
+        let stream = TcpStream::connect(origin.address()).await.unwrap();
+        let flow = Flow::watch(stream, origin.address(), Duration::from_millis(150)).await;
+        assert!(flow.cut.is_none() && flow.bytes_from(Duration::ZERO) > 0, "{:?}", flow.cut);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        let flow = Flow::watch(stream, origin.address(), Duration::from_secs(60)).await;
+        assert!(flow.cut.is_some());
+    }
+}

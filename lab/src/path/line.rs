@@ -1,0 +1,190 @@
+//! Line: two namespaces with a simulated path between them.
+//!
+//! In:    the shape of the path and a seed.
+//! Out:   a near and a far end, whose only way to each other is the path.
+//! Never: gives either of them a way out.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+
+use super::namespace::{Namespace, sweep};
+use super::simulator::Simulator;
+use super::tun::Tun;
+use crate::process::CpuTime;
+use lab::shaping::counts::{Cause, Counted};
+use lab::shaping::plan::{Direction, Plan};
+use lab::shaping::shape::Shape;
+
+/// See the head of the file.
+pub(crate) struct Line {
+    // The simulator goes before its devices' namespaces.
+    simulator: Simulator,
+    /// Where visitors, browsers and clients are.
+    pub(crate) near: Namespace,
+    /// Where the origin is.
+    pub(crate) far: Namespace,
+}
+
+const DEVICE: &str = "path0";
+const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// Wide enough for a near end that moves.
+const PREFIX_BITS: u8 = 16;
+/// Packets that may wait for the simulator before the kernel drops them.
+const DEVICE_QUEUE: &str = "20000";
+
+/// What the simulator has done between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Account {
+    /// Packets from the far end to the near one.
+    pub(crate) down: Counted,
+    /// And the other way.
+    pub(crate) up: Counted,
+    /// Its processor time.
+    pub(crate) cpu: CpuTime,
+    /// Packets that the kernel has dropped since the simulator did not come to read them.
+    pub(crate) unread: u64,
+}
+
+impl Line {
+    /// The address of the far end.
+    pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+    /// Makes both ends, with the same shape in each direction.
+    pub(crate) fn make(shape: &Shape, seed: u64) -> Result<Self> {
+        Self::uneven([shape.clone(), shape.clone()], seed)
+    }
+
+    /// Makes both ends, with a shape for each direction: down, then up.
+    pub(crate) fn uneven(shapes: [Shape; 2], seed: u64) -> Result<Self> {
+        sweep();
+        let (near, far) = (Namespace::make("near")?, Namespace::make("far")?);
+        let near_device = near.within(|| Tun::open(DEVICE))?;
+        let far_device = far.within(|| Tun::open(DEVICE))?;
+        for (end, address) in [(&near, NEAR), (&far, Self::FAR)] {
+            let address = format!("{address}/{PREFIX_BITS}");
+            end.ip(&["link", "set", DEVICE, "addrgenmode", "none"])?;
+            end.ip(&["address", "add", &address, "dev", DEVICE])?;
+            end.ip(&["link", "set", DEVICE, "txqueuelen", DEVICE_QUEUE, "up"])?;
+            end.ip(&["route", "add", "default", "dev", DEVICE])?;
+        }
+        let simulator = Simulator::start(near_device, far_device, shapes, seed)?;
+        Ok(Self { simulator, near, far })
+    }
+
+    /// An address of the near end.
+    pub(crate) const fn near_address(port: u16) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(NEAR), port)
+    }
+
+    /// An address of the far end.
+    pub(crate) const fn far_address(port: u16) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(Self::FAR), port)
+    }
+
+    /// Begins a plan.
+    pub(crate) fn begin(&self, plan: Plan) {
+        self.simulator.begin(plan);
+    }
+
+    /// The near end loses its address and has another from now on, `number` below 250 away from it.
+    pub(crate) fn move_near(&self, number: u8) -> Result<()> {
+        let [a, b, _, d] = NEAR.octets();
+        let new = Ipv4Addr::new(a, b, number.max(1), d);
+        self.near.ip(&["address", "flush", "dev", DEVICE])?;
+        self.near.ip(&["address", "add", &format!("{new}/{PREFIX_BITS}"), "dev", DEVICE])?;
+        self.near.ip(&["route", "replace", "default", "dev", DEVICE])
+    }
+
+    /// The congestion control that sockets of both ends have if they choose none. The kernel lets a namespace have only
+    /// what is in `tcp_allowed_congestion_control`, which is the machine's, and which the lab does not change.
+    pub(crate) fn congestion_control(&self, name: &str) -> Result<()> {
+        let set = |end: &Namespace| end.set("ipv4/tcp_congestion_control", name);
+        [&self.near, &self.far].into_iter().try_for_each(set).with_context(|| {
+            format!("{name} has to be among the words of `sysctl net.ipv4.tcp_allowed_congestion_control`")
+        })
+    }
+
+    /// What the simulator has done so far. An error if it has ended.
+    pub(crate) fn account(&mut self) -> Result<Account> {
+        self.simulator.check()?;
+        let unread = self.near.device_drops(DEVICE)? + self.far.device_drops(DEVICE)?;
+        Ok(Account {
+            down: self.simulator.counted(Direction::Down),
+            up: self.simulator.counted(Direction::Up),
+            cpu: self.simulator.cpu_time().context("the simulator's processor time")?,
+            unread,
+        })
+    }
+}
+
+impl Account {
+    /// What was done since.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            down: self.down.since(&before.down),
+            up: self.up.since(&before.up),
+            cpu: self.cpu - before.cpu,
+            unread: self.unread - before.unread,
+        }
+    }
+
+    /// Packets that are missing by a fault of the simulator: figures with them are worthless.
+    pub(crate) fn faults(&self) -> u64 {
+        let of = |counted: &Counted| counted.dropped(Cause::Simulator) + counted.dropped(Cause::Device);
+        self.unread + of(&self.down) + of(&self.up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::namespace::may_be_made;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    /// What a test on a path needs; where it cannot be had there is nothing to test.
+    fn line(shape: &Shape) -> Option<Line> {
+        if let Err(error) = may_be_made() {
+            eprintln!("not run: {error:#}");
+            return None;
+        }
+        Some(Line::make(shape, 1).unwrap())
+    }
+
+    #[test]
+    fn every_byte_crosses_a_path_that_loses_and_reorders_and_each_loss_is_counted() {
+        const BYTES: usize = 600_000;
+        let shape = Shape::of_round_trip(4, 100).losing(0.05).reordering(0.05, Duration::from_millis(3));
+        let Some(mut line) = line(&shape) else { return };
+        let listener = line.far.within(|| Ok(TcpListener::bind((Line::FAR, 0))?)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let sending = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&vec![7; BYTES]).unwrap();
+        });
+        let mut stream = line.near.within(|| Ok(TcpStream::connect(address)?)).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        sending.join().unwrap();
+        assert_eq!(received.len(), BYTES);
+        let account = line.account().unwrap();
+        assert_eq!(account.faults(), 0);
+        let down = account.down;
+        assert_eq!(down.offered, down.passed + down.dropped_in_all());
+        assert!(down.dropped(Cause::Loss) > 0 && down.late > 0, "{}", down.words());
+    }
+
+    #[test]
+    fn an_end_that_moves_is_reached_at_its_new_address_only() {
+        let Some(line) = line(&Shape::default()) else { return };
+        let bind = |third| line.near.within(|| Ok(TcpListener::bind((Ipv4Addr::new(10, 77, third, 1), 0))?));
+        assert!(bind(0).is_ok() && bind(9).is_err());
+        line.move_near(9).unwrap();
+        assert!(bind(0).is_err());
+        let listener = bind(9).unwrap();
+        let reached = line.far.within(|| Ok(TcpStream::connect(listener.local_addr()?)?));
+        assert_eq!(reached.unwrap().peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+}
