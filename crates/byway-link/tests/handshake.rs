@@ -5,19 +5,15 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use byway_dial::{Broken, Pipe, Stream};
+use byway_dial::{Broken, Pipe};
 use byway_link::wire::{Attach, Hello, Refused, Said};
 use byway_link::{CarrierKind, Carriers, Fingerprint, JoinString, Key, LinkError, Refusal, Settings};
 use common::raw::{RawKey, RawPeer, connect, dialling_without_a_key, hello};
-use common::{Listening, PATIENCE, Pair, Side, dialler, read_to_end, within};
+use common::{Listening, PATIENCE, Pair, Side, dial, dialler, listening, raw_session, read_to_end, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 const EACH: [Carriers; 3] = [Carriers::Quic, Carriers::Tls, Carriers::Auto];
-
-async fn listening() -> Listening {
-    Listening::new(Key::generate().unwrap(), Settings::default()).await
-}
 
 /// What somebody hears who dials by `carriers`.
 async fn refusal(join: JoinString, carriers: Carriers) -> LinkError {
@@ -124,10 +120,6 @@ async fn a_first_message_that_is_no_hello_is_refused() {
     assert!(matches!(listening.next().await, Err(LinkError::Refused { why: Refusal::Protocol, .. })));
 }
 
-async fn dial(listening: &Listening) -> Stream {
-    Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
-}
-
 #[tokio::test]
 async fn whoever_speaks_something_else_is_an_error_and_is_closed() {
     let listening = listening().await;
@@ -206,10 +198,7 @@ async fn tls_without_a_key_or_without_our_protocol_is_an_error_on_both_sides() {
 async fn a_carrier_is_added_by_the_key_that_was_welcomed_and_by_nobody_else() {
     let listening = listening().await;
     let key = RawKey::generate();
-    let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
-    first.says.say(Said::Hello(hello())).await;
-    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
-    let session = first.hears.welcome().await;
+    let (first, (link, _inbox), session) = raw_session(&listening, &key).await;
 
     let unknown = (key.clone(), vec![7; 16]);
     let too_short = (key.clone(), session[..15].to_vec());

@@ -5,22 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use byway_dial::Stream;
 use byway_link::mux::frame::Kind;
 use byway_link::wire::{Attach, Open, Said};
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, hello};
-use common::{Listening, Pair, within};
-use tokio::net::TcpStream;
-
-async fn listening() -> Listening {
-    Listening::new(Key::generate().unwrap(), Settings::default()).await
-}
-
-async fn dial(listening: &Listening) -> Stream {
-    Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
-}
+use common::{Listening, Pair, dial, listening, raw_session, within};
 
 #[tokio::test]
 async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is_never_kept() {
@@ -223,10 +213,7 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
     for _ in 0..10 {
         let listening = listening().await;
         let key = RawKey::generate();
-        let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
-        first.says.say(Said::Hello(hello())).await;
-        let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
-        let session = first.hears.welcome().await;
+        let (first, (link, _inbox), session) = raw_session(&listening, &key).await;
         let (mut kept, mut attaching) = (vec![here.spawn(keep(first))], Vec::new());
         for _ in 0..8 {
             let mut peer = RawPeer::dialled(dial(&listening).await, &key).await;
@@ -256,10 +243,7 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
 async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
     let listening = listening().await;
     let key = RawKey::generate();
-    let mut first = RawPeer::dialled(dial(&listening).await, &key).await;
-    first.says.say(Said::Hello(hello())).await;
-    let (link, _inbox) = listening.pending().await.welcome().await.unwrap();
-    let session = first.hears.welcome().await;
+    let (first, (link, _inbox), session) = raw_session(&listening, &key).await;
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
     second.says.say(Said::Attach(Attach { session })).await;
     let attached = listening.attached().await;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{Broken, Read, Resolver, Stream};
-use byway_link::wire::Open;
+use byway_link::wire::{Open, Said};
 use byway_link::{
     Acceptor, Arrival, Asked, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key, Link,
     LinkError, NotOpened, Opened, Pending, Purpose, QuicListener, Settings,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -45,6 +45,25 @@ pub struct Listening {
     pub arrivals: Mutex<mpsc::UnboundedReceiver<Result<Arrival, LinkError>>>,
     arrived: mpsc::UnboundedSender<Result<Arrival, LinkError>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// A node with a key of its own.
+pub async fn listening() -> Listening {
+    Listening::new(Key::generate().unwrap(), Settings::default()).await
+}
+
+/// A TCP connection to it.
+pub async fn dial(listening: &Listening) -> Stream {
+    Stream::tcp(TcpStream::connect(listening.address).await.unwrap())
+}
+
+/// A session by TLS that a test writes by hand: its peer, this side of it, and the id that its later carriers name.
+pub async fn raw_session(listening: &Listening, key: &raw::RawKey) -> (raw::RawPeer, (Link, Inbox), Vec<u8>) {
+    let mut peer = raw::RawPeer::dialled(dial(listening).await, key).await;
+    peer.says.say(Said::Hello(raw::hello())).await;
+    let here = listening.pending().await.welcome().await.unwrap();
+    let session = peer.hears.welcome().await;
+    (peer, here, session)
 }
 
 impl Listening {
