@@ -127,6 +127,9 @@ impl Origin {
         Self::scripted(|visitor| {
             while let Some(request) = visitor.request_head() {
                 serve_useful(visitor, &request);
+                if request.fields("Connection").any(|value| value.eq_ignore_ascii_case("close")) {
+                    break;
+                }
             }
         })
     }
