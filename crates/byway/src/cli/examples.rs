@@ -72,7 +72,8 @@ pub(super) const TOKEN: &str = "\
 Examples:
   byway token list
   byway token add --ports 20000-20999
-  byway token revoke 3f9a41c07be2";
+  byway token revoke 3f9a41c07be2
+  byway token forget 3f9a41c07be2";
 
 pub(super) const TOKEN_LIST: &str = "\
 Examples:
@@ -87,6 +88,11 @@ Examples:
 pub(super) const TOKEN_REVOKE: &str = "\
 Examples:
   byway token revoke 3f9a41c07be2";
+
+pub(super) const TOKEN_FORGET: &str = "\
+Examples:
+  byway token forget 3f9a41c07be2
+  byway token forget --force 3f9a41c07be2";
 
 pub(super) const EXPLAIN: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! Token: `byway token list | add | revoke`: the grants by which other nodes join this one.
+//! Token: `byway token list | add | revoke | forget`: the grants by which other nodes join this one.
 //!
 //! In:    the state folder.   Out: a table, a join string, or what is wrong.   Never: shows the secret of a grant that is
 //! there already: only its join string holds it.
@@ -36,6 +36,15 @@ enum What {
     Revoke {
         /// Its id, as `list` shows it
         id: GrantId,
+    },
+    /// Remove a revoked grant from the list; its names are free
+    #[command(after_help = examples::TOKEN_FORGET)]
+    Forget {
+        /// Its id, as `list` shows it
+        id: GrantId,
+        /// Revoke it first if it is good
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -90,6 +99,7 @@ pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
             table(&listed.grants)
         }),
         What::Revoke { id } => grants.revoke(*id).map(|()| format!("revoked {id}\n")),
+        What::Forget { id, force } => grants.forget(*id, *force).map(|()| format!("forgot {id}\n")),
         What::Add(args) => return add(args, &state, &grants),
     };
     finish(done)
@@ -98,7 +108,7 @@ pub(super) fn run(args: &TokenArgs, common: &Common) -> ExitCode {
 fn finish(done: Result<String, GrantError>) -> ExitCode {
     match done {
         Ok(text) => terminal::data(text),
-        Err(error @ (GrantError::Unknown(_) | GrantError::Revoked(_))) => {
+        Err(error @ (GrantError::Unknown(_) | GrantError::Revoked(_) | GrantError::Good(_))) => {
             terminal::error(error);
             ExitCode::from(EXIT_CONFIG)
         }

@@ -126,6 +126,11 @@ pub enum GrantError {
     /// Already.
     #[error("the grant {0} was revoked already")]
     Revoked(GrantId),
+    /// It is in use, or may be.
+    #[error(
+        "the grant {0} is good: revoke it first (`byway token revoke {0}`), or do both by `byway token forget --force {0}`"
+    )]
+    Good(GrantId),
 }
 
 /// What `byway token list` shows.
@@ -365,6 +370,22 @@ impl Grants {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GrantError::Unknown(id)),
             renamed => renamed.map_err(|source| GrantError::Store { path, source }),
         }
+    }
+
+    /// Removes what is left of a revoked grant, so that [`Grants::list`] does not show it any more. With `is_forced` a grant
+    /// that is good is revoked first.
+    ///
+    /// # Errors
+    /// [`GrantError`].
+    pub fn forget(&self, id: GrantId, is_forced: bool) -> Result<(), GrantError> {
+        let path = self.revoked_path(id);
+        if !path.exists() {
+            if self.path(id).exists() && !is_forced {
+                return Err(GrantError::Good(id));
+            }
+            self.revoke(id)?;
+        }
+        std::fs::remove_file(&path).map_err(|source| GrantError::Store { path, source })
     }
 
     #[cfg(test)]

@@ -58,7 +58,7 @@ fn a_peer_that_sends_line_feeds_writes_no_lines_of_its_own_into_the_log() {
     };
     assert!(link.say(register(1, byway_link::ServiceKind::Tcp, forged)));
     assert!(link.say(register(2, byway_link::ServiceKind::Http, forged)));
-    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100), idle: false })));
+    assert!(link.say(Said::GoAway(GoAway { detail: forged.repeat(100), ..GoAway::default() })));
     let line = server.program.wait_for_log("the other side leaves");
     assert!(line.len() < 500, "{line}");
     server.program.wait_for_log("is public at");
@@ -188,6 +188,32 @@ fn revoking_a_grant_ends_its_sessions_at_once_and_nobody_joins_by_it_any_more() 
     final_word(&again, &[&id, "revoked already"]);
     let unknown = Launch::new(BYWAY, &["token", "revoke", "00112233aabb", "--state", &state]).run();
     final_word(&unknown, &["00112233aabb", "byway token list"]);
+}
+
+#[test]
+fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() {
+    let (server, origin) = (Server::start(), Origin::named("in"));
+    let state = shown(&server.program.folder().join("state"));
+    let token = |args: &[&str]| Launch::new(BYWAY, &[&["token"], args, &["--state", &state]].concat()).run();
+    let id = server.join.parse::<JoinString>().unwrap().id.to_string();
+    let agent = Agent::tcp(&server, origin.address(), &["--name", "it"]);
+    final_word(&token(&["forget", &id]), &[&id, "byway token revoke"]);
+    assert_eq!(greeting(agent.address()), "in", "a grant that is good is not taken away");
+    assert_eq!(token(&["revoke", &id]).code, Some(0));
+    final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+    assert_eq!(token(&["forget", &id]).code, Some(0));
+    assert!(!token(&["list"]).stdout.contains(&id), "{}", token(&["list"]).stdout);
+    refused(&["tcp", "22", "--join", &server.join], &["revoked"]);
+    final_word(&token(&["forget", &id]), &[&id, "byway token list"]);
+
+    // Another grant gets the name, also from one that was good a moment ago.
+    let other = super::ports::another_grant(&server, &[]);
+    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--name", "it", "--join", &other]);
+    assert_eq!(greeting(agent.address()), "in");
+    let id = other.parse::<JoinString>().unwrap().id.to_string();
+    assert_eq!(token(&["forget", "--force", &id]).code, Some(0));
+    final_word(&agent.program.wait(), &["not known here, or was revoked"]);
+    assert!(!token(&["list"]).stdout.contains(&id), "{}", token(&["list"]).stdout);
 }
 
 #[test]
