@@ -362,6 +362,11 @@ impl QuicListener {
         self.endpoint.open_connections()
     }
 
+    /// Resolves once it has no connection. Cancel safe.
+    pub async fn idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+
     /// Where it listens.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,7 @@ use crate::allowance::Allowance;
 use crate::credit::Credits;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
+use crate::open_streams::OpenStreams;
 use crate::quic::Quic;
 use crate::stream::{Counted, LinkStream};
 use crate::window::Budget;
@@ -49,9 +51,11 @@ struct Inner {
     over: Over,
     peer: Option<SocketAddr>,
     /// Streams that are open, either side's.
-    open: Arc<AtomicUsize>,
+    open: OpenStreams,
     /// The peer's streams that were accepted and have not said what they are for.
     unsaid: Arc<AtomicUsize>,
+    /// Moves with each answer to a ping.
+    pongs: watch::Sender<()>,
     /// Ends the carrier's tasks.
     ended: CancellationToken,
     reason: Mutex<Option<String>>,
@@ -171,7 +175,8 @@ impl Carrier {
         Self(Arc::new(Inner {
             over,
             peer,
-            open: Arc::default(),
+            open: OpenStreams::default(),
+            pongs: watch::Sender::new(()),
             unsaid: Arc::default(),
             ended: CancellationToken::new(),
             reason: Mutex::new(None),
@@ -243,7 +248,23 @@ impl Carrier {
 
     /// How many streams are open.
     pub(crate) fn streams(&self) -> usize {
-        self.0.open.load(Relaxed)
+        self.0.open.count()
+    }
+
+    /// Resolves once no stream is open. Cancel safe.
+    pub(crate) async fn idle(&self) {
+        self.0.open.none().await;
+    }
+
+    /// The other side has answered a ping.
+    pub(crate) fn note_pong(&self) {
+        self.0.pongs.send_replace(());
+    }
+
+    /// Resolves at the next answer to a ping. Cancel safe.
+    pub(crate) async fn pong(&self) {
+        // The sender lives as long as we do.
+        let _ = self.0.pongs.subscribe().changed().await;
     }
 
     /// The round trip, as the session's pings have measured it.
@@ -288,6 +309,11 @@ impl Carrier {
     /// Resolves when it has ended.
     pub(crate) async fn ended(&self) {
         self.0.ended.cancelled().await;
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.ended.is_cancelled()
     }
 
     /// Why it has ended.

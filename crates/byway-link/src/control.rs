@@ -241,6 +241,7 @@ async fn exchange(
                 Ok((Said::Pong(number), _)) => {
                     if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
                         carrier.set_round_trip(round_trip);
+                        carrier.note_pong();
                     }
                     Ok(())
                 }

@@ -253,7 +253,7 @@ impl Dialler {
                 let id = SessionId::try_from(welcome.session.as_slice());
                 let id = id.map_err(|_| self.no_byway("its welcome names no session"))?;
                 let peer = authenticated.identity;
-                let (link, inbox) = Link::new(id, peer, Side::Dialler, self.runtime.clone());
+                let (link, inbox) = Link::new(id, peer, None, Side::Dialler, self.runtime.clone());
                 link.agree(welcome.features & self.settings.features);
                 let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
                 adopt(&link, place, authenticated);

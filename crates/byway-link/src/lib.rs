@@ -25,6 +25,7 @@ pub mod lease;
 pub mod link;
 pub mod liveness;
 pub mod mux;
+mod open_streams;
 pub mod pending;
 pub mod quic;
 pub mod store;

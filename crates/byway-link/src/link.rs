@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::carrier::{Carrier, CarrierKind, Unsaid};
 use crate::control::{self, ControlStream, Outgoing, Urgency};
+use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::mux::core::Side;
@@ -84,6 +85,8 @@ pub struct Link(Arc<Inner>);
 struct Inner {
     id: SessionId,
     peer: Fingerprint,
+    /// What its hello named; a side that dials notes none.
+    grant: Option<GrantId>,
     side: Side,
     runtime: Handle,
     tasks: TaskTracker,
@@ -188,12 +191,19 @@ pub enum NotOpened {
 }
 
 impl Link {
-    pub(crate) fn new(id: SessionId, peer: Fingerprint, side: Side, runtime: Handle) -> (Self, Inbox) {
+    pub(crate) fn new(
+        id: SessionId,
+        peer: Fingerprint,
+        grant: Option<GrantId>,
+        side: Side,
+        runtime: Handle,
+    ) -> (Self, Inbox) {
         let (streams, arrived) = mpsc::channel(INBOX);
         let (heard, said) = mpsc::channel(INBOX);
         let link = Self(Arc::new(Inner {
             id,
             peer,
+            grant,
             side,
             runtime,
             tasks: TaskTracker::new(),
@@ -226,6 +236,11 @@ impl Link {
         self.0.peer
     }
 
+    /// The grant that the other side has joined by; none at the side that has dialled.
+    pub(crate) fn grant(&self) -> Option<GrantId> {
+        self.0.grant
+    }
+
     /// Where the other side is, by its best carrier.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.best().and_then(|attached| attached.carrier.peer())
@@ -241,6 +256,33 @@ impl Link {
     /// Streams that are open, on all carriers.
     pub fn streams(&self) -> usize {
         self.0.carriers.lock().attached.iter().map(|a| a.carrier.streams()).sum()
+    }
+
+    /// Resolves once no stream is open on any carrier. Those of a carrier that has ended are lost and do not count. Cancel
+    /// safe.
+    pub async fn idle(&self) {
+        let in_use = |attached: &Attached| !attached.carrier.is_over() && attached.carrier.streams() > 0;
+        loop {
+            let busy = self.0.carriers.lock().attached.iter().find(|attached| in_use(attached)).cloned();
+            let Some(Attached { carrier, .. }) = busy else { return };
+            tokio::select! {
+                () = carrier.idle() => {}
+                () = carrier.ended() => {}
+            }
+        }
+    }
+
+    /// Pings the other side at once on the best carrier, and resolves when a ping there is answered. Never resolves once the
+    /// session is over. Cancel safe.
+    pub async fn answered(&self) {
+        while let Some(attached) = self.best() {
+            attached.urgency.urge();
+            tokio::select! {
+                () = attached.carrier.pong() => return,
+                () = attached.carrier.ended() => self.detach(attached.number, &attached.carrier),
+            }
+        }
+        std::future::pending().await
     }
 
     /// A place for one more carrier.

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::acceptor::{Authenticated, adopt, say_no};
 use crate::carrier::{CarrierKind, Watch};
 use crate::error::LinkError;
+use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::link::{Inbox, Link, NoPlace, SessionId, Settings};
 use crate::mux::core::Side;
@@ -75,7 +76,8 @@ impl Pending {
         let mut id: SessionId = [0; 16];
         SystemRandom::new().fill(&mut id).map_err(|_| LinkError::Here("no random numbers could be had".into()))?;
         let program = self.settings.program.clone();
-        let (link, inbox) = Link::new(id, arrived.identity, Side::Acceptor, self.runtime.clone());
+        let grant = GrantId::from_slice(&self.hello.grant);
+        let (link, inbox) = Link::new(id, arrived.identity, grant, Side::Acceptor, self.runtime.clone());
         // Known before it is welcomed: its next carrier may be faster than we are.
         self.sessions.lock().insert(id, link.clone());
         let sessions = Arc::clone(&self.sessions);
@@ -137,6 +139,11 @@ impl Attaching {
     /// By which carrier it came.
     pub fn carrier(&self) -> CarrierKind {
         self.arrived.carrier.kind()
+    }
+
+    /// The grant by which its session was welcomed, if its hello named one.
+    pub fn grant(&self) -> Option<GrantId> {
+        self.link.grant()
     }
 
     /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step.

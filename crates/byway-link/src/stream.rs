@@ -12,12 +12,13 @@ use std::task::{Context, Poll};
 use byway_dial::{Broken, Pipe, Read, Stream};
 
 use crate::mux::carrier::MuxStream;
+use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
 
 /// See the head of the file.
 pub struct LinkStream {
     kind: Kind,
-    _counted: Option<Counted>,
+    _open: Option<OpenStream>,
 }
 
 enum Kind {
@@ -27,17 +28,17 @@ enum Kind {
 
 impl LinkStream {
     pub(crate) fn mux(stream: MuxStream) -> Self {
-        Self { kind: Kind::Mux(stream), _counted: None }
+        Self { kind: Kind::Mux(stream), _open: None }
     }
 
     pub(crate) fn quic(stream: QuicStream) -> Self {
-        Self { kind: Kind::Quic(Box::new(stream)), _counted: None }
+        Self { kind: Kind::Quic(Box::new(stream)), _open: None }
     }
 
     /// The same, counted among the open ones while it lives.
     #[must_use]
-    pub(crate) fn counted(mut self, open: &Arc<AtomicUsize>) -> Self {
-        self._counted = Some(Counted::new(open));
+    pub(crate) fn counted(mut self, open: &OpenStreams) -> Self {
+        self._open = Some(open.add());
         self
     }
 

@@ -387,6 +387,10 @@ pub struct GoAway {
     /// No stream of the session is open here, and none will be opened: everything was received.
     #[prost(bool, tag = "2")]
     pub idle: bool,
+    /// It answers the GoAway of the other side: that was heard, and the one with `idle` follows once no stream is open here.
+    /// This side does not leave by it.
+    #[prost(bool, tag = "3")]
+    pub heard: bool,
 }
 
 /// What a service speaks.

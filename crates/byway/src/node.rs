@@ -12,17 +12,16 @@ use arc_swap::ArcSwap;
 use byway_agent::Pool;
 use byway_dial::{Dialler, Family, Options, Resolver};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Diff;
-use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, Serves, SpillMode};
+use crate::config::{self, Bind, ListenerKey, ListenerPlan, Plan, ResolverKind, Role, RoleKind, Serves, SpillMode};
 use crate::exchange::budget::Budget;
 use crate::inbound::admission::Admission;
-use crate::inbound::bind::{self, BindError, Bound, SocketFile};
+use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
 use crate::inbound::crew::Loads;
 use crate::inbound::link::serve_udp;
-use crate::inbound::listener::{self, Door};
+use crate::inbound::listener::{Door, Opened};
 use crate::inbound::peers::Peers;
 use crate::link::grants::Purpose;
 use crate::link::join_file::JoinFile;
@@ -37,7 +36,7 @@ use crate::outbound::upgrades::Upgrades;
 use crate::relay::spill::{self, SpillDirError};
 use crate::relay::splice;
 use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
-use crate::scope::{Scope, Stop};
+use crate::scope::Stop;
 use crate::shared::Shared;
 use crate::worker::Workers;
 
@@ -57,8 +56,8 @@ struct Serving {
     /// Where it really listens.
     address: Arc<Bind>,
     name: Arc<str>,
-    /// One a worker; draining them ends this listener alone.
-    scopes: Vec<Scope>,
+    role: RoleKind,
+    listener: Opened,
     _file: Option<SocketFile>,
 }
 
@@ -179,7 +178,12 @@ impl Node {
         plan.generation = old.generation + 1;
         let diff = Diff::between(&old, &plan);
         let new = plan.keyed_listeners().filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
-        let bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
+        let mut bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
+        for s in serving.iter() {
+            if let Some(listener) = plan.listener(&s.key).filter(|listener| listener.role.kind() != s.role) {
+                bound.push(ToServe::kept(s, listener)?);
+            }
+        }
         let bound = self.prepare_links(&plan, bound, false)?;
         if plan.log != old.log {
             let access = &self.shared.access;
@@ -198,7 +202,7 @@ impl Node {
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
             if !kept {
-                s.scopes.iter().for_each(Scope::drain);
+                s.listener.drain();
                 self.shared.listening.lock().remove(&s.key);
             }
             kept
@@ -244,13 +248,13 @@ impl Node {
     }
 
     fn serve(&self, serving: &mut Vec<Serving>, bound: Vec<ToServe>) {
-        for ToServe { key, plan, bound, quic, .. } in bound {
-            let (key, address) = (Arc::new(key), Arc::new(bound.address));
+        for ToServe { key, plan, address, sockets, quic, .. } in bound {
+            let (key, address) = (Arc::new(key), Arc::new(address));
+            let role = plan.role.kind();
             if plan.role == Role::Metrics && !address.is_local() {
                 tracing::warn!("metrics can be read from other machines, without a password, at {address}");
             }
-            let permits = Arc::new(Semaphore::new(plan.limits.connections.min(Semaphore::MAX_PERMITS)));
-            let admit = self.shared.admission.of(&plan.role);
+            let admit = self.shared.admission.of(&plan.role, plan.limits.connections);
             self.shared.listening.lock().insert(ListenerKey::clone(&key), Arc::clone(&address));
             let peers = Peers::default();
             let mut quic = quic;
@@ -258,12 +262,12 @@ impl Node {
                 Arc::new(Door {
                     shared: Arc::clone(&self.shared),
                     key: Arc::clone(&key),
+                    role,
                     fixed: None,
                     address: Arc::clone(&address),
                     scope: scope.child(),
                     worker,
                     pool: self.shared.pool.shard(worker),
-                    permits: Arc::clone(&permits),
                     admit: admit.clone(),
                     peers: peers.clone(),
                 })
@@ -272,8 +276,19 @@ impl Node {
             if let (Role::Link(_), Bind::Tcp(udp), Some(door)) = (&plan.role, &*address, doors.first()) {
                 self.shared.links_scope.spawn("quic listener", serve_udp(quic.take(), *udp, Arc::clone(door)));
             }
-            let scopes = listener::open(bound.sockets, doors);
-            serving.push(Serving { key, address, name: Arc::clone(&plan.name), scopes, _file: bound.file });
+            let name = Arc::clone(&plan.name);
+            match sockets {
+                Some((sockets, file)) => {
+                    let listener = Opened::new(sockets, doors);
+                    serving.push(Serving { key, address, name, role, listener, _file: file });
+                }
+                None => {
+                    if let Some(kept) = serving.iter_mut().find(|s| s.key == key) {
+                        (kept.name, kept.role) = (name, role);
+                        kept.listener.replace(doors);
+                    }
+                }
+            }
         }
         self.shared.note_own();
     }
@@ -288,7 +303,7 @@ impl Node {
         }
         let purposes: Vec<Purpose> = plan.listeners.iter().filter_map(|listener| purpose_of(&listener.role)).collect();
         let prepared = bound.into_iter().map(|mut serve| {
-            let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.bound.address) else {
+            let (Role::Link(link), Bind::Tcp(address)) = (&serve.plan.role, &serve.address) else {
                 return Ok(serve);
             };
             let Some(purpose) = purpose_of(&serve.plan.role) else { return Ok(serve) };
@@ -417,14 +432,29 @@ const EXPIRY_TICK: Duration = Duration::from_secs(1);
 /// How long tasks that were cut may take to notice.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A listener that is bound and not served yet.
+/// A listener that is bound and not served yet, or not in this role.
 struct ToServe {
     key: ListenerKey,
     plan: Arc<ListenerPlan>,
-    bound: Bound,
+    /// Where it really listens.
+    address: Bind,
+    /// None for those that are served in another role.
+    sockets: Option<(Vec<Socket>, Option<SocketFile>)>,
     /// The same port over UDP, for links; and what then accepts on it.
     udp: Option<UdpSocket>,
     quic: Option<byway_link::QuicListener>,
+}
+
+impl ToServe {
+    /// A listener that is served and gets another role. Its sockets stay. UDP is bound anew.
+    fn kept(serving: &Serving, plan: &Arc<ListenerPlan>) -> Result<Self, BindError> {
+        let udp = match (&plan.role, &*serving.address) {
+            (Role::Link(_), Bind::Tcp(address)) => bind_udp(*address)?,
+            _ => None,
+        };
+        let (key, address) = (ListenerKey::clone(&serving.key), Bind::clone(&serving.address));
+        Ok(Self { key, plan: Arc::clone(plan), address, sockets: None, udp, quic: None })
+    }
 }
 
 fn bind_all<'p>(
@@ -437,7 +467,8 @@ fn bind_all<'p>(
             Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
             _ => (bind::bind(&plan.bind, workers, inherited)?, None),
         };
-        Ok(ToServe { key, plan: Arc::clone(plan), bound, udp, quic: None })
+        let Bound { address, sockets, file } = bound;
+        Ok(ToServe { key, plan: Arc::clone(plan), address, sockets: Some((sockets, file)), udp, quic: None })
     });
     bound.collect()
 }
@@ -453,13 +484,20 @@ fn bind_with_udp(
         let bound = bind::bind(bind, workers, inherited)?;
         let Bind::Tcp(address) = bound.address else { return Ok((bound, None)) };
         tries -= 1;
-        match byway_link::quic::bind(address) {
-            Ok(udp) => return Ok((bound, Some(udp))),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {}
-            // An earlier process of this node may still be leaving: `wait_for_udp` goes on.
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Ok((bound, None)),
-            Err(error) => return Err(BindError::udp(address, error)),
+        let udp = bind_udp(address)?;
+        if udp.is_some() || tries == 0 {
+            return Ok((bound, udp));
         }
+    }
+}
+
+/// `None`: the port is in use over UDP. An earlier process of this node, or an earlier role of the listener, may still be
+/// leaving: `wait_for_udp` goes on.
+fn bind_udp(address: SocketAddr) -> Result<Option<UdpSocket>, BindError> {
+    match byway_link::quic::bind(address) {
+        Ok(udp) => Ok(Some(udp)),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(BindError::udp(address, error)),
     }
 }
 

@@ -14,13 +14,12 @@ use byway_agent::{Acquired, Pool, Release};
 use byway_dial::{Broken, Pipe, Read, Resolver, Stream};
 use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::exchange::budget::Budget;
 use crate::exchange::conn::Conn;
-use crate::inbound::admission::{Admission, Admit};
+use crate::inbound::admission::Admission;
 use crate::inbound::crew::Loads;
 use crate::inbound::listener::{Accepted, Door, Visit};
 use crate::inbound::peers::Peers;
@@ -82,22 +81,23 @@ impl Bench {
         let address = Arc::new(plan.listeners[0].bind.clone());
         let scope = Scope::new(Handle::current(), &stop, Arc::clone(&counters));
         let pool = Pool::new(byway_agent::Limits::default()).unwrap();
+        let admission = Admission::new(&plan.descriptors.shares, plan.pool.max_total);
         let door = Arc::new(Door {
             pool: pool.clone(),
             key,
+            role: plan.listeners[0].role.kind(),
             fixed: None,
             address,
             scope: scope.clone(),
             worker: 0,
-            permits: Arc::new(Semaphore::new(100)),
-            admit: Admit::WhenAccepted(Arc::new(Semaphore::new(100))),
+            admit: admission.of(&plan.listeners[0].role, 100),
             peers: Peers::default(),
             shared: Arc::new(Shared {
                 own: ArcSwap::from_pointee(Arc::from([])),
                 dialler: ArcSwap::from_pointee(crate::node::dialler(&plan, resolver)),
                 pool,
                 upgrades: Upgrades::new(&plan.pool, 1).unwrap(),
-                admission: Admission::new(&plan.descriptors.shares, plan.pool.max_total),
+                admission,
                 retries: Budget::default(),
                 spill: None,
                 plan: ArcSwap::from_pointee(plan),

@@ -74,7 +74,7 @@ fn shares(node: &Node) -> [usize; 3] {
     let (admission, plan) = (&node.shared().admission, node.shared().plan.load());
     let of = |is_link: bool| {
         let listener = plan.listeners.iter().find(|listener| matches!(listener.role, Role::Link(_)) == is_link);
-        listener.map_or(0, |listener| admission.of(&listener.role).permits().available_permits())
+        listener.map_or(0, |listener| admission.of(&listener.role, 1).free_of_node())
     };
     [of(true), of(false), admission.public_ports(1)]
 }

@@ -59,7 +59,7 @@ pub use place::{At, Place, Text};
 pub use plan::{
     AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
     LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind,
-    RetryPlan, Role, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    RetryPlan, Role, RoleKind, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 use super::bind::Bind;
 use super::host_pattern::HostPattern;
-use super::link_plan::{JoinPlan, LinkPlan, LinkSettings};
+use super::link_plan::{JoinPlan, LinkPlan, LinkSettings, Serves};
 use super::secret::Secret;
 use super::statuses::Statuses;
 use super::units::Rate;
@@ -333,6 +333,45 @@ pub enum Role {
     /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP address, which stands for the
     /// UDP one with the same number, too.
     Link(Arc<LinkPlan>),
+}
+
+/// What a listener is for, whatever its settings: connections that were accepted for one kind are not served as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// [`Role::Edge`].
+    Edge,
+    /// [`Role::Egress`].
+    Egress,
+    /// [`Role::Forward`].
+    Forward,
+    /// [`Role::Metrics`].
+    Metrics,
+    /// [`Role::Exposed`].
+    Exposed,
+    /// [`Role::Joined`].
+    Joined,
+    /// [`Role::Link`] of a `[[serve]]`.
+    Serve,
+    /// [`Role::Link`] of an `[[exit]]`.
+    Exit,
+}
+
+impl Role {
+    /// Its kind.
+    pub fn kind(&self) -> RoleKind {
+        match self {
+            Self::Edge(_) => RoleKind::Edge,
+            Self::Egress(_) => RoleKind::Egress,
+            Self::Forward(_) => RoleKind::Forward,
+            Self::Metrics => RoleKind::Metrics,
+            Self::Exposed(_) => RoleKind::Exposed,
+            Self::Joined(_) => RoleKind::Joined,
+            Self::Link(link) => match link.serves {
+                Serves::Services { .. } => RoleKind::Serve,
+                Serves::Exit(_) => RoleKind::Exit,
+            },
+        }
+    }
 }
 
 /// HTTP in front of upstreams.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::link_permits::LinkPermits;
 use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
 use super::quota::{Excess, Quota};
 use crate::config::Role;
@@ -23,7 +24,7 @@ const METRICS: usize = 16;
 #[derive(Debug)]
 pub struct Admission {
     visitors: Quota,
-    links: Quota,
+    links: LinkPermits,
     lobby: Lobby,
     metrics: Quota,
     attempts: Quota,
@@ -68,7 +69,7 @@ impl Admission {
         let counts = Counts::of(shares, pooled);
         Self {
             visitors: Quota::new(counts.visitors),
-            links: Quota::new(counts.members),
+            links: LinkPermits::new(counts.members),
             lobby: Lobby::new(counts.strangers),
             metrics: Quota::new(METRICS),
             attempts: Quota::new(counts.attempts),
@@ -84,12 +85,9 @@ impl Admission {
         let counts = Counts::of(shares, self.pooled);
         self.lobby.set_most(counts.strangers);
         self.public.store(shares.public, Relaxed);
-        let changed = [
-            self.visitors.set(counts.visitors),
-            self.links.set(counts.members),
-            self.attempts.set(counts.attempts),
-            self.dialled.set(counts.dialled),
-        ];
+        self.links.set(counts.members);
+        let changed =
+            [self.visitors.set(counts.visitors), self.attempts.set(counts.attempts), self.dialled.set(counts.dialled)];
         changed.into_iter().flatten().collect()
     }
 
@@ -113,33 +111,46 @@ impl Admission {
         &self.lobby
     }
 
-    /// The permits for connections of a listener with this role.
-    pub fn of(&self, role: &Role) -> Admit {
-        let permits = |quota: &Quota| Arc::clone(quota.permits());
-        match role {
-            Role::Link(_) => Admit::WhenWelcomed(permits(&self.links)),
-            Role::Metrics => Admit::WhenAccepted(permits(&self.metrics)),
-            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => {
-                Admit::WhenAccepted(permits(&self.visitors))
+    /// The permits of a listener with this role, which may have `most` connections open.
+    pub fn of(&self, role: &Role, most: usize) -> Admit {
+        let node = match role {
+            Role::Link(_) => {
+                return Admit::WhenWelcomed { listener: LinkPermits::new(most), node: self.links.clone() };
             }
-        }
+            Role::Metrics => &self.metrics,
+            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => &self.visitors,
+        };
+        let listener = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Admit::WhenAccepted { listener, node: Arc::clone(node.permits()) }
     }
 }
 
-/// When connections of a listener take permits, and the permits that they share with other listeners.
+/// When connections of a listener take permits, and which: those of the listener, and those that it shares with the other
+/// listeners of the node, so that descriptors are left for everything that is not accepted.
 #[derive(Clone, Debug)]
 pub enum Admit {
     /// Before it is served: without permits nothing is accepted, and new connections wait in the kernel's queue.
-    WhenAccepted(Arc<Semaphore>),
+    WhenAccepted {
+        /// Connections of the listener.
+        listener: Arc<Semaphore>,
+        /// Connections of the node.
+        node: Arc<Semaphore>,
+    },
     /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which bounds those.
-    WhenWelcomed(Arc<Semaphore>),
+    WhenWelcomed {
+        /// Carriers of the listener.
+        listener: LinkPermits,
+        /// Carriers of the node that have a descriptor of their own.
+        node: LinkPermits,
+    },
 }
 
 impl Admit {
-    /// The permits, whenever they are taken.
-    pub const fn permits(&self) -> &Arc<Semaphore> {
+    /// How many of the permits that it shares with other listeners are free now.
+    pub fn free_of_node(&self) -> usize {
         match self {
-            Self::WhenAccepted(permits) | Self::WhenWelcomed(permits) => permits,
+            Self::WhenAccepted { node, .. } => node.available_permits(),
+            Self::WhenWelcomed { node, .. } => node.free(),
         }
     }
 }
@@ -167,8 +178,8 @@ mod tests {
     }
 
     fn free(admission: &Admission) -> [usize; 4] {
-        let quotas = [&admission.visitors, &admission.links, &admission.attempts, &admission.dialled];
-        quotas.map(|quota| quota.permits().available_permits())
+        let of = |quota: &Quota| quota.permits().available_permits();
+        [of(&admission.visitors), admission.links.free(), of(&admission.attempts), of(&admission.dialled)]
     }
 
     #[test]
@@ -190,8 +201,7 @@ mod tests {
     #[test]
     fn a_listener_that_serves_already_has_the_permits_of_the_reload() {
         let admission = Admission::new(&shares(EDGE), shares(EDGE).pooled);
-        let admit = admission.of(&Role::Metrics);
-        assert_eq!(admit.permits().available_permits(), METRICS);
+        assert_eq!(admission.of(&Role::Metrics, 1).free_of_node(), METRICS);
         let visitors = Arc::clone(admission.visitors.permits());
         let in_use = visitors.try_acquire_many(u32::try_from(visitors.available_permits()).unwrap()).unwrap();
         let excess = admission.apply(&shares(ALL));

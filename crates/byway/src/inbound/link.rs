@@ -13,19 +13,20 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Stream, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
-use byway_link::{Arrival, Arrived, Attached, CarrierKind, Link, LinkError, Progress, QuicListener, Refusal};
+use byway_link::{Arrival, Arrived, Attached, CarrierKind, GrantId, Link, LinkError, Progress, QuicListener, Refusal};
 use socket2::SockRef;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
 use super::connect::{relay_options, relay_streams};
+use super::link_permits::{LinkPermit, LinkPermits, NoPermit};
 use super::listener::{Accepted, Door, Visit};
 use super::lobby::Guest;
 use super::passage::Passage;
 use super::peers::Peers;
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, ServiceKind};
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind, ServiceKind};
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
 use crate::link::{serving, welcome};
@@ -119,14 +120,12 @@ async fn serve_quic(listener: QuicListener, door: Arc<Door>) {
         () = door.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted: it may go when they have.
-    while listener.connections() > 0 {
-        sleep(LINGER_TICK).await;
-    }
+    listener.idle().await;
     listener.close("the node is leaving");
 }
 
 /// What a carrier holds while it belongs to a session: a place among the connections of its listener, and a descriptor.
-pub type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+pub type Permits = (LinkPermit, Option<LinkPermit>);
 
 /// What a connection has become.
 enum Welcomed {
@@ -176,25 +175,29 @@ async fn welcome(
     Some(match arrival {
         Arrival::Hello(pending) => {
             let carrier = pending.carrier();
-            welcome::welcome(&door.shared, *pending, plan, || permits(door, carrier))
+            welcome::welcome(&door.shared, *pending, plan, |grant| permits(door, grant, carrier))
                 .await
                 .map(|(served, permits)| Welcomed::Session(Box::new(served), permits))
         }
-        Arrival::Attach(attaching) => match permits(door, attaching.carrier()) {
-            Some(permits) => attaching.accept().await.map(|attached| Welcomed::Carrier(attached, permits)),
-            None => Err(attaching.refuse(Refusal::Busy, welcome::NO_ROOM).await),
-        },
+        // Every session here was welcomed by a grant.
+        Arrival::Attach(attaching) => {
+            match attaching.grant().ok_or(NoPermit::Full).and_then(|grant| permits(door, grant, attaching.carrier())) {
+                Ok(permits) => attaching.accept().await.map(|attached| Welcomed::Carrier(attached, permits)),
+                Err(why) => Err(attaching.refuse(Refusal::Busy, why.to_string()).await),
+            }
+        }
     })
 }
 
-/// For one more carrier, if there is room. A carrier by QUIC needs no descriptor of its own.
-fn permits(door: &Door, carrier: CarrierKind) -> Option<Permits> {
-    let permit = Arc::clone(&door.permits).try_acquire_owned().ok()?;
-    let admitted = match carrier {
+/// For one more carrier of `grant`, if there is room. A carrier by QUIC needs no descriptor of its own.
+fn permits(door: &Door, grant: GrantId, carrier: CarrierKind) -> Result<Permits, NoPermit> {
+    let Admit::WhenWelcomed { listener, node } = &door.admit else { return Err(NoPermit::Full) };
+    let permit = listener.take(grant)?;
+    let descriptor = match carrier {
         CarrierKind::Quic => None,
-        CarrierKind::Tls => Some(Arc::clone(door.admit.permits()).try_acquire_owned().ok()?),
+        CarrierKind::Tls => Some(node.take(grant)?),
     };
-    Some((permit, admitted))
+    Ok((permit, descriptor))
 }
 
 /// What strangers do is counted, and told line by line only as long as it is rare.
@@ -241,8 +244,6 @@ async fn serve_session(served: serving::Served, connection: u64, door: Arc<Door>
     }
 }
 
-const LINGER_TICK: Duration = Duration::from_millis(50);
-
 /// The streams that the other side of a session opens, and whose session it is.
 pub struct Streams {
     door: Arc<Door>,
@@ -267,14 +268,14 @@ impl Streams {
         };
         let door = Arc::new(Door {
             key: Arc::new(ListenerKey::of_public(address.clone())),
+            role: RoleKind::Joined,
             fixed: Some(Arc::new(listener)),
             address: Arc::new(address),
             scope: shared.links_scope.clone(),
             worker: usize::MAX,
             pool: shared.pool.clone(),
-            permits: Arc::new(Semaphore::new(0)),
             // Its carriers were dialled, and its streams need no permits.
-            admit: Admit::WhenWelcomed(Arc::new(Semaphore::new(0))),
+            admit: Admit::WhenWelcomed { listener: LinkPermits::new(0), node: LinkPermits::new(0) },
             peers: Peers::default(),
             shared,
         });

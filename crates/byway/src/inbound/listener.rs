@@ -10,9 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use byway_agent::Pool;
 use byway_dial::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::admission::Admit;
@@ -20,7 +21,7 @@ use super::bind::Socket;
 use super::crew::{Busy, Crew};
 use super::peers::{Peers, Seat};
 use super::{http1, link, metrics, mixed, tcp};
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role};
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind};
 use crate::exchange::conn::Conn;
 use crate::observe::counters::Held;
 use crate::outbound::pooled::Origin;
@@ -34,6 +35,8 @@ pub struct Door {
     pub shared: Arc<Shared>,
     /// The listener, in this Plan and in a newer one.
     pub key: Arc<ListenerKey>,
+    /// What its connections are accepted for. A Plan that has another role for the listener has other doors for it.
+    pub role: RoleKind,
     /// What a listener that no Plan has is for: the public port of an exposed service, a link that this node dialled.
     pub fixed: Option<Arc<ListenerPlan>>,
     /// Where it really listens, for people: port 0 has become the chosen port.
@@ -44,19 +47,19 @@ pub struct Door {
     pub worker: usize,
     /// HTTP connections to upstreams, this worker's part of them.
     pub pool: Pool<Origin, Conn>,
-    /// Connections of this listener. Taken when `admit` says.
-    pub permits: Arc<Semaphore>,
-    /// The same of all listeners of a kind together, so that descriptors are left for everything that is not accepted.
+    /// The permits that its connections take, and when.
     pub admit: Admit,
     /// No peer may hold all permits.
     pub peers: Peers,
 }
 
 impl Door {
-    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener.
+    /// The Plan in force and this listener's place in it; `None` once a newer Plan has no such listener, or has another role
+    /// for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<ListenerPlan>)> {
         let plan = self.shared.plan.load_full();
-        let listener = Arc::clone(self.fixed.as_ref().or_else(|| plan.listener(&self.key))?);
+        let listener = self.fixed.as_ref().or_else(|| plan.listener(&self.key));
+        let listener = Arc::clone(listener.filter(|listener| listener.role.kind() == self.role)?);
         Some((plan, listener))
     }
 
@@ -86,19 +89,19 @@ impl Door {
     /// Waits until there are permits for one more connection, if it needs them now. `false`: there never will be.
     async fn has_room(&self) -> bool {
         match &self.admit {
-            Admit::WhenAccepted(shared) => self.permits.acquire().await.is_ok() && shared.acquire().await.is_ok(),
-            Admit::WhenWelcomed(_) => true,
+            Admit::WhenAccepted { listener, node } => listener.acquire().await.is_ok() && node.acquire().await.is_ok(),
+            Admit::WhenWelcomed { .. } => true,
         }
     }
 
     async fn take_permits(&self) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
         match &self.admit {
-            Admit::WhenAccepted(shared) => {
-                let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-                let shared = Arc::clone(shared).acquire_owned().await.ok()?;
-                Some([Some(permit), Some(shared)])
+            Admit::WhenAccepted { listener, node } => {
+                let listener = Arc::clone(listener).acquire_owned().await.ok()?;
+                let node = Arc::clone(node).acquire_owned().await.ok()?;
+                Some([Some(listener), Some(node)])
             }
-            Admit::WhenWelcomed(_) => Some([None, None]),
+            Admit::WhenWelcomed { .. } => Some([None, None]),
         }
     }
 }
@@ -124,26 +127,65 @@ pub struct Accepted {
     pub visit: Visit,
 }
 
-/// Serves a group of sockets, one on each worker, and returns the scopes that they drain with.
-pub fn open(sockets: Vec<Socket>, doors: Vec<Arc<Door>>) -> Vec<Scope> {
-    let crew = Crew::new(doors.clone());
-    let opened = sockets.into_iter().zip(doors).map(|(socket, door)| {
-        let scope = door.scope.clone();
-        scope.spawn("listener", serve(socket, door, Arc::clone(&crew)));
-        scope
-    });
-    opened.collect()
+/// A group of sockets that is served, one on each worker. The role of its doors may be replaced: its sockets stay, so no
+/// connection that waits in their queues is lost.
+pub struct Opened(Vec<Arc<ArcSwap<Post>>>);
+
+/// What one socket leads to: the door of its own worker, and those of all workers.
+struct Post {
+    door: Arc<Door>,
+    crew: Arc<Crew>,
 }
 
-/// Accepts until the door's scope drains. `crew` has the doors of all workers, this one among them.
-async fn serve(socket: Socket, door: Arc<Door>, crew: Arc<Crew>) {
+impl Opened {
+    /// Serves the sockets.
+    pub fn new(sockets: Vec<Socket>, doors: Vec<Arc<Door>>) -> Self {
+        let opened = sockets.into_iter().zip(posts(doors)).map(|(socket, post)| {
+            let scope = post.door.scope.clone();
+            let post = Arc::new(ArcSwap::from(post));
+            scope.spawn("listener", serve(socket, Arc::clone(&post)));
+            post
+        });
+        Self(opened.collect())
+    }
+
+    /// Accepts nothing more, and lets what was accepted finish.
+    pub fn drain(&self) {
+        self.0.iter().for_each(|post| post.load().door.scope.drain());
+    }
+
+    /// From now on connections go to `doors`; those that were accepted before drain. There are as many as before.
+    pub fn replace(&self, doors: Vec<Arc<Door>>) {
+        for (post, new) in self.0.iter().zip(posts(doors)) {
+            // The socket looks for its new door when the old one drains.
+            post.swap(new).door.scope.drain();
+        }
+    }
+}
+
+fn posts(doors: Vec<Arc<Door>>) -> impl Iterator<Item = Arc<Post>> {
+    let crew = Crew::new(doors.clone());
+    doors.into_iter().map(move |door| Arc::new(Post { door, crew: Arc::clone(&crew) }))
+}
+
+/// Accepts until the door's scope drains and no other door has taken its place.
+async fn serve(socket: Socket, post: Arc<ArcSwap<Post>>) {
     let acceptor = match Acceptor::new(socket) {
         Ok(acceptor) => acceptor,
-        Err(error) => return tracing::error!(%error, "listener {} cannot be registered with its worker", door.address),
+        Err(error) => {
+            let address = Arc::clone(&post.load().door.address);
+            return tracing::error!(%error, "listener {address} cannot be registered with its worker");
+        }
     };
-    tokio::select! {
-        () = accept_all(&acceptor, &door, &crew) => {}
-        () = door.scope.drained() => {}
+    loop {
+        let now = post.load_full();
+        tokio::select! {
+            () = accept_all(&acceptor, &now.door, &now.crew) => return,
+            () = now.door.scope.drained() => {}
+        }
+        if Arc::ptr_eq(&now, &post.load()) {
+            return;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod connect;
 pub mod crew;
 pub mod http1;
 pub mod link;
+pub mod link_permits;
 pub mod listener;
 pub mod lobby;
 pub mod metrics;

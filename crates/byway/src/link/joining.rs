@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::leaving::{Leaving, leave};
+use super::leaving::{Leaving, Meaning, leave};
 use super::outbox::Outbox;
 use super::report;
 use super::services::{ServiceCount, Services};
@@ -361,7 +361,7 @@ impl Joined {
         let mut wanted = changes.borrow_and_update().without_kept();
         let (mut outbox, mut leaving) = (Outbox::default(), Leaving::default());
         self.services.lock().start_over();
-        warn_of_kept_hosts(&link, &wanted.plan);
+        warn_of_kept_hosts(shared, &link, &wanted.plan);
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
         let drain = || shared.plan.load().drain;
@@ -373,7 +373,10 @@ impl Joined {
                 Some(said) = said.recv() => match self.hear(shared, said, attempt, person) {
                     Heard::Nothing => {}
                     Heard::Away(away) => {
-                        leaving.heard(&away, drain());
+                        // An answer, though this side has not left: it means nothing.
+                        if leaving.heard(&away, drain(), &mut outbox) == Meaning::Answer {
+                            continue;
+                        }
                         self.forget_connections(shared);
                         break Ended::Lost(format!("the other side is leaving: {}", peer_text(&away.detail)));
                     }
@@ -385,7 +388,7 @@ impl Joined {
                 () = outbox.say_next(&link, async |_| {}) => {}
                 Ok(()) = changes.changed() => {
                     wanted = changes.borrow_and_update().clone();
-                    warn_of_kept_hosts(&link, &wanted.plan);
+                    warn_of_kept_hosts(shared, &link, &wanted.plan);
                     self.register(&mut outbox, &wanted);
                 }
                 () = handed_over(&wanted) => {
@@ -492,32 +495,38 @@ impl Joined {
         if person && why.is_final() {
             return Heard::Left(Ended::Final(peer_text(&withdrawn.detail).to_string(), why != Refusal::Superseded));
         }
-        match wait {
-            None => {
-                tracing::error!("`{name}` is not public: {}; it is not asked for again", peer_text(&withdrawn.detail))
-            }
-            Some(wait) => {
-                tracing::error!("`{name}` is not public: {}; trying again in {wait:?}", peer_text(&withdrawn.detail))
-            }
+        // A server may refuse as often as it is asked.
+        if let Some(line) = shared.counters.repeats.withdrawn.count() {
+            let next = match wait {
+                None => "it is not asked for again".to_owned(),
+                Some(wait) => format!("trying again in {wait:?}"),
+            };
+            let (left_out, detail) = (line.left_out, peer_text(&withdrawn.detail));
+            tracing::error!(left_out, "`{name}` is not public: {detail}; {next}");
         }
         Heard::Nothing
     }
 
     fn tell_public(&self, shared: &Shared, registered: Registered) {
         let news = self.services.lock().is_public(registered.service, &registered.public);
-        if let Some(service) = news {
+        // A server may give a new address each time that it is asked.
+        if let Some(service) = news
+            && shared.counters.repeats.addresses.count().is_some()
+        {
             shared.links.tell(News::Public { service, address: peer_text(&registered.public).to_string() });
         }
     }
 }
 
 /// An older public end passes the visitor's Host on, whatever the service asks for.
-fn warn_of_kept_hosts(link: &Link, plan: &JoinPlan) {
+fn warn_of_kept_hosts(shared: &Shared, link: &Link, plan: &JoinPlan) {
     if link.has(FEATURE_HOST) {
         return;
     }
     for service in plan.services.iter().filter(|service| service.host.is_some()) {
+        let Some(line) = shared.counters.repeats.kept_hosts.count() else { continue };
         tracing::warn!(
+            left_out = line.left_out,
             "`{}` asks for a Host of its own, which {} does not write: it is of an older version; the service sees the \
              public name",
             service.name,
@@ -582,7 +591,36 @@ fn dialler(shared: &Shared, plan: &JoinPlan) -> Result<(Dialler, u64), LinkSetup
 
 #[cfg(test)]
 mod tests {
+    use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
+
     use super::*;
+    use crate::testing::Bench;
+
+    #[tokio::test]
+    async fn a_server_that_refuses_a_service_each_time_does_not_fill_the_log() {
+        let join = JoinString {
+            pin: Fingerprint::of_spki(b"a server"),
+            id: GrantId::from_bytes([1; 6]),
+            secret: GrantSecret::from_bytes([2; 24]),
+            address: "127.0.0.1:1".parse().unwrap(),
+        };
+        let bench = Bench::new(&format!(
+            "[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n[[expose]]\nname = \"it\"\ntcp = \"127.0.0.1:1\"\n\
+             join = \"{}\"\n",
+            join.expose()
+        ));
+        let shared = &bench.door.shared;
+        let joined = Joined::new(Arc::clone(&shared.plan.load().joins[0]));
+        let busy = Withdrawn { service: 1, why: Refusal::Busy.number(), detail: "not now".into() };
+        let mut now = Instant::now();
+        for _ in 0..3000 {
+            now += 2 * BUSY_WAITS;
+            let plan = joined.plan();
+            assert_eq!(joined.services.lock().follow(&plan.services, now).len(), 1, "it is asked for again");
+            assert!(matches!(joined.withdrawn(shared, busy.clone(), 1, false), Heard::Nothing));
+        }
+        assert_eq!(shared.counters.repeats.withdrawn.count(), None, "the next one has no line, either");
+    }
 
     #[test]
     fn a_wait_of_nothing_is_called_at_once() {

@@ -3,32 +3,38 @@
 //! In:    the wish to leave, or the GoAway of the other side; what it says afterwards.
 //! Out:   the messages to send, and when the session may end.
 //! Never: ends a session while either side has a stream open, since what one side has sent may still be on its way; but for
-//!        one that takes longer than the drain deadline, whatever the other side says or leaves out.
+//!        one that takes longer than the drain deadline, whatever the other side says or leaves out, and one whose other
+//!        side does not answer the GoAway.
 //!
-//! The side that leaves says GoAway. The other side opens no more streams, and once it has none it says GoAway with `idle`. When
-//! the leaving side has heard that and has none either, it ends the session.
+//! The side that leaves says GoAway. The other side answers with `heard` at once, opens no more streams, and says GoAway with
+//! `idle` once it has none. When the leaving side has heard that and has none either, it ends the session. A side that has
+//! streams open answers, so one that is silent has none: if the leaving side has none either, and a ping has shown that the
+//! path works, it ends the session after [`ANSWER_EXPECTED`].
 
 use std::time::Duration;
 
 use byway_link::Link;
 use byway_link::wire::{GoAway, Said, Visited};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::outbox::Outbox;
 
-/// How often a session that is left looks whether its streams have finished.
-const TICK: Duration = Duration::from_millis(20);
+/// How long the answer to a GoAway is waited for, and then for the answer to one ping. Much longer than the round trip of a
+/// session that lives.
+const ANSWER_EXPECTED: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
 #[derive(Default)]
 pub struct Leaving {
     /// When the session ends at the latest. Set by whichever side leaves first.
     deadline: Option<Instant>,
-    we_leave: bool,
+    /// When this side has said that it leaves.
+    left_at: Option<Instant>,
     they_leave: bool,
+    they_have_heard: bool,
     they_are_idle: bool,
-    told_idle: bool,
+    said_idle: bool,
 }
 
 /// What to do about a session without open streams.
@@ -41,55 +47,71 @@ pub enum Step {
     Wait,
 }
 
+/// What a GoAway of the other side means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It leaves: it takes no more streams. It has been answered.
+    Leaves,
+    /// It answers the GoAway of this side, which has nothing to do for it.
+    Answer,
+}
+
 impl Leaving {
     /// This side leaves, within `patience`. What to say.
     pub fn begin(&mut self, why: &str, patience: Duration) -> Said {
-        self.deadline.get_or_insert_with(|| Instant::now() + patience);
-        self.we_leave = true;
-        Said::GoAway(GoAway { detail: why.to_owned(), idle: false })
+        let now = Instant::now();
+        self.deadline.get_or_insert(now + patience);
+        self.left_at.get_or_insert(now);
+        Said::GoAway(GoAway { detail: why.to_owned(), ..GoAway::default() })
     }
 
-    /// The other side has said GoAway. It may take `patience` to end the session.
-    pub fn heard(&mut self, away: &GoAway, patience: Duration) {
+    /// The other side has said GoAway. It may take `patience` to end the session. The answer to it goes to `outbox`.
+    pub fn heard(&mut self, away: &GoAway, patience: Duration, outbox: &mut Outbox) -> Meaning {
+        self.they_have_heard |= away.heard || away.idle;
+        if away.heard {
+            return Meaning::Answer;
+        }
         self.deadline.get_or_insert_with(|| Instant::now() + patience);
-        self.they_leave = true;
         self.they_are_idle |= away.idle;
+        // One answer, however often it is said.
+        if !std::mem::replace(&mut self.they_leave, true) && !away.idle {
+            outbox.push(Said::GoAway(GoAway { heard: true, ..GoAway::default() }));
+        }
+        Meaning::Leaves
     }
 
     /// Whether this side has said that it leaves.
     pub fn is_begun(&self) -> bool {
-        self.we_leave
+        self.left_at.is_some()
     }
 
-    /// Resolves when the session has had its time to end in order; never for a session that neither side leaves. Cancel safe.
-    pub async fn overdue(&self) {
-        match self.deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
+    /// Resolves when the session has had its time to end in order, or may end because nothing is open here and the other
+    /// side does not answer; never for a session that neither side leaves. Cancel safe.
+    pub async fn overdue(&self, link: &Link) {
+        let Some(deadline) = self.deadline else { return std::future::pending().await };
+        let Some(left_at) = self.left_at.filter(|_| !self.they_have_heard) else { return sleep_until(deadline).await };
+        let unanswered = async {
+            sleep_until(left_at + ANSWER_EXPECTED).await;
+            link.answered().await;
+            link.idle().await;
+        };
+        let _ = timeout_at(deadline, unanswered).await;
     }
 
     /// Whether something is to be done once no stream is open, see [`Leaving::step`].
     pub fn waits_for_idle(&self) -> bool {
-        (self.they_leave && !self.told_idle) || (self.we_leave && self.they_are_idle)
+        (self.they_leave && !self.said_idle) || (self.is_begun() && self.they_are_idle)
     }
 
     /// No stream is open now.
     pub fn step(&mut self) -> Step {
-        if self.we_leave && self.they_are_idle {
+        if self.is_begun() && self.they_are_idle {
             return Step::End;
         }
-        if self.they_leave && !std::mem::replace(&mut self.told_idle, true) {
-            return Step::Say(Said::GoAway(GoAway { detail: "no stream is open".into(), idle: true }));
+        if self.they_leave && !std::mem::replace(&mut self.said_idle, true) {
+            return Step::Say(Said::GoAway(GoAway { detail: "no stream is open".into(), idle: true, heard: false }));
         }
         Step::Wait
-    }
-}
-
-/// Resolves once no stream of the session is open. Cancel safe.
-pub async fn idle(link: &Link) {
-    while link.streams() > 0 {
-        sleep(TICK).await;
     }
 }
 
@@ -109,18 +131,20 @@ pub async fn leave(
         tokio::select! {
             _ = link.ended() => return,
             Some(said) = said.recv() => match said {
-                Said::GoAway(away) => leaving.heard(&away, patience),
+                Said::GoAway(away) => {
+                    leaving.heard(&away, patience, &mut outbox);
+                }
                 Said::Visited(report) => visited(&report),
                 // Answers to what was asked before mean nothing any more.
                 _ => {}
             },
             () = outbox.say_next(link, async |_| {}) => {}
-            () = idle(link), if leaving.waits_for_idle() => match leaving.step() {
+            () = link.idle(), if leaving.waits_for_idle() => match leaving.step() {
                 Step::Say(said) => outbox.push(said),
                 Step::End => return,
                 Step::Wait => {}
             },
-            () = leaving.overdue() => return,
+            () = leaving.overdue(link) => return,
         }
     }
 }
@@ -138,7 +162,7 @@ mod tests {
     /// `heard` on one side what the other says.
     fn tell(to: &mut Leaving, said: Said) {
         let Said::GoAway(away) = said else { panic!("{said:?}") };
-        to.heard(&away, PATIENCE);
+        to.heard(&away, PATIENCE, &mut Outbox::default());
     }
 
     #[test]

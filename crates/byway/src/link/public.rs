@@ -14,16 +14,14 @@ use std::time::Duration;
 use byway_link::lease::NAMES_A_TENANT;
 use byway_link::{GrantId, Name};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Bind, LimitsPlan, ListenerKey, ListenerPlan, Role};
+use crate::config::{Bind, LimitsPlan, ListenerKey, ListenerPlan, Role, RoleKind};
 use crate::inbound::bind::{self, BindError, Bound};
-use crate::inbound::listener::{self, Door};
+use crate::inbound::listener::{Door, Opened};
 use crate::inbound::peers::Peers;
 use crate::observe::repeats::Repeats;
 use crate::os::inherit::Inherited;
-use crate::scope::Scope;
 use crate::shared::Shared;
 
 /// How long a port whose agent is away stays open: as long as its visitors may be parked by any config, and a restart of a
@@ -46,7 +44,7 @@ pub struct Public {
 struct Open {
     address: SocketAddr,
     tenant: GrantId,
-    scopes: Vec<Scope>,
+    listener: Opened,
     /// Since when nobody has it; none while somebody has.
     away: Option<Instant>,
 }
@@ -171,7 +169,7 @@ impl Public {
             let away = open.iter().filter_map(|(name, port)| Some((port.away?, name)));
             let Some(name) = away.min_by_key(|(since, _)| *since).map(|(_, name)| name.clone()) else { break };
             if let Some(gone) = open.remove(&name) {
-                gone.scopes.iter().for_each(Scope::drain);
+                gone.listener.drain();
             }
             if let Some(line) = self.displaced.count() {
                 tracing::warn!(
@@ -209,7 +207,7 @@ impl Public {
     /// Closes the port of a name that has no holder and will have none: it was given up, or its grant was revoked.
     pub fn close(&self, shared: &Shared, name: &Name) {
         if let Some(gone) = self.open.lock().remove(name) {
-            gone.scopes.iter().for_each(Scope::drain);
+            gone.listener.drain();
         }
         shared.note_own();
     }
@@ -233,7 +231,10 @@ impl Public {
                 self.open.lock().iter().filter(|(_, open)| over(open)).map(|(name, _)| name.clone()).collect();
             for name in closing {
                 if !shared.links.names.is_held(&name) {
-                    tracing::info!("{name}: its agent has been away for {HOLD:?}; the port is closed");
+                    if let Some(line) = shared.counters.repeats.ports_closed.count() {
+                        let left_out = line.left_out;
+                        tracing::info!(left_out, "{name}: its agent has been away for {HOLD:?}; the port is closed");
+                    }
                     self.close(shared, &name);
                 }
             }
@@ -286,22 +287,22 @@ fn start(shared: &Arc<Shared>, bound: Bound, address: SocketAddr, tenant: GrantI
         limits: limits.clone(),
     };
     let (plan, key) = (Arc::new(plan), Arc::new(ListenerKey::of_public(Bind::Tcp(address))));
-    let (bind, permits) = (Arc::new(Bind::Tcp(address)), Arc::new(Semaphore::new(limits.connections)));
-    let (peers, admit) = (Peers::default(), shared.admission.of(&plan.role));
+    let bind = Arc::new(Bind::Tcp(address));
+    let (peers, admit) = (Peers::default(), shared.admission.of(&plan.role, limits.connections));
     let doors = shared.scopes.iter().enumerate().map(|(worker, scope)| {
         Arc::new(Door {
             shared: Arc::clone(shared),
             key: Arc::clone(&key),
+            role: RoleKind::Exposed,
             fixed: Some(Arc::clone(&plan)),
             address: Arc::clone(&bind),
             scope: scope.child(),
             worker,
             pool: shared.pool.shard(worker),
-            permits: Arc::clone(&permits),
             admit: admit.clone(),
             peers: peers.clone(),
         })
     });
-    let scopes = listener::open(bound.sockets, doors.collect());
-    Open { address, tenant, scopes, away: None }
+    let listener = Opened::new(bound.sockets, doors.collect());
+    Open { address, tenant, listener, away: None }
 }

@@ -14,7 +14,7 @@ use byway_link::{CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, Serv
 use tokio::sync::mpsc;
 
 use super::grants::Grant;
-use super::leaving::{Leaving, Step, idle};
+use super::leaving::{Leaving, Meaning, Step};
 use super::names::{Lost, Taken};
 use super::outbox::Outbox;
 use super::public::NotOpen;
@@ -105,12 +105,12 @@ impl Session {
                     let said = self.leaving.begin("the node is leaving", self.shared.plan.load().drain);
                     self.outbox.push(said);
                 }
-                () = idle(&self.link), if self.leaving.waits_for_idle() => match self.leaving.step() {
+                () = self.link.idle(), if self.leaving.waits_for_idle() => match self.leaving.step() {
                     Step::Say(said) => self.outbox.push(said),
                     Step::End => self.link.end("the node has left"),
                     Step::Wait => {}
                 },
-                () = self.leaving.overdue() => self.link.end("the session was left and has not ended in time"),
+                () = self.leaving.overdue(&self.link) => self.link.end("the session was left and has not ended in time"),
             }
         }
     }
@@ -171,7 +171,10 @@ impl Session {
                 }
             }
             Said::GoAway(away) => {
-                self.leaving.heard(&away, self.shared.plan.load().drain);
+                let patience = self.shared.plan.load().drain;
+                if self.leaving.heard(&away, patience, &mut self.outbox) == Meaning::Answer {
+                    return;
+                }
                 if let Some(line) = self.shared.counters.repeats.goodbyes.count().filter(|_| !away.idle) {
                     let left_out = line.left_out;
                     let detail = peer_text(&away.detail);

@@ -9,11 +9,8 @@ use byway_link::{GrantId, LinkError, Pending, Refusal};
 use super::grants::{NotGood, Purpose};
 use super::serving::Served;
 use crate::config::{LinkPlan, Serves};
+use crate::inbound::link_permits::NoPermit;
 use crate::shared::Shared;
-
-/// The refusal of a link for which there are no permits.
-pub const NO_ROOM: &str =
-    "this server has as many links as it may have (`limits.connections`, open files); try again later";
 
 /// Judges a hello: is the grant good, and is it for this listener? Who passes gets `permits`, if there are any.
 ///
@@ -23,7 +20,7 @@ pub async fn welcome<P>(
     shared: &Shared,
     pending: Pending,
     plan: &LinkPlan,
-    permits: impl FnOnce() -> Option<P>,
+    permits: impl FnOnce(GrantId) -> Result<P, NoPermit>,
 ) -> Result<(Served, P), LinkError> {
     let hello = pending.hello();
     let (epoch, attempt) = (hello.epoch, hello.attempt);
@@ -62,8 +59,9 @@ pub async fn welcome<P>(
         };
         return Err(pending.refuse(Refusal::Denied, detail).await);
     }
-    let Some(permits) = permits() else {
-        return Err(pending.refuse(Refusal::Busy, NO_ROOM).await);
+    let permits = match permits(grant.id) {
+        Ok(permits) => permits,
+        Err(why) => return Err(pending.refuse(Refusal::Busy, why.to_string()).await),
     };
     let (link, inbox) = pending.welcome().await?;
     Ok((Served { link, inbox, grant, epoch, attempt }, permits))

@@ -106,6 +106,14 @@ pub struct Kinds {
     pub registered: Repeats,
     /// Services that were refused.
     pub refused: Repeats,
+    /// Public addresses that a server has given to services of this node.
+    pub addresses: Repeats,
+    /// Services of this node that a server has refused or withdrawn.
+    pub withdrawn: Repeats,
+    /// Services of this node with a Host of their own, at a server that does not write it.
+    pub kept_hosts: Repeats,
+    /// Public ports that were closed because their agents were away.
+    pub ports_closed: Repeats,
     /// Tasks that panicked.
     pub panics: Repeats,
 }
@@ -126,6 +134,10 @@ impl Default for Kinds {
             goodbyes: Repeats::with_first(FIRST_OF_MEMBERS),
             registered: Repeats::with_first(FIRST_OF_MEMBERS),
             refused: Repeats::with_first(FIRST_OF_MEMBERS),
+            addresses: Repeats::with_first(FIRST_OF_MEMBERS),
+            withdrawn: Repeats::with_first(FIRST_OF_MEMBERS),
+            kept_hosts: Repeats::with_first(FIRST_OF_MEMBERS),
+            ports_closed: Repeats::with_first(FIRST_OF_MEMBERS),
             panics: Repeats::default(),
         }
     }

@@ -203,7 +203,7 @@ fn a_service_that_is_registered_after_go_away_gets_no_name() {
     let server = Server::start();
     let mut raw = Raw::join(&server.join);
     raw.register(1, "first".into()).unwrap();
-    raw.say(Said::GoAway(GoAway { detail: "leaving".into(), idle: false }));
+    raw.say(Said::GoAway(GoAway { detail: "leaving".into(), ..GoAway::default() }));
     let (why, _) = raw.register(2, "second".into()).unwrap_err();
     assert_eq!(why, Refusal::Gone);
     let names = std::fs::read_to_string(server.program.folder().join("state/names")).unwrap();

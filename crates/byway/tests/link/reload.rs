@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use byway_testkit::{Origin, Program, Visitor};
+use byway_testkit::{Origin, Program, Visitor, eventually};
 use rustix::process::Signal;
 
 use super::outages::state;
@@ -40,6 +40,63 @@ fn a_reload_leaves_open_connections_of_untouched_services_alone_and_gives_the_ot
     // A config without any of them is another matter: the link goes, and what was open with it.
     agent.reload("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n");
     server.program.wait_for_log("link is down");
+}
+
+/// Where a program listens by UDP, by what the system says.
+fn has_udp(address: SocketAddr) -> bool {
+    std::net::UdpSocket::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+#[test]
+fn an_address_that_becomes_one_for_links_is_served_by_quic_and_one_that_is_none_any_more_is_not() {
+    let origin = Origin::named("through");
+    let listen = format!("127.0.0.1:{}", free_port());
+    let address: SocketAddr = listen.parse().unwrap();
+    let forward = format!("[[tcp]]\nlisten = \"{listen}\"\nto = \"{}\"\n", origin.address());
+    let serve = format!("[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
+    let node = Program::configured(BYWAY, &forward);
+    assert_eq!(greeting(address), "through");
+    assert!(!has_udp(address));
+
+    assert!(node.reload(&serve).contains("reloaded"), "{}", node.stderr());
+    let join = std::fs::read_to_string(node.folder().join("state").join("join-serve")).unwrap();
+    let agents = CARRIERS.map(|carrier| {
+        let to = origin.address().to_string();
+        let agent = Agent::start(&["tcp", &to, "--name", carrier, "--join", join.trim(), "--carrier", carrier]);
+        assert_eq!(greeting(agent.address()), "through", "{carrier}");
+        agent
+    });
+
+    assert!(node.reload(&forward).contains("reloaded"), "{}", node.stderr());
+    for agent in &agents {
+        agent.program.wait_for_log("the other side is leaving");
+    }
+    assert_eq!(greeting(address), "through");
+    eventually("the UDP socket is closed", || !has_udp(address));
+    assert!(!node.stderr().contains("in use over UDP"), "{}", node.stderr());
+}
+
+#[test]
+fn an_address_of_services_that_becomes_an_exit_ends_its_old_sessions_and_serves_as_an_exit() {
+    let origin = Origin::named("through");
+    let listen = format!("127.0.0.1:{}", free_port());
+    let serve = format!("[[serve]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n");
+    let exit = format!(
+        "[[exit]]\nlisten = \"{listen}\"\nadvertise = \"127.0.0.1\"\n[[exit.rule]]\n\
+         action = \"allow\"\ncidr = [\"127.0.0.0/8\"]\n"
+    );
+    let node = Program::configured(BYWAY, &serve);
+    let join = std::fs::read_to_string(node.folder().join("state").join("join-serve")).unwrap();
+    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--join", join.trim()]);
+    assert_eq!(greeting(agent.address()), "through");
+
+    assert!(node.reload(&exit).contains("reloaded"), "{}", node.stderr());
+    agent.program.wait_for_log("the other side is leaving");
+    let join = std::fs::read_to_string(node.folder().join("state").join("join-exit")).unwrap();
+    let desk = Program::start(BYWAY, &["proxy", "join", join.trim(), "--listen", ANY]);
+    let to = origin.address();
+    let answer = Visitor::connect(desk.address()).ask(&format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+    assert_eq!(answer.text(), "through");
 }
 
 fn by(carrier: &str, exposed: String) -> String {

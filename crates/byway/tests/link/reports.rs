@@ -85,15 +85,15 @@ fn each_visitor_of_a_kept_stream_has_a_line_at_the_agent_when_its_request_ends()
 }
 
 /// A public end that is a test, with these abilities.
-struct Stub {
-    runtime: Runtime,
+pub(super) struct Stub {
+    pub(super) runtime: Runtime,
     acceptor: Arc<Acceptor>,
     tcp: Arc<TcpListener>,
-    join: String,
+    pub(super) join: String,
 }
 
 impl Stub {
-    fn new(features: u64) -> Self {
+    pub(super) fn new(features: u64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let settings = Settings { features, ..Settings::default() };
         let acceptor = Acceptor::new(Key::generate().unwrap(), settings, runtime.handle().clone()).unwrap();
@@ -108,7 +108,7 @@ impl Stub {
     }
 
     /// The session of the next agent, once its service has been made public.
-    fn session(&self) -> JoinHandle<(Link, Inbox)> {
+    pub(super) fn session(&self) -> JoinHandle<(Link, Inbox)> {
         let (acceptor, tcp, handle) =
             (Arc::clone(&self.acceptor), Arc::clone(&self.tcp), self.runtime.handle().clone());
         self.runtime.spawn(async move {

@@ -4,19 +4,23 @@
 //! Out:   nodes that end by themselves; a test that waits for the deadline fails.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
+use byway_link::wire::{GoAway, Said};
 use byway_testkit::{Gate, Origin, Program, Visitor, eventually};
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 use super::outages::state;
 use super::ports::Raw;
+use super::reports::Stub;
 use super::*;
 
 /// Nothing here lasts as long.
 const PATIENT: &str = "[drain]\ndeadline = \"10m\"\n";
 
 /// A test that waits longer has failed.
-const HANG_GUARD: std::time::Duration = std::time::Duration::from_secs(60);
+const HANG_GUARD: Duration = Duration::from_secs(60);
 
 /// An HTTP origin that keeps its connections, and holds the answer for `/slow` back until the gate opens.
 fn slow(go: &Gate) -> Origin {
@@ -29,6 +33,20 @@ fn slow(go: &Gate) -> Origin {
             visitor.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
         }
     })
+}
+
+/// Runs `check` on each carrier with an exit, its desk and a visitor of it whose request is under way. The origin answers when
+/// the gate opens.
+fn on_patient_hops(check: impl Fn(&'static str, &Gate, &Origin, Program, Program, Visitor)) {
+    for carrier in CARRIERS {
+        let go = Gate::new();
+        let origin = slow(&go);
+        let (exit, desk) = patient_hop(carrier);
+        let mut visitor = Visitor::connect(desk.address());
+        visitor.send(absolute(&origin, "/slow"));
+        origin.wait_for_requests(1);
+        check(carrier, &go, &origin, exit, desk, visitor);
+    }
 }
 
 /// A public end, and how to join it.
@@ -136,39 +154,26 @@ fn absolute(origin: &Origin, path: &str) -> String {
 
 #[test]
 fn a_desk_that_is_stopped_ends_when_the_request_under_way_has_its_answer() {
-    for carrier in CARRIERS {
-        let go = Gate::new();
-        let origin = slow(&go);
-        let (exit, desk) = patient_hop(carrier);
-        let mut visitor = Visitor::connect(desk.address());
-        visitor.send(absolute(&origin, "/slow"));
-        origin.wait_for_requests(1);
+    on_patient_hops(|carrier, go, _, _exit, desk, mut visitor| {
         desk.signal(Signal::TERM);
         desk.wait_for_log("draining");
         go.open();
         assert_eq!(visitor.response().text(), "done", "{carrier}");
         ended_by_itself(&format!("desk over {carrier}"), desk);
-        drop(exit);
-    }
+    });
 }
 
 #[test]
 fn an_exit_that_is_stopped_does_not_wait_for_connections_that_its_desk_keeps() {
-    for carrier in CARRIERS {
-        let go = Gate::new();
-        let origin = slow(&go);
-        let (exit, desk) = patient_hop(carrier);
-        let mut visitor = Visitor::connect(desk.address());
-        visitor.send(absolute(&origin, "/slow"));
-        origin.wait_for_requests(1);
+    on_patient_hops(|carrier, go, origin, exit, desk, mut visitor| {
         // This one's connection is kept, in the desk and through the exit.
-        assert_eq!(Visitor::connect(desk.address()).ask(&absolute(&origin, "/")).text(), "done", "{carrier}");
+        assert_eq!(Visitor::connect(desk.address()).ask(&absolute(origin, "/")).text(), "done", "{carrier}");
         exit.signal(Signal::TERM);
         desk.wait_for_log("the other side is leaving");
         go.open();
         assert_eq!(visitor.response().text(), "done", "{carrier}");
         ended_by_itself(&format!("exit over {carrier}"), exit);
-    }
+    });
 }
 
 #[test]
@@ -226,6 +231,46 @@ fn agents_that_are_stopped_and_started_under_load_cost_no_visitor_anything() {
 }
 
 #[test]
+fn an_agent_whose_server_ignores_its_goaway_does_not_wait_for_the_drain_deadline() {
+    let (origin, stub) = (Origin::greeting(), Stub::new(byway_link::wire::FEATURES));
+    let session = stub.session();
+    let config = format!(
+        "{PATIENT}[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\ncarrier = \"tls\"\n",
+        origin.address(),
+        stub.join
+    );
+    let agent = Program::configured(BYWAY, &config);
+    // It answers pings, and nothing else.
+    let (_link, _inbox) = stub.runtime.block_on(session).unwrap();
+    agent.wait_for_log("`app` is public at ");
+    agent.signal(Signal::TERM);
+    ended_by_itself("agent of a server that does not answer", agent);
+}
+
+#[test]
+fn an_agent_whose_server_has_answered_its_goaway_waits_for_the_word_that_nothing_is_open() {
+    let (origin, stub) = (Origin::greeting(), Stub::new(byway_link::wire::FEATURES));
+    let session = stub.session();
+    let config = format!(
+        "{PATIENT}[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\ncarrier = \"tls\"\n",
+        origin.address(),
+        stub.join
+    );
+    let agent = Program::configured(BYWAY, &config);
+    let (link, mut inbox) = stub.runtime.block_on(session).unwrap();
+    agent.wait_for_log("`app` is public at ");
+    agent.signal(Signal::TERM);
+    let say = |away| stub.runtime.block_on(link.say_in_turn(Said::GoAway(away)));
+    assert!(matches!(stub.runtime.block_on(inbox.said.recv()), Some(Said::GoAway(away)) if !away.idle && !away.heard));
+    assert!(say(GoAway { heard: true, ..GoAway::default() }));
+    // Longer than the agent would wait for an answer: a reader at the other side may be slow.
+    let waited = stub.runtime.block_on(async { timeout(Duration::from_secs(8), link.ended()).await });
+    assert!(waited.is_err(), "the session has ended: {waited:?}");
+    assert!(say(GoAway { idle: true, ..GoAway::default() }));
+    ended_by_itself("agent of a server that was not idle at first", agent);
+}
+
+#[test]
 fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_listener_is_removed() {
     let drain = "[drain]\ndeadline = \"1s\"\n";
     let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nadvertise = \"127.0.0.1\"\n";
@@ -234,7 +279,7 @@ fn a_session_that_never_says_it_is_idle_ends_after_the_drain_deadline_when_its_l
     raw.register(1, "it".into()).unwrap();
     server.reload(&format!("{drain}[[tcp]]\nlisten = \"127.0.0.2:0\"\nto = \"127.0.0.1:1\"\n"));
     // It takes what the server says, and never answers.
-    let ended = async { tokio::time::timeout(HANG_GUARD, raw.link.ended()).await };
+    let ended = async { timeout(HANG_GUARD, raw.link.ended()).await };
     assert!(raw.runtime.block_on(ended).is_ok(), "the session is held for ever");
     server.wait_for_log("link is down");
 }

@@ -4,6 +4,7 @@ use std::net::{TcpStream, UdpSocket};
 
 use byway_testkit::{Launch, Origin, Program};
 
+use super::ports::{Raw, another_grant};
 use super::*;
 
 /// A server with so many connections for each listener.
@@ -51,6 +52,23 @@ fn a_link_for_which_there_is_no_room_is_told_so_and_comes_back() {
         first.wait();
         second.wait_for_log("is up");
     }
+}
+
+#[test]
+fn one_grant_that_takes_most_links_does_not_keep_the_agents_of_another_grant_out() {
+    let origin = Origin::named("of the other grant");
+    let program = with_connections(4, ANY);
+    let join = std::fs::read_to_string(program.folder().join("state").join("join-serve")).unwrap();
+    let server = Server { program, join: join.trim().to_owned() };
+    let other = another_grant(&server, &[]);
+    let greedy: Vec<_> = (0..3).map(|_| Raw::join(&server.join)).collect();
+    let more = Program::start(BYWAY, &["tcp", &origin.address().to_string(), "--join", &server.join]);
+    more.wait_for_log("this grant has its share of the links");
+    let agent = Agent::start(&["tcp", &origin.address().to_string(), "--join", &other, "--carrier", "tls"]);
+    assert_eq!(greeting(agent.address()), "of the other grant");
+    // It comes in when there is room for it again.
+    drop(greedy);
+    more.wait_for_log("is up");
 }
 
 #[test]
