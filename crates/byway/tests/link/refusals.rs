@@ -207,7 +207,7 @@ fn a_revoked_grant_that_is_forgotten_is_not_listed_any_more_and_stays_refused() 
     final_word(&token(&["forget", &id]), &[&id, "byway token list"]);
 
     // Another grant gets the name, also from one that was good a moment ago.
-    let other = super::ports::another_grant(&server, &[]);
+    let other = ports::another_grant(&server, &[]);
     let agent = Agent::start(&["tcp", &origin.address().to_string(), "--name", "it", "--join", &other]);
     assert_eq!(greeting(agent.address()), "in");
     let id = other.parse::<JoinString>().unwrap().id.to_string();

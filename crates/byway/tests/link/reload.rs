@@ -197,7 +197,7 @@ fn services_that_change_places_between_two_links_stay_public() {
             let registered = |name: &str| server.program.stderr().matches(&format!("`{name}` is public at")).count();
             let before = ["one", "other"].map(registered);
             agent.reload(&config(&server, carriers));
-            byway_testkit::eventually("both have moved", || {
+            eventually("both have moved", || {
                 let now = ["one", "other"].map(registered);
                 now.iter().zip(before).all(|(now, before)| *now > before)
             });
