@@ -205,7 +205,7 @@ impl Acceptor {
 
     /// The first message decides: a new session, or one more carrier of an old one.
     async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
-        match arrived.control.hear().await {
+        match arrived.control.hear_first().await {
             Ok(Said::Hello(mut hello)) => {
                 hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
@@ -224,6 +224,7 @@ impl Acceptor {
             }
             Ok(Said::Attach(attach)) => {
                 let id = SessionId::try_from(attach.session.as_slice()).ok();
+                drop(attach);
                 let link = id.and_then(|id| self.sessions.lock().get(&id).cloned());
                 // Only the key that was welcomed may add a carrier.
                 match link.filter(|link| link.peer() == arrived.identity && !link.is_over()) {
@@ -231,7 +232,11 @@ impl Acceptor {
                     None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
                 }
             }
-            Ok(_) => Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await),
+            Ok(other) => {
+                // The refusal may take a while. The message is not kept for it.
+                drop(other);
+                Err(say_no(arrived, Refusal::Protocol, "the first message must be a hello".into()).await)
+            }
             Err(error) => Err(ended_early(arrived, error).await),
         }
     }
@@ -313,8 +318,7 @@ pub(crate) fn tune(stream: &Stream) {
 
 /// Says why not, and gives the other side the time to read it.
 pub(crate) async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
-    let refused = Refused { why: why.number(), detail: detail.clone() };
-    if arrived.control.say(Said::Refused(refused)).await.is_ok() {
+    if arrived.control.say(Said::Refused(Refused::cut(why, detail.clone()))).await.is_ok() {
         arrived.control.linger(REFUSAL_LINGERS).await;
     }
     arrived.carrier.end(detail.clone());

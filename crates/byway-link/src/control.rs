@@ -28,6 +28,12 @@ const BETTER_REASON: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
 
+/// A larger buffer is not kept once its message was decoded.
+const SPARE_BYTES: usize = 2 * READ_BYTES;
+
+/// Bytes that a peer may send after it was refused. An honest one sends none.
+const LINGER_BYTES: usize = 16 * 1024;
+
 /// Messages written at a time.
 const WRITE_MESSAGES: usize = 64;
 
@@ -118,26 +124,51 @@ impl ControlStream {
         self.unread.is_empty()
     }
 
-    /// The next message. Cancel safe: what was read stays.
-    pub(crate) async fn hear(&mut self) -> Result<Said, ControlError> {
-        Ok(self.hear_sized().await?.0)
+    /// The first message of a carrier, which is short. No byte behind it is read. Cancel safe: what was read stays.
+    pub(crate) async fn hear_first(&mut self) -> Result<Said, ControlError> {
+        loop {
+            if let Some((said, _)) = self.decode(wire::MOST_FIRST_BYTES)? {
+                return Ok(said);
+            }
+            self.read_some(wire::missing(&self.unread)).await?;
+        }
     }
 
-    /// The same, with the number of bytes that the message took on the wire.
+    /// The next message, with the number of bytes that it took on the wire. Cancel safe: what was read stays.
     async fn hear_sized(&mut self) -> Result<(Said, usize), ControlError> {
         loop {
-            if let Some((message, n)) = wire::decode::<Control>(&self.unread)? {
-                self.unread.drain(..n);
-                // What a newer version says and we do not know is passed over.
-                if let Some(said) = message.said {
-                    return Ok((said, n));
-                }
-                continue;
+            if let Some(heard) = self.decode(wire::MOST_MESSAGE_BYTES)? {
+                return Ok(heard);
             }
-            let mut room = [0; READ_BYTES];
-            match poll_fn(|cx| self.stream.poll_read(cx, &mut room)).await? {
-                Read::Fin => return Err(ControlError::Fin),
-                Read::Data(n) => self.unread.extend_from_slice(room.get(..n).unwrap_or_default()),
+            self.read_some(READ_BYTES).await?;
+        }
+    }
+
+    /// The next message of those that were read, of at most `most` bytes.
+    fn decode(&mut self, most: usize) -> Result<Option<(Said, usize)>, ControlError> {
+        while let Some((message, n)) = wire::decode_control(&self.unread, most)? {
+            self.unread.drain(..n);
+            // A long message leaves no long buffer behind.
+            if self.unread.capacity() > SPARE_BYTES {
+                self.unread.shrink_to(READ_BYTES);
+            }
+            // What a newer version says and we do not know is passed over.
+            if let Some(said) = message.said {
+                return Ok(Some((said, n)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads at most `most` bytes. Cancel safe.
+    async fn read_some(&mut self, most: usize) -> Result<(), ControlError> {
+        let mut room = [0; READ_BYTES];
+        let room = room.get_mut(..most.min(READ_BYTES)).unwrap_or_default();
+        match poll_fn(|cx| self.stream.poll_read(cx, room)).await? {
+            Read::Fin => Err(ControlError::Fin),
+            Read::Data(n) => {
+                self.unread.extend_from_slice(room.get(..n).unwrap_or_default());
+                Ok(())
             }
         }
     }
@@ -159,9 +190,18 @@ impl ControlStream {
         }
     }
 
-    /// Waits until the other side has gone, at most that long: what was said last shall arrive.
+    /// Waits until the other side has closed, at most that long, so that the last message arrives. What comes meanwhile is
+    /// discarded, and more than [`LINGER_BYTES`] of it ends the wait.
     pub(crate) async fn linger(&mut self, patience: Duration) {
-        let _ = timeout(patience, async { while self.hear().await.is_ok() {} }).await;
+        self.unread = Vec::new();
+        let _ = timeout(patience, async {
+            let mut discarded = 0;
+            while discarded < LINGER_BYTES && self.read_some(READ_BYTES).await.is_ok() {
+                discarded += self.unread.len();
+                self.unread.clear();
+            }
+        })
+        .await;
     }
 }
 
@@ -282,5 +322,63 @@ async fn exchange(
             let reason = error.with_reason_of(&carrier.watch()).await;
             return carrier.end(reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use byway_testkit::pipe;
+
+    use super::*;
+    use crate::wire::GoAway;
+
+    fn control() -> (ControlStream, Stream) {
+        let (near, far) = pipe::pair_of(1 << 20);
+        (ControlStream { stream: near.into_stream(), unread: Vec::new() }, far.into_stream())
+    }
+
+    fn message(detail_bytes: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let away = GoAway { detail: "x".repeat(detail_bytes), ..GoAway::default() };
+        wire::encode(&Control::from(Said::GoAway(away)), &mut bytes);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_long_message_leaves_no_long_buffer_behind() {
+        let (mut control, mut peer) = control();
+        let long = message(60_000);
+        peer.write_all(&[&long[..], &message(1)[..1]].concat()).await.unwrap();
+        assert_eq!(control.hear_sized().await.unwrap().1, long.len());
+        assert!(control.unread.capacity() <= SPARE_BYTES, "{} bytes", control.unread.capacity());
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_first_message_is_read_and_a_long_one_is_refused_at_its_length() {
+        let (mut control, mut peer) = control();
+        peer.write_all(&message(100).repeat(50)).await.unwrap();
+        control.hear_first().await.unwrap();
+        assert_eq!(control.unread.len(), 0);
+        control.hear_first().await.unwrap();
+
+        let (mut control, mut peer) = self::control();
+        peer.write_all(&message(wire::MOST_FIRST_BYTES)).await.unwrap();
+        let error = control.hear_first().await.unwrap_err();
+        assert!(matches!(error, ControlError::Bad(wire::BadMessage::TooLong { .. })), "{error}");
+        assert_eq!(control.unread.len(), wire::LENGTH_BYTES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_peer_that_goes_on_sending_is_not_kept_and_not_read_for_long() {
+        let (mut control, mut peer) = control();
+        peer.write_all(&vec![7; 512 * 1024]).await.unwrap();
+        let begun = Instant::now();
+        control.linger(Duration::from_secs(2)).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(control.unread.capacity() <= SPARE_BYTES);
+        // What it has sent is still there, but for the limit.
+        let mut rest = vec![0; 512 * 1024];
+        let Ok(Read::Data(left)) = control.stream.read(&mut rest).await else { panic!("nothing is left") };
+        assert!(left >= 512 * 1024 - LINGER_BYTES - READ_BYTES, "{left} bytes are left");
     }
 }

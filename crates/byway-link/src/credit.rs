@@ -18,13 +18,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::window::{Budget, INITIAL_BYTES, Window};
-use crate::wire::{Credit, StreamCredit};
+use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
 
 /// Before a round trip was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
-
-/// Grants told in one message.
-const GRANTS_A_MESSAGE: usize = 1024;
 
 /// The credits of one carrier. Clones are the same.
 #[derive(Clone)]
@@ -110,7 +107,7 @@ impl Credits {
 
     fn take_some(&self) -> Vec<StreamCredit> {
         let mut to_tell = self.0.to_tell.lock();
-        let some: Vec<u64> = to_tell.keys().copied().take(GRANTS_A_MESSAGE).collect();
+        let some: Vec<u64> = to_tell.keys().copied().take(MOST_GRANTS).collect();
         let grants = some.into_iter().filter_map(|stream| {
             let bytes = to_tell.remove(&stream)?;
             Some(StreamCredit { stream, bytes })

@@ -244,7 +244,7 @@ impl Dialler {
         if let Err(error) = authenticated.control.say(Said::Hello(hello)).await {
             return Err(authenticated.why(error).await);
         }
-        let heard = match authenticated.control.hear().await {
+        let heard = match authenticated.control.hear_first().await {
             Ok(heard) => heard,
             Err(error) => return Err(authenticated.why(error).await),
         };

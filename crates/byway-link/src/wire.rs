@@ -9,15 +9,20 @@
 
 use std::fmt;
 
-use prost::Message;
+use bytes::{Buf, BufMut};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Message};
 
 /// The longest message, its length not counted.
 pub const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// The longest first message of a carrier, either way, its length not counted. Neither side is trusted before it.
+pub const MOST_FIRST_BYTES: usize = 4 * 1024;
+
 /// The longest [`Open`] or [`Answer`], its length not counted: there is one of each for every stream.
 pub const MOST_ASK_BYTES: usize = 4 * 1024;
 
-/// What an [`Answer`] says of a fault is cut to so many bytes for each text.
+/// What an [`Answer`] says of a fault, or a [`Refused`] of its reason, is cut to so many bytes for each text.
 const FAULT_TEXT_BYTES: usize = 1024;
 
 /// Bytes of the length in front of a message, big endian.
@@ -155,12 +160,46 @@ pub struct Visited {
     pub end_phase: String,
 }
 
-/// See [`Said::Credit`].
-#[derive(Clone, PartialEq, Message)]
+/// See [`Said::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so [`Message`] is written by hand here:
+/// decoding keeps at most one grant more than [`MOST_GRANTS`], which shows that there were too many.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Credit {
-    /// Each stream once.
-    #[prost(message, repeated, tag = "1")]
+    /// Field 1, repeated. Each stream once.
     pub grants: Vec<StreamCredit>,
+}
+
+/// The most grants of one [`Credit`].
+pub const MOST_GRANTS: usize = 1024;
+
+/// The field of [`Credit::grants`].
+const GRANTS: u32 = 1;
+
+impl Message for Credit {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        encoding::message::encode_repeated(GRANTS, &self.grants, buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag == GRANTS && self.grants.len() <= MOST_GRANTS {
+            encoding::message::merge_repeated(wire_type, &mut self.grants, buf, context)
+        } else {
+            encoding::skip_field(wire_type, tag, buf, context)
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        encoding::message::encoded_len_repeated(GRANTS, &self.grants)
+    }
+
+    fn clear(&mut self) {
+        self.grants.clear();
+    }
 }
 
 /// One stream's part of a [`Credit`].
@@ -572,6 +611,9 @@ pub enum BadMessage {
         /// The limit for this kind of message.
         most: usize,
     },
+    /// A [`Credit`] has more grants than [`MOST_GRANTS`].
+    #[error("a message grants credit to more than {MOST_GRANTS} streams")]
+    TooManyGrants,
     /// It is no protobuf of this shape.
     #[error("a message that cannot be read: {0}")]
     Malformed(String),
@@ -610,6 +652,20 @@ pub fn decode_within<M: Message + Default>(bytes: &[u8], most: usize) -> Result<
     }
 }
 
+/// The [`Control`] message at the front of `bytes`, of at most `most` bytes, and how many bytes it took.
+///
+/// # Errors
+/// [`BadMessage`], as soon as it is certain.
+pub(crate) fn decode_control(bytes: &[u8], most: usize) -> Result<Option<(Control, usize)>, BadMessage> {
+    let decoded = decode_within::<Control>(bytes, most)?;
+    match &decoded {
+        Some((Control { said: Some(Said::Credit(credit)) }, _)) if credit.grants.len() > MOST_GRANTS => {
+            Err(BadMessage::TooManyGrants)
+        }
+        _ => Ok(decoded),
+    }
+}
+
 /// How many bytes of the message at the front of `bytes` have not come yet, as far as is known: those of its length first.
 pub(crate) fn missing(bytes: &[u8]) -> usize {
     match bytes.first_chunk::<LENGTH_BYTES>() {
@@ -625,6 +681,14 @@ impl Fault {
             text.truncate(text.floor_char_boundary(FAULT_TEXT_BYTES));
         }
         self
+    }
+}
+
+impl Refused {
+    /// A refusal whose text fits into a first message.
+    pub(crate) fn cut(why: Refusal, mut detail: String) -> Self {
+        detail.truncate(detail.floor_char_boundary(FAULT_TEXT_BYTES));
+        Self { why: why.number(), detail }
     }
 }
 
@@ -689,6 +753,24 @@ mod tests {
             assert_eq!((Refusal::from_number(number), refusal.number()), (refusal, number));
         }
         assert_eq!((Code::from_number(77), Refusal::from_number(77)), (Code::Broken, Refusal::Denied));
+    }
+
+    #[test]
+    fn a_credit_keeps_no_more_grants_in_memory_than_the_most_however_many_it_has() {
+        let credit = |count: usize| {
+            let grants = (0..count as u64).map(|stream| StreamCredit { stream, bytes: 7 }).collect();
+            Control::from(Said::Credit(Credit { grants }))
+        };
+        let whole = encoded(&credit(MOST_GRANTS));
+        assert_eq!(decode_control(&whole, MOST_MESSAGE_BYTES), Ok(Some((credit(MOST_GRANTS), whole.len()))));
+        // Empty grants: two bytes each.
+        let grants = vec![StreamCredit::default(); 32_000];
+        let many = encoded(&Control::from(Said::Credit(Credit { grants })));
+        assert_eq!(decode_control(&many, MOST_MESSAGE_BYTES), Err(BadMessage::TooManyGrants));
+        let Some((Control { said: Some(Said::Credit(kept)) }, _)) = decode::<Control>(&many).unwrap() else {
+            panic!("no credit");
+        };
+        assert!(kept.grants.capacity() <= 2 * MOST_GRANTS, "room for {} grants", kept.grants.capacity());
     }
 
     proptest! {

@@ -128,7 +128,7 @@ async fn a_first_message_of_a_gibibyte_is_refused_before_it_is_waited_for() {
     })
     .await;
     let error = arrived.unwrap_err().to_string();
-    assert!(error.contains("a message of 1073741824 bytes was announced; the most is 65536"), "{error}");
+    assert!(error.contains("a message of 1073741824 bytes was announced; the most is 4096"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use byway_link::mux::frame::Kind;
-use byway_link::wire::{Attach, Open, Said};
+use byway_link::wire::{Attach, Control, Credit, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit};
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, hello};
@@ -26,6 +26,40 @@ async fn a_stream_that_a_stranger_opens_before_its_hello_ends_the_carrier_and_is
     let (arrived, ()) = tokio::join!(listening.next(), within(opening));
     let error = arrived.unwrap_err().to_string();
     assert_eq!(error, "the other side broke the protocol: a stream was opened before the session was established");
+}
+
+#[tokio::test]
+async fn a_first_message_that_decodes_to_much_memory_is_refused_at_its_length() {
+    let listening = listening().await;
+    let grants = vec![StreamCredit::default(); 32_700];
+    let mut message = Vec::new();
+    byway_link::wire::encode(&Control::from(Said::Credit(Credit { grants })), &mut message);
+    let expected =
+        format!("a message of {} bytes was announced; the most is {MOST_FIRST_BYTES}", message.len() - LENGTH_BYTES);
+
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.frame(Kind::Data, 0, &message[..LENGTH_BYTES]).await.unwrap();
+    let error = listening.next().await.unwrap_err().to_string();
+    assert!(error.contains(&expected), "by TLS: {error}");
+    within(peer.hears.closed()).await;
+
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    within(peer.send.write_all(&message[..LENGTH_BYTES])).await.unwrap();
+    let error = listening.next().await.unwrap_err().to_string();
+    assert!(error.contains(&expected), "by QUIC: {error}");
+}
+
+#[tokio::test]
+async fn a_first_message_that_is_no_hello_is_refused_and_what_comes_behind_it_is_not_kept() {
+    let listening = listening().await;
+    let mut peer = RawPeer::dialled(dial(&listening).await, &RawKey::generate()).await;
+    peer.says.say(Said::Ping(1)).await;
+    assert!(matches!(peer.hears.said().await.unwrap(), Said::Refused(_)));
+    // No message is read any more: a length that would end the carrier with its own words does nothing.
+    peer.says.frame(Kind::Data, 0, &[0xff; 8]).await.unwrap();
+    peer.says.finish().await;
+    assert_eq!(listening.next().await.unwrap_err().to_string(), "the first message must be a hello");
+    within(peer.hears.closed()).await;
 }
 
 #[tokio::test]
@@ -53,7 +87,7 @@ async fn a_stranger_by_quic_has_one_stream_and_64_kib_until_it_is_welcomed() {
     let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
     // One byte of a message, so that the server has read it and the windows are what they will be.
     let mut hello_bytes = Vec::new();
-    byway_link::wire::encode(&byway_link::wire::Control::from(Said::Hello(hello())), &mut hello_bytes);
+    byway_link::wire::encode(&Control::from(Said::Hello(hello())), &mut hello_bytes);
     within(peer.send.write_all(&hello_bytes[..1])).await.unwrap();
     let second = peer.connection.open_bi();
     let mut second = std::pin::pin!(second);
