@@ -54,6 +54,8 @@ struct Inner {
     open: OpenStreams,
     /// The peer's streams that were accepted and have not said what they are for.
     unsaid: Arc<AtomicUsize>,
+    /// The peer's streams that are open and were answered with success.
+    answered: Arc<AtomicUsize>,
     /// Moves with each answer to a ping.
     pongs: watch::Sender<()>,
     /// Ends the carrier's tasks.
@@ -160,9 +162,26 @@ pub(crate) struct Unsaid {
 
 impl Unsaid {
     /// The stream has said what it is for.
-    pub(crate) fn said(self) {
+    pub(crate) fn said(self) -> Unanswered {
         drop(self.counted);
         self.carrier.said();
+        Unanswered(self.carrier)
+    }
+}
+
+/// One of the peer's streams that has said what it is for and was not answered.
+pub(crate) struct Unanswered(Carrier);
+
+impl Unanswered {
+    /// The stream is answered with success, and the peer may send on it. To be called before the answer is written; what
+    /// is returned lives as long as the stream.
+    pub(crate) fn succeeds(self) -> Counted {
+        let carrier = self.0;
+        let counted = Counted::new(&carrier.0.answered);
+        if let Over::Quic(quic, ..) = &carrier.0.over {
+            quic.make_room(carrier.0.answered.load(Relaxed));
+        }
+        counted
     }
 }
 
@@ -178,6 +197,7 @@ impl Carrier {
             open: OpenStreams::default(),
             pongs: watch::Sender::new(()),
             unsaid: Arc::default(),
+            answered: Arc::default(),
             ended: CancellationToken::new(),
             reason: Mutex::new(None),
             tasks: tasks.clone(),
@@ -239,7 +259,6 @@ impl Carrier {
     fn said(&self) {
         let Over::Quic(quic, _, allowance) = &self.0.over else { return };
         let said = quic.theirs().saturating_sub(self.0.unsaid.load(Relaxed));
-        quic.make_room(said);
         let more = allowance.lock().said(said, Instant::now(), quic.round_trip());
         if let Some(more) = more {
             quic.allow(more);

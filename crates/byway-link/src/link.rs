@@ -5,13 +5,14 @@
 //! Never: moves a stream from one carrier to another, and never outlives its last carrier.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use byway_dial::{Broken, Read, Stream};
+use byway_dial::{Broken, Pipe, Read, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{Carrier, CarrierKind, Unsaid};
+use crate::carrier::{Carrier, CarrierKind, Unanswered, Unsaid};
 use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
@@ -158,7 +159,7 @@ pub struct Inbox {
 
 /// A stream that the peer has opened and not said the target of yet.
 pub struct Arrived {
-    stream: Stream,
+    stream: LinkStream,
     peer: Option<SocketAddr>,
     unsaid: Unsaid,
     _permit: OwnedSemaphorePermit,
@@ -493,7 +494,6 @@ impl fmt::Debug for Link {
 
 /// The answer was read whole and the far side has finished: nothing to reset.
 fn stream_closed(mut stream: Stream) {
-    use byway_dial::Pipe;
     stream.close_on_drop();
 }
 
@@ -503,8 +503,7 @@ async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Se
         while let Ok(permit) = Arc::clone(&unsaid).acquire_owned().await
             && let Ok(stream) = carrier.accept().await
         {
-            let (stream, unsaid) = (LinkStream::into_stream(stream), carrier.unsaid());
-            let arrived = Arrived { stream, peer: carrier.peer(), unsaid, _permit: permit };
+            let arrived = Arrived { stream, peer: carrier.peer(), unsaid: carrier.unsaid(), _permit: permit };
             if streams.send(arrived).await.is_err() {
                 return carrier.end("nobody serves the session any more");
             }
@@ -529,12 +528,8 @@ impl Arrived {
     /// Why there is no such message, in words for the log.
     pub async fn asked(mut self) -> Result<(Open, Asked), String> {
         match read_message::<Open>(&mut self.stream).await {
-            Ok(open) => {
-                self.unsaid.said();
-                Ok((open, Asked { stream: self.stream }))
-            }
+            Ok(open) => Ok((open, Asked { stream: self.stream, unanswered: self.unsaid.said() })),
             Err(NotRead::Bad(bad)) => {
-                use byway_dial::Pipe;
                 self.stream.reset(wire::Code::Protocol.number());
                 Err(bad.to_string())
             }
@@ -546,7 +541,8 @@ impl Arrived {
 
 /// A stream whose peer waits for an answer.
 pub struct Asked {
-    stream: Stream,
+    stream: LinkStream,
+    unanswered: Unanswered,
 }
 
 impl Asked {
@@ -555,37 +551,32 @@ impl Asked {
     ///
     /// # Errors
     /// The stream broke.
-    pub async fn opened(
-        mut self,
-        local: Option<SocketAddr>,
-        host: Option<&str>,
-        reports: bool,
-    ) -> Result<Stream, Broken> {
+    pub async fn opened(self, local: Option<SocketAddr>, host: Option<&str>, reports: bool) -> Result<Stream, Broken> {
         let local = local.map(|local| local.to_string()).unwrap_or_default();
         let opened = wire::Opened { local, host: host.unwrap_or_default().to_owned(), reports };
-        self.answer(Answered::Opened(opened)).await?;
-        Ok(self.stream)
+        let mut stream = self.stream.answered(self.unanswered.succeeds()).into_stream();
+        answer(&mut stream, Answered::Opened(opened)).await?;
+        Ok(stream)
     }
 
     /// Says why not. Nothing else travels on the stream.
-    pub async fn refused(mut self, fault: wire::Fault) {
-        use byway_dial::Pipe;
-        if self.answer(Answered::Fault(fault.cut())).await.is_ok() {
-            self.stream.close_on_drop();
+    pub async fn refused(self, fault: wire::Fault) {
+        let mut stream = self.stream.into_stream();
+        if answer(&mut stream, Answered::Fault(fault.cut())).await.is_ok() {
+            stream.close_on_drop();
         }
     }
 
     /// Whether whoever asked has given up.
     pub async fn given_up(&mut self) {
-        use byway_dial::Pipe;
-        std::future::poll_fn(|cx| self.stream.poll_broken(cx)).await;
+        poll_fn(|cx| self.stream.poll_broken(cx)).await;
     }
+}
 
-    async fn answer(&mut self, answered: Answered) -> Result<(), Broken> {
-        let mut bytes = Vec::new();
-        wire::encode(&Answer::from(answered), &mut bytes);
-        self.stream.write_all(&bytes).await
-    }
+async fn answer(stream: &mut Stream, answered: Answered) -> Result<(), Broken> {
+    let mut bytes = Vec::new();
+    wire::encode(&Answer::from(answered), &mut bytes);
+    stream.write_all(&bytes).await
 }
 
 /// A Host that is longer is none: 255 bytes of name, and a port.
@@ -604,14 +595,14 @@ enum NotRead {
 }
 
 /// Reads one message of at most [`wire::MOST_ASK_BYTES`] and not a byte more.
-async fn read_message<M: prost::Message + Default>(stream: &mut Stream) -> Result<M, NotRead> {
+async fn read_message<M: prost::Message + Default>(stream: &mut impl Pipe) -> Result<M, NotRead> {
     let (mut bytes, mut room) = (Vec::new(), [0; STEP_BYTES]);
     loop {
         if let Some((message, _)) = wire::decode_within(&bytes, wire::MOST_ASK_BYTES).map_err(NotRead::Bad)? {
             return Ok(message);
         }
         let step = room.get_mut(..wire::missing(&bytes).min(STEP_BYTES)).unwrap_or_default();
-        match stream.read(step).await.map_err(NotRead::Broken)? {
+        match poll_fn(|cx| stream.poll_read(cx, step)).await.map_err(NotRead::Broken)? {
             Read::Fin => return Err(NotRead::Fin),
             Read::Data(n) => bytes.extend_from_slice(step.get(..n).unwrap_or_default()),
         }

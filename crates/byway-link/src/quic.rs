@@ -50,12 +50,12 @@ const PENDING_BYTES: u32 = 64 * 1024;
 /// it is never the one that a peer waits for. It grows in steps of this size, too.
 const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
 
-/// The window has room for the first bytes of so many streams that have not said what they are for, 4 MiB: an honest peer
-/// sends no more than that message until it is answered.
-const UNSAID_WINDOW_STREAMS: u64 = 128;
+/// The window has room for the first bytes of so many streams that were not answered with success, 4 MiB: until then an
+/// honest peer sends no more than what the stream is for, which is at most 4 KiB.
+const UNANSWERED_WINDOW_STREAMS: u64 = 128;
 
 /// The window grows by the first bytes of so many streams at once, 1 MiB.
-const SAID_STEP_STREAMS: u64 = 32;
+const STEP_STREAMS: u64 = 32;
 
 /// What is kept of a handshake that is not decided yet, and of all of them together.
 const INCOMING_BYTES: u64 = 16 * 1024;
@@ -152,8 +152,8 @@ fn transport(side: Side) -> io::Result<TransportConfig> {
     Ok(config)
 }
 
-/// What the windows of a connection add up to: the first one of each stream that the peer has or may soon have, and of each that we have open, and what
-/// they have grown by.
+/// What the windows of a connection add up to: the first one of each stream of the peer that was answered with success, of
+/// some that were not, and of each that we have open, and what they have grown by. The most that there was at once counts.
 #[derive(Debug, Default)]
 struct Windows {
     theirs: u64,
@@ -231,10 +231,11 @@ impl Quic {
         self.connection.set_max_concurrent_bi_streams(streams.saturating_add(self.side.control_streams()).into());
     }
 
-    /// Widens the window for `said` streams of the peer that have said what they are for, beside those that have not. What
-    /// waits on the latter is within [`UNSAID_WINDOW_STREAMS`].
-    pub(crate) fn make_room(&self, said: usize) {
-        let streams = (said as u64).next_multiple_of(SAID_STEP_STREAMS) + UNSAID_WINDOW_STREAMS;
+    /// Widens the window for `answered` streams of the peer that were answered with success, beside the others. What waits
+    /// on the latter is within [`UNANSWERED_WINDOW_STREAMS`], so a peer cannot widen the window by streams that are refused,
+    /// whether it finishes them or not.
+    pub(crate) fn make_room(&self, answered: usize) {
+        let streams = (answered as u64).next_multiple_of(STEP_STREAMS) + UNANSWERED_WINDOW_STREAMS;
         self.widen(|windows| windows.theirs = windows.theirs.max(streams));
     }
 
@@ -244,7 +245,9 @@ impl Quic {
         self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));
     }
 
-    /// The window of the connection never keeps the peer from what those of its streams allow.
+    /// The window of the connection never keeps the peer from what those of its streams allow. It never becomes narrower:
+    /// QUIC cannot take back what was announced (RFC 9000 section 4.1), and a window that is made narrower and wide again
+    /// announces the difference a second time, so that a peer could collect far more than the widest window.
     fn widen(&self, change: impl FnOnce(&mut Windows)) {
         let mut windows = self.windows.lock();
         let before = windows.all();
@@ -283,7 +286,7 @@ impl Quic {
     ) -> Result<QuicStream, ConnectionError> {
         let counted = credits.map(|_| Counted::new(&self.ours));
         if counted.is_some() {
-            let ours = self.ours.load(Relaxed).next_power_of_two() as u64;
+            let ours = (self.ours.load(Relaxed) as u64).next_multiple_of(STEP_STREAMS);
             self.widen(|windows| windows.ours = windows.ours.max(ours));
         }
         let halves = self.connection.open_bi().await?;

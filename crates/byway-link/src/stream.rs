@@ -19,6 +19,7 @@ use crate::quic::QuicStream;
 pub struct LinkStream {
     kind: Kind,
     _open: Option<OpenStream>,
+    _answered: Option<Counted>,
 }
 
 enum Kind {
@@ -27,18 +28,29 @@ enum Kind {
 }
 
 impl LinkStream {
+    const fn new(kind: Kind) -> Self {
+        Self { kind, _open: None, _answered: None }
+    }
+
     pub(crate) fn mux(stream: MuxStream) -> Self {
-        Self { kind: Kind::Mux(stream), _open: None }
+        Self::new(Kind::Mux(stream))
     }
 
     pub(crate) fn quic(stream: QuicStream) -> Self {
-        Self { kind: Kind::Quic(Box::new(stream)), _open: None }
+        Self::new(Kind::Quic(Box::new(stream)))
     }
 
     /// The same, counted among the open ones while it lives.
     #[must_use]
     pub(crate) fn counted(mut self, open: &OpenStreams) -> Self {
         self._open = Some(open.add());
+        self
+    }
+
+    /// The same, counted among those that were answered with success while it lives.
+    #[must_use]
+    pub(crate) fn answered(mut self, answered: Counted) -> Self {
+        self._answered = Some(answered);
         self
     }
 

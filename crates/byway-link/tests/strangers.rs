@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use byway_link::mux::frame::Kind;
-use byway_link::wire::{Attach, Control, Credit, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit};
+use byway_link::wire::{Attach, Control, Credit, Fault, LENGTH_BYTES, MOST_FIRST_BYTES, Open, Said, StreamCredit};
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
 use common::raw::{RawKey, RawPeer, hello};
@@ -167,6 +167,54 @@ async fn streams_that_do_not_say_what_they_are_for_do_not_raise_the_limits_of_qu
         asked.push(within(arrived.asked()).await.unwrap());
     }
     within(peer.connection.open_bi()).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_were_refused_and_are_not_finished_do_not_widen_the_window_of_quic() {
+    const REFUSED: usize = 512;
+    // 4 MiB for streams that were not answered with success, 1 MiB beside them, and the control stream.
+    const MOST_BYTES: usize = 6 * 1024 * 1024;
+    let listening = listening().await;
+    let mut peer = RawQuic::dialled(listening.address, &RawKey::generate()).await;
+    peer.say(Said::Hello(hello())).await;
+    let (_link, mut inbox) = listening.pending().await.welcome().await.unwrap();
+    assert!(matches!(peer.hear().await, Said::Welcome(_)));
+    let mut message = Vec::new();
+    byway_link::wire::encode(&Open { service: 77, ..Open::default() }, &mut message);
+    let mut refused = Vec::new();
+    for _ in 0..REFUSED {
+        let (mut send, mut recv) = within(peer.connection.open_bi()).await.unwrap();
+        within(send.write_all(&message)).await.unwrap();
+        let (_, asked) = within(within(inbox.streams.recv()).await.unwrap().asked()).await.unwrap();
+        within(asked.refused(Fault::default())).await;
+        within(recv.read_to_end(1024)).await.unwrap();
+        refused.push((send, recv));
+    }
+    let (mut silent, mut bytes) = (Vec::new(), 0);
+    let filling = async {
+        while bytes <= 2 * MOST_BYTES {
+            let (mut send, recv) = peer.connection.open_bi().await.unwrap();
+            for _ in 0..32 {
+                bytes += send.write(&[0; 1024]).await.unwrap();
+            }
+            silent.push((send, recv));
+        }
+    };
+    // The peer waits for good once the window is used up.
+    let blocked = async {
+        let mut before = usize::MAX;
+        let mut filling = std::pin::pin!(filling);
+        while tokio::time::timeout(Duration::from_millis(500), filling.as_mut()).await.is_err() {
+            let sent = peer.connection.stats().udp_tx.bytes as usize;
+            if sent == before {
+                return;
+            }
+            before = sent;
+        }
+    };
+    within(blocked).await;
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes were taken on streams that do not say what they are for");
+    drop(refused);
 }
 
 #[tokio::test]
