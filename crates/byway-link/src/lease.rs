@@ -21,7 +21,7 @@ use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::store;
 
-pub use record::{NewerFormat, Unread};
+pub use record::{NewerFormat, Snapshot, Unread};
 
 /// How long a name that nobody holds stays its tenant's: 30 days.
 pub const RESERVED_S: u64 = 30 * 24 * 3600;
@@ -98,6 +98,13 @@ pub struct Claimed {
 /// What a name was before a claim.
 #[derive(Debug)]
 pub struct Undo(Before);
+
+impl Undo {
+    /// Whether the claim has changed nothing: the session had the name already.
+    pub const fn is_of_nothing(&self) -> bool {
+        matches!(self.0, Before::Same)
+    }
+}
 
 #[derive(Debug)]
 enum Before {

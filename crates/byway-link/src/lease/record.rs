@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Entry, Leases, Name, Past};
+use crate::join::GrantId;
 use crate::key::Fingerprint;
 
 /// The format that is written, and the newest that is read. Files without a format line have it, too.
@@ -45,10 +46,26 @@ pub(super) fn most_bytes(name: &Name, label: &str) -> usize {
     "http ".len() + what + " ".len() + 12 + " ".len() + 64 + 3 * " 18446744073709551615".len() + 1 + label.len() + 1
 }
 
-impl Leases {
-    /// What has to survive a restart. What is held now was held last at `now_s`.
-    pub fn save(&self, now_s: u64) -> Vec<u8> {
-        let mut lines: Vec<String> = self.names.iter().map(|(name, entry)| line(name, entry, now_s)).collect();
+/// See [`Leases::snapshot`].
+#[derive(Debug)]
+pub struct Snapshot {
+    names: Vec<Copied>,
+    unread: Vec<Vec<u8>>,
+}
+
+/// One name of a [`Snapshot`].
+#[derive(Debug)]
+struct Copied {
+    name: Name,
+    tenant: GrantId,
+    past: Past,
+    is_held: bool,
+}
+
+impl Snapshot {
+    /// The bytes of the file. What was held when the copy was made was held last at `now_s`.
+    pub fn to_bytes(&self, now_s: u64) -> Vec<u8> {
+        let mut lines: Vec<String> = self.names.iter().map(|copied| line(copied, now_s)).collect();
         lines.sort();
         let mut bytes = format!("{HEAD}{FORMAT}\n{}", lines.concat()).into_bytes();
         for unread in &self.unread {
@@ -56,6 +73,24 @@ impl Leases {
             bytes.push(b'\n');
         }
         bytes
+    }
+}
+
+impl Leases {
+    /// What has to survive a restart. What is held now was held last at `now_s`.
+    pub fn save(&self, now_s: u64) -> Vec<u8> {
+        self.snapshot().to_bytes(now_s)
+    }
+
+    /// A copy of what has to survive a restart, to be formatted where no lock is held.
+    pub fn snapshot(&self) -> Snapshot {
+        let copied = self.names.iter().map(|(name, entry)| Copied {
+            name: name.clone(),
+            tenant: entry.tenant,
+            past: entry.past.clone(),
+            is_held: !entry.holders.is_empty(),
+        });
+        Snapshot { names: copied.collect(), unread: self.unread.clone() }
     }
 
     /// What an earlier process has saved.
@@ -106,16 +141,16 @@ fn check_format(line: &[u8]) -> Result<(), NewerFormat> {
 
 /// `http app.t.example.com GRANT IDENTITY LAST-HELD EPOCH ATTEMPT LABEL`: the label last, as it may hold anything but a line
 /// end.
-fn line(name: &Name, entry: &Entry, now_s: u64) -> String {
+fn line(copied: &Copied, now_s: u64) -> String {
+    let Copied { name, tenant, past, is_held } = copied;
     let (kind, what) = match name {
         Name::Http(host) => ("http", host.clone()),
         Name::Tcp(address) => ("tcp", address.to_string()),
     };
-    let past = &entry.past;
     let (epoch, attempt) = past.fence;
-    let last_held_s = if entry.holders.is_empty() { past.last_held_s } else { past.last_held_s.max(now_s) };
+    let last_held_s = if *is_held { past.last_held_s.max(now_s) } else { past.last_held_s };
     let label = past.label.replace(['\n', '\r'], " ");
-    format!("{kind} {what} {} {} {last_held_s} {epoch} {attempt} {label}\n", entry.tenant, past.last)
+    format!("{kind} {what} {tenant} {} {last_held_s} {epoch} {attempt} {label}\n", past.last)
 }
 
 /// Only the label may hold bytes that are not ASCII, or not even text.

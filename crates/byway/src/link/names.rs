@@ -36,6 +36,8 @@ struct State {
     watched: HashMap<Name, watch::Sender<()>>,
     /// How many changes of hands there were.
     change: u64,
+    /// The last change that a write of the file was started for.
+    saved: u64,
     /// The next process has the names: no more are taken.
     leaving: bool,
 }
@@ -45,6 +47,8 @@ struct Session {
     tenant: GrantId,
     /// What each name is called in the session.
     numbers: HashMap<Name, u32>,
+    /// It has said that it leaves. It is kept until it has ended, so that a revoked grant ends it, and gets no more names.
+    is_leaving: bool,
     /// To the session's owner: a name of its was taken.
     taken: mpsc::UnboundedSender<Lost>,
 }
@@ -67,6 +71,18 @@ pub struct Taken {
 }
 
 impl State {
+    /// `session` has the names of `numbers` no more.
+    fn released(&mut self, session: SessionKey, numbers: HashMap<Name, u32>) -> Vec<Name> {
+        let had: Vec<Name> = numbers.into_keys().collect();
+        for name in &had {
+            self.leases.release(name, session, now_s());
+        }
+        if !had.is_empty() {
+            self.changed(&had);
+        }
+        had
+    }
+
     /// `names` have changed hands: the visitors who wait for one of them look again.
     fn changed<'n>(&mut self, names: impl IntoIterator<Item = &'n Name>) {
         self.change += 1;
@@ -109,8 +125,11 @@ impl Names {
     }
 
     fn to_write(&self) -> (u64, Vec<u8>) {
-        let state = self.state.lock();
-        (state.change, state.leases.save(now_s()))
+        let (change, snapshot) = {
+            let state = self.state.lock();
+            (state.change, state.leases.snapshot())
+        };
+        (change, snapshot.to_bytes(now_s()))
     }
 
     /// A session has begun; names that are taken from it come out of the receiver.
@@ -120,20 +139,25 @@ impl Names {
         let mut state = self.state.lock();
         state.next_session += 1;
         let key = SessionKey(state.next_session);
-        state.sessions.insert(key, Session { link, tenant, numbers: HashMap::new(), taken });
+        state.sessions.insert(key, Session { link, tenant, numbers: HashMap::new(), is_leaving: false, taken });
         (key, told)
+    }
+
+    /// The session has said that it leaves: its names go back to their queues, and it gets no more. What it has open may
+    /// finish. Those that it had.
+    pub fn release(&self, session: SessionKey) -> Vec<Name> {
+        let mut state = self.state.lock();
+        let Some(leaving) = state.sessions.get_mut(&session) else { return Vec::new() };
+        leaving.is_leaving = true;
+        let numbers = std::mem::take(&mut leaving.numbers);
+        state.released(session, numbers)
     }
 
     /// The session is over: its names go back to their queues. Those that it had.
     pub fn leave(&self, session: SessionKey) -> Vec<Name> {
         let mut state = self.state.lock();
         let Some(gone) = state.sessions.remove(&session) else { return Vec::new() };
-        let had: Vec<Name> = gone.numbers.into_keys().collect();
-        for name in &had {
-            state.leases.release(name, session, now_s());
-        }
-        state.changed(&had);
-        had
+        state.released(session, gone.numbers)
     }
 
     /// The grant of `tenant` was revoked: its sessions end, its names are free, and the visitors who wait for them are
@@ -180,7 +204,7 @@ impl Names {
             return Err(Denied::Leaving);
         }
         // It has said that it leaves, or was ended: what it got would lead visitors nowhere.
-        if !state.sessions.contains_key(&who.session) {
+        if state.sessions.get(&who.session).is_none_or(|session| session.is_leaving) {
             return Err(Denied::Gone);
         }
         let claimed = state.leases.claim(name, label, who, now_s())?;
@@ -202,7 +226,10 @@ impl Names {
                 let _ = old.taken.send(Lost { name: name.clone(), number, why });
             }
         }
-        state.changed([name]);
+        // A session that asks for what it has changes nothing, and nothing has to be written.
+        if !claimed.undo.is_of_nothing() {
+            state.changed([name]);
+        }
         Ok(Taken { changed_hands: before.is_some() || !claimed.replaced.is_empty(), undo: claimed.undo })
     }
 
@@ -246,15 +273,31 @@ impl Names {
         self.state.lock().leases.holders(name).next().is_some()
     }
 
-    /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come before that thread
-    /// starts share one write. Returns the number of the last change, for [`Names::written`].
-    pub fn save(self: &Arc<Self>, runtime: &Handle) -> u64 {
-        let change = self.state.lock().change;
-        if self.file.is_to_write() {
-            let names = Arc::clone(self);
-            runtime.spawn_blocking(move || names.file.write(|| names.to_write()));
+    /// Saves the owners of the names if any has changed since the last save. Returns the number of the last change, for
+    /// [`Names::written`].
+    pub fn save_changes(self: &Arc<Self>, runtime: &Handle) -> u64 {
+        let (change, is_new) = {
+            let mut state = self.state.lock();
+            let is_new = state.change > state.saved;
+            state.saved = state.change;
+            (state.change, is_new)
+        };
+        if is_new {
+            self.save(runtime);
         }
         change
+    }
+
+    /// Saves the owners of the names, on a thread that may wait for the disk. Changes that come before that thread
+    /// starts to write share one write, and writes are spaced out.
+    pub fn save(self: &Arc<Self>, runtime: &Handle) {
+        if self.file.is_to_write() {
+            let names = Arc::clone(self);
+            runtime.spawn_blocking(move || {
+                names.file.wait_for_turn();
+                names.file.write(|| names.to_write());
+            });
+        }
     }
 
     /// Waits until the change of this number has been written down, or could not be. Cancel safe.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use byway_link::lease::NewerFormat;
 use byway_link::{Leases, store};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::grants::now_s;
@@ -27,6 +27,10 @@ pub(super) struct NamesFile {
     is_due: AtomicBool,
     /// The last write failed, and is tried again.
     retry: Mutex<Option<Retry>>,
+    /// When the file may be written next.
+    turn: Mutex<Turn>,
+    /// Wakes the thread that waits for its turn when the last write is due.
+    ending: Condvar,
     /// The change that the file was last written after.
     written: watch::Sender<u64>,
     /// How often it was written.
@@ -39,6 +43,24 @@ pub(super) struct NamesFile {
 struct Retry {
     at: Instant,
     wait: Duration,
+}
+
+/// See [`NamesFile::wait_for_turn`].
+struct Turn {
+    next: Instant,
+    is_over: bool,
+}
+
+/// Between two writes, at least.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two writes.
+const MOST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the next write waits after one that took `took`: writing is at most a tenth of a core's time, until that would
+/// make registrations wait for longer than [`MOST_PAUSE`].
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(9).clamp(PAUSE, MOST_PAUSE)
 }
 
 /// A write that failed is tried again after this, and then after twice as long each time.
@@ -85,6 +107,8 @@ impl NamesFile {
             writer: Mutex::new(Writer::default()),
             is_due: AtomicBool::new(false),
             retry: Mutex::new(None),
+            turn: Mutex::new(Turn { next: Instant::now(), is_over: false }),
+            ending: Condvar::new(),
             written: watch::Sender::new(0),
             #[cfg(test)]
             writes: std::sync::atomic::AtomicU64::default(),
@@ -116,6 +140,8 @@ impl NamesFile {
 
     /// Writes the file for the last time. Waits for the disk.
     pub(super) fn end(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
+        self.turn.lock().is_over = true;
+        self.ending.notify_all();
         let mut writer = self.writer.lock();
         self.write_as(&writer, content, true);
         writer.is_ours = false;
@@ -126,12 +152,26 @@ impl NamesFile {
         !self.is_due.swap(true, AcqRel)
     }
 
+    /// Waits until the file may be written again. Blocks, for [`MOST_PAUSE`] at most.
+    pub(super) fn wait_for_turn(&self) {
+        let mut turn = self.turn.lock();
+        while !turn.is_over {
+            let next = turn.next;
+            if self.ending.wait_until(&mut turn, next).timed_out() {
+                return;
+            }
+        }
+    }
+
     /// Writes what `content` makes. Waits for the disk, and for its turn: one at a time, and each writes what is true when
     /// its turn comes.
     pub(super) fn write(&self, content: impl FnOnce() -> (u64, Vec<u8>)) {
         let writer = self.writer.lock();
         self.is_due.store(false, Release);
+        let begun = Instant::now();
         self.write_as(&writer, content, false);
+        let ended = Instant::now();
+        self.turn.lock().next = ended + pause_after(ended - begun);
     }
 
     fn write_as(&self, writer: &Writer, content: impl FnOnce() -> (u64, Vec<u8>), is_last: bool) {
@@ -205,6 +245,27 @@ impl NamesFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_are_spaced_out_and_the_pause_grows_with_what_a_write_takes() {
+        let state = tempfile::tempdir().unwrap();
+        let file = NamesFile::new(state.path());
+        file.begin();
+        let before = Instant::now();
+        file.write(|| (1, b"one".to_vec()));
+        assert!(file.turn.lock().next >= before + PAUSE);
+        assert_eq!(pause_after(Duration::ZERO), PAUSE);
+        assert_eq!(pause_after(Duration::from_millis(100)), Duration::from_millis(900));
+        assert_eq!(pause_after(Duration::from_secs(60)), MOST_PAUSE);
+        // The last write does not wait, and it ends the wait of an earlier one.
+        file.turn.lock().next = Instant::now() + Duration::from_secs(3600);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| file.wait_for_turn());
+            file.end(|| (2, b"two".to_vec()));
+            waiting.join().unwrap();
+        });
+        assert_eq!(std::fs::read(state.path().join("names")).unwrap(), b"two");
+    }
 
     #[test]
     fn a_write_that_failed_is_tried_again_until_the_disk_has_room() {

@@ -60,7 +60,7 @@ fn take_away(shared: &Arc<Shared>, id: GrantId) {
         shared.pool.evict_key(&Origin::Service(name.clone()));
     }
     if !names.is_empty() {
-        links.names.save(links.runtime());
+        links.names.save_changes(links.runtime());
     }
     tracing::info!(grant = %id, "the grant was revoked: its sessions have ended, {} names are free", names.len());
 }

@@ -125,7 +125,7 @@ impl Session {
             self.hear(said, door, &mut answers, &mut is_changed);
         }
         let links = &self.shared.links;
-        let change = if is_changed { links.names.save(links.runtime()) } else { 0 };
+        let change = if is_changed { links.names.save_changes(links.runtime()) } else { 0 };
         answers.into_iter().for_each(|answer| self.outbox.push_after(change, answer));
     }
 
@@ -181,7 +181,7 @@ impl Session {
                     tracing::info!(identity = self.link.peer().short(), left_out, "the other side leaves: {detail}");
                 }
                 // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
-                self.release();
+                self.vacate(&self.shared.links.names.release(self.who.session));
             }
             // A welcome, an attach, a registered service: not from a dialler.
             _ => self.link.end("the other side broke the protocol: a message that is not its to say"),
@@ -343,11 +343,10 @@ impl Session {
         }));
     }
 
-    fn release(&self) -> Vec<Name> {
-        let had = self.shared.links.names.leave(self.who.session);
-        self.shared.links.public.away(&had);
+    /// The session has the names no more: their ports wait for the next holder.
+    fn vacate(&self, had: &[Name]) {
+        self.shared.links.public.away(had);
         had.iter().for_each(|name| self.forget_connections(name));
-        had
     }
 
     /// Which session of the node.
@@ -425,9 +424,10 @@ const MOST_TRIES: u32 = 256;
 impl Drop for Session {
     fn drop(&mut self) {
         self.link.end("the node has let the session go");
-        let had = self.release();
+        let had = self.shared.links.names.leave(self.who.session);
+        self.vacate(&had);
         if !had.is_empty() {
-            self.shared.links.names.save(self.shared.links.runtime());
+            self.shared.links.names.save_changes(self.shared.links.runtime());
         }
     }
 }

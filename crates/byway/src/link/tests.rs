@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
-use byway_link::{Conflict, JoinString, Name, Purpose};
+use byway_dial::Resolver;
+use byway_link::wire::{GoAway, Register, Said};
+use byway_link::{Carriers, Conflict, Dialler, Inbox, JoinString, Key, Link, Name, Purpose, ServiceKind, Settings};
 use byway_testkit::eventually;
 
 use super::*;
@@ -15,11 +18,53 @@ fn node(text: &str, state: &Path) -> Node {
     Node::start(parse(text, "byway.toml", state).unwrap(), &mut Inherited::default()).unwrap()
 }
 
+/// How long a broken test may hang.
+const HANG: Duration = Duration::from_secs(60);
+
+/// A session whose messages a test writes by hand.
+struct Member {
+    runtime: tokio::runtime::Runtime,
+    link: Link,
+    inbox: Inbox,
+}
+
+impl Member {
+    fn join(join: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        let dial = byway_dial::Dialler::new(Resolver::system(handle.clone()), byway_dial::Options::default());
+        let (key, join) = (Key::generate().unwrap(), join.parse().unwrap());
+        let dialler = Dialler::new(key, join, Purpose::Serve, Carriers::Tls, dial, Settings::default(), handle);
+        let (link, inbox) = runtime.block_on(dialler.connect(1, 1, HANG)).unwrap();
+        Self { runtime, link, inbox }
+    }
+
+    fn say(&self, said: Said) {
+        assert!(self.runtime.block_on(self.link.say_in_turn(said)));
+    }
+
+    fn hear(&mut self) -> Said {
+        let heard = async { tokio::time::timeout(HANG, self.inbox.said.recv()).await };
+        self.runtime.block_on(heard).unwrap().unwrap()
+    }
+
+    fn registers(&mut self, service: u32, name: &str) {
+        let kind = ServiceKind::Http.number();
+        self.say(Said::Register(Register { service, kind, name: name.into(), port: 0 }));
+        assert!(matches!(self.hear(), Said::Registered(_)));
+    }
+}
+
 /// A public end for services below `t.localhost`, and how to join it.
 fn server(state: &Path) -> (Node, String) {
+    server_with(state, "")
+}
+
+/// The same; the config begins with `lines`.
+fn server_with(state: &Path, lines: &str) -> (Node, String) {
     let text = "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n\
                 advertise = \"127.0.0.1\"\n";
-    let node = node(text, state);
+    let node = node(&format!("{lines}{text}"), state);
     let mut news = node.shared().links.news().unwrap();
     match news.blocking_recv().unwrap() {
         News::Join { text, .. } => (node, text),
@@ -84,4 +129,49 @@ fn asking_for_another_tenants_name_does_not_look_at_the_disk_on_a_worker() {
         node.cut();
         node.join();
     }
+}
+
+#[test]
+fn a_session_that_asks_for_the_names_that_it_has_does_not_write_them_again() {
+    let at_server = tempfile::tempdir().unwrap();
+    let (server, join) = server(at_server.path());
+    let names = Arc::clone(&server.shared().links.names);
+    let mut member = Member::join(&join);
+    member.registers(1, "app");
+    let before = names.saves();
+    for _ in 0..50 {
+        member.registers(1, "app");
+    }
+    assert_eq!(names.saves(), before, "nothing has changed");
+    // Another number is no change either: the file does not hold it.
+    member.registers(2, "app");
+    assert_eq!(names.saves(), before);
+    member.registers(3, "other");
+    assert_eq!(names.saves(), before + 1);
+    drop(member);
+    server.cut();
+    server.join();
+}
+
+#[test]
+fn a_session_that_has_said_go_away_ends_when_its_grant_is_revoked() {
+    let at_server = tempfile::tempdir().unwrap();
+    let (server, join) = server_with(at_server.path(), "[drain]\ndeadline = \"1h\"\n");
+    let names = Arc::clone(&server.shared().links.names);
+    let grant = join.parse::<JoinString>().unwrap().id;
+    let mut member = Member::join(&join);
+    member.registers(1, "app");
+    member.say(Said::GoAway(GoAway::default()));
+    while !matches!(member.hear(), Said::GoAway(_)) {}
+    // The server has released its names by now, and gives it none again.
+    let name = Name::Http("app.t.localhost".into());
+    eventually("its name is free", || !names.is_held(&name));
+    member.say(Said::Register(Register { service: 1, kind: 1, name: "app".into(), port: 0 }));
+    assert!(matches!(member.hear(), Said::Withdrawn(_)));
+    names.revoke(grant);
+    assert!(names.tenants().is_empty());
+    let ended = async { tokio::time::timeout(HANG, member.link.ended()).await };
+    member.runtime.block_on(ended).expect("the session goes on after its grant was revoked");
+    server.cut();
+    server.join();
 }
