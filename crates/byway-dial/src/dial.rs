@@ -162,7 +162,7 @@ impl Dialler {
         }
     }
 
-    /// The addresses that [`Dialler::open`] would race for, in that order: resolved once, each checked against `rules`.
+    /// The addresses that [`Dialler::open`] would race for, in that order, for [`Dialler::connect`]: resolved once, each checked against `rules`.
     /// None for a Unix socket. Cancel safe.
     ///
     /// # Errors
@@ -214,7 +214,11 @@ impl Dialler {
         }
     }
 
-    async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
+    /// Connects to one of `addrs`, which [`Dialler::addresses`] has found. Cancel safe, as [`Dialler::open`].
+    ///
+    /// # Errors
+    /// Of several failures the most telling, with the number of addresses that were tried.
+    pub async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
         let Options { connect_timeout, attempt_delay, .. } = self.options;
         let timing = Timing { attempt_delay, connect_timeout };
         match happy::race(addrs, timing, &self.spare, |addr| connect_tcp(addr, self.options)).await {

@@ -9,8 +9,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::dialled::Places;
 use super::link_permits::LinkPermits;
 use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
 use super::quota::{Excess, Quota};
@@ -28,7 +29,7 @@ pub struct Admission {
     lobby: Lobby,
     metrics: Quota,
     attempts: Quota,
-    dialled: Quota,
+    dialled: Places,
     public: AtomicUsize,
     /// Connections that the pool may hold, as long as this process runs.
     pooled: usize,
@@ -73,7 +74,7 @@ impl Admission {
             lobby: Lobby::new(counts.strangers),
             metrics: Quota::new(METRICS),
             attempts: Quota::new(counts.attempts),
-            dialled: Quota::new(counts.dialled),
+            dialled: Places::new(counts.dialled),
             public: AtomicUsize::new(shares.public),
             pooled,
         }
@@ -86,8 +87,8 @@ impl Admission {
         self.lobby.set_most(counts.strangers);
         self.public.store(shares.public, Relaxed);
         self.links.set(counts.members);
-        let changed =
-            [self.visitors.set(counts.visitors), self.attempts.set(counts.attempts), self.dialled.set(counts.dialled)];
+        self.dialled.set(counts.dialled);
+        let changed = [self.visitors.set(counts.visitors), self.attempts.set(counts.attempts)];
         changed.into_iter().flatten().collect()
     }
 
@@ -101,9 +102,9 @@ impl Admission {
         descriptors::public_ports(self.public.load(Relaxed), workers)
     }
 
-    /// For a stream that came over a link and is dialled. `None`: all descriptors for such streams are in use.
-    pub fn dialled(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(self.dialled.permits()).try_acquire_owned().ok()
+    /// For streams that came over links and are dialled.
+    pub const fn dialled(&self) -> &Places {
+        &self.dialled
     }
 
     /// Connections at the ports of links that are not welcomed yet.
@@ -179,7 +180,7 @@ mod tests {
 
     fn free(admission: &Admission) -> [usize; 4] {
         let of = |quota: &Quota| quota.permits().available_permits();
-        [of(&admission.visitors), admission.links.free(), of(&admission.attempts), of(&admission.dialled)]
+        [of(&admission.visitors), admission.links.free(), of(&admission.attempts), admission.dialled.left()]
     }
 
     #[test]

@@ -21,16 +21,17 @@ use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
 use super::connect::{relay_options, relay_streams};
+use super::dialled::{NoPlace, Place, User};
 use super::link_permits::{LinkPermit, LinkPermits, NoPermit};
 use super::listener::{Accepted, Door, Visit};
 use super::lobby::Guest;
 use super::passage::Passage;
 use super::peers::Peers;
-use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind, ServiceKind};
+use crate::config::{Bind, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves, ServiceKind};
 use crate::fault::{Fault, Kind, Who};
 use crate::link::joining::Joined;
 use crate::link::{serving, welcome};
-use crate::outbound;
+use crate::outbound::{self, direct};
 use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 use crate::scope::Scope;
@@ -358,8 +359,8 @@ async fn serve_stream(
             passage.refused(target().as_ref(), &fault);
             let _ = timeout(patience, asked.refused(fault.to_link())).await;
         }
-        // The permit lasts as long as the stream.
-        Ok(Far { dialled, allowed, host, _permit }) => {
+        // The place is taken for as long as the stream lasts.
+        Ok(Far { dialled, allowed, host, _place }) => {
             // The public end reports the requests of an HTTP service, so that each has a line of its own.
             let is_http =
                 |joined: &Arc<Joined>| joined.service(open.service).is_some_and(|it| it.kind == ServiceKind::Http);
@@ -420,13 +421,36 @@ async fn decide_and_open(
     let allowed = policy::decide(&inquiry).inspect_err(|_| {
         door.shared.counters.denied.add(1);
     })?;
-    let _permit = match allowed.outbound() {
-        Outbound::Direct(_) | Outbound::Via(..) => Some(door.shared.admission.dialled().ok_or_else(no_descriptor)?),
-        // These are streams of other links.
-        Outbound::Exit(..) | Outbound::Service(_) | Outbound::Pooled(_) => None,
+    let place = || {
+        let (user, is_only_user) = match user {
+            // Any number of grants may come.
+            Some(grant) => (User::Grant(Arc::clone(grant)), false),
+            None => (User::PublicEnd(Arc::clone(&listener.name)), is_only_public_end(plan)),
+        };
+        door.shared.admission.dialled().take(&user, is_only_user).map_err(no_descriptor)
     };
-    let dialled = outbound::open(&door.shared, &allowed).await?;
-    Ok(Far { dialled, allowed, host, _permit })
+    let (dialled, place) = match allowed.outbound() {
+        Outbound::Direct(target) => {
+            let opening = Box::pin(direct::open_in_place(&door.shared, target, &allowed, place));
+            opening.await.map(|(dialled, place)| (dialled, Some(place)))?
+        }
+        Outbound::Via(..) => {
+            let place = place()?;
+            (outbound::open(&door.shared, &allowed).await?, Some(place))
+        }
+        // These are streams of other links.
+        Outbound::Exit(..) | Outbound::Service(_) | Outbound::Pooled(_) => {
+            (outbound::open(&door.shared, &allowed).await?, None)
+        }
+    };
+    Ok(Far { dialled, allowed, host, _place: place })
+}
+
+/// Whether the services of one link are all that streams are dialled for.
+fn is_only_public_end(plan: &Plan) -> bool {
+    let is_exit = |role: &Role| matches!(role, Role::Link(link) if matches!(link.serves, Serves::Exit(_)));
+    plan.joins.iter().filter(|join| !join.services.is_empty()).count() == 1
+        && !plan.listeners.iter().any(|listener| is_exit(&listener.role))
 }
 
 /// What a stream leads to.
@@ -434,12 +458,11 @@ struct Far {
     dialled: Dialled,
     allowed: Allowed,
     host: Option<Arc<str>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
-fn no_descriptor() -> Fault {
-    let detail = "all descriptors for streams that come over links are in use; raise the limit of open files of this node \
-                  (ulimit -n, LimitNOFILE=)";
+fn no_descriptor(reason: NoPlace) -> Fault {
+    let detail = format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
     Fault::new(Who::Us, Kind::Overloaded("descriptors"), detail)
 }
 

@@ -8,6 +8,7 @@ pub mod bind;
 pub mod client;
 pub mod connect;
 pub mod crew;
+pub mod dialled;
 pub mod http1;
 pub mod link;
 pub mod link_permits;

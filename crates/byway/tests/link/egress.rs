@@ -366,3 +366,34 @@ fn an_exit_names_no_visitor_in_its_log_where_it_was_told_none() {
     let line = nodes.exit.wait_for_log("link stream: ");
     assert!(!line.contains("visitor="), "{line}");
 }
+
+#[test]
+fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
+    let args = [&["proxy", "serve", "--listen", ANY], &OPEN[..]].concat();
+    let exit = Launch::new(BYWAY, &args).with_descriptors(256).start();
+    let first = join_string(&exit);
+    let state = shown(&exit.folder().join("state"));
+    let advertise = first.parse::<byway_link::JoinString>().unwrap().address.to_string();
+    let args = ["token", "add", "--purpose", "exit", "--state", &state, "--advertise", &advertise];
+    let added = Launch::new(BYWAY, &args).run();
+    assert_eq!(added.code, Some(0), "{}", added.stderr);
+    let second = added.stdout.trim().trim_start_matches("join ").to_owned();
+    let desk = |join: &str| {
+        let desk = Program::start(BYWAY, &["proxy", "join", join, "--listen", ANY]);
+        desk.wait_for_log("is up, by ");
+        desk
+    };
+    let (greedy, other) = (desk(&first), desk(&second));
+    let origin = Origin::named("app");
+    let target = origin.address();
+    let held: Vec<Visitor> = (0..120)
+        .map(|_| {
+            let mut visitor = Visitor::connect(greedy.address());
+            visitor.send(connect(target));
+            visitor
+        })
+        .collect();
+    exit.wait_for_log("are in use by one grant, and the rest is for others");
+    assert_eq!(through_connect(other.address(), target).get("/").text(), "app");
+    drop(held);
+}
