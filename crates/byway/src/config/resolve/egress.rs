@@ -146,7 +146,7 @@ impl Resolver<'_> {
     /// The first line of the file.
     fn password_file(&mut self, file: &Text) -> Option<Secret> {
         let path = self.path(&file.value);
-        let text = (self.around.read_file)(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let text = self.read_file(&path).map_err(|error| format!("cannot read {}: {error}", path.display()));
         let text = self.checked("password_file", &file.place, text)?;
         Some(Secret::new(text.lines().next().unwrap_or_default()))
     }

@@ -131,7 +131,7 @@ impl Resolver<'_> {
 
     /// The first line of a file that is not empty.
     pub(super) fn first_line(&self, path: &Path) -> io::Result<String> {
-        let text = (self.around.read_file)(path)?;
+        let text = self.read_file(path)?;
         Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned())
     }
 

@@ -19,11 +19,13 @@ mod sections;
 mod serve;
 mod upstream;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -56,6 +58,8 @@ pub fn resolve(file: &File, around: &Surroundings<'_>) -> Result<Plan, Vec<Diagn
 /// What is known and noted while a file is resolved.
 struct Resolver<'s> {
     around: &'s Surroundings<'s>,
+    /// Files with secrets that were read. Each is read once: a pipe is empty the second time.
+    files: RefCell<HashMap<PathBuf, String>>,
     diagnostics: Vec<Diagnostic>,
     upstreams: HashMap<Arc<str>, Arc<UpstreamPlan>>,
     listened: Listened,
@@ -68,6 +72,7 @@ impl<'s> Resolver<'s> {
     fn new(around: &'s Surroundings<'s>) -> Self {
         Self {
             around,
+            files: RefCell::default(),
             diagnostics: Vec::new(),
             upstreams: HashMap::new(),
             listened: Listened::default(),
@@ -75,6 +80,16 @@ impl<'s> Resolver<'s> {
             domains: HashMap::new(),
             joins: Joins::default(),
         }
+    }
+
+    /// The text of a `password_file` or a `join_file`.
+    fn read_file(&self, path: &Path) -> io::Result<String> {
+        if let Some(text) = self.files.borrow().get(path) {
+            return Ok(text.clone());
+        }
+        let text = (self.around.read_file)(path)?;
+        self.files.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
     }
 
     fn plan(&mut self, file: &File) -> Plan {

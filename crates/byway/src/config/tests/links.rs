@@ -537,3 +537,25 @@ fn files_that_are_not_read_stand_in_as_join_strings_of_their_own() {
     assert_eq!(plan.joins[0].join.address.to_string(), "not-read.invalid:1");
     assert_eq!(errors(&expose("a").repeat(2)).len(), 1);
 }
+
+#[test]
+fn a_join_file_or_a_password_file_that_is_a_pipe_is_read_once() {
+    let read = std::cell::RefCell::new(Vec::new());
+    let pipe = |path: &Path| {
+        // The second reader of a pipe finds nothing.
+        let is_first = !read.borrow().contains(&path.to_owned());
+        read.borrow_mut().push(path.to_owned());
+        let text = if path.ends_with("password") { "hunter2".to_owned() } else { join() };
+        Ok(if is_first { text } else { String::new() })
+    };
+    let around = Surroundings { read_file: &pipe, ..Surroundings::without_files(Path::new("/state")) };
+    let expose = |port: u16| format!("[[expose]]\njoin_file = \"/pipe\"\ntcp = \"127.0.0.1:{port}\"\n");
+    let user = |name: &str| format!("{{ name = \"{name}\", password_file = \"/password\" }}");
+    let proxy = format!("[[proxy]]\nlisten = \"127.0.0.1:1\"\nusers = [{}, {}]\n", user("a"), user("b"));
+    let plan = parse_with(&[expose(1), expose(2), proxy].concat(), "byway.toml", &around).unwrap();
+    assert_eq!(plan.joins[0].join.expose(), join());
+    assert_eq!(plan.joins[0].services.len(), 2);
+    let Role::Egress(egress) = &plan.listeners[0].role else { panic!("a proxy") };
+    assert!(egress.users.iter().all(|user| user.password.expose() == "hunter2"));
+    assert_eq!(read.borrow().len(), 2, "{:?}", read.borrow());
+}
