@@ -67,6 +67,13 @@ impl Launch {
         self
     }
 
+    /// Adds arguments.
+    #[must_use]
+    pub fn with_args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(ToString::to_string));
+        self
+    }
+
     /// The folder of this launch.
     pub fn folder(&self) -> &Path {
         self.folder.path()

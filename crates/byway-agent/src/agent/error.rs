@@ -174,7 +174,7 @@ impl Error {
 impl From<AcquireError> for Error {
     fn from(error: AcquireError) -> Self {
         match error {
-            AcquireError::QueueFull { limit } => Self::QueueFull { limit },
+            AcquireError::QueueFull { limit } | AcquireError::ClientShare { limit } => Self::QueueFull { limit },
             AcquireError::QueueTimeout { waited } => Self::QueueTimeout { waited },
             AcquireError::Closed => Self::Closed,
         }

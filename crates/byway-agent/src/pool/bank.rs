@@ -27,8 +27,11 @@
 
 mod contest;
 mod queue;
+mod shares;
 
 use self::contest::Contest;
+pub(crate) use self::shares::Share;
+use self::shares::Shares;
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::hold::Hold;
@@ -71,6 +74,8 @@ pub(crate) struct Bank<K: Key, C: Conn> {
     passed_over: u32,
     tally: Tally,
     pending: usize,
+    /// Whose the places of the queue are.
+    shares: Shares<K, C>,
     /// Waiters so far; the number of the last one.
     arrivals: usize,
     pub(crate) totals: Totals,
@@ -94,6 +99,7 @@ pub(crate) struct Origin<K: Key, C: Conn> {
     lines: Vec<Line<K, C>>,
     ring: Links<Self>,
     in_ring: bool,
+    rank: Links<Self>,
     /// Hand-overs past the waiter that is next, who is in another shard.
     overtaken: u32,
     /// Every permit that is out, by its ticket.
@@ -122,12 +128,15 @@ pub(crate) struct Waiter<K: Key, C: Conn> {
     turn: Turn<K, C>,
     queue: Links<Self>,
     line: Links<Self>,
+    of_client: Links<Self>,
 }
 
 /// What a waiter has got so far.
 pub(crate) enum Turn<K: Key, C: Conn> {
     Waiting(Option<Waker>),
     Granted(Grant<K, C>),
+    /// The queue was full, and a newcomer has its place.
+    Displaced(Share),
     Closed,
 }
 
@@ -157,10 +166,22 @@ pub(crate) struct Ticket<K: Key, C: Conn> {
     valid_at: usize,
 }
 
+/// A request for a permit.
+pub(crate) struct Asks {
+    pub(crate) shard: usize,
+    pub(crate) want: Want,
+    pub(crate) client: Client,
+    pub(crate) since: Instant,
+}
+
 pub(crate) enum Admit<K: Key, C: Conn> {
     Open(Ticket<K, C>),
-    /// In the queue; closing one of these makes room.
-    Queued(Id<Waiter<K, C>>, Reach),
+    /// In the queue; closing one of these makes room. Wake the one that lost its place for it.
+    Queued {
+        waiter: Id<Waiter<K, C>>,
+        reach: Reach,
+        displaced: Option<Waker>,
+    },
     /// Not in the queue, which is full; closing one of these makes room.
     Full(Reach),
     Closed,
@@ -204,6 +225,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
             passed_over: 0,
             tally: Tally::default(),
             pending: 0,
+            shares: Shares::default(),
             arrivals: 0,
             totals: Totals::default(),
         }
@@ -223,8 +245,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
         self.tally.held()
     }
 
-    /// A permit, or a place in the queue.
-    pub(crate) fn admit(&mut self, key: &K, shard: usize, want: Want, client: Client, now: Instant) -> Admit<K, C> {
+    /// A permit, or a place in the queue: a free one, or at the second try one of another waiter.
+    pub(crate) fn admit(&mut self, key: &K, asks: &Asks, is_second_try: bool) -> Admit<K, C> {
+        let Asks { shard, want, client, since } = *asks;
         if matches!(self.mode, Mode::Draining | Mode::Closed) {
             return Admit::Closed;
         }
@@ -237,10 +260,15 @@ impl<K: Key, C: Conn> Bank<K, C> {
         };
         let admit = if !used_up && !capped {
             Admit::Open(self.open(origin, client))
-        } else if self.pending >= self.queue_len {
-            Admit::Full(reach)
+        } else if self.pending < self.queue_len {
+            let waiter = self.enqueue(origin, shard, want, client, since);
+            Admit::Queued { waiter, reach, displaced: None }
+        } else if let Some((other, share)) = is_second_try.then(|| self.displaced_by(origin, client)).flatten() {
+            // First the newcomer enters, so that its origin cannot be forgotten in between.
+            let waiter = self.enqueue(origin, shard, want, client, since);
+            Admit::Queued { waiter, reach, displaced: self.displace(other, share) }
         } else {
-            Admit::Queued(self.enqueue(origin, shard, want, client, now), reach)
+            Admit::Full(reach)
         };
         self.refresh(origin);
         admit
@@ -326,6 +354,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
             lines: Vec::new(),
             ring: Links::default(),
             in_ring: false,
+            rank: Links::default(),
             overtaken: 0,
             holds: Slab::new(),
             contest: Contest::default(),
@@ -400,6 +429,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         }
         assert_eq!((total, queued, ring), (self.tally, self.pending, self.ring.len()));
         assert_eq!(self.origins.len(), self.index.len());
+        self.audit_shares();
         assert!(total.held() <= self.max_total, "the total is above its cap");
         assert!(ring == 0 || total.held() == self.max_total, "a waiter could be served");
         self.origins.iter().map(|(_, origin)| (origin.key.clone(), origin.tally.installed)).collect()

@@ -55,7 +55,7 @@ pub enum Event<'a, K> {
         /// The origin.
         key: &'a K,
     },
-    /// An acquire was refused, as the queue is full.
+    /// An acquire was refused, as the queue is full; or it lost its place in the full queue to another client.
     QueueRejected {
         /// The origin.
         key: &'a K,

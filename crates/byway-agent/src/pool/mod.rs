@@ -33,7 +33,7 @@ pub use lease::{Detached, Lease, OpenPermit, Release};
 pub use limits::{InvalidLimits, Limits, QueueOrder, Scheduling};
 pub use stats::{OriginStats, Stats};
 
-use self::bank::{Admit, Grant, Reach, Want};
+use self::bank::{Admit, Asks, Grant, Reach, Want};
 use self::event::{Watch, tell};
 use self::hub::Hub;
 use self::lease::{Held, Permit};
@@ -137,7 +137,10 @@ impl<K: Key, C: Conn> Pool<K, C> {
 
     /// As [`Pool::acquire`], for one of several clients who share the pool.
     ///
-    /// Alone a client may hold all permits of an origin. While others wait for it, a permit that comes free goes to the
+    /// Alone a client may hold all permits of an origin, and all places of the queue. When the queue is full, a newcomer
+    /// gets the place of the newest waiter of the client that has most, if its own client would still have fewer; that
+    /// one gets [`AcquireError::ClientShare`]. The same holds between origins, where it takes nothing from a client that
+    /// has less. While others wait for it, a permit that comes free goes to the
     /// waiting client that holds least. A client that waits below its share (the limit divided by the clients that hold or
     /// wait) for a quarter of [`Limits::queue_wait`], at most for 1 s, has an exchange of a client above its share asked to
     /// end, if that waits for its own client: see [`Lease::poll_recalled`].
@@ -240,8 +243,14 @@ impl<K: Key, C: Conn> Pool<K, C> {
         let grant = match wait.await {
             Ok(grant) => grant,
             Err(error) => {
-                if let AcquireError::QueueTimeout { waited } = error {
-                    tell(&self.hub().watch, || Event::QueueTimeout { key, waited });
+                match error {
+                    AcquireError::QueueTimeout { waited } => {
+                        tell(&self.hub().watch, || Event::QueueTimeout { key, waited });
+                    }
+                    AcquireError::ClientShare { .. } | AcquireError::QueueFull { .. } => {
+                        tell(&self.hub().watch, || Event::QueueRejected { key });
+                    }
+                    AcquireError::Closed => {}
                 }
                 return Err(error);
             }
@@ -256,11 +265,17 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// A permit or a place in the queue, where something may have been closed to make room.
     fn enter(&self, key: &K, want: Want, client: Client, now: Instant) -> Result<Entered<K, C>, AcquireError> {
         let hub = self.hub();
+        let asks = Asks { shard: self.shard.number, want, client, since: now };
+        // The place of another waiter is taken only after a look for an idle connection to close.
+        let mut is_second_try = false;
         loop {
-            let reach = match hub.bank(|bank| bank.admit(key, self.shard.number, want, client, now)) {
+            let reach = match hub.bank(|bank| bank.admit(key, &asks, is_second_try)) {
                 Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
-                Admit::Queued(waiter, reach) => {
+                Admit::Queued { waiter, reach, displaced } => {
                     let wait = Wait::new(Arc::clone(&self.shard), waiter, client, now);
+                    if let Some(waker) = displaced {
+                        waker.wake();
+                    }
                     if !self.make_room(key, reach) {
                         tell(&hub.watch, || Event::Queued { key });
                     }
@@ -269,11 +284,15 @@ impl<K: Key, C: Conn> Pool<K, C> {
                 Admit::Full(reach) => reach,
                 Admit::Closed => return Err(AcquireError::Closed),
             };
-            if !self.make_room(key, reach) {
+            if self.make_room(key, reach) {
+                continue;
+            }
+            if is_second_try {
                 hub.bank(|bank| bank.totals.queue_full += 1);
                 tell(&hub.watch, || Event::QueueRejected { key });
                 return Err(AcquireError::QueueFull { limit: hub.limits.queue_len });
             }
+            is_second_try = true;
         }
     }
 

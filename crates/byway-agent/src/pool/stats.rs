@@ -29,7 +29,7 @@ pub struct Stats<K> {
     pub closed_total: u64,
     /// Those of them that a probe found dirty before they were lent: the origin closed or spoke out of turn.
     pub stale_closed_total: u64,
-    /// Acquires refused because the queue was full, ever.
+    /// Acquires refused because the queue was full, or because their place in it went to another client, ever.
     pub queue_full_total: u64,
     /// Acquires that waited in vain, ever.
     pub queue_timeout_total: u64,

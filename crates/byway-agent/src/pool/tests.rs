@@ -8,6 +8,7 @@ mod holes;
 mod life;
 mod queue;
 mod shards;
+mod shares;
 mod traces;
 
 use crate::{AcquireError, Acquired, Conn, Lease, Limits, OpenPermit, Pool, Probe, Release};

@@ -3,7 +3,7 @@
 //! In:    a waiter.   Out:   its grant, or why there is none.   Never: loses a grant: one that was not picked up when the
 //! future is dropped goes to the next waiter.
 
-use crate::pool::bank::{Grant, Turn, Waiter};
+use crate::pool::bank::{Grant, Share, Turn, Waiter};
 use crate::pool::client::Client;
 use crate::pool::conn::{Conn, Key};
 use crate::pool::error::AcquireError;
@@ -83,6 +83,13 @@ impl<K: Key, C: Conn> Wait<K, C> {
             Some(Turn::Waiting(_)) => {
                 Err(AcquireError::QueueTimeout { waited: now().saturating_duration_since(self.since) })
             }
+            Some(Turn::Displaced(share)) => {
+                let limit = self.place.shard.hub.limits.queue_len;
+                Err(match share {
+                    Share::OfClient => AcquireError::ClientShare { limit },
+                    Share::OfOrigin => AcquireError::QueueFull { limit },
+                })
+            }
             Some(Turn::Closed) | None => Err(AcquireError::Closed),
         }
     }
@@ -126,7 +133,7 @@ impl<K: Key, C: Conn> Drop for Place<K, C> {
         match self.shard.hub.bank(|bank| bank.leave(waiter)) {
             Turn::Granted(Grant::Open(ticket)) => self.shard.hub.free(&ticket, Phase::Connecting),
             Turn::Granted(Grant::Reuse(held)) => Shard::put_back(held),
-            Turn::Waiting(_) | Turn::Closed => {}
+            Turn::Waiting(_) | Turn::Displaced(_) | Turn::Closed => {}
         }
     }
 }

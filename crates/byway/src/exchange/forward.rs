@@ -6,6 +6,7 @@
 //! Never: dials for a body that is announced as too large, or decides about retries: `retry` does. (`attempt` is one try.)
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::attempt::Attempt;
 use super::body::Passage;
 use super::budget::Budget;
 use super::conn::Conn;
+use super::departure::unless_gone;
 use super::failure::Failure;
 use super::head::{self, RequestRules};
 use super::listed::refuse_end_to_end;
@@ -138,7 +140,11 @@ pub async fn forward(
         Tries::new(&plan.retry, way.upstreams, asked.begun + plan.pool.queue_wait + plan.dial.connect_timeout);
     asked.budget().note_request();
     loop {
-        let failure = match asked.borrow(&mut way, &mut moved.course).await {
+        let borrowed = {
+            let borrowing = pin!(asked.borrow(&mut way, &mut moved.course));
+            unless_gone(downstream.stream(), borrowing).await
+        };
+        let failure = match borrowed {
             Ok(borrowed) => {
                 moved.course.lent(borrowed.lease.reused());
                 moved.reports = borrowed.lease.reports().cloned();

@@ -3,7 +3,7 @@
 //! `forward` tells the story of one request, `attempt` that of one try, `failure` why it failed; `retry` says whether
 //! there is another, within a `budget` and with the body that `replay` has kept; `head` says which fields travel, `body`
 //! passes the bodies, `answer` is what we say ourselves, `discard` what becomes of an answer that nobody gets, `path` is
-//! the one reading of a path, `deadline` limits standstills, `pace` slow downstreams, `conn` is one end's connection,
+//! the one reading of a path, `deadline` limits standstills, `departure` ends work for a client that has left, `pace` slow downstreams, `conn` is one end's connection,
 //! `keep` how long an upstream's is kept, `listed` what Connection lists, `hops` counts Max-Forwards down, `date` is now,
 //! `recycled` is memory on loan.
 
@@ -15,6 +15,7 @@ pub mod budget;
 pub mod conn;
 pub mod date;
 pub mod deadline;
+pub mod departure;
 pub mod discard;
 pub mod failure;
 pub mod foreign;

@@ -5,7 +5,7 @@
 //! Never: lets a CONNECT carry a body, and never compares a password byte by byte.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -18,6 +18,7 @@ use super::listener::{Door, Visit};
 use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan};
 use crate::exchange::conn::Conn;
+use crate::exchange::departure::unless_gone;
 use crate::exchange::forward::Switched;
 use crate::fault::{Fault, Kind, Who};
 use crate::observe::counters::Counters;
@@ -163,7 +164,7 @@ pub async fn open(
         let detail = "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
         return Err(Fault::new(Who::Downstream, Kind::Malformed("connect-with-body"), detail));
     }
-    let dialled = outbound::open(shared, allowed).await?;
+    let dialled = unless_gone(downstream.stream(), pin!(outbound::open(shared, allowed))).await?;
     downstream.queue().extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
     Ok(Box::new(Tunnel::opened(dialled.stream, allowed.clone(), "HTTP/1.1")))
 }

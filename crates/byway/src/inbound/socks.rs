@@ -5,6 +5,7 @@
 //! Never: BIND and UDP ASSOCIATE (answered 07), and never a target without the user that the listener asks for.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use byway_dial::socks::{
@@ -19,6 +20,7 @@ use super::listener::{Door, Visit};
 use super::passage::Passage;
 use crate::config::{EgressPlan, ListenerPlan, Plan, Role};
 use crate::exchange::conn::Conn;
+use crate::exchange::departure::unless_gone;
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
@@ -77,7 +79,10 @@ impl Session<'_> {
             let detail = format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
             Fault::new(Who::Downstream, Kind::Deadline(Deadline::Handshake), detail)
         })??;
-        let opened = dial(self.door, self.plan, self.listener, self.visit.peer, &asked).await;
+        let opened = {
+            let dialling = pin!(dial(self.door, self.plan, self.listener, self.visit.peer, &asked));
+            unless_gone(self.downstream.stream(), dialling).await
+        };
         match opened {
             Ok((dialled, allowed)) => {
                 granted(asked.dialect, &dialled, self.downstream.queue());

@@ -2,12 +2,14 @@
 //!
 //! In:    an accepted connection.   Out: a relay to the listener's target.   Never: reads a byte before the target is open.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::connect::{relay_options, relay_streams};
 use super::listener::{Accepted, Door};
 use super::passage::Passage;
 use crate::config::{ListenerPlan, Plan};
+use crate::exchange::departure::unless_gone;
 use crate::fault::Fault;
 use crate::outbound;
 use crate::relay::Early;
@@ -15,8 +17,8 @@ use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.
 pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listener: Arc<ListenerPlan>) {
-    let Accepted { stream, visit } = accepted;
-    let opened = async {
+    let Accepted { mut stream, visit } = accepted;
+    let opening = async {
         let own = door.shared.own.load();
         let inquiry =
             Inquiry { plan: &plan, role: &listener.role, peer: visit.peer, user: None, own: &own, ask: Ask::Fixed };
@@ -24,7 +26,8 @@ pub async fn serve(accepted: Accepted, door: Arc<Door>, plan: Arc<Plan>, listene
         let dialled = outbound::open(&door.shared, &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
     };
-    match opened.await {
+    let opened = unless_gone(&mut stream, pin!(opening)).await;
+    match opened {
         // Plain TCP has no words for a fault: the visitor sees a reset.
         Err(fault) => {
             door.shared.counters.faults.add(1);

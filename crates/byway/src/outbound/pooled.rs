@@ -212,6 +212,13 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             let detail = format!("pool.queue: {limit} requests wait for a connection already");
             Fault::new(Who::Us, Kind::Overloaded("queue-full"), detail)
         }
+        AcquireError::ClientShare { limit } => {
+            let detail = format!(
+                "pool.queue: {limit} requests wait for a connection, and this client had more of the places than another \
+                 one that needed one"
+            );
+            Fault::new(Who::Us, Kind::Overloaded("client-share"), detail)
+        }
         AcquireError::QueueTimeout { .. } => {
             // One pass over the pool for each wait in vain, of which the queue allows few.
             let stats = shared.pool.stats();
@@ -231,7 +238,7 @@ fn limit_reached(shared: &Shared, origin: &Origin, error: &AcquireError) -> Faul
             let detail = format!("{reached}, and none came free within pool.queue_wait, {:?}", plan.pool.queue_wait);
             Fault::new(Who::Us, kind, detail)
         }
-        _ => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
+        AcquireError::Closed => return Fault::new(Who::Us, Kind::Draining, error.to_string()),
     };
     fault.worth_asking_again_after(plan.pool.queue_wait)
 }

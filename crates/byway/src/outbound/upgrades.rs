@@ -67,7 +67,14 @@ impl Upgrades {
                 let detail = format!("pool.queue: {limit} upgrades wait for a connection to {origin} already");
                 Err(self.worth_asking_again(Kind::Overloaded("queue-full"), detail))
             }
-            Err(_) => {
+            Err(AcquireError::ClientShare { limit }) => {
+                let detail = format!(
+                    "pool.queue: {limit} upgrades wait for a connection, and this client had more of the places than \
+                     another one that needed one"
+                );
+                Err(self.worth_asking_again(Kind::Overloaded("client-share"), detail))
+            }
+            Err(AcquireError::QueueTimeout { .. }) => {
                 let detail = format!(
                     "pool.max_upgraded_per_origin: {} upgraded connections are open to {origin}, and none ended within \
                      pool.queue_wait, {:?}",

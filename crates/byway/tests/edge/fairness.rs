@@ -1,6 +1,6 @@
 //! Fairness: one client that takes everything it can get does not keep an upstream from another one.
 
-use byway_testkit::{Gate, Origin, Program, Visitor};
+use byway_testkit::{Gate, Launch, Origin, Program, Visitor};
 
 use super::{BYWAY, to};
 
@@ -13,8 +13,13 @@ const SETTINGS: [(&str, usize); 2] =
 /// An edge that believes what this machine says about its clients.
 #[track_caller]
 fn edge(settings: &str, origin: &Origin) -> Program {
+    launch(settings, origin).start()
+}
+
+#[track_caller]
+fn launch(settings: &str, origin: &Origin) -> Launch {
     let edge = "[[edge]]\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = \"127.0.0.0/8\"\n[[edge.route]]";
-    Program::configured(BYWAY, &format!("{settings}\n{edge}\n{}\n", to(origin)))
+    Launch::configured(BYWAY, &format!("{settings}\n{edge}\n{}\n", to(origin)))
 }
 
 /// A request of the client that takes all; what has no such field is the other client's.
@@ -155,4 +160,57 @@ fn a_head_is_forwarded_although_its_body_has_not_come() {
         visitor.send(greedy("POST /upload", fields));
         origin.wait_for_requests(before + 1);
     }
+}
+
+/// A pool whose queue one client fills with ease.
+const SHORT_QUEUE: &str = "[pool]\nmax_per_origin = 2\nmax_upgraded_per_origin = 2\nqueue = 8\nqueue_wait = \"20s\"";
+
+/// A crowd that has filled the queue: one of its requests was refused.
+fn filling_crowd(program: &Program, each: &str) -> Vec<Visitor> {
+    let crowd = crowd(program, each);
+    program.wait_for_log("queue-full");
+    crowd
+}
+
+#[test]
+fn a_client_that_fills_the_queue_keeps_no_upstream_from_another_client() {
+    let origin = origin();
+    let program = edge(SHORT_QUEUE, &origin);
+    let _crowd = filling_crowd(&program, &(greedy("POST /upload", "Content-Length: 10\r\n") + "1"));
+    for _ in 0..3 {
+        let answer = Visitor::connect(program.address()).get("/");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+    program.wait_for_log("client-share");
+}
+
+#[test]
+fn a_client_that_fills_the_queue_of_websockets_keeps_no_upstream_from_another_client() {
+    const FIELDS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let origin = origin();
+    let program = edge(SHORT_QUEUE, &origin);
+    let _crowd = filling_crowd(&program, &greedy("GET /ws", FIELDS));
+    let mut other = Visitor::connect(program.address());
+    other.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{FIELDS}\r\n"));
+    let head = other.head().unwrap();
+    assert_eq!(head.status(), 101, "{head:?}");
+}
+
+#[test]
+fn a_request_whose_client_has_reset_waits_for_no_connection() {
+    let origin = origin();
+    let program = launch(SHORT_QUEUE, &origin).with_args(&["--log-level", "debug"]).start();
+    let upload = greedy("POST /upload", "Content-Length: 10\r\n") + "1";
+    let _holders: Vec<_> = (0..2)
+        .map(|n| {
+            let mut holder = Visitor::connect(program.address());
+            holder.send(&upload);
+            origin.wait_for_connections(n + 1);
+            holder
+        })
+        .collect();
+    let crowd = filling_crowd(&program, &greedy("GET /left", ""));
+    crowd.into_iter().for_each(|visitor| visitor.reset());
+    program.wait_for_log("the client left");
+    assert_eq!(origin.requests().len(), 2, "the upstream got a request whose client had left");
 }

@@ -158,3 +158,30 @@ fn a_parent_that_fails_is_named_in_the_log_and_not_to_the_client() {
         }
     }
 }
+
+#[test]
+fn a_dial_ends_when_its_client_has_reset() {
+    let silent = Origin::scripted(|served| {
+        served.fill();
+        served.taken();
+        served.remember_to_end();
+    });
+    let exit = Program::configured(
+        BYWAY,
+        &format!(
+            "[dial]\nconnect_timeout = \"300s\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n[[proxy.rule]]\naction = \"via\"\n\
+         via = \"http://{}\"\nhost = \"localhost\"\n",
+            silent.address()
+        ),
+    );
+    let connect = b"CONNECT localhost:9 HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec();
+    let socks = b"\x05\x01\x00\x05\x01\x00\x03\x09localhost\x00\x09".to_vec();
+    let request = b"GET http://localhost:9/ HTTP/1.1\r\nHost: localhost:9\r\n\r\n".to_vec();
+    for (n, asked) in [connect, socks, request].into_iter().enumerate() {
+        let mut visitor = Visitor::connect(exit.address());
+        visitor.send(asked);
+        silent.wait_for_connections(n + 1);
+        visitor.reset();
+        silent.wait_for_ended(n + 1);
+    }
+}

@@ -64,6 +64,11 @@ impl Contest {
         }
     }
 
+    /// Whether the client has a waiter.
+    pub(super) fn awaits(&self, client: Client) -> bool {
+        self.clients.get(&client).is_some_and(|stand| stand.waiting > 0)
+    }
+
     fn is_between_clients(&self) -> bool {
         self.waiting > 1
     }

@@ -24,9 +24,9 @@ impl<K: Key, C: Conn> Bank<K, C> {
     ) -> Id<Waiter<K, C>> {
         self.arrivals = self.arrivals.wrapping_add(1);
         let (arrival, turn) = (self.arrivals, Turn::Waiting(None));
-        let (queue, line) = (Links::default(), Links::default());
+        let (queue, line, of_client) = (Links::default(), Links::default(), Links::default());
         let has_recalled = false;
-        let waiter = Waiter { origin, shard, want, client, has_recalled, since, arrival, turn, queue, line };
+        let waiter = Waiter { origin, shard, want, client, has_recalled, since, arrival, turn, queue, line, of_client };
         let waiter = self.waiters.insert(waiter);
         let Origin { queue, lines, contest, .. } = &mut self.origins[origin];
         contest.enters(client);
@@ -36,6 +36,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         queue.push_back(&mut self.waiters, waiter);
         catch_up(lines, shard);
         lines[shard].queue.push_back(&mut self.waiters, waiter);
+        self.take_place(waiter);
         self.pending += 1;
         waiter
     }
@@ -44,7 +45,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
     pub(crate) fn wait(&mut self, waiter: Id<Waiter<K, C>>, waker: Waker) -> Option<Option<Waker>> {
         match &mut self.waiters[waiter].turn {
             Turn::Waiting(known) => Some(known.replace(waker)),
-            Turn::Granted(_) | Turn::Closed => None,
+            Turn::Granted(_) | Turn::Displaced(_) | Turn::Closed => None,
         }
     }
 
@@ -81,7 +82,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         wakers
     }
 
-    fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<Origin<K, C>> {
+    pub(super) fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<Origin<K, C>> {
         let Waiter { origin: id, shard, client, .. } = self.waiters[waiter];
         let origin = &mut self.origins[id];
         if origin.queue.first() == Some(waiter) {
@@ -90,6 +91,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         origin.queue.remove(&mut self.waiters, waiter);
         origin.lines[shard].queue.remove(&mut self.waiters, waiter);
         origin.contest.leaves(client, origin.queue.is_empty());
+        self.leave_place(waiter);
         self.pending -= 1;
         id
     }
@@ -200,7 +202,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         self.refresh(origin);
         match turn {
             Turn::Waiting(waker) => waker,
-            Turn::Granted(_) | Turn::Closed => None,
+            Turn::Granted(_) | Turn::Displaced(_) | Turn::Closed => None,
         }
     }
 }
