@@ -8,12 +8,18 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 /// How many look-ups of one asker may wait for a turn; more are refused at once.
 pub(super) const WAITING_MAX: usize = 1024;
+
+/// How long a look-up runs before an asker that has none may have its place although each asker has one only. A server
+/// that answers does so sooner, even from far away.
+const OLD: Duration = Duration::from_secs(1);
 
 /// The user that a name is looked up for. Running look-ups are shared out between askers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,8 +62,24 @@ struct State {
     /// Askers other than [`Asker::Own`] that have a look-up waiting, by [`Line::rank`].
     waiting: BTreeMap<(usize, u64), Asker>,
     /// Running look-ups that were not asked to end, the oldest first.
-    lookups: BTreeMap<u64, (Asker, oneshot::Sender<()>)>,
+    lookups: BTreeMap<u64, Lookup>,
     arrivals: u64,
+}
+
+struct Lookup {
+    asker: Asker,
+    since: Instant,
+    end: oneshot::Sender<()>,
+}
+
+/// What the oldest look-up means for an asker that has none.
+enum Oldest {
+    /// It is asked to end by this.
+    Ends(oneshot::Sender<()>),
+    /// It has run for [`OLD`] at this time.
+    IsOldAt(Instant),
+    /// There is none to wait for.
+    None,
 }
 
 #[derive(Default)]
@@ -113,15 +135,16 @@ impl Turns {
 
     /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one that has waited longest. If
     /// all places are taken and `asker` has none, the oldest look-up of the asker with the most, at least two, is asked to
-    /// end.
+    /// end. If no asker has two, the oldest look-up of all is, once it has run for [`OLD`].
     ///
     /// Cancel safe: dropping the future gives the place in the queue up.
     pub(super) async fn take(self: &Arc<Self>, asker: &Asker) -> Result<Turn, Full> {
-        let (waiting, end) = {
+        let now = Instant::now();
+        let (mut waiting, mut end, waits_for_old) = {
             let mut state = self.state.lock();
             state.skip_closed(asker);
             if state.lines.get(asker).is_none_or(|line| line.waiting.is_empty()) && self.has_room(&state, asker) {
-                let started = state.start(asker);
+                let started = state.start(asker, now);
                 return Ok(self.turn(asker, started));
             }
             state.arrivals += 1;
@@ -137,13 +160,35 @@ impl Turns {
             let (place, waiting) = oneshot::channel();
             line.waiting.push_back((arrival, place));
             state.index(asker);
-            (waiting, if has_none && self.can_end { state.end_one() } else { None })
+            let may_end = has_none && self.can_end;
+            let end = if may_end { state.end_one() } else { None };
+            (waiting, end, may_end)
         };
-        if let Some(end) = end {
-            // If it has ended in the meantime, its place is free already.
-            let _ = end.send(());
+        let mut ends_old = waits_for_old && end.is_none();
+        loop {
+            if let Some(end) = end.take() {
+                // If it has ended in the meantime, its place is free already.
+                let _ = end.send(());
+            }
+            if !ends_old {
+                return waiting.await.map_err(|_| Full);
+            }
+            let oldest = self.state.lock().end_old(asker, Instant::now());
+            let old_at = match oldest {
+                Oldest::Ends(oldest) => {
+                    (end, ends_old) = (Some(oldest), false);
+                    continue;
+                }
+                Oldest::IsOldAt(at) => at,
+                Oldest::None => {
+                    ends_old = false;
+                    continue;
+                }
+            };
+            if let Ok(turn) = timeout_at(old_at, &mut waiting).await {
+                return turn.map_err(|_| Full);
+            }
         }
-        waiting.await.map_err(|_| Full)
     }
 
     fn turn(self: &Arc<Self>, asker: &Asker, (number, end): Started) -> Turn {
@@ -185,7 +230,7 @@ impl Turns {
             let (_, asker) = candidates.min_by_key(|(rank, _)| *rank)?;
             let (_, place) = state.lines.get_mut(&asker)?.waiting.pop_front()?;
             if !place.is_closed() {
-                let started = state.start(&asker);
+                let started = state.start(&asker, Instant::now());
                 return Some((asker, place, started));
             }
             state.index(&asker);
@@ -195,14 +240,14 @@ impl Turns {
 }
 
 impl State {
-    fn start(&mut self, asker: &Asker) -> Started {
+    fn start(&mut self, asker: &Asker, now: Instant) -> Started {
         self.running += 1;
         self.running_of_others += usize::from(*asker != Asker::Own);
         self.lines.entry(asker.clone()).or_default().running += 1;
         self.index(asker);
         self.arrivals += 1;
         let (end, ended) = oneshot::channel();
-        self.lookups.insert(self.arrivals, (asker.clone(), end));
+        self.lookups.insert(self.arrivals, Lookup { asker: asker.clone(), since: now, end });
         (self.arrivals, ended)
     }
 
@@ -242,14 +287,29 @@ impl State {
     fn end_one(&mut self) -> Option<oneshot::Sender<()>> {
         // The walk is as long as there are places.
         let mut askers = HashMap::<&Asker, (usize, u64)>::new();
-        for (number, (asker, _)) in &self.lookups {
+        for (number, Lookup { asker, .. }) in &self.lookups {
             if *asker != Asker::Own {
                 askers.entry(asker).or_insert((0, *number)).0 += 1;
             }
         }
         let several = askers.into_values().filter(|(count, _)| *count > 1);
         let (_, oldest) = several.max_by_key(|(count, oldest)| (*count, Reverse(*oldest)))?;
-        self.lookups.remove(&oldest).map(|(_, end)| end)
+        self.lookups.remove(&oldest).map(|lookup| lookup.end)
+    }
+
+    /// The oldest look-up of all but [`Asker::Own`], if it is old and `asker` still has none.
+    fn end_old(&mut self, asker: &Asker, now: Instant) -> Oldest {
+        if self.lines.get(asker).is_some_and(|line| line.running > 0) {
+            return Oldest::None;
+        }
+        let Some((number, lookup)) = self.lookups.iter().find(|(_, lookup)| lookup.asker != Asker::Own) else {
+            return Oldest::None;
+        };
+        if lookup.since + OLD > now {
+            return Oldest::IsOldAt(lookup.since + OLD);
+        }
+        let number = *number;
+        self.lookups.remove(&number).map_or(Oldest::None, |lookup| Oldest::Ends(lookup.end))
     }
 
     fn forget_if_idle(&mut self, asker: &Asker) {
@@ -386,5 +446,30 @@ mod tests {
         drop((first, second, held));
         let state = turns.state.lock();
         assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_waits_no_longer_than_a_second_for_askers_that_have_one_silent_look_up_each() {
+        let turns = Turns::new(8, true);
+        let mut held: Vec<_> = (0..6).map(|n| take(&turns, &user(&format!("u{n}"))).unwrap()).collect();
+        let mut ends: Vec<_> = held.iter_mut().map(|turn| Box::pin(turn.end())).collect();
+        let mut ended = || {
+            let at = ends.iter_mut().position(|end| end.now_or_never().is_some());
+            at.inspect(|at| drop(ends.remove(*at)))
+        };
+        let newcomer = user("new");
+        let mut waiting = Box::pin(turns.take(&newcomer));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        tokio::time::advance(OLD - Duration::from_millis(1)).await;
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(ended(), None, "a look-up that may be answered soon goes on");
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(ended(), Some(0), "the oldest");
+        tokio::time::advance(OLD).await;
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(ended(), None, "one newcomer ends one look-up");
+        drop(held.remove(0));
+        assert!(waiting.now_or_never().is_some());
     }
 }
