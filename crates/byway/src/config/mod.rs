@@ -17,6 +17,7 @@ mod hints;
 mod host_pattern;
 mod link_flags;
 mod link_plan;
+mod login;
 mod mask;
 mod misread;
 mod nearest;
@@ -54,12 +55,15 @@ pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags}
 pub use link_plan::{
     Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves, ServiceKind, ServicePlan,
 };
+#[cfg(test)]
+pub use login::hashed;
+pub use login::{LoginDigest, MOST_CREDENTIAL_BYTES, UserPlan};
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
     AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
     LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered, LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind,
-    RetryPlan, Role, RoleKind, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, UserPlan, Verdict,
+    RetryPlan, Role, RoleKind, RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, Verdict,
 };
 pub use resolve::resolve;
 pub use secret::Secret;

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use super::bind::Bind;
 use super::host_pattern::HostPattern;
 use super::link_plan::{JoinPlan, LinkPlan, LinkSettings, Serves};
-use super::secret::Secret;
+use super::login::UserPlan;
 use super::statuses::Statuses;
 use super::units::Rate;
 use crate::exchange::budget::Budget;
@@ -461,15 +461,6 @@ pub struct EgressPlan {
     pub spill: bool,
     /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
     pub exit: Option<Arc<str>>,
-}
-
-/// Who may use an exit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserPlan {
-    /// 1 to 255 bytes, without a colon.
-    pub name: Arc<str>,
-    /// 1 to 255 bytes.
-    pub password: Secret,
 }
 
 /// What happens to a target that no rule matches.

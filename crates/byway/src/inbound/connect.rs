@@ -16,7 +16,7 @@ use byway_h1::{Framed, Request, TargetForm};
 
 use super::listener::{Door, Visit};
 use super::passage::Passage;
-use crate::config::{EgressPlan, ListenerPlan};
+use crate::config::{EgressPlan, ListenerPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
 use crate::exchange::conn::Conn;
 use crate::exchange::departure::unless_gone;
 use crate::exchange::forward::Switched;
@@ -71,12 +71,21 @@ pub fn authenticate(
     if egress.users.is_empty() {
         return Ok(None);
     }
-    let given = request.field("Proxy-Authorization").and_then(basic_credentials);
+    let given = match request.field("Proxy-Authorization") {
+        Some(value) if value.len() > MOST_BASIC_BYTES => {
+            counters.auth_failures.add(1);
+            return Err(unauthorized(WRONG_CREDENTIALS));
+        }
+        value => value.and_then(basic_credentials),
+    };
     let Some((name, password)) = given else {
         return Err(unauthorized("this egress asks for a user and a password (Proxy-Authorization: Basic)"));
     };
     check_password(egress, &name, &password, counters).map(Some)
 }
+
+/// The longest field value that is decoded: twice what the longest name and password need, for padding and spaces.
+const MOST_BASIC_BYTES: usize = 4 * MOST_CREDENTIAL_BYTES * 4 / 3;
 
 fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (scheme, encoded) = value.split_at_checked(6)?;
@@ -88,8 +97,9 @@ fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((decoded.get(..colon)?.to_vec(), decoded.get(colon + 1..)?.to_vec()))
 }
 
-/// The user of that name, if the password is right. Every attempt compares digests of equal length against every user,
-/// so that its time tells neither which names exist nor how much of a password was right.
+/// The user of that name, if the password is right. The credentials are hashed once, whatever the number of users, and
+/// the digest is compared with that of every user, which the Plan holds: the time of an attempt tells neither which names
+/// exist nor how much of a password was right. What is longer than any name or password may be is refused unhashed.
 ///
 /// # Errors
 /// `Unauthorized`, the same for an unknown name and for a wrong password.
@@ -99,22 +109,21 @@ pub fn check_password(
     password: &[u8],
     counters: &Counters,
 ) -> Result<Arc<str>, Fault> {
-    let digest = |bytes: &[u8]| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let same = |a: &[u8], b: &[u8]| {
-        aws_lc_rs::constant_time::verify_slices_are_equal(digest(a).as_ref(), digest(b).as_ref()).is_ok()
-    };
     let mut found = None;
-    for user in &egress.users {
-        let matches = same(user.name.as_bytes(), name) & same(user.password.expose().as_bytes(), password);
-        if matches {
-            found = Some(Arc::clone(&user.name));
+    if let Some(given) = LoginDigest::of(name, password) {
+        for user in &egress.users {
+            if user.accepts(&given) {
+                found = Some(Arc::clone(&user.name));
+            }
         }
     }
     found.ok_or_else(|| {
         counters.auth_failures.add(1);
-        unauthorized("the user or the password is wrong")
+        unauthorized(WRONG_CREDENTIALS)
     })
 }
+
+const WRONG_CREDENTIALS: &str = "the user or the password is wrong";
 
 fn unauthorized(detail: &'static str) -> Fault {
     Fault::new(Who::Downstream, Kind::Unauthorized, detail)
@@ -248,4 +257,40 @@ fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
 /// How fast this reader's bytes may leave.
 fn limit_down(allowed: &Allowed) -> Option<Arc<Rate>> {
     allowed.stream_limit().map(|rate| Arc::new(Rate::new(rate.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Role, hashed};
+
+    #[test]
+    fn a_wrong_password_is_hashed_once_whatever_the_number_of_users_and_a_long_one_is_not_hashed() {
+        for count in [1, 1000] {
+            let users: Vec<_> = (0..count).map(|n| format!("{{ name = \"u{n}\", password = \"p{n}\" }}")).collect();
+            let text = format!("[[proxy]]\nlisten = \":1\"\nusers = [{}]\n", users.join(", "));
+            let plan = crate::testing::plan(&text);
+            let Role::Egress(egress) = &plan.listeners[0].role else { panic!("no egress") };
+            let counters = Counters::default();
+            let try_login = |name: &[u8], password: &[u8]| {
+                let before = hashed::so_far();
+                let user = check_password(egress, name, password, &counters);
+                (user.ok().map(|user| user.to_string()), hashed::so_far() - before)
+            };
+            let last = format!("{}", count - 1);
+            let right = try_login(format!("u{last}").as_bytes(), format!("p{last}").as_bytes());
+            assert_eq!(right, (Some(format!("u{last}")), 1));
+            assert_eq!(try_login(b"u0", b"p1"), (None, 1));
+            assert_eq!(try_login(b"nobody", b"p0"), (None, 1));
+            assert_eq!(try_login(b"u0", &[b'x'; 47_000]), (None, 0));
+            assert_eq!(try_login(&[b'u'; 256], b"p0"), (None, 0));
+            assert_eq!(counters.auth_failures.value(), 4);
+        }
+    }
+
+    #[test]
+    fn the_longest_credentials_of_a_configuration_fit_into_a_field_that_is_decoded() {
+        let longest = BASE64_STANDARD.encode([&[b'u'; 255][..], b":", &[b'p'; 255]].concat());
+        assert!("Basic ".len() + longest.len() <= MOST_BASIC_BYTES);
+    }
 }

@@ -15,18 +15,14 @@ use byway_dial::target::parse_port;
 use super::super::bind::Bind;
 use super::super::diagnostic::Diagnostic;
 use super::super::file::{self, Egress, User};
+use super::super::login::{MOST_CREDENTIAL_BYTES, UserPlan};
 use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{
-    Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, UserPlan, Verdict,
-};
+use super::super::plan::{Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, Verdict};
 use super::super::secret::Secret;
 use super::super::units::Rate;
 use super::Resolver;
 use super::parent::parse_parent;
-
-/// What SOCKS5 can carry of a name and of a password (RFC 1929).
-const MOST_CREDENTIAL_BYTES: usize = 255;
 
 impl Resolver<'_> {
     pub(super) fn egress(&mut self, egress: &At<Egress>, limits: &LimitsPlan, spill: &SpillPlan) -> Vec<ListenerPlan> {
@@ -88,7 +84,7 @@ impl Resolver<'_> {
             }
             // A user without a valid password still counts when rules name users; the Plan is refused anyway.
             let password = password.unwrap_or_else(|| Secret::new(""));
-            users.push(UserPlan { name: name.value.as_str().into(), password });
+            users.push(UserPlan::new(&name.value, password));
             seen.insert(name.value, name.place);
         }
         users
