@@ -4,6 +4,7 @@
 //! routing or authentication after the fact (RFC 9110 section 6.5.1).
 
 use crate::field::{Field, Fields};
+use crate::forwarding::{is_alias, is_forwarding};
 use crate::hop::is_hop_by_hop;
 use crate::section::Section;
 
@@ -31,13 +32,12 @@ impl<'a> Iterator for Trailers<'a> {
     }
 }
 
-/// Whether a field of that name may stand in a trailer section: not if it frames, routes, authenticates, modifies the
-/// request, controls the response, or says how to read the content. `_` and `.` count as `-`, since to many an application
-/// they are: `X_Forwarded_For` behind the body would otherwise be what `X-Forwarded-For` may not.
+/// Whether a field of that name may stand in a trailer section: not if it frames, routes, says who asked, authenticates,
+/// modifies the request, controls the response, or says how to read the content. `_` and `.` count as `-`, since to many an
+/// application they are: `X_Forwarded_For` behind the body would otherwise be what `X-Forwarded-For` may not.
 pub fn may_be_trailer(name: &[u8]) -> bool {
-    let is_alias = |byte: &u8| matches!(byte, b'_' | b'.');
-    if name.iter().any(is_alias) {
-        let plain: Vec<u8> = name.iter().map(|byte| if is_alias(byte) { b'-' } else { *byte }).collect();
+    if is_alias(name) {
+        let plain: Vec<u8> = name.iter().map(|byte| if is_alias(&[*byte]) { b'-' } else { *byte }).collect();
         return may_be_trailer(&plain);
     }
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -48,16 +48,14 @@ pub fn may_be_trailer(name: &[u8]) -> bool {
     let barred = is_hop_by_hop(name)
         || BARRED.iter().any(|known| is(known))
         || starts("if-")
-        || starts("x-forwarded-")
+        || is_forwarding(name)
         || (starts("content-") && !digest);
     !barred
 }
 
-const BARRED: [&str; 23] = [
+const BARRED: [&str; 21] = [
     "host",
-    "forwarded",
     "via",
-    "x-real-ip",
     "authorization",
     "www-authenticate",
     "cookie",

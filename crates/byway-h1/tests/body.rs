@@ -215,6 +215,9 @@ fn trailers_that_must_not_be_trailers_are_dropped() {
         "Cache-Control",
         "X-Forwarded-For",
         "Forwarded",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-Request-Id",
         "Location",
     ];
     for name in names {

@@ -7,7 +7,7 @@
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read};
-use byway_h1::{BodyDecoder, Framed, Malformed, Step, write};
+use byway_h1::{BodyDecoder, Framed, Malformed, Step, is_alias, write};
 
 use super::conn::Conn;
 use super::replay::Replay;
@@ -29,6 +29,8 @@ pub struct Passage {
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
     replay: Replay,
+    /// Trailers whose names applications may take for another name stay behind.
+    drops_aliases: bool,
 }
 
 /// Why a passage stopped before its end.
@@ -62,6 +64,7 @@ impl Passage {
             joins_from: u64::MAX,
             splice: None,
             replay: Replay::Off,
+            drops_aliases: false,
         }
     }
 
@@ -71,6 +74,12 @@ impl Passage {
     #[must_use]
     pub fn gathering(self) -> Self {
         Self { joins_from: 0, ..self }
+    }
+
+    /// Drops the trailers that an edge drops from a head: those with `_` or `.` in their names.
+    #[must_use]
+    pub fn without_aliases(self, drops_aliases: bool) -> Self {
+        Self { drops_aliases, ..self }
     }
 
     /// Keeps up to `bytes` of what leaves, so that it can start over at another receiver.
@@ -201,7 +210,9 @@ impl Passage {
         if self.chunked {
             let out = to.queue();
             let before = out.len();
-            write::last_chunk(out, self.decoder.trailers(from.unread())).map_err(Stop::Malformed)?;
+            let trailers = self.decoder.trailers(from.unread());
+            let passing = trailers.filter(|trailer| !(self.drops_aliases && is_alias(trailer.name)));
+            write::last_chunk(out, passing).map_err(Stop::Malformed)?;
             let end = out.get(before..).unwrap_or_default();
             if end != NO_TRAILERS {
                 self.replay.note(end);

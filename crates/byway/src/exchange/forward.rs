@@ -238,7 +238,9 @@ impl Asked<'_> {
     fn upload(&self) -> Passage {
         let framed = self.request.framing();
         let kept = kept_bytes(&self.request, &self.allowed.plan().retry);
-        Passage::new(framed, framed, &codec_limits(self.limits), self.max_body).keeping(kept)
+        Passage::new(framed, framed, &codec_limits(self.limits), self.max_body)
+            .without_aliases(self.forwarded.is_some())
+            .keeping(kept)
     }
 
     fn way(&self) -> Way<'_> {

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use byway_h1::{Framed, Malformed, Request, Response, Version, is_hop_by_hop, write};
+use byway_h1::{Framed, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop, write};
 
 use super::listed::Listed;
 use super::{date, hops};
@@ -257,25 +257,9 @@ fn is_framing(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding")
 }
 
-/// Fields that say who asked. Believed from trusted peers only.
-pub(super) fn is_forwarding(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] = [b"Forwarded", b"X-Real-IP", b"X-Request-Id", b"X-Client-IP"];
-    starts_with_ignore_case(name, b"X-Forwarded-") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
 /// Always written by us, extended or not.
 fn is_extended(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"X-Forwarded-For")
-}
-
-/// `X_Auth_User` and `X.Auth.User` read as `X-Auth-User` in many an application, so a name with `_` or `.` could smuggle
-/// one past whoever guards the other (CVE class of GHSA-f59h-q822-g45g). Such names are dropped at an edge.
-fn is_alias(name: &[u8]) -> bool {
-    name.iter().any(|byte| matches!(byte, b'_' | b'.'))
-}
-
-fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 #[cfg(test)]

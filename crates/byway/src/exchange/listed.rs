@@ -5,9 +5,8 @@
 //!        which is meant for the upstream.
 //! Never: lets a client remove what applications trust, or walks over the options again for each field.
 
-use byway_h1::{CONNECTION_OPTIONS, Options, Request, Response};
+use byway_h1::{CONNECTION_OPTIONS, Options, Request, Response, is_forwarding};
 
-use super::head::is_forwarding;
 use crate::fault::{Fault, Kind, Who};
 
 /// The options of all Connection fields together.

@@ -102,6 +102,26 @@ async fn trailers_travel_both_ways_and_what_may_not_be_one_stays_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trailer_that_a_head_may_not_have_at_an_edge_stays_behind_there() {
+    const TRAILERS: &str =
+        "X-Client-IP: 6.6.6.6\r\nX-Request-Id: forged\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n";
+    let request = |target: &str| {
+        format!("PUT {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{TRAILERS}\r\n")
+    };
+    let edge = Bench::edge("");
+    let (mut visitor, mut upstream) = (edge.visit_through(4096), edge.upstream().await);
+    visitor.say(request("/")).await;
+    upstream.hear_head().await;
+    upstream.hear("0\r\nSum: 1\r\n\r\n").await;
+    // An egress writes no such field, and leaves underscores alone.
+    let egress = Bench::egress("");
+    let (mut visitor, mut origin) = (egress.visit_through(4096), egress.origin("a:80").await);
+    visitor.say(request("http://a/")).await;
+    origin.hear_head().await;
+    origin.hear("0\r\nX_Auth_User: root\r\nX.Auth.User: root\r\nSum: 1\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_of_unknown_length_is_chunked_for_1_1_and_ends_the_connection_for_1_0() {
     for (version, body) in [("1.1", "8\r\nuntil FI\r\n1\r\nN\r\n0\r\n\r\n"), ("1.0", "until FIN")] {
         let bench = Bench::edge("");
