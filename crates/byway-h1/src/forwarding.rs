@@ -1,6 +1,6 @@
 //! Forwarding: the fields in which a proxy says who asked, and names that applications may take for another one.
 //!
-//! In:    a field name.   Out:   whether it is one of them.   Never: decides whom to believe; that is the proxy's task.
+//! In:    a field name.   Out:   whether it is one of them.   Never: decides which peers are trusted; that is the task of the proxy.
 
 /// Whether a field of that name says who asked, or identifies the request. A proxy believes it from trusted peers only, and
 /// it is never a trailer.
@@ -12,7 +12,7 @@ pub fn is_forwarding(name: &[u8]) -> bool {
 }
 
 /// Whether a name has `_` or `.`, which many applications read as `-`: `X_Auth_User` may reach them as `X-Auth-User`, past
-/// whoever guards that (CVE class of GHSA-f59h-q822-g45g).
+/// a check of that name (CVE class of GHSA-f59h-q822-g45g).
 pub fn is_alias(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'_' | b'.'))
 }

@@ -6,30 +6,28 @@
 //! Never: presents a truncated response as complete, keeps a connection that is not at a message boundary, or opens a
 //!        tunnel before the upstream has said 101.
 
+mod waiting;
+
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use byway_agent::{Lease, Release};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
-use tokio::time::Instant;
 
+use self::waiting::Ended;
 use super::alarm::Alarm;
 use super::body::{Passage, Stop};
 use super::conn::Conn;
-use super::deadline::{GivenUp, Moving, while_in_pace, while_moving};
+use super::deadline::{Deadlines, Exceeded};
 use super::discard::discard;
-use super::failure::{Failure, downstream_left, no_answer, not_read, too_slow};
+use super::failure::{Failure, downstream_left, no_answer, not_read};
 use super::foreign;
 use super::forward::{After, Asked, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::keep::keep_upstream;
-use super::pace::Pace;
-use super::recall::recalled;
 use super::recycled::Recycled;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
-use crate::config::LimitsPlan;
 use crate::fault::{Deadline, Fault, Kind, Who, malformed};
 use crate::observe::course::Stage;
 use crate::outbound::pooled::{Borrowed, Origin};
@@ -49,14 +47,22 @@ pub(super) struct Attempt<'a> {
     /// What the connection had sent before this attempt.
     sent_before: u64,
     heard: u64,
+    /// What had left for the client before this attempt.
+    left_before: u64,
     /// The upstream has said 100: the client sends its body from now on.
     continued: bool,
     /// An interim answer announced a body: what comes next on the connection is not certain to begin a message.
     lost_boundary: bool,
+    deadlines: Deadlines,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(asked: &'a Asked<'a>, upload: &'a mut Passage, lease: &Lease<Origin, Conn>) -> Self {
+    pub(super) fn new(
+        asked: &'a Asked<'a>,
+        upload: &'a mut Passage,
+        lease: &Lease<Origin, Conn>,
+        downstream: &Conn,
+    ) -> Self {
         let codec = codec_limits(asked.limits);
         Self {
             asked,
@@ -67,8 +73,11 @@ impl<'a> Attempt<'a> {
             reused: lease.reused(),
             sent_before: lease.sent_bytes(),
             heard: 0,
+            left_before: downstream.left_bytes(),
             continued: false,
             lost_boundary: false,
+            // An outflow between us and the reader of an egress may be shaped, and the reader may pause.
+            deadlines: Deadlines::new(asked.limits, downstream.has_outflow()),
             codec,
         }
     }
@@ -147,62 +156,23 @@ impl<'a> Attempt<'a> {
         upstream: &mut Lease<Origin, Conn>,
         alarm: &mut Alarm,
     ) -> Result<usize, Failure> {
-        let limits = self.asked.limits;
-        if !self.uploaded {
-            let uploading = while_in_pace(limits.body_progress, Pace::new(limits), alarm, |cx| {
-                let ready = self.poll_until(cx, downstream, upstream, Until::UploadedOrHead);
-                let uploading = self.uploading(upstream);
-                match ready.is_pending().then(|| recalled(cx, upstream, uploading)).flatten() {
-                    Some(fault) => (Poll::Ready(Err(fault.into())), uploading),
-                    None => (ready, uploading),
-                }
-            });
-            match uploading.await {
-                Ok(Ok(0)) => {}
-                Ok(done) => return done,
-                Err(GivenUp::StoodStill) => return Err(self.failed(self.stalled_upload(), upstream)),
-                Err(GivenUp::TooSlow) => return Err(self.slow_upload().into()),
+        self.deadlines.begin_phase();
+        let ended = poll_fn(|cx| -> Poll<Result<_, Failure>> {
+            self.poll_upload(cx, downstream, upstream)?;
+            if let Poll::Ready(head_bytes) = self.poll_head(cx, upstream)? {
+                return Poll::Ready(Ok(Ok(head_bytes)));
             }
+            let waiting = self.waiting_for_head(downstream, upstream);
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(|ended| Ok(Err(ended)))
+        });
+        match ended.await? {
+            Ok(head_bytes) => Ok(head_bytes),
+            Err(Ended::Fault(fault)) => Err(fault.into()),
+            Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
+            Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
+            Err(Ended::Exceeded(Exceeded::Progress)) => Err(self.failed(self.stalled_upload(), upstream)),
+            Err(Ended::Exceeded(Exceeded::Head)) => Err(self.failed(no_answer(self.asked.limits.first_byte), upstream)),
         }
-        // A client that leaves is looked for only once the answer is slow: the watch costs an allocation.
-        let begun = Instant::now();
-        for (patience, until) in
-            [(WATCH_AFTER.min(limits.first_byte), Until::Head), (limits.first_byte, Until::HeadOrLeft)]
-        {
-            let head = poll_fn(|cx| match self.poll_until(cx, downstream, upstream, until) {
-                Poll::Ready(head) => Poll::Ready(Some(head)),
-                Poll::Pending => {
-                    // It is the upstream that is waited for now.
-                    let _ = upstream.poll_recalled(cx, None);
-                    alarm.poll_at(cx, begun + patience).map(|()| None)
-                }
-            });
-            if let Some(head) = head.await {
-                return head;
-            }
-        }
-        Err(self.failed(no_answer(limits.first_byte), upstream))
-    }
-
-    /// Ready(Ok(0)): uploaded. Ready(Ok(n)): a response head of n bytes stands in the upstream's unread bytes.
-    fn poll_until(
-        &mut self,
-        cx: &mut Context<'_>,
-        downstream: &mut Conn,
-        upstream: &mut Conn,
-        until: Until,
-    ) -> Poll<Result<usize, Failure>> {
-        self.poll_upload(cx, downstream, upstream)?;
-        // Bytes of a head that have come already belong to the deadline of the head, not to that of the upload.
-        if until == Until::UploadedOrHead && self.uploaded {
-            return Poll::Ready(Ok(0));
-        }
-        let head = self.poll_head(cx, upstream)?;
-        if head.is_pending() && until == Until::HeadOrLeft && self.uploaded {
-            let broken = ready!(downstream.stream().poll_broken(cx));
-            return Poll::Ready(Err(downstream_left(&broken).into()));
-        }
-        head.map(Ok)
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Result<(), Failure> {
@@ -281,16 +251,6 @@ impl<'a> Attempt<'a> {
         Failure { outcome, on_kept: self.reused, ..fault.into() }
     }
 
-    /// How the upload moves. What has only joined the queue has not moved. A client that expects a 100 need not send
-    /// anything before it.
-    fn uploading(&self, upstream: &Conn) -> Moving {
-        let invited = self.continued || self.upload.moved() > 0 || !self.asked.request.expects_continue();
-        let over = self.uploaded || self.upload_broken || self.upload.is_held_back();
-        let moved = self.upload.moved();
-        let all = upstream.sent_bytes() + self.heard;
-        Moving { all, of_downstream: moved, awaits_downstream: invited && !over }
-    }
-
     fn stopped_by_downstream(&self, stop: Stop) -> Fault {
         match stop {
             Stop::Malformed(error) => {
@@ -303,27 +263,6 @@ impl<'a> Attempt<'a> {
             }
             Stop::From(broken) | Stop::To(broken) => downstream_left(&broken),
         }
-    }
-
-    fn stalled_upload(&self) -> Fault {
-        let limit = self.asked.limits.body_progress;
-        match self.upload_broken || self.upload.is_held_back() {
-            true => Fault::new(
-                Who::Upstream,
-                Kind::Deadline(Deadline::RequestBody),
-                format!("the upstream took no byte of the request body for {limit:?}"),
-            ),
-            false => Fault::new(
-                Who::Downstream,
-                Kind::Deadline(Deadline::RequestBody),
-                format!("the client sent no byte of its request body for {limit:?}"),
-            ),
-        }
-    }
-
-    fn slow_upload(&self) -> Fault {
-        self.asked.shared.counters.slow_requests.add(1);
-        too_slow(self.asked.limits, Deadline::RequestRate, "the client sent its request body")
     }
 
     /// Passes an interim response on, to a downstream that can read one.
@@ -354,20 +293,24 @@ impl<'a> Attempt<'a> {
         upstream: &mut Lease<Origin, Conn>,
         alarm: &mut Alarm,
     ) -> Result<(), Failure> {
-        let limit = self.asked.limits.body_progress;
-        let pushed = while_moving(limit, alarm, |cx| {
-            let pushed = match self.poll_upload(cx, downstream, upstream) {
-                Ok(()) => downstream.poll_flush(cx).map_err(|broken| downstream_left(&broken).into()),
-                Err(failure) => Poll::Ready(Err(failure)),
-            };
-            let all = upstream.sent_bytes() + downstream.left_bytes();
-            let waiting = Moving { all, of_downstream: all, awaits_downstream: true };
-            match pushed.is_pending().then(|| recalled(cx, upstream, waiting)).flatten() {
-                Some(fault) => (Poll::Ready(Err(fault.into())), all),
-                None => (pushed, all),
+        self.deadlines.begin_phase();
+        let pushed = poll_fn(|cx| -> Poll<Result<_, Failure>> {
+            self.poll_upload(cx, downstream, upstream)?;
+            if let Poll::Ready(flushed) = downstream.poll_flush(cx) {
+                return Poll::Ready(flushed.map(|()| None).map_err(|broken| downstream_left(&broken).into()));
             }
+            let waiting = self.waiting_for_bodies(downstream, upstream, 0, true);
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(|ended| Ok(Some(ended)))
         });
-        pushed.await.unwrap_or_else(|| Err(not_read(limit).into()))
+        match pushed.await? {
+            None => Ok(()),
+            Some(Ended::Fault(fault)) => Err(fault.into()),
+            Some(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
+            Some(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
+            Some(Ended::Exceeded(Exceeded::Progress | Exceeded::Head)) => {
+                Err(not_read(self.asked.limits.body_progress).into())
+            }
+        }
     }
 
     /// 101: the connection is no longer HTTP. Whatever the client sent behind its request has waited for this.
@@ -452,7 +395,7 @@ impl<'a> Attempt<'a> {
                 lease.release(Release::Close);
             }
         }
-        Ok(match flush(self.asked.limits, downstream, alarm).await {
+        Ok(match self.flush(downstream, alarm).await {
             Err(fault) => After::Abort(fault),
             Ok(()) if close && is_last_word(request, downstream) => After::Leave,
             Ok(()) if close => After::Close,
@@ -468,41 +411,28 @@ impl<'a> Attempt<'a> {
         downstream: &mut Conn,
         alarm: &mut Alarm,
     ) -> Result<(), Fault> {
-        let limits = self.asked.limits;
-        let limit = limits.body_progress;
-        // What stands between us and the reader of an egress may be shaped, and the reader may pause.
-        let pace = if downstream.has_outflow() { Pace::off() } else { Pace::new(limits) };
-        let passed = while_in_pace(limit, pace, alarm, |cx| {
+        self.deadlines.begin_phase();
+        let passed = poll_fn(|cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
             }
-            let down = download.poll(cx, upstream, downstream);
-            // What has joined the queue has not left with that.
-            let moved = download.moved().saturating_sub(downstream.queued_bytes() as u64);
-            let awaits_downstream = download.is_held_back();
-            let moving = Moving { all: upstream.sent_bytes() + moved, of_downstream: moved, awaits_downstream };
-            if down.is_pending() {
-                // An upload that is not over waits for its client as well.
-                let awaits_downstream = awaits_downstream || self.uploading(upstream).awaits_downstream;
-                if let Some(fault) = recalled(cx, upstream, Moving { awaits_downstream, ..moving }) {
-                    return (Poll::Ready(Err(fault)), moving);
-                }
+            if let Poll::Ready(passed) = download.poll(cx, upstream, downstream) {
+                return Poll::Ready(Ok(passed));
             }
-            (down.map(Ok), moving)
+            let waiting = self.waiting_for_bodies(downstream, upstream, download.moved(), download.is_held_back());
+            self.poll_ended(cx, downstream, upstream, alarm, &waiting).map(Err)
         });
         match passed.await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(stop))) => Err(self.cut_response(stop)),
-            Ok(Err(fault)) => Err(fault),
-            Err(GivenUp::TooSlow) => {
-                self.asked.shared.counters.slow_responses.add(1);
-                Err(too_slow(limits, Deadline::ResponseRate, "the client read the response"))
-            }
-            Err(GivenUp::StoodStill) => Err(Fault::new(
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(stop)) => Err(self.cut_response(stop)),
+            Err(Ended::Fault(fault)) => Err(fault),
+            Err(Ended::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload()),
+            Err(Ended::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader()),
+            Err(Ended::Exceeded(Exceeded::Progress | Exceeded::Head)) => Err(Fault::new(
                 if download.is_held_back() { Who::Downstream } else { Who::Upstream },
                 Kind::Deadline(Deadline::ResponseBody),
-                format!("the response body stood still for {limit:?}"),
+                format!("the response body stood still for {:?}", self.asked.limits.body_progress),
             )),
         }
     }
@@ -529,32 +459,8 @@ impl<'a> Attempt<'a> {
 /// Heads of answers to one request, interim ones and the final one: more are no progress but a way to hold us.
 const MOST_HEADS: usize = 64;
 
-/// How far `poll_until` goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    UploadedOrHead,
-    Head,
-    HeadOrLeft,
-}
-
-/// How long an answer may take before we begin to look whether the client is still there.
-const WATCH_AFTER: Duration = Duration::from_secs(1);
-
 /// Whether the client has promised to send nothing behind its request (RFC 9112 section 9.6), and has sent nothing. Behind a
 /// body, promise or not, some clients send an empty line, for which the answer shall not be lost.
 fn is_last_word(request: &Request<'_>, downstream: &Conn) -> bool {
     !request.keep_alive() && !request.framing().has_body() && downstream.unread().is_empty()
-}
-
-/// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
-async fn flush(limits: &LimitsPlan, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
-    let flushed = while_moving(limits.body_progress, alarm, |cx| {
-        let ready = downstream.poll_flush(cx);
-        (ready, downstream.left_bytes())
-    });
-    match flushed.await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(broken)) => Err(downstream_left(&broken)),
-        None => Err(not_read(limits.body_progress)),
-    }
 }

@@ -1,8 +1,28 @@
-//! Deadline: a time limit on progress, not on totals.
+//! Deadline: which side an exchange waits for in each phase, and how long. This is the one table of them.
 //!
-//! In:    a future that moves bytes, and a count of what it has moved; the least pace of a downstream, if there is one.
-//! Out:   its result, or the news that for a whole limit nothing moved, or that the downstream does not keep its pace.
-//! Never: fires while bytes move in time, however long the whole takes.
+//! | phase | waits for | limit | ends as |
+//! |---|---|---|---|
+//! | head of the request (`inbound/http1.rs`) | client | `head_timeout`, for all of it | 408 `request-head` |
+//! | client waits for a 100 and has sent nothing | upstream | `first_byte` from then on | 504 `first-byte` |
+//! | upload | client | `body_progress` a pause, and `min_rate` | 408 `request-body`, `request-rate` |
+//! | upload held back | upstream | `body_progress` a pause | 504 `request-body` |
+//! | head of the response begun, upload not over | both | `first_byte` from its first byte, and the limits of the upload | 504 `first-byte`, or as the upload |
+//! | request sent, head of the response not complete | upstream | `first_byte` from then on | 504 `first-byte` |
+//! | interim response on its way to the client | client | `body_progress` a pause, and `min_rate` | `response-body`, `response-rate` |
+//! | download | upstream | `body_progress` a pause | 504 or a cut response, `response-body` |
+//! | download held back | client | `body_progress` a pause, and `min_rate` | a cut response, `response-body`, `response-rate` |
+//! | download and upload at once | both | `body_progress` a pause of both; `min_rate` for an upload while no byte of the response passes | a cut response, `response-body`, `request-rate` |
+//! | end of the response on its way to the client | client | `body_progress` a pause, and `min_rate` | a cut response, `response-body`, `response-rate` |
+//!
+//! Only bytes that travel in the direction that is waited for are progress: bytes of a response's head are none for an
+//! upload. A client from which nothing is read and to which nothing is written is watched for a reset, from `WATCH_AFTER`
+//! on. The pool may ask an exchange to end for another client (`recall.rs`) wherever its client is waited for, and while
+//! the client waits for a 100: it may send its body without one.
+//!
+//! In:    what is waited for, each time the exchange has to wait; the connection's timer.
+//! Out:   the limit that was exceeded.
+//! Never: fires while bytes move in time, however long the whole takes; never costs a timer operation per byte: the timer
+//!        is armed anew only when it fires or when an earlier deadline begins, so a pause is noticed within twice its limit.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,175 +31,240 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::pace::Pace;
+use crate::config::LimitsPlan;
 
-/// How far a future has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moving {
-    /// Bytes moved so far, whatever they are; any of them is progress.
-    pub all: u64,
-    /// Of them, those that are up to the downstream.
-    pub of_downstream: u64,
-    /// Whether it is the downstream that is waited for.
-    pub awaits_downstream: bool,
+/// One body, as it matters to the rate of its client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flow {
+    /// Bytes so far, from the client or to it.
+    pub bytes: u64,
+    /// Whether the client is waited for.
+    pub awaits_client: bool,
 }
 
-impl Moving {
-    /// Bytes whose rate is nobody's business.
-    fn at_any_rate(all: u64) -> Self {
-        Self { all, ..Self::default() }
-    }
+/// What an exchange waits for at the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waiting {
+    /// Whether `body_progress` applies, and the bytes that count as progress.
+    pub progress: Option<u64>,
+    /// The request's body.
+    pub upload: Flow,
+    /// The response.
+    pub download: Flow,
+    /// Bytes of the final response's body: while they move, a slow upload is not ended.
+    pub response_bytes: u64,
+    /// Whether the upstream has to send, or to complete, the head of a response.
+    pub owes_head: bool,
+    /// Whether the connection of the client is neither read nor written at the moment, so that a reset would go unnoticed.
+    pub is_silent: bool,
 }
 
-/// Why a future was given up.
+/// The limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GivenUp {
-    /// Nothing has moved for the whole limit.
-    StoodStill,
-    /// Something has, and the downstream was too slow all the same.
-    TooSlow,
+pub enum Exceeded {
+    /// No progress within `body_progress`.
+    Progress,
+    /// The client sent its request's body below `min_rate`.
+    UploadRate,
+    /// The client read the response below `min_rate`.
+    DownloadRate,
+    /// No complete head within `first_byte`.
+    Head,
 }
 
-/// Watches a number that should grow.
+/// The deadlines of one exchange. See the head of the file.
+pub struct Deadlines {
+    body_progress: Duration,
+    first_byte: Duration,
+    upload: Pace,
+    download: Pace,
+    progress: Option<Progress>,
+    head_since: Option<Instant>,
+    silent_since: Option<Instant>,
+    is_watching: bool,
+    /// [`Waiting::response_bytes`] when the rate of the upload was judged last.
+    response_bytes: u64,
+}
+
 struct Progress {
     seen: u64,
-    /// The last look that found it grown, and when the next is due. The first is taken once there is something to wait for.
-    since: Option<(Instant, Instant)>,
-    limit: Duration,
+    /// The last look that found it grown.
+    since: Instant,
+    /// The next look.
+    due: Instant,
 }
 
-impl Progress {
-    /// Ready when `moved` has stood still for at least `limit` and at most twice that, or its downstream was too slow: the
-    /// timer is armed anew only when it fires, so that moving bytes cost no timer operation.
-    fn poll_given_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        alarm: &mut Alarm,
-        moving: Moving,
-        pace: &mut Pace,
-    ) -> Poll<GivenUp> {
-        pace.wait(moving.awaits_downstream, Instant::now);
-        let (mut since, mut due) = self.since.unwrap_or_else(|| {
-            self.seen = moving.all;
-            let now = Instant::now();
-            (now, now + self.limit)
-        });
-        while alarm.poll_at(cx, due).is_ready() {
-            let now = Instant::now();
-            if moving.all != self.seen {
-                (self.seen, since) = (moving.all, now);
-            } else if now >= since + self.limit {
-                return Poll::Ready(GivenUp::StoodStill);
-            }
-            if pace.is_too_slow(moving.of_downstream, now) {
-                return Poll::Ready(GivenUp::TooSlow);
-            }
-            let standstill = since + self.limit;
-            due = pace.due(now).map_or(standstill, |due| due.min(standstill));
+impl Deadlines {
+    /// Those of `limits`; `may_pause`: the client may read as slowly as it likes.
+    pub fn new(limits: &LimitsPlan, may_pause: bool) -> Self {
+        Self {
+            body_progress: limits.body_progress,
+            first_byte: limits.first_byte,
+            upload: Pace::new(limits),
+            download: if may_pause { Pace::off() } else { Pace::new(limits) },
+            progress: None,
+            head_since: None,
+            silent_since: None,
+            is_watching: false,
+            response_bytes: 0,
         }
-        self.since = Some((since, due));
+    }
+
+    /// The next head of a response has its own deadline, and the next phase its own pause.
+    pub fn begin_phase(&mut self) {
+        self.head_since = None;
+        self.progress = None;
+    }
+
+    /// Whether the client is to be watched for a reset: its connection has been silent for `WATCH_AFTER`.
+    pub const fn watches_client(&self) -> bool {
+        self.is_watching
+    }
+
+    /// Ready once a limit is exceeded. To be called whenever the exchange has to wait.
+    pub fn poll_exceeded(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm, waiting: &Waiting) -> Poll<Exceeded> {
+        self.note(waiting);
+        while let Some(due) = self.next_due() {
+            if alarm.poll_at(cx, due).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(exceeded) = self.judge(waiting, Instant::now()) {
+                return Poll::Ready(exceeded);
+            }
+        }
         Poll::Pending
+    }
+
+    /// Begins and ends what `waiting` begins and ends. The clock is read once, and only if something has begun or ended.
+    fn note(&mut self, waiting: &Waiting) {
+        let mut reading = None;
+        let mut now = || *reading.get_or_insert_with(Instant::now);
+        self.upload.wait(waiting.upload.awaits_client, &mut now);
+        self.download.wait(waiting.download.awaits_client, &mut now);
+        match (waiting.progress, self.progress.is_some()) {
+            (Some(seen), false) => {
+                let since = now();
+                self.progress = Some(Progress { seen, since, due: since + self.body_progress });
+            }
+            (None, true) => self.progress = None,
+            _ => {}
+        }
+        if waiting.owes_head != self.head_since.is_some() {
+            self.head_since = waiting.owes_head.then(&mut now);
+        }
+        if waiting.is_silent != self.silent_since.is_some() {
+            self.silent_since = waiting.is_silent.then(&mut now);
+            self.is_watching = false;
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let watch = self.silent_since.filter(|_| !self.is_watching).map(|since| since + WATCH_AFTER);
+        let head = self.head_since.map(|since| since + self.first_byte);
+        let progress = self.progress.as_ref().map(|progress| progress.due);
+        [watch, head, progress].into_iter().flatten().min()
+    }
+
+    /// The limit that is exceeded at `now`, if one is. Moves what is due by now to its next time.
+    fn judge(&mut self, waiting: &Waiting, now: Instant) -> Option<Exceeded> {
+        if self.silent_since.is_some_and(|since| now >= since + WATCH_AFTER) {
+            self.is_watching = true;
+        }
+        if self.head_since.is_some_and(|since| now >= since + self.first_byte) {
+            return Some(Exceeded::Head);
+        }
+        let (Some(progress), Some(bytes)) = (&mut self.progress, waiting.progress) else { return None };
+        if now < progress.due {
+            return None;
+        }
+        if bytes != progress.seen {
+            (progress.seen, progress.since) = (bytes, now);
+        } else if now >= progress.since + self.body_progress {
+            return Some(Exceeded::Progress);
+        }
+        if let Some(is_slow) = self.upload.judge(waiting.upload.bytes, now) {
+            let responded = std::mem::replace(&mut self.response_bytes, waiting.response_bytes);
+            if is_slow && responded == waiting.response_bytes {
+                return Some(Exceeded::UploadRate);
+            }
+        }
+        if self.download.is_too_slow(waiting.download.bytes, now) {
+            return Some(Exceeded::DownloadRate);
+        }
+        let standstill = progress.since + self.body_progress;
+        let paces = [self.upload.due(now), self.download.due(now)];
+        progress.due = paces.into_iter().flatten().fold(standstill, Instant::min);
+        None
     }
 }
 
-/// Polls `step` until it is ready; `step` also says how much has moved so far. `None` when it stalled for `limit`.
-///
-/// # Cancel safety
-/// As safe as `step`.
-pub async fn while_moving<T>(
-    limit: Duration,
-    alarm: &mut Alarm,
-    mut step: impl FnMut(&mut Context<'_>) -> (Poll<T>, u64),
-) -> Option<T> {
-    let step = |cx: &mut Context<'_>| {
-        let (ready, moved) = step(cx);
-        (ready, Moving::at_any_rate(moved))
-    };
-    while_in_pace(limit, Pace::off(), alarm, step).await.ok()
-}
-
-/// Polls `step` until it is ready, as long as anything moves within `limit` and the downstream keeps its pace.
-///
-/// # Errors
-/// Which of the two failed.
-///
-/// # Cancel safety
-/// As safe as `step`.
-pub async fn while_in_pace<T>(
-    limit: Duration,
-    mut pace: Pace,
-    alarm: &mut Alarm,
-    mut step: impl FnMut(&mut Context<'_>) -> (Poll<T>, Moving),
-) -> Result<T, GivenUp> {
-    let mut progress = Progress { seen: 0, since: None, limit };
-    std::future::poll_fn(|cx| {
-        let (ready, moving) = step(cx);
-        match ready {
-            Poll::Ready(value) => Poll::Ready(Ok(value)),
-            Poll::Pending => progress.poll_given_up(cx, alarm, moving, &mut pace).map(Err),
-        }
-    })
-    .await
-}
+/// How long the connection of a client has to be silent before it is watched: the watch costs an allocation.
+const WATCH_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::pin::pin;
 
     use super::*;
-    use crate::config::LimitsPlan;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_standstill_of_the_whole_limit_is_a_stall() {
-        let (begun, mut alarm) = (Instant::now(), Alarm::default());
-        let ended: Option<()> = while_moving(Duration::from_secs(10), &mut alarm, |_| (Poll::Pending, 0)).await;
-        assert!(ended.is_none());
-        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    fn limits(lines: &str) -> LimitsPlan {
+        crate::testing::plan(&format!("{lines}\n[[tcp]]\nlisten = \":1\"\nto = \"a:1\"")).limits.clone()
+    }
+
+    /// What ends a wait that never changes, and after how many seconds.
+    async fn waited(limits: &LimitsPlan, waiting: Waiting) -> (Exceeded, u64) {
+        let (mut deadlines, mut alarm) = (Deadlines::new(limits, false), Alarm::default());
+        let begun = Instant::now();
+        let exceeded = poll_fn(|cx| deadlines.poll_exceeded(cx, &mut alarm, &waiting)).await;
+        (exceeded, begun.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_but_steady_bytes_never_stall() {
-        let (begun, mut alarm) = (Instant::now(), Alarm::default());
-        let mut tick = pin!(tokio::time::sleep(Duration::from_secs(6)));
-        let mut moved = 0;
-        let ended = while_moving(Duration::from_secs(10), &mut alarm, |cx| {
-            while tick.as_mut().poll(cx).is_ready() {
-                moved += 1;
-                tick.as_mut().reset(Instant::now() + Duration::from_secs(6));
-            }
-            (if moved == 20 { Poll::Ready(()) } else { Poll::Pending }, moved)
-        });
-        assert!(ended.await.is_some());
-        assert_eq!(begun.elapsed(), Duration::from_secs(120));
+    async fn a_standstill_of_the_whole_limit_is_a_stall_and_a_head_has_its_own_deadline() {
+        let limits = limits("limits.body_progress = \"10s\"\nlimits.first_byte = \"7s\"");
+        let body = Waiting { progress: Some(5), ..Waiting::default() };
+        assert_eq!(waited(&limits, body).await, (Exceeded::Progress, 10));
+        let head = Waiting { owes_head: true, is_silent: true, ..Waiting::default() };
+        assert_eq!(waited(&limits, head).await, (Exceeded::Head, 7));
+        assert_eq!(waited(&limits, Waiting { owes_head: true, ..body }).await, (Exceeded::Head, 7));
     }
 
     /// A body that comes a byte in `pause` seconds, of which so many are spent waiting for the upstream.
-    async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Result<(), GivenUp>, u64) {
-        let (begun, mut alarm) = (Instant::now(), Alarm::default());
+    async fn dripping(limits: &LimitsPlan, pause: u64, upstream: u64) -> (Option<Exceeded>, u64) {
+        let (mut deadlines, mut alarm) = (Deadlines::new(limits, false), Alarm::default());
+        let begun = Instant::now();
         let mut tick = pin!(tokio::time::sleep(Duration::from_secs(upstream)));
-        let (mut moved, mut awaits_downstream) = (0, false);
-        let ended = while_in_pace(limits.body_progress, Pace::new(limits), &mut alarm, |cx| {
+        let mut upload = Flow::default();
+        let ended = poll_fn(|cx| {
             while tick.as_mut().poll(cx).is_ready() {
-                moved += u64::from(awaits_downstream);
-                awaits_downstream = !awaits_downstream;
-                let next = if awaits_downstream { pause - upstream } else { upstream };
+                upload.bytes += u64::from(upload.awaits_client);
+                upload.awaits_client = !upload.awaits_client;
+                let next = if upload.awaits_client { pause - upstream } else { upstream };
                 tick.as_mut().reset(Instant::now() + Duration::from_secs(next));
             }
-            let ready = if moved == 100 { Poll::Ready(()) } else { Poll::Pending };
-            (ready, Moving { all: moved, of_downstream: moved, awaits_downstream })
+            if upload.bytes == 100 {
+                return Poll::Ready(None);
+            }
+            let waiting = Waiting { progress: Some(upload.bytes), upload, ..Waiting::default() };
+            deadlines.poll_exceeded(cx, &mut alarm, &waiting).map(Some)
         });
         (ended.await, begun.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
+    async fn slow_but_steady_bytes_never_stall() {
+        let limits = limits("limits.min_rate = \"none\"\nlimits.body_progress = \"10s\"");
+        assert_eq!(dripping(&limits, 6, 0).await, (None, 600));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_drip_is_given_up_after_a_limit_of_waiting_for_the_downstream_and_not_of_all_waiting() {
-        let limits = crate::testing::plan(
-            "limits.min_rate = \"1B/s\"\nlimits.body_progress = \"60s\"\n[[tcp]]\nlisten = \":1\"\nto = \"a:1\"",
-        );
-        let limits = &limits.limits;
-        assert_eq!(dripping(limits, 10, 0).await, (Err(GivenUp::TooSlow), 60));
-        let (ended, seconds) = dripping(limits, 10, 5).await;
-        assert_eq!(ended, Err(GivenUp::TooSlow));
+        let limits = limits("limits.min_rate = \"1B/s\"\nlimits.body_progress = \"60s\"");
+        assert_eq!(dripping(&limits, 10, 0).await, (Some(Exceeded::UploadRate), 60));
+        let (ended, seconds) = dripping(&limits, 10, 5).await;
+        assert_eq!(ended, Some(Exceeded::UploadRate));
         assert!((115..=125).contains(&seconds), "after {seconds} s, half of which the upstream took");
-        assert_eq!(dripping(limits, 10, 9).await, (Ok(()), 1000), "a byte a second is the least");
+        assert_eq!(dripping(&limits, 10, 9).await, (None, 1000), "a byte a second is the least");
     }
 }

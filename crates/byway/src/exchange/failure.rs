@@ -74,7 +74,7 @@ pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> F
 
 /// The upstream says nothing.
 pub(super) fn no_answer(limit: Duration) -> Fault {
-    let detail = format!("the upstream sent no answer within first_byte, {limit:?}");
+    let detail = format!("the upstream sent no whole head of an answer within first_byte, {limit:?}");
     Fault::new(Who::Upstream, Kind::Deadline(Deadline::FirstByte), detail)
 }
 

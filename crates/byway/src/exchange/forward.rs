@@ -148,7 +148,7 @@ pub async fn forward(
             Ok(borrowed) => {
                 moved.course.lent(borrowed.lease.reused());
                 moved.reports = borrowed.lease.reports().cloned();
-                let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease);
+                let mut attempt = Attempt::new(asked, &mut upload, &borrowed.lease, downstream);
                 match attempt.run(borrowed, downstream, &mut tries, alarm, moved).await {
                     Ok(after) => return Ok(after),
                     Err(failure) => failure,

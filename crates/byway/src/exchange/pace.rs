@@ -50,17 +50,22 @@ impl Pace {
 
     /// Whether less than the least has moved in a whole stretch. `moved` only grows.
     pub fn is_too_slow(&mut self, moved: u64, now: Instant) -> bool {
-        let Some(least) = self.least else { return false };
+        self.judge(moved, now) == Some(true)
+    }
+
+    /// The same; `None` while the stretch is not over.
+    pub fn judge(&mut self, moved: u64, now: Instant) -> Option<bool> {
+        let least = self.least?;
         let waited = self.waited_by(now);
         if waited < self.over {
-            return false;
+            return None;
         }
         let due = waited.as_millis() * u128::from(least) / 1000;
         let slow = u128::from(moved.saturating_sub(self.counted)) < due;
         self.waited = Duration::ZERO;
         self.waiting_since = self.waiting_since.map(|_| now);
         self.counted = moved;
-        slow
+        Some(slow)
     }
 
     /// When the stretch is over, if it is the downstream that is waited for.

@@ -9,13 +9,17 @@ use std::task::Context;
 use byway_agent::Lease;
 
 use super::conn::Conn;
-use super::deadline::Moving;
 use crate::fault::{Fault, Kind, Who};
 use crate::outbound::pooled::Origin;
 
-/// To be asked whenever an exchange has to wait.
-pub(super) fn recalled(cx: &Context<'_>, lease: &mut Lease<Origin, Conn>, moving: Moving) -> Option<Fault> {
-    let moved = moving.awaits_downstream.then_some(moving.all);
+/// To be asked whenever an exchange has to wait: for its client, with its progress so far, or for its upstream alone.
+pub(super) fn recalled(
+    cx: &Context<'_>,
+    lease: &mut Lease<Origin, Conn>,
+    awaits_client: bool,
+    progress: u64,
+) -> Option<Fault> {
+    let moved = awaits_client.then_some(progress);
     lease.poll_recalled(cx, moved).is_ready().then(|| {
         let detail = "other clients wait for the upstream, and this client held more than its share of the connections to \
                       it and kept this one waiting";

@@ -98,8 +98,8 @@ fn basic_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The user of that name, if the password is right. The credentials are hashed once, whatever the number of users, and
-/// the digest is compared with that of every user, which the Plan holds: the time of an attempt tells neither which names
-/// exist nor how much of a password was right. What is longer than any name or password may be is refused unhashed.
+/// the digest is compared with that of every user, which the Plan holds: the time of an attempt shows neither which
+/// names exist nor how much of a password was right. What is longer than any name or password may be is refused unhashed.
 ///
 /// # Errors
 /// `Unauthorized`, the same for an unknown name and for a wrong password.

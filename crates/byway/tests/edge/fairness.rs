@@ -80,6 +80,21 @@ fn uploads_that_do_not_come_keep_no_upstream_from_another_client() {
 }
 
 #[test]
+fn clients_that_wait_for_their_100_keep_no_upstream_from_another_client() {
+    for (settings, reaching) in SETTINGS {
+        let origin = origin();
+        let program = edge(settings, &origin);
+        let fields = "Expect: 100-continue\r\nContent-Length: 10\r\n";
+        let _crowd = crowd(&program, &greedy("POST /upload", fields));
+        origin.wait_for_connections(reaching);
+        for _ in 0..3 {
+            let answer = Visitor::connect(program.address()).get("/");
+            assert_eq!(answer.status(), 200, "{settings}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn readers_that_do_not_read_keep_no_upstream_from_another_client() {
     for (settings, reaching) in SETTINGS {
         let origin = origin();

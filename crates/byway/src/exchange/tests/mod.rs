@@ -1,6 +1,7 @@
 //! Tests of the exchange by its contracts: messages that are whole, and everything that can go wrong.
 
 mod bodies;
+mod deadlines;
 mod failures;
 mod gathering;
 mod keeping;

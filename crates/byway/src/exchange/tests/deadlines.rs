@@ -1,0 +1,171 @@
+//! Each row of the table in `deadline.rs`: which side is waited for, how long, and which side the answer names.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::testing::{Bench, Peer};
+
+const EXPECTING: &str = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
+const UPLOAD: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+const BEGUN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
+
+/// Says a byte a second until the other side has gone.
+async fn drip_until_left(peer: &mut Peer) {
+    while peer.try_say("x").await.is_ok() {
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// An upload of which the upstream has taken nothing but the head, and which fills every buffer on the way.
+async fn held_back(bench: &Bench) -> (Peer, Peer) {
+    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
+    visitor.say(UPLOAD).await;
+    upstream.hear_head().await;
+    visitor.say("x".repeat(4000)).await;
+    (visitor, upstream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_its_100_is_not_blamed_for_a_silent_upstream() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"3s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(EXPECTING).await;
+    upstream.hear_head().await;
+    let begun = Instant::now();
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
+    assert_eq!(begun.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_begins_its_body_before_the_100_is_waited_for_from_then_on() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"20s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(EXPECTING).await;
+    upstream.hear_head().await;
+    sleep(Duration::from_secs(4)).await;
+    visitor.say("some").await;
+    upstream.hear("some").await;
+    let begun = Instant::now();
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("details=\"request-body\""), "{head}");
+    assert!((20..=40).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_client_that_began_its_body_before_the_100_has_the_whole_deadline() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(EXPECTING).await;
+    upstream.hear_head().await;
+    sleep(Duration::from_secs(4)).await;
+    tokio::join!(visitor.say("x".repeat(1000)), upstream.hear("x".repeat(1000)));
+    sleep(Duration::from_secs(4)).await;
+    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_while_the_upload_is_held_back_ends_by_the_deadline_of_the_head() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.min_rate = \"none\"");
+    let (mut visitor, mut upstream) = held_back(&bench).await;
+    sleep(Duration::from_secs(20)).await;
+    upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
+    let begun = Instant::now();
+    let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
+    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
+    assert!((4..=6).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_head_are_no_progress_of_an_upload_that_is_held_back() {
+    let bench = Bench::edge("limits.first_byte = \"1h\"\nlimits.body_progress = \"10s\"");
+    let (mut visitor, mut upstream) = held_back(&bench).await;
+    let begun = Instant::now();
+    upstream.say("HTTP/1.1 200 OK\r\nX: ").await;
+    let (head, ()) = tokio::join!(visitor.hear_head(), drip_until_left(&mut upstream));
+    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"request-body\""), "{head}");
+    assert!((10..=22).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_noticed_while_its_upload_is_held_back() {
+    let bench = Bench::edge("limits.first_byte = \"30m\"\nlimits.body_progress = \"30m\"");
+    let (visitor, upstream) = held_back(&bench).await;
+    let begun = Instant::now();
+    drop(visitor);
+    // It must not read: that would end the holding back.
+    while !upstream.is_alone() && begun.elapsed().as_secs() < 10 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(begun.elapsed().as_secs() < 5, "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_noticed_while_the_rest_of_its_answer_is_slow() {
+    let bench = Bench::edge("limits.body_progress = \"30m\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.hear_head().await;
+    upstream.say(BEGUN).await;
+    visitor.hear_head().await;
+    visitor.hear("2\r\nok\r\n").await;
+    let begun = Instant::now();
+    drop(visitor);
+    upstream.wait_until_left().await;
+    assert!(begun.elapsed().as_secs() < 5, "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_below_the_least_rate_is_ended_although_the_answer_has_begun() {
+    let bench = Bench::edge("limits.min_rate = \"20B/s\"");
+    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
+    visitor.say(UPLOAD).await;
+    upstream.hear_head().await;
+    upstream.say(BEGUN).await;
+    visitor.hear_head().await;
+    visitor.hear("2\r\nok\r\n").await;
+    let begun = Instant::now();
+    let hearing = async { while upstream.hear_some().await {} };
+    tokio::join!(drip_until_left(&mut visitor), hearing);
+    assert!((60..=185).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    assert_eq!(bench.door.shared.counters.slow_requests.value(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_its_client_has_given_up_does_not_end_an_answer_that_goes_on() {
+    let bench = Bench::edge("");
+    let (mut visitor, mut upstream) = (bench.visit_through(4096), bench.upstream().await);
+    visitor.say(UPLOAD).await;
+    upstream.hear_head().await;
+    upstream.say(BEGUN).await;
+    visitor.hear_head().await;
+    visitor.hear("2\r\nok\r\n").await;
+    for _ in 0..20 {
+        sleep(Duration::from_secs(50)).await;
+        upstream.say("1\r\nx\r\n").await;
+        visitor.hear("1\r\nx\r\n").await;
+    }
+    upstream.say("0\r\n\r\n").await;
+    visitor.hear("0\r\n\r\n").await;
+    assert_eq!(bench.door.shared.counters.slow_requests.value(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_an_interim_answer_below_the_least_rate_is_let_go() {
+    let bench = Bench::edge("limits.min_rate = \"20B/s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    upstream.hear_head().await;
+    let begun = Instant::now();
+    upstream.say(format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(5000))).await;
+    let reading = async {
+        while bench.door.shared.counters.slow_responses.value() == 0 {
+            visitor.try_hear_some().await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    reading.await;
+    assert!((60..=75).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+}
