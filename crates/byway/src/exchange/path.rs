@@ -6,7 +6,8 @@
 //! Never: rewrites anything else, not even the case of `%2F`. A path that an upstream could read in another way (dot
 //!        segments, an encoded NUL, a backslash) is refused, so that what was matched is what is served (CVE-2019-9901,
 //!        GHSA-6jwx-7vp4-9847). So is a `%` without two hexadecimal digits, which no URI has (RFC 3986 section 2.1) and
-//!        which servers read in many ways: IIS takes `%u002e` for a dot. The query is not looked at. Allocates nothing for a path in which there is nothing to decode.
+//!        which servers read in many ways: IIS takes `%u002e` for a dot. The query is not looked at. Allocates nothing for
+//!        a path in which there is nothing to decode.
 
 use std::borrow::Cow;
 
@@ -18,8 +19,21 @@ use crate::fault::{Fault, Kind, Who};
 /// `Malformed("ambiguous-path")` naming what is wrong; `Malformed("escape-invalid")` for a `%` without two hexadecimal
 /// digits; `Malformed("empty-segment")` if those are to be refused.
 pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str>, Fault> {
-    let ambiguous = |what: &'static str| Err(Fault::new(Who::Downstream, Kind::Malformed("ambiguous-path"), what));
     let Ok(text) = std::str::from_utf8(path) else { return ambiguous("the path is not ASCII") };
+    let path = match memchr::memchr3(b'%', b'\\', b'.', path) {
+        Some(_) => unambiguous(text)?,
+        // Whatever is looked for begins with one of these. Most paths have none of them.
+        None => Cow::Borrowed(text),
+    };
+    if reject_empty_segments && has_empty_segment(&path) {
+        let detail = "the path holds an empty segment (//), which this edge refuses";
+        return Err(Fault::new(Who::Downstream, Kind::Malformed("empty-segment"), detail));
+    }
+    Ok(path)
+}
+
+/// The path decoded, if every upstream reads it in one way.
+fn unambiguous(text: &str) -> Result<Cow<'_, str>, Fault> {
     if text.contains('\\') {
         return ambiguous("the path holds a backslash, which some servers read as a slash; write %5C");
     }
@@ -30,11 +44,11 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
     if segments(&path).any(is_dot_segment) {
         return ambiguous("the path holds a dot segment (/./ or /../), which clients resolve before they send");
     }
-    if reject_empty_segments && has_empty_segment(&path) {
-        let detail = "the path holds an empty segment (//), which this edge refuses";
-        return Err(Fault::new(Who::Downstream, Kind::Malformed("empty-segment"), detail));
-    }
     Ok(path)
+}
+
+fn ambiguous<T>(what: &'static str) -> Result<T, Fault> {
+    Err(Fault::new(Who::Downstream, Kind::Malformed("ambiguous-path"), what))
 }
 
 /// Path and query to send on: those of the request, with its path replaced by `canonical`.

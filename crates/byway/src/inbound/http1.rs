@@ -19,7 +19,7 @@ use super::client;
 use super::connect::{self, Tunnel};
 use super::listener::{Accepted, Door, Visit};
 use super::record::Record;
-use super::room;
+use super::room::{self, Rooms};
 use crate::config::{EdgePlan, EgressPlan, LimitsPlan, ListenerPlan, Plan, Role};
 use crate::exchange::alarm::Alarm;
 use crate::exchange::answer::{self, Manner};
@@ -87,8 +87,28 @@ enum Then {
     Relay(Box<Tunnel>),
 }
 
+/// A connection with a request to answer.
+struct Job {
+    session: Box<Session>,
+    text: Text,
+    plan: Arc<Plan>,
+    listener: Arc<ListenerPlan>,
+}
+
 /// A connection whose request was answered, and what becomes of it.
-pub struct Answered(Box<Session>, Then);
+struct Answered(Box<Session>, Then);
+
+thread_local! {
+    static ROOMS: Rooms<Job, Answered> = const { Rooms::new() };
+}
+
+impl Job {
+    async fn answer(self) -> Answered {
+        let Self { mut session, text, plan, listener } = self;
+        let then = session.answer_request(text, &plan, &listener).await;
+        Answered(session, then)
+    }
+}
 
 impl Session {
     fn new(downstream: Conn, visit: Visit, door: Arc<Door>) -> Box<Self> {
@@ -120,9 +140,10 @@ impl Session {
             listener = current;
             let then = match next {
                 Ok(Next::Request(text)) => {
-                    let answered = room::lend(self.answer(text, plan, Arc::clone(&listener))).await;
-                    self = answered.0;
-                    answered.1
+                    let job = Job { session: self, text, plan, listener: Arc::clone(&listener) };
+                    let Answered(session, then) = room::begin(&ROOMS, job, Job::answer).await;
+                    self = session;
+                    then
                 }
                 Ok(Next::Ended) => return Box::pin(self.downstream.leave()).await,
                 Err(fault) => self.refuse_head(&fault, &listener),
@@ -139,11 +160,6 @@ impl Session {
             }
         }
         Box::pin(self.downstream.close()).await;
-    }
-
-    async fn answer(mut self: Box<Self>, text: Text, plan: Arc<Plan>, listener: Arc<ListenerPlan>) -> Answered {
-        let then = self.answer_request(text, &plan, &listener).await;
-        Answered(self, then)
     }
 
     /// The Plan in force, looked up again only when there is a newer one; `None` once it has no such listener.
