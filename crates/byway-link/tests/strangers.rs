@@ -325,7 +325,7 @@ async fn carriers_that_attach_at_the_same_moment_are_four_at_most() {
 async fn an_attached_carrier_can_be_waited_for_until_it_ends() {
     let listening = listening().await;
     let key = RawKey::generate();
-    let (first, (link, _inbox), session) = raw_session(&listening, &key).await;
+    let (_first, (link, _inbox), session) = raw_session(&listening, &key).await;
     let mut second = RawPeer::dialled(dial(&listening).await, &key).await;
     second.says.say(Said::Attach(Attach { session })).await;
     let attached = listening.attached().await;

@@ -16,7 +16,7 @@ use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
 use byway_link::{Arrival, Arrived, Attached, CarrierKind, GrantId, Link, LinkError, Progress, QuicListener, Refusal};
 use socket2::SockRef;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::admission::Admit;
