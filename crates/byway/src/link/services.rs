@@ -28,6 +28,8 @@ pub struct Services {
 struct Place {
     service: ServicePlan,
     asked: Asked,
+    /// Requests without an answer yet. A service that moves away and back may have been asked for twice.
+    answers_due: u32,
     /// When a service that was refused for now is asked for again.
     due: Option<Instant>,
 }
@@ -97,6 +99,7 @@ impl Services {
             match self.places[place].as_mut() {
                 Some(there) if there.asked == Asked::No && there.due.is_none_or(|due| due <= now) => {
                     (there.asked, there.due) = (Asked::Yes, None);
+                    there.answers_due += 1;
                 }
                 _ => continue,
             }
@@ -125,7 +128,7 @@ impl Services {
     fn place_of(&mut self, service: &ServicePlan) -> usize {
         let there = self.places.iter().position(|slot| slot.as_ref().is_some_and(|there| there.service == *service));
         there.unwrap_or_else(|| {
-            self.places.push(Some(Place { service: service.clone(), asked: Asked::No, due: None }));
+            self.places.push(Some(Place { service: service.clone(), asked: Asked::No, answers_due: 0, due: None }));
             self.places.len() - 1
         })
     }
@@ -172,6 +175,7 @@ impl Services {
     /// it was not asked for, so the message means nothing.
     pub fn is_refused(&mut self, number: u32, again: Option<Instant>) -> Option<Arc<str>> {
         let place = self.place(number)?;
+        place.answers_due = place.answers_due.saturating_sub(1);
         if !matches!(place.asked, Asked::Yes | Asked::Public) {
             return None;
         }
@@ -184,7 +188,9 @@ impl Services {
     /// the other side cannot make this node print without end.
     pub fn is_public(&mut self, number: u32, address: &str) -> Option<Arc<str>> {
         let place = self.place(number)?;
-        if place.asked != Asked::Yes {
+        place.answers_due = place.answers_due.saturating_sub(1);
+        // With more answers to come, this one is to an earlier request.
+        if place.asked != Asked::Yes || place.answers_due > 0 {
             return None;
         }
         place.asked = Asked::Public;
@@ -296,6 +302,20 @@ mod tests {
         services.is_refused(1, Some(late));
         services.ask_anew(ServiceKind::Tcp, "soon");
         assert_eq!(numbers(services.follow(&both, start)), [1], "what moves here is asked for at once");
+    }
+
+    #[test]
+    fn the_answer_to_an_earlier_request_is_not_taken_for_that_to_a_later_one() {
+        let app = service(ServiceKind::Http, "app");
+        let mut services = Services::default();
+        assert_eq!(said(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
+        // It moves to another link and back before the answer has come.
+        services.ask_anew(ServiceKind::Http, "app");
+        assert_eq!(said(&mut services, std::slice::from_ref(&app)), [('+', 1)]);
+        assert_eq!(services.is_public(1, "http://app.t.localhost"), None);
+        assert!(services.is_unanswered(1), "the other link may have it since");
+        assert!(services.is_public(1, "http://app.t.localhost").is_some());
+        assert!(!services.is_unanswered(1));
     }
 
     #[test]
