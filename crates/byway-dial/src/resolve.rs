@@ -273,12 +273,13 @@ impl Inner {
     /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
     /// between askers: no asker waits in the queue of another.
     async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
+        let mut was_ended = false;
         loop {
             let under_way = self.state.lock().flight(key);
             let flight = match under_way {
                 Some(flight) => flight,
                 None => {
-                    let turn = self.turns.take(asker).await.map_err(|_| ResolveError::Busy)?;
+                    let turn = self.turns.take(asker, was_ended).await.map_err(|_| ResolveError::Busy)?;
                     match self.known_or_flight(key, turn) {
                         Known::Answer(answer) => return answer,
                         Known::Flight(flight) => flight,
@@ -288,10 +289,11 @@ impl Inner {
             let seat = Seat { inner: self, key, flight: Some(flight.clone()) };
             let answer = flight.await;
             drop(seat);
-            // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
+            // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
+            was_ended = true;
         }
     }
 

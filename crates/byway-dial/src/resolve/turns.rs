@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout_at};
 /// How many look-ups of one asker may wait for a turn; more are refused at once.
 pub(super) const WAITING_MAX: usize = 1024;
 
-/// How long a look-up runs before an asker that has none may have its place although each asker has one only. A server
-/// that answers does so sooner, even from far away.
+/// How long a look-up runs before an asker that has none may have its place although each asker has one only; and the time
+/// between two look-ups of a resolver that are ended for that reason. Servers that are slow still answer most look-ups.
 const OLD: Duration = Duration::from_secs(1);
 
 /// The user that a name is looked up for. Running look-ups are shared out between askers.
@@ -63,6 +63,8 @@ struct State {
     waiting: BTreeMap<(usize, u64), Asker>,
     /// Running look-ups that were not asked to end, the oldest first.
     lookups: BTreeMap<u64, Lookup>,
+    /// When a look-up was last ended for its age.
+    ended_old: Option<Instant>,
     arrivals: u64,
 }
 
@@ -76,7 +78,7 @@ struct Lookup {
 enum Oldest {
     /// It is asked to end by this.
     Ends(oneshot::Sender<()>),
-    /// It has run for [`OLD`] at this time.
+    /// It may be ended at this time.
     IsOldAt(Instant),
     /// There is none to wait for.
     None,
@@ -135,10 +137,13 @@ impl Turns {
 
     /// Waits for a turn. Turns go to the asker with the fewest look-ups running, then to the one that has waited longest. If
     /// all places are taken and `asker` has none, the oldest look-up of the asker with the most, at least two, is asked to
-    /// end. If no asker has two, the oldest look-up of all is, once it has run for [`OLD`].
+    /// end. If no asker has two, the oldest look-up of all is, once it has run for [`OLD`]; one in [`OLD`] for all waiters.
+    ///
+    /// With `was_ended` the look-up was asked to end before, and ends no other one: else look-ups would end each other in
+    /// turn, and none that takes longer than [`OLD`] would be answered.
     ///
     /// Cancel safe: dropping the future gives the place in the queue up.
-    pub(super) async fn take(self: &Arc<Self>, asker: &Asker) -> Result<Turn, Full> {
+    pub(super) async fn take(self: &Arc<Self>, asker: &Asker, was_ended: bool) -> Result<Turn, Full> {
         let now = Instant::now();
         let (mut waiting, mut end, waits_for_old) = {
             let mut state = self.state.lock();
@@ -160,7 +165,7 @@ impl Turns {
             let (place, waiting) = oneshot::channel();
             line.waiting.push_back((arrival, place));
             state.index(asker);
-            let may_end = has_none && self.can_end;
+            let may_end = has_none && self.can_end && !was_ended;
             let end = if may_end { state.end_one() } else { None };
             (waiting, end, may_end)
         };
@@ -305,10 +310,13 @@ impl State {
         let Some((number, lookup)) = self.lookups.iter().find(|(_, lookup)| lookup.asker != Asker::Own) else {
             return Oldest::None;
         };
-        if lookup.since + OLD > now {
-            return Oldest::IsOldAt(lookup.since + OLD);
+        let next_end = self.ended_old.map_or(now, |ended| ended + OLD);
+        let at = next_end.max(lookup.since + OLD);
+        if at > now {
+            return Oldest::IsOldAt(at);
         }
         let number = *number;
+        self.ended_old = Some(now);
         self.lookups.remove(&number).map_or(Oldest::None, |lookup| Oldest::Ends(lookup.end))
     }
 
@@ -356,7 +364,7 @@ mod tests {
     }
 
     fn take(turns: &Arc<Turns>, asker: &Asker) -> Option<Turn> {
-        turns.take(asker).now_or_never().map(Result::unwrap)
+        turns.take(asker, false).now_or_never().map(Result::unwrap)
     }
 
     #[test]
@@ -376,9 +384,9 @@ mod tests {
         // Six places are for users; one is a share of eight.
         let mut held: Vec<_> = ["c", "d", "e", "f", "g"].map(|name| take(&turns, &user(name)).unwrap()).into();
         held.push(take(&turns, &a).unwrap());
-        let mut crowd: Vec<_> = (0..100).map(|_| Box::pin(turns.take(&a))).collect();
+        let mut crowd: Vec<_> = (0..100).map(|_| Box::pin(turns.take(&a, false))).collect();
         assert!(crowd.iter_mut().all(|one| one.now_or_never().is_none()));
-        let mut late = Box::pin(turns.take(&b));
+        let mut late = Box::pin(turns.take(&b, false));
         assert!(late.as_mut().now_or_never().is_none());
         held.remove(0);
         assert!(late.now_or_never().is_some(), "b has none running");
@@ -404,12 +412,12 @@ mod tests {
         let _held = take(&turns, &asker).unwrap();
         let mut waiting: Vec<_> = {
             let a = &asker;
-            (0..WAITING_MAX).map(|_| Box::pin(turns.take(a))).collect()
+            (0..WAITING_MAX).map(|_| Box::pin(turns.take(a, false))).collect()
         };
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
-        assert!(turns.take(&asker).now_or_never().unwrap().is_err());
+        assert!(turns.take(&asker, false).now_or_never().unwrap().is_err());
         drop(waiting.pop());
-        assert!(turns.take(&asker).now_or_never().is_none(), "a place in the queue has come free");
+        assert!(turns.take(&asker, false).now_or_never().is_none(), "a place in the queue has come free");
     }
 
     #[test]
@@ -429,12 +437,12 @@ mod tests {
         let mut ends: Vec<_> = held.iter_mut().map(|turn| Box::pin(turn.end())).collect();
         let mut ended = || ends.iter_mut().map(|end| end.now_or_never().is_some()).collect::<Vec<_>>();
         let [a, b] = ["a", "b"].map(user);
-        let mut first = Box::pin(turns.take(&a));
+        let mut first = Box::pin(turns.take(&a, false));
         assert!(first.as_mut().now_or_never().is_none());
-        let mut again = Box::pin(turns.take(&a));
+        let mut again = Box::pin(turns.take(&a, false));
         assert!(again.as_mut().now_or_never().is_none(), "the second of one asker ends none");
         assert_eq!(ended().iter().filter(|ended| **ended).count(), 1);
-        let mut second = Box::pin(turns.take(&b));
+        let mut second = Box::pin(turns.take(&b, false));
         assert!(second.as_mut().now_or_never().is_none());
         drop(held.remove(0));
         let first = first.now_or_never().expect("it has the place that came free");
@@ -458,7 +466,7 @@ mod tests {
             at.inspect(|at| drop(ends.remove(*at)))
         };
         let newcomer = user("new");
-        let mut waiting = Box::pin(turns.take(&newcomer));
+        let mut waiting = Box::pin(turns.take(&newcomer, false));
         assert!(waiting.as_mut().now_or_never().is_none());
         tokio::time::advance(OLD - Duration::from_millis(1)).await;
         assert!(waiting.as_mut().now_or_never().is_none());
@@ -471,5 +479,26 @@ mod tests {
         assert_eq!(ended(), None, "one newcomer ends one look-up");
         drop(held.remove(0));
         assert!(waiting.now_or_never().is_some());
+    }
+
+    /// Work that ends when it is asked to, and is begun anew then. How often that was.
+    async fn look_up(turns: Arc<Turns>, asker: Asker, takes: Duration) -> usize {
+        let mut ends = 0;
+        loop {
+            let mut turn = turns.take(&asker, ends > 0).await.unwrap();
+            tokio::select! {
+                () = tokio::time::sleep(takes) => return ends,
+                () = turn.end() => ends += 1,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_ups_that_take_longer_than_a_second_do_not_end_each_other_in_a_circle() {
+        let (turns, begun) = (Turns::new(24, true), Instant::now());
+        let all = (0..40).map(|n| look_up(Arc::clone(&turns), user(&format!("u{n}")), OLD * 13 / 10));
+        let ends: usize = futures_util::future::join_all(all).await.iter().sum();
+        assert!(begun.elapsed() < super::super::DEADLINE, "{:?}", begun.elapsed());
+        assert!(ends <= 4, "{ends} were ended within {:?}", begun.elapsed());
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Attempt<'a> {
                 .try_queue(|out| head::forward_interim(out, &response))
                 .map_err(|error| self.malformed_response(&error))?;
         }
-        self.continued = true;
+        self.continued |= self.response.view(upstream.unread()).status() == 100;
         self.lost_boundary |= self.response.view(upstream.unread()).announces_impossible_body();
         upstream.consume(head_bytes);
         self.response.clear();
@@ -411,6 +411,9 @@ impl<'a> Attempt<'a> {
         downstream: &mut Conn,
         alarm: &mut Alarm,
     ) -> Result<(), Fault> {
+        if self.uploaded {
+            self.deadlines.end_upload();
+        }
         self.deadlines.begin_phase();
         let passed = poll_fn(|cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.

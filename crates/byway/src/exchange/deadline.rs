@@ -165,6 +165,11 @@ impl Deadlines {
         [watch, head, progress].into_iter().flatten().min()
     }
 
+    /// The upload has ended or is of no interest any more: its rate is not judged from now on.
+    pub fn end_upload(&mut self) {
+        self.upload = Pace::off();
+    }
+
     /// The limit that is exceeded at `now`, if one is. Moves what is due by now to its next time.
     fn judge(&mut self, waiting: &Waiting, now: Instant) -> Option<Exceeded> {
         if self.silent_since.is_some_and(|since| now >= since + WATCH_AFTER) {

@@ -141,6 +141,7 @@ impl Attempt<'_> {
 
     /// Sends what is queued, or what an outflow holds, as long as the reader takes any of it.
     pub(super) async fn flush(&mut self, downstream: &mut Conn, alarm: &mut Alarm) -> Result<(), Fault> {
+        self.deadlines.end_upload();
         self.deadlines.begin_phase();
         let flushed = poll_fn(|cx| {
             if let Poll::Ready(flushed) = downstream.poll_flush(cx) {

@@ -39,6 +39,36 @@ async fn a_client_that_waits_for_its_100_is_not_blamed_for_a_silent_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn early_hints_are_not_the_100_that_a_client_waits_for() {
+    let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"2s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say(EXPECTING).await;
+    upstream.hear_head().await;
+    upstream.say("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 103 "));
+    let head = visitor.hear_head().await;
+    assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("details=\"first-byte\""), "{head}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_never_ends_does_not_cut_the_end_of_an_answer_that_is_read() {
+    let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
+    let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
+    visitor.say(UPLOAD).await;
+    upstream.hear_head().await;
+    sleep(Duration::from_millis(1700)).await;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}", "x".repeat(30_000));
+    let read = async {
+        assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+        for _ in 0..30 {
+            visitor.hear("x".repeat(1000)).await;
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::join!(upstream.say(answer), read);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_begins_its_body_before_the_100_is_waited_for_from_then_on() {
     let bench = Bench::edge("limits.first_byte = \"5s\"\nlimits.body_progress = \"20s\"");
     let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
