@@ -255,7 +255,7 @@ fn unresolved(name: HostName, error: ResolveError) -> DialError {
         ResolveError::NotFound => DialError::NotFound { name },
         ResolveError::Timeout => DialError::ResolveTimeout { name },
         error @ ResolveError::Exhausted(_) => DialError::Exhausted(io::Error::other(error)),
-        error @ ResolveError::Busy => DialError::ResolveFailed { name, reason: error.to_string() },
+        ResolveError::Busy => DialError::TooManyLookups { name },
         ResolveError::Failed(reason) => DialError::ResolveFailed { name, reason },
     }
 }

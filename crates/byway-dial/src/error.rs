@@ -24,6 +24,12 @@ pub enum DialError {
         /// The name.
         name: HostName,
     },
+    /// The name was not looked up, because the user it was for has as many look-ups as one user may have.
+    #[error("`{name}` was not looked up: this user has too many look-ups at once; try again when some have ended")]
+    TooManyLookups {
+        /// The name.
+        name: HostName,
+    },
     /// The resolver failed.
     #[error("`{name}` was not resolved: {reason}; the resolver of this machine may be down or wrongly set up")]
     ResolveFailed {

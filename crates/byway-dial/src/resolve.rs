@@ -31,7 +31,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::cache::{Cache, Found};
 use self::turns::Turns;
@@ -107,8 +107,9 @@ pub enum ResolveError {
     /// This machine has run out of descriptors or memory for the look-up; the text is the system's own.
     #[error("the name was not looked up: {0}")]
     Exhausted(String),
-    /// Too many look-ups of the same user wait already.
-    #[error("too many look-ups of one user are waiting")]
+    /// The user has too many look-ups: as many wait as may, or this one waited for 5 s while others of the same user
+    /// ran. The name was not looked up.
+    #[error("too many look-ups of one user at once")]
     Busy,
     /// The servers or the system's resolver failed; the text is their own.
     #[error("{0}")]
@@ -189,7 +190,7 @@ impl Resolver {
         let key = self.0.key(name, asker);
         match self.0.find(&key) {
             Found::Fresh(answer) => answer,
-            Found::Nothing => timeout(DEADLINE, self.0.ask(&key, asker)).await.unwrap_or(Err(ResolveError::Timeout)),
+            Found::Nothing => self.0.ask(&key, asker).await,
             Found::Stale(stale) => {
                 let mut asked = std::pin::pin!(self.0.ask(&key, asker));
                 match timeout(STALE_AFTER, asked.as_mut()).await {
@@ -271,15 +272,25 @@ impl Inner {
     }
 
     /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
-    /// between askers: no asker waits in the queue of another.
+    /// between askers: no asker waits in the queue of another. Takes [`DEADLINE`] at most.
     async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
         let mut was_ended = false;
+        let deadline = Instant::now() + DEADLINE;
+        let mut without_turn = match asker {
+            // There is no limit for the program itself: what it waits for are names that are not answered.
+            Asker::Own => ResolveError::Timeout,
+            Asker::User(_) | Asker::Peer(_) => ResolveError::Busy,
+        };
         loop {
             let under_way = self.state.lock().flight(key);
             let flight = match under_way {
                 Some(flight) => flight,
                 None => {
-                    let turn = self.turns.take(asker, was_ended).await.map_err(|_| ResolveError::Busy)?;
+                    let turn = match timeout_at(deadline, self.turns.take(asker, was_ended)).await {
+                        Ok(Ok(turn)) if Instant::now() < deadline => turn,
+                        Ok(Err(_)) => return Err(ResolveError::Busy),
+                        Ok(Ok(_)) | Err(_) => return Err(without_turn),
+                    };
                     match self.known_or_flight(key, turn) {
                         Known::Answer(answer) => return answer,
                         Known::Flight(flight) => flight,
@@ -287,13 +298,15 @@ impl Inner {
                 }
             };
             let seat = Seat { inner: self, key, flight: Some(flight.clone()) };
-            let answer = flight.await;
+            let answer = timeout_at(deadline, flight).await.unwrap_or(Err(ResolveError::Timeout));
             drop(seat);
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
             // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
             was_ended = true;
+            // The name was asked for, and not answered up to now.
+            without_turn = ResolveError::Timeout;
         }
     }
 

@@ -374,18 +374,28 @@ pub fn malformed(who: Who, error: &Malformed) -> Fault {
 impl From<DialError> for Fault {
     fn from(error: DialError) -> Self {
         let (who, kind) = match &error {
+            _ if let Some(limit) = own_limit(&error) => (Who::Us, limit),
             DialError::NotFound { .. } => (Who::Upstream, Kind::NameNotFound),
             DialError::ResolveTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Resolve)),
             DialError::Denied(_) => (Who::Downstream, Kind::Denied),
             DialError::Refused { .. } => (Who::Upstream, Kind::Refused),
             DialError::ConnectTimeout { .. } => (Who::Upstream, Kind::Deadline(Deadline::Connect)),
             DialError::Tls(_) => (Who::Upstream, Kind::Tls),
-            DialError::Exhausted(_) | DialError::Unchecked(_) => (Who::Us, Kind::Overloaded("descriptors")),
             _ => (Who::Upstream, Kind::Unreachable),
         };
         let DialError::Parent { source, .. } = &error else { return Self::new(who, kind, error.to_string()) };
         let for_log = Some(error.to_string().into());
         Self { for_log, ..Self::new(who, kind, through_parent(source)) }
+    }
+}
+
+/// The limit of this node that `error` comes from, also on the way to a parent.
+fn own_limit(error: &DialError) -> Option<Kind> {
+    match error {
+        DialError::Exhausted(_) | DialError::Unchecked(_) => Some(Kind::Overloaded("descriptors")),
+        DialError::TooManyLookups { .. } => Some(Kind::Overloaded("lookups")),
+        DialError::Parent { source: ParentError::Dial(source), .. } => own_limit(source),
+        _ => None,
     }
 }
 
@@ -436,6 +446,7 @@ mod tests {
             (Link, Lost, 502, Reply::GeneralFailure, "LOST"),
             (Link, Deadline(Parked), 503, Reply::GeneralFailure, "LOST"),
             (Us, Overloaded("queue-full"), 503, Reply::GeneralFailure, "BUSY"),
+            (Us, Overloaded("lookups"), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Overloaded("max-per-origin"), 503, Reply::GeneralFailure, "BUSY"),
             (Us, Draining, 503, Reply::GeneralFailure, "BUSY"),
         ];
@@ -478,6 +489,32 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.chars().any(char::is_control), "{shown}");
+    }
+
+    #[test]
+    fn a_limit_of_this_node_that_a_dial_reaches_is_not_the_upstreams_fault() {
+        use crate::outbound::pooled::is_worth_another_upstream;
+        let target: Target = "a.example:80".parse().unwrap();
+        let lookups = || DialError::TooManyLookups { name: "a.example".parse().unwrap() };
+        let descriptors = || DialError::Exhausted(std::io::Error::from_raw_os_error(24));
+        let by_parent = |error| {
+            let source = ParentError::Dial(Box::new(error));
+            DialError::Parent { parent: "parent.example:3128".parse().unwrap(), source }
+        };
+        for (error, limit) in [
+            (lookups(), "lookups"),
+            (by_parent(lookups()), "lookups"),
+            (descriptors(), "descriptors"),
+            (by_parent(descriptors()), "descriptors"),
+        ] {
+            let fault = Fault::dialling(&target, error);
+            let told = (fault.who, fault.class(), fault.status(), fault.retry_after_seconds());
+            assert_eq!(told, (Who::Us, limit, 503, Some(1)), "{fault}");
+            assert!(!is_worth_another_upstream(&fault), "{fault}");
+        }
+        let refused = DialError::Refused { addr: target.clone(), tried: 1 };
+        let fault = Fault::dialling(&target, by_parent(refused));
+        assert_eq!((fault.who, fault.status()), (Who::Upstream, 502));
     }
 
     #[test]

@@ -272,6 +272,8 @@ async fn failures_of_the_resolver_are_told_apart() {
     assert!(matches!(error, Err(DialError::ResolveTimeout { .. })), "{error:?}");
     let error = fail(ResolveError::Exhausted("too many open files".into())).open(&a_example(80), &open).await;
     assert!(matches!(error, Err(DialError::Exhausted(_))), "{error:?}");
+    let error = unresolved("a.example".parse().unwrap(), ResolveError::Busy);
+    assert!(matches!(error, DialError::TooManyLookups { .. }), "{error:?}");
     let error = fail(ResolveError::Failed("try again".into())).open(&a_example(80), &open).await;
     assert!(matches!(error, Err(DialError::ResolveFailed { .. })), "{error:?}");
 }

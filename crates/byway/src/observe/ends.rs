@@ -25,7 +25,7 @@ pub const WORDS: &[&str] = &[
     "empty-lines", "empty-segment", "endless-interim", "error", "escape-invalid", "extra-space", "far-side", "far-side-busy", "first-byte", "handshake",
     "head-too-large", "host-invalid", "host-missing", "host-repeated", "http-version", "idle", "internal",
     "leading-whitespace", "length-and-coding", "length-invalid", "length-repeated", "length-too-large", "link-answer",
-    "link-lost", "loop", "malformed", "max-forwards", "max-per-origin", "max-total", "max-upgraded-per-origin", "method-byte", "method-not-allowed", "method-too-long", "misdirected", "name-byte",
+    "link-lost", "lookups", "loop", "malformed", "max-forwards", "max-per-origin", "max-total", "max-upgraded-per-origin", "method-byte", "method-not-allowed", "method-too-long", "misdirected", "name-byte",
     "name-empty", "name-not-found", "network", "no-route", "obs-fold", "origin-form", "parked", "parked-full",
     "premature-upgrade", "queue-full", "reason-byte", "refused", "request-body", "request-head", "request-rate", "reset",
     "resolve", "response-body", "response-rate", "shed", "socks", "socks-address-type", "socks-at-http-port", "socks-command", "space-before-colon",
