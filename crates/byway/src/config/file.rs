@@ -284,7 +284,7 @@ pub struct Link {
     /// `park`: how long a visitor of an exposed service waits for an agent that is away, up to `"5m"`; `"0s"` parks
     /// nobody. Default `"15s"`.
     pub park: Option<Text>,
-    /// `parked`: visitors parked for one name at once, 1 to 65536; further ones are refused. Default 1024.
+    /// `parked`: visitors parked for one name at once, 1 to 65536; clients share them, further ones are refused. Default 1024.
     pub parked: Option<At<u64>>,
     /// `streams`: streams that the other side may have open on one carrier at once, 1 to 65536. Default 8192.
     pub streams: Option<At<u64>>,

@@ -1,10 +1,12 @@
-//! Names: the public names of exposed services, and which sessions have them. `parked` has the visitors who wait for one.
+//! Names: the public names of exposed services, and which sessions have them. `parked` has the visitors who wait for one,
+//! `places` how they share its limit.
 //!
 //! In:    registrations, ends of sessions, revoked grants.
 //! Out:   who has a name; the file of names, written when one has changed hands.
 //! Never: waits for the disk, but in [`Names::load`] and [`Names::end_writing`].
 
 mod parked;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -17,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use self::places::Places;
 use super::grants::now_s;
 use super::names_file::{NamesError, NamesFile};
 
@@ -31,7 +34,7 @@ struct State {
     leases: Leases,
     sessions: HashMap<SessionKey, Session>,
     next_session: u64,
-    parked: HashMap<Name, usize>,
+    parked: HashMap<Name, Places>,
     /// Wakes the visitors of a name when it changes hands. Only names that a visitor waits for are in it.
     watched: HashMap<Name, watch::Sender<()>>,
     /// How many changes of hands there were.
@@ -307,7 +310,7 @@ impl Names {
 
     /// How many visitors wait for a session, whichever name they want.
     pub fn parked_visitors(&self) -> usize {
-        self.state.lock().parked.values().sum()
+        self.state.lock().parked.values().map(Places::count).sum()
     }
 
     /// Whether the names could not be written the last time.

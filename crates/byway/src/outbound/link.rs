@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use byway_agent::Client;
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
 use byway_link::{Name, NotOpened};
@@ -50,8 +51,13 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
 /// A session that has lost a carrier under an open is asked again after this, if it lives.
 const CARRIER_CHANGE: Duration = Duration::from_millis(20);
 
-/// Opens the service behind a public name, for `visitor`.
-pub async fn open_service(shared: &Shared, name: &Name, visitor: Option<SocketAddr>) -> Result<Opened, Fault> {
+/// Opens the service behind a public name, for `visitor` of `client`.
+pub async fn open_service(
+    shared: &Shared,
+    name: &Name,
+    visitor: Option<SocketAddr>,
+    client: Client,
+) -> Result<Opened, Fault> {
     let settings = shared.plan.load().link.clone();
-    shared.links.names.open(name, visitor, &settings).await
+    shared.links.names.open(name, visitor, client, &settings).await
 }

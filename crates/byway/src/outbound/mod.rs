@@ -11,7 +11,8 @@ pub mod pooled;
 pub mod upgrades;
 pub mod via;
 
-use byway_dial::Dialled;
+use byway_agent::Client;
+use byway_dial::{Asker, Dialled};
 
 use crate::fault::{Fault, Kind, Who};
 use crate::route::{Allowed, Outbound};
@@ -32,7 +33,10 @@ pub async fn open(shared: &Shared, allowed: &Allowed) -> Result<Dialled, Fault> 
         Outbound::Exit(id, target) => Box::pin(link::open_exit(shared, id, target)).await,
         Outbound::Service(name) => {
             // A stream of bytes has no Host, and no requests to report.
-            Box::pin(link::open_service(shared, name, allowed.visitor())).await.map(|opened| opened.dialled)
+            let visitor = allowed.visitor();
+            let client = visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())));
+            let open = link::open_service(shared, name, visitor, client);
+            Box::pin(open).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => {
             Err(Fault::new(Who::Us, Kind::Internal, "a route is served by exchanges, not by streams"))

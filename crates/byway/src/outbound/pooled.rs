@@ -118,9 +118,10 @@ pub async fn lease_egress(
     mut want: Want,
     course: &mut Course,
 ) -> Result<Borrowed, Fault> {
+    let client = want.client;
     if let Outbound::Service(name) = allowed.outbound() {
         // Whoever waits for an agent shall not hold a place in the pool meanwhile.
-        let holders = Box::pin(shared.links.names.until_held(name, &shared.plan.load_full().link)).await?;
+        let holders = Box::pin(shared.links.names.until_held(name, client, &shared.plan.load_full().link)).await?;
         if holders > 1 {
             // A kept connection leads to one of them: visitors go to all in turn.
             want.fresh = Freshness::New;
@@ -137,7 +138,7 @@ pub async fn lease_egress(
     let open = || async {
         match allowed.outbound() {
             Outbound::Service(name) => {
-                let opened = link::open_service(shared, name, allowed.visitor()).await?;
+                let opened = link::open_service(shared, name, allowed.visitor(), client).await?;
                 Ok(Conn::new(opened.dialled.stream).asking_for(opened.host).reported_to(opened.reports))
             }
             _ => Ok(Conn::new(super::open(shared, allowed).await?.stream)),

@@ -7,10 +7,10 @@ use byway_testkit::{Origin, Program, Visitor, eventually};
 use super::*;
 
 /// A section that opens the metrics.
-const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
+pub(super) const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
 /// The metrics, by name and labels.
-fn scrape(program: &Program) -> BTreeMap<String, f64> {
+pub(super) fn scrape(program: &Program) -> BTreeMap<String, f64> {
     let answer = Visitor::connect(program.address_of("metrics"))
         .ask("GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
     let text = answer.text();

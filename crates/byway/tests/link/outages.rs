@@ -8,6 +8,7 @@ use byway_testkit::{Finished, Gate, Launch, Origin, Program, Visitor, eventually
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::metrics::{METRICS, scrape};
 use super::*;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n";
@@ -337,6 +338,56 @@ fn a_visitor_who_has_waited_long_enough_is_told_so() {
     let answer = Visitor::connect(http).ask(REQUEST);
     assert_eq!(answer.status(), 503, "{answer:?}");
     assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_client_whose_visitors_take_all_places_of_an_absent_agent_keeps_no_other_client_out() {
+    let origin = Origin::named("app");
+    let config = format!(
+        "{METRICS}[link]\nparked = 4\npark = \"300s\"\n[[serve]]\nlisten = \"{ANY}\"\nhttp = \"{ANY}\"\ndomain = \
+         \"t.localhost\"\nadvertise = \"127.0.0.1\"\n"
+    );
+    let program = Program::configured(BYWAY, &config);
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let server = Server { program, join };
+    let (_folder, state) = state();
+    for kind in ["http", "tcp"] {
+        let more = ["--state", &state, "--carrier", "tls"];
+        let start = || match kind {
+            "http" => Agent::http(&server, "app", origin.address(), &more),
+            _ => Agent::tcp(&server, origin.address(), &more),
+        };
+        let agent = start();
+        let public = if kind == "http" { server.http() } else { agent.address() };
+        agent.kill();
+        let mut visitors: Vec<Visitor> = (0..4).map(|_| Visitor::connect(public)).collect();
+        for visitor in &mut visitors {
+            visitor.send(REQUEST);
+        }
+        eventually("all places are taken", || scrape(&server.program)["byway_parked"] == 4.0);
+        let request = REQUEST.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        let other = std::thread::spawn(move || ask_from([127, 0, 0, 2], public, &request));
+        let mut displaced = None;
+        eventually("one gives its place to the other client", || {
+            displaced = displaced.or_else(|| visitors.iter_mut().position(|visitor| !visitor.is_silent()));
+            displaced.is_some()
+        });
+        let mut displaced = visitors.remove(displaced.unwrap());
+        if kind == "http" {
+            let answer = displaced.response();
+            assert_eq!(answer.status(), 503);
+            assert!(answer.text().contains("client-share"), "{}", answer.text());
+        } else {
+            // A reset, which `is_silent` has read.
+            assert!(displaced.to_end().0.is_empty());
+        }
+        let _again = start();
+        let answer = other.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("app"), "{kind}: {answer}");
+        for mut visitor in visitors {
+            assert_eq!(visitor.response().text(), "app", "{kind}");
+        }
+    }
 }
 
 /// Begins a download through `public`, runs `leave` in the middle of it, and reads the rest.

@@ -5,16 +5,17 @@
 //! Never: lets a byte of a visitor travel before its open was answered; so an agent that was away is latency, not failure.
 //!
 //! A visitor belongs to the name until its open is answered: session loss and takeover put it back into the queue, at most
-//! `park` from its arrival, at most `parked` of them for one name.
+//! `park` from its arrival, at most `parked` of them for one name, which clients share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use byway_agent::Client;
 use byway_dial::Dialled;
 use byway_link::wire::Open;
 use byway_link::{Link, Name, NotOpened, SessionKey};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::report::{Opened, Reports};
@@ -37,16 +38,18 @@ impl Names {
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives its place up.
-    pub async fn until_held(&self, name: &Name, settings: &LinkSettings) -> Result<usize, Fault> {
+    pub async fn until_held(&self, name: &Name, client: Client, settings: &LinkSettings) -> Result<usize, Fault> {
         let deadline = Instant::now() + settings.park;
         // No session has been tried yet.
-        self.parked_until(name, settings, deadline, || Some(self.holders(name)).filter(|holders| *holders > 0)).await
+        let held = || Some(self.holders(name)).filter(|holders| *holders > 0);
+        self.parked_until(name, client, settings, deadline, held).await
     }
 
     /// What `find` finds, waited for until `deadline`.
     async fn parked_until<T>(
         &self,
         name: &Name,
+        client: Client,
         settings: &LinkSettings,
         deadline: Instant,
         find: impl Fn() -> Option<T>,
@@ -66,20 +69,25 @@ impl Names {
                 let detail = format!("nobody exposes a service by the {name}");
                 return Err(Fault::new(Who::Downstream, Kind::NoRoute, detail));
             }
-            if parked.is_none() {
-                parked = Some(self.park(name, settings)?);
-            }
-            if timeout_at(deadline, watch.changed()).await.is_err() {
-                return Err(waited_too_long(name, settings));
+            let place = match &mut parked {
+                Some(place) => place,
+                none => none.insert(self.park(name, client, settings)?),
+            };
+            tokio::select! {
+                biased;
+                changed = timeout_at(deadline, watch.changed()) => {
+                    changed.map_err(|_| waited_too_long(name, settings))?;
+                }
+                _ = &mut place.displaced => return Err(displaced(name)),
             }
         }
     }
 
-    /// Opens a stream to the service behind `name` for a visitor.
+    /// Opens a stream to the service behind `name` for a visitor, which waits in a place of `client`.
     ///
     /// # Errors
-    /// 404 for a name that never existed, 503 when too many wait already or this one has waited too long, else what the
-    /// agent says.
+    /// 404 for a name that never existed, 503 when too many wait already, when another client gets its place, or when it
+    /// has waited too long, else what the agent says.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives its place up.
@@ -87,13 +95,14 @@ impl Names {
         &self,
         name: &Name,
         visitor: Option<SocketAddr>,
+        client: Client,
         settings: &LinkSettings,
     ) -> Result<Opened, Fault> {
         let deadline = Instant::now() + settings.park;
         let mut watch = self.watch(name);
         loop {
             watch.look();
-            let (link, number) = self.parked_until(name, settings, deadline, || self.holder(name)).await?;
+            let (link, number) = self.parked_until(name, client, settings, deadline, || self.holder(name)).await?;
             let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
             let open = Open { service: number, visitor, ..Open::default() };
             let answered = tokio::select! {
@@ -163,18 +172,19 @@ impl Names {
         Watch { names: self, name: name.clone(), changes: Some(changes) }
     }
 
-    fn park(&self, name: &Name, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
+    fn park(&self, name: &Name, client: Client, settings: &LinkSettings) -> Result<Parked<'_>, Fault> {
         let mut state = self.state.lock();
-        let waiting = state.parked.get(name).copied().unwrap_or_default();
         if settings.park.is_zero() {
             return Err(Fault::new(Who::Link, Kind::Lost, format!("the agent of the {name} is away")));
         }
-        if waiting >= settings.parked {
+        // The limit is never zero, so a name that is new here has a place.
+        let places = state.parked.entry(name.clone()).or_default();
+        let Some((number, displaced)) = places.take(client, settings.parked) else {
+            let waiting = places.count();
             let detail = format!("the agent of the {name} is away, and {waiting} visitors wait for it already");
             return Err(Fault::new(Who::Link, Kind::Overloaded("parked-full"), detail));
-        }
-        state.parked.insert(name.clone(), waiting + 1);
-        Ok(Parked { names: self, name: name.clone() })
+        };
+        Ok(Parked { names: self, name: name.clone(), client, number, displaced })
     }
 }
 
@@ -217,18 +227,30 @@ impl Drop for Watch<'_> {
 struct Parked<'n> {
     names: &'n Names,
     name: Name,
+    client: Client,
+    number: u64,
+    /// Resolves when another client gets the place.
+    displaced: oneshot::Receiver<()>,
 }
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
         let mut state = self.names.state.lock();
-        if let Some(waiting) = state.parked.get_mut(&self.name) {
-            *waiting -= 1;
-            if *waiting == 0 {
+        if let Some(places) = state.parked.get_mut(&self.name) {
+            places.leave(self.client, self.number);
+            if places.count() == 0 {
                 state.parked.remove(&self.name);
             }
         }
     }
+}
+
+fn displaced(name: &Name) -> Fault {
+    let detail = format!(
+        "the agent of the {name} is away, and this client had more of the places for waiting visitors than another client \
+         that needed one"
+    );
+    Fault::new(Who::Link, Kind::Overloaded("client-share"), detail)
 }
 
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
@@ -274,7 +296,7 @@ mod tests {
         let waker = Arc::clone(&wakes).into();
         let mut cx = Context::from_waker(&waker);
         {
-            let mut visitor = pin!(names.until_held(&name, &settings));
+            let mut visitor = pin!(names.until_held(&name, Client::ANYONE, &settings));
             assert!(visitor.as_mut().poll(&mut cx).is_pending());
             assert_eq!(names.revoke(others), [Name::Http("others.t.localhost".into())]);
             assert_eq!(wakes.0.load(SeqCst), 0, "a visitor of another name was woken");
