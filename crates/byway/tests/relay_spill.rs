@@ -11,6 +11,7 @@ use byway::relay::{
     DrainError, Drained, Early, EndKind, Outflow, RelayCounters, RelayOptions, Side, SpillBudget, SpillOptions,
     SpillPool, relay,
 };
+use byway_agent::Client;
 use byway_dial::{Broken, Read, Stream};
 use byway_testkit::pipe;
 use tempfile::TempDir;
@@ -18,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const MIB: usize = 1024 * 1024;
+
+/// A test that hangs fails after this.
+const HANG: Duration = Duration::from_secs(60);
 
 /// A node's spill directory, threads and counters.
 struct Bench {
@@ -47,7 +51,7 @@ impl Bench {
     }
 
     fn charged(&self) -> u64 {
-        self.spill().budget.used()
+        self.spill().pool.budget().used()
     }
 }
 
@@ -190,17 +194,54 @@ async fn a_full_disk_budget_becomes_back_pressure_and_loses_nothing() {
         up.finish().await.unwrap();
     };
     let receive = async {
-        until(|| bench.charged() == MIB as u64).await;
+        // One client alone has half of it.
+        until(|| bench.charged() == MIB as u64 / 2).await;
         until(|| bench.counters.ring_bytes() >= 256 * 1024).await;
         down_control.resume_reads();
         assert!(read_to_end(&mut down).await.unwrap() == body(0, 8 * MIB));
-        assert!(bench.charged() <= MIB as u64);
+        assert!(bench.charged() <= MIB as u64 / 2);
         down.finish().await.unwrap();
     };
     let (end, (), ()) = tokio::join!(relay, send, receive);
     assert!(end.is_clean());
     assert!(bench.counters.ring_peak_bytes() <= 3 * 256 * 1024);
     until(|| bench.charged() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
+    let bench = Bench::eager(8 * MIB as u64);
+    let mut relays = JoinSet::new();
+    let mut relayed = |name: &str| {
+        let spill = SpillOptions { client: Client::of(&name), ..bench.spill() };
+        let options = RelayOptions { spill: Some(spill), ..bench.options.clone() };
+        let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
+        let control = down.control();
+        control.pause_reads();
+        relays.spawn(relay(near_down.into_stream(), near_up.into_stream(), &options, Early::default()));
+        (down.into_stream(), control, up.into_stream())
+    };
+    // Each of two downloads of one client would fill the whole budget.
+    let mut sending = JoinSet::new();
+    let mut paused = Vec::new();
+    for _ in 0..2 {
+        let (down, _, mut up) = relayed("eve");
+        paused.push(down);
+        sending.spawn(async move { up.write_all(&body(0, 9 * MIB)).await });
+    }
+    let half = 4 * MIB as u64;
+    let all_taken = || bench.charged() >= half && bench.counters.ring_bytes() >= 2 * 256 * 1024;
+    tokio::time::timeout(HANG, until(all_taken)).await.expect("one client has what it can get");
+    assert_eq!(bench.charged(), half);
+    let (mut down, control, mut up) = relayed("ann");
+    let served = async {
+        // More than the memory and the pipe hold, while the reader pauses.
+        up.write_all(&body(1, MIB)).await.unwrap();
+        up.finish().await.unwrap();
+        control.resume_reads();
+        assert!(read_to_end(&mut down).await.unwrap() == body(1, MIB));
+    };
+    tokio::time::timeout(HANG, served).await.expect("another client's origin is done early");
 }
 
 #[tokio::test]
@@ -300,7 +341,7 @@ async fn an_operation_under_way_when_the_relay_is_dropped_ends_harmlessly() {
     }
     until(|| bench.charged() == 0).await;
     assert_eq!((bench.counters.spilled_bytes(), bench.counters.ring_bytes()), (0, 0));
-    assert_eq!(bench.spill().budget.memory_used(), 0);
+    assert_eq!(bench.spill().pool.budget().memory_used(), 0);
 }
 
 #[tokio::test]
@@ -358,10 +399,10 @@ async fn queues_are_kept_short_while_memory_is_short() {
         .await;
         streams.push((near, far));
     }
-    let used = options.budget.memory_used();
+    let used = options.pool.budget().memory_used();
     assert!(used < 5 * MIB as u64, "{used} bytes for a hundred streams, of which a few came early");
     drop(outflows);
-    assert_eq!(options.budget.memory_used(), 0);
+    assert_eq!(options.pool.budget().memory_used(), 0);
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ pub struct Spill {
     pub memory: Option<Text>,
     /// `per_stream`: bytes of one stream on disk; then its sender has to wait. Default `"1GiB"`.
     pub per_stream: Option<Text>,
-    /// `per_node`: bytes of all streams on disk. Default: the smaller of 10 GiB and a fifth of the free disk.
+    /// `per_node`: bytes of all streams on disk; one user has at most as much as is still free. Default: the smaller of 10 GiB and a fifth of the free disk.
     pub per_node: Option<Text>,
     /// `mode`: `"auto"` spills when memory is full, `"off"` makes the sender wait instead. Default `"auto"`.
     pub mode: Option<Text>,

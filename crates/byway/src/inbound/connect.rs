@@ -11,6 +11,7 @@ use std::task::Poll;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use byway_agent::Client;
 use byway_dial::{Stream, Target};
 use byway_h1::{Framed, Request, TargetForm};
 
@@ -249,9 +250,13 @@ pub fn slow_reader_guard(shared: &Shared, allowed: &Allowed) -> Option<Outflow> 
     })
 }
 
-/// Where this reader's bytes may be parked.
+/// Where this reader's bytes may be parked, on the share of the user that asked, or else of its address.
 fn spill(shared: &Shared, allowed: &Allowed) -> Option<SpillOptions> {
-    shared.spill.clone().filter(|_| allowed.spills())
+    if !allowed.spills() {
+        return None;
+    }
+    let spill = shared.spill.clone()?;
+    Some(SpillOptions { client: Client::of(allowed.asker()), ..spill })
 }
 
 /// How fast this reader's bytes may leave.

@@ -2,11 +2,19 @@
 //!
 //! In:    charges before bytes are written, releases after their blocks are free again.
 //! Out:   yes or no.
-//! Never: waits, and never lets the disk fall below its reserve.
+//! Never: waits, never lets the disk fall below its reserve, and never lets one client take what others need.
+//!
+//! Bytes on disk cannot be taken back from a client before its reader has read them, so what another client may need
+//! has to stay free: a client may hold as much as is still free after it, and no more. One client alone holds half of
+//! the budget at most, of two that want all they can get each holds a third, of n each holds 1/(n + 1).
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use byway_agent::Client;
+use parking_lot::Mutex;
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -19,12 +27,11 @@ const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// How many bytes are written between two looks at the free disk.
 const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What may lie on disk: for a node, or for a part of it (a user) within a larger budget.
+/// What a node may have on disk for slow readers, shared between clients.
 #[derive(Debug)]
 pub struct SpillBudget {
     limit: u64,
-    used: AtomicU64,
-    parent: Option<Arc<Self>>,
+    charged: Mutex<Charged>,
     memory_limit: u64,
     memory_used: AtomicU64,
     /// Bytes written since the last look at the disk.
@@ -33,13 +40,20 @@ pub struct SpillBudget {
     disk_is_full: AtomicBool,
 }
 
+/// Bytes on disk.
+#[derive(Debug, Default)]
+struct Charged {
+    all: u64,
+    /// Clients that have any.
+    clients: HashMap<Client, u64>,
+}
+
 impl SpillBudget {
     /// At most `bytes` on disk.
     pub fn of(bytes: u64) -> Self {
         Self {
             limit: bytes,
-            used: AtomicU64::new(0),
-            parent: None,
+            charged: Mutex::default(),
             memory_limit: MEMORY_BYTES,
             memory_used: AtomicU64::new(0),
             unchecked: AtomicU64::new(0),
@@ -59,11 +73,6 @@ impl SpillBudget {
         Ok(Self { check_every, ..Self::of(NODE_BYTES.min(disk.free / 5)) })
     }
 
-    /// At most `bytes` on disk out of what `parent` allows: the budget of one user.
-    pub fn within(parent: Arc<Self>, bytes: u64) -> Self {
-        Self { parent: Some(parent), ..Self::of(bytes) }
-    }
-
     /// Keeps the queues in memory short once together they hold half of `bytes`. Default 64 MiB.
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
@@ -73,7 +82,7 @@ impl SpillBudget {
 
     /// Bytes charged now.
     pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
+        self.charged.lock().all
     }
 
     /// The limit in bytes.
@@ -83,59 +92,53 @@ impl SpillBudget {
 
     /// Memory that the queues hold now, in bytes, free room in their buffers included.
     pub fn memory_used(&self) -> u64 {
-        self.node().memory_used.load(Relaxed)
+        self.memory_used.load(Relaxed)
     }
 
     /// Whether the queues shall be kept short.
     pub(super) fn is_short_of_memory(&self) -> bool {
-        let node = self.node();
-        node.memory_used.load(Relaxed) >= node.memory_limit / 2
+        self.memory_used.load(Relaxed) >= self.memory_limit / 2
     }
 
     pub(super) fn shift_memory(&self, part: &mut u64, now: u64) {
-        self.node().memory_used.fetch_add(now.wrapping_sub(*part), Relaxed);
+        self.memory_used.fetch_add(now.wrapping_sub(*part), Relaxed);
         *part = now;
     }
 
     /// Whether `bytes` may be written now, as far as the disk's reserve goes: 5 % always stay free. Asks the disk now
     /// and then; it blocks, so it belongs on a spill thread.
     pub(super) fn disk_has_room(&self, directory: &Path, bytes: u64) -> bool {
-        let node = self.node();
-        let unchecked = node.unchecked.fetch_add(bytes, Relaxed) + bytes;
-        let due = unchecked >= node.check_every || node.disk_is_full.load(Relaxed);
+        let unchecked = self.unchecked.fetch_add(bytes, Relaxed) + bytes;
+        let due = unchecked >= self.check_every || self.disk_is_full.load(Relaxed);
         if due {
             // A disk that cannot be asked will say what is wrong when it is written to.
             let full = Disk::of(directory).is_ok_and(|disk| disk.is_full_after(bytes));
-            node.disk_is_full.store(full, Relaxed);
-            node.unchecked.store(0, Relaxed);
+            self.disk_is_full.store(full, Relaxed);
+            self.unchecked.store(0, Relaxed);
         }
-        !node.disk_is_full.load(Relaxed)
+        !self.disk_is_full.load(Relaxed)
     }
 
-    fn node(&self) -> &Self {
-        let mut node = self;
-        while let Some(parent) = &node.parent {
-            node = parent;
-        }
-        node
-    }
-
-    fn charge(&self, bytes: u64) -> bool {
-        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.limit);
-        if self.used.fetch_update(Relaxed, Relaxed, fits).is_err() {
-            return false;
-        }
-        let granted = self.parent.as_ref().is_none_or(|parent| parent.charge(bytes));
-        if !granted {
-            self.used.fetch_sub(bytes, Relaxed);
+    fn charge(&self, client: Client, bytes: u64) -> bool {
+        let mut charged = self.charged.lock();
+        let own = charged.clients.get(&client).copied().unwrap_or(0).saturating_add(bytes);
+        let all = charged.all.saturating_add(bytes);
+        let granted = self.limit.checked_sub(all).is_some_and(|free| own <= free);
+        if granted && bytes > 0 {
+            charged.all = all;
+            charged.clients.insert(client, own);
         }
         granted
     }
 
-    fn release(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.release(bytes);
+    fn release(&self, client: Client, bytes: u64) {
+        let mut charged = self.charged.lock();
+        charged.all -= bytes;
+        if let Some(own) = charged.clients.get_mut(&client) {
+            *own -= bytes;
+            if *own == 0 {
+                charged.clients.remove(&client);
+            }
         }
     }
 }
@@ -144,21 +147,23 @@ impl SpillBudget {
 #[derive(Debug)]
 pub(super) struct Charge {
     budget: Arc<SpillBudget>,
+    client: Client,
     bytes: u64,
 }
 
 impl Charge {
-    pub(super) const fn new(budget: Arc<SpillBudget>) -> Self {
-        Self { budget, bytes: 0 }
+    pub(super) const fn new(budget: Arc<SpillBudget>, client: Client) -> Self {
+        Self { budget, client, bytes: 0 }
     }
 
     pub(super) const fn budget(&self) -> &Arc<SpillBudget> {
         &self.budget
     }
 
-    /// Charges `more` bytes, unless the stream would then hold more than `stream_limit` or the budget is spent.
+    /// Charges `more` bytes, unless the stream would then hold more than `stream_limit`, or the client more than its share
+    /// of the budget.
     pub(super) fn grow(&mut self, more: u64, stream_limit: u64) -> bool {
-        let granted = self.bytes + more <= stream_limit && self.budget.charge(more);
+        let granted = self.bytes + more <= stream_limit && self.budget.charge(self.client, more);
         if granted {
             self.bytes += more;
         }
@@ -168,7 +173,7 @@ impl Charge {
     /// Gives back what is charged above `bytes`.
     pub(super) fn settle(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
-            self.budget.release(surplus);
+            self.budget.release(self.client, surplus);
             self.bytes = bytes;
         }
     }
@@ -207,33 +212,52 @@ mod tests {
     #[test]
     fn a_budget_is_never_overdrawn_and_gets_everything_back() {
         let budget = Arc::new(SpillBudget::of(100));
-        let mut one = Charge::new(Arc::clone(&budget));
-        let mut other = Charge::new(Arc::clone(&budget));
-        assert!(one.grow(60, u64::MAX));
-        assert!(!other.grow(50, u64::MAX));
-        assert!(other.grow(40, u64::MAX));
+        // Two streams of one client.
+        let mut one = Charge::new(Arc::clone(&budget), client("eve"));
+        let mut other = Charge::new(Arc::clone(&budget), client("eve"));
+        assert!(one.grow(30, u64::MAX));
+        assert!(!other.grow(21, u64::MAX));
+        assert!(other.grow(20, u64::MAX));
+        assert!(!one.grow(1, u64::MAX) && !one.grow(u64::MAX - 30, u64::MAX));
         one.settle(10);
-        assert_eq!(budget.used(), 50);
+        assert_eq!(budget.used(), 30);
         drop((one, other));
         assert_eq!(budget.used(), 0);
+        assert!(budget.charged.lock().clients.is_empty());
     }
 
     #[test]
-    fn a_user_is_bound_by_its_own_budget_and_by_the_nodes() {
-        let node = Arc::new(SpillBudget::of(100));
-        let alice = Arc::new(SpillBudget::within(Arc::clone(&node), 80));
-        let bob = Arc::new(SpillBudget::within(Arc::clone(&node), 80));
-        let mut of_alice = Charge::new(alice);
-        let mut of_bob = Charge::new(Arc::clone(&bob));
-        assert!(!of_alice.grow(81, u64::MAX));
-        assert!(of_alice.grow(80, u64::MAX));
-        assert!(!of_bob.grow(30, u64::MAX));
-        assert_eq!((bob.used(), node.used()), (0, 80));
+    fn a_client_that_takes_all_it_can_leaves_room_to_each_newcomer() {
+        let budget = Arc::new(SpillBudget::of(1200));
+        let take_all = |charge: &mut Charge| {
+            while charge.grow(1, u64::MAX) {}
+            charge.bytes
+        };
+        let [mut eve, mut ann, mut bob] =
+            ["eve", "ann", "bob"].map(|name| Charge::new(Arc::clone(&budget), client(name)));
+        assert_eq!(take_all(&mut eve), 600);
+        assert_eq!(take_all(&mut ann), 300);
+        assert_eq!(take_all(&mut bob), 150);
+        // As readers go on, the shares of those that want all they can get become equal.
+        for _ in 0..20 {
+            for charge in [&mut eve, &mut ann, &mut bob] {
+                charge.settle(charge.bytes / 2);
+                take_all(charge);
+            }
+        }
+        for charge in [&eve, &ann, &bob] {
+            assert!((290..=310).contains(&charge.bytes), "{}", charge.bytes);
+        }
+        assert!(budget.used() <= 1200);
+    }
+
+    fn client(name: &str) -> Client {
+        Client::of(&name)
     }
 
     #[test]
     fn a_stream_has_a_limit_of_its_own() {
-        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)));
+        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)), Client::ANYONE);
         assert!(charge.grow(10, 10));
         assert!(!charge.grow(1, 10));
     }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use byway_agent::Client;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::super::buffer::Size;
 use super::super::counters::{Holding, RelayCounters};
-use super::budget::{Charge, SpillBudget};
+use super::budget::Charge;
 use super::pool::{Done, SpillPool, Store};
 use super::queue::{Op, Outcome, SpillQueue, WriteFailure};
 use crate::observe::repeats::Repeats;
@@ -29,8 +30,8 @@ static DISK_FAILURES: Repeats = Repeats::new();
 pub struct SpillOptions {
     /// The threads that do it.
     pub pool: Arc<SpillPool>,
-    /// The budget that is charged. Default: the pool's; a user's own is made by [`SpillBudget::within`].
-    pub budget: Arc<SpillBudget>,
+    /// The client whose share of the pool's budget is charged. Default [`Client::ANYONE`].
+    pub client: Client,
     /// What a stream keeps in memory before it spills. Default 256 KiB.
     pub ring_bytes: usize,
     /// What a stream may have on disk. Default 1 GiB.
@@ -44,7 +45,7 @@ impl SpillOptions {
     /// The defaults, on this pool.
     pub fn new(pool: Arc<SpillPool>) -> Self {
         Self {
-            budget: Arc::clone(pool.budget()),
+            client: Client::ANYONE,
             pool,
             ring_bytes: 256 * 1024,
             stream_bytes: 1024 * 1024 * 1024,
@@ -80,7 +81,7 @@ impl Spill {
     pub(in super::super) fn new(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
         Self {
             queue: SpillQueue::new(options.ring_bytes, options.engage_after),
-            store: Some(Store { file: None, charge: Charge::new(Arc::clone(&options.budget)) }),
+            store: Some(Store { file: None, charge: Charge::new(Arc::clone(options.pool.budget()), options.client) }),
             options,
             under_way: None,
             engage: None,
@@ -91,7 +92,7 @@ impl Spill {
 
     /// Takes outcomes in and starts what is due, until nothing can be done now. Cancel safe.
     pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
-        self.queue.set_short_of_memory(self.options.budget.is_short_of_memory());
+        self.queue.set_short_of_memory(self.options.pool.budget().is_short_of_memory());
         if self.under_way.is_none() && self.queue.is_at_rest() {
             return Ok(());
         }
@@ -158,7 +159,7 @@ impl Spill {
     pub(in super::super) fn report(&mut self) {
         let memory = self.queue.allocated_memory_bytes();
         if memory != self.memory_reported {
-            self.options.budget.shift_memory(&mut self.memory_reported, memory);
+            self.options.pool.budget().shift_memory(&mut self.memory_reported, memory);
         }
         if let Some(holding) = &mut self.holding {
             holding.report(self.queue.memory_bytes(), self.queue.spilled_bytes());
@@ -210,7 +211,7 @@ impl Spill {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        self.options.budget.shift_memory(&mut self.memory_reported, 0);
+        self.options.pool.budget().shift_memory(&mut self.memory_reported, 0);
         if let Some(store) = self.store.take() {
             self.options.pool.close(store);
         }
