@@ -4,6 +4,8 @@
 //! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
 //! Never: early data, datagrams, streams in one direction, or a stream that ends in order because it was dropped.
 
+mod windows;
+
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -25,13 +27,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::windows::{Widened, Windows};
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
 use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
 use crate::tls;
-use crate::window::{INITIAL_BYTES, MOST_BYTES};
+use crate::window::MOST_BYTES;
 
 /// A connection on which nothing at all comes back for this long is dead. The session's own pings find out sooner; this is
 /// for the handshake and for a session that cannot ask.
@@ -152,22 +155,6 @@ fn transport(side: Side) -> io::Result<TransportConfig> {
     Ok(config)
 }
 
-/// What the windows of a connection add up to: the first one of each stream of the peer that was answered with success, of
-/// some that were not, and of each that we have open, and what they have grown by. The most that there was at once counts.
-#[derive(Debug, Default)]
-struct Windows {
-    theirs: u64,
-    ours: u64,
-    grown_bytes: u64,
-}
-
-impl Windows {
-    fn all(&self) -> VarInt {
-        let first = (self.theirs + self.ours) * u64::from(INITIAL_BYTES);
-        VarInt::try_from(first + self.grown_bytes + WINDOW_STEP_BYTES).unwrap_or(VarInt::MAX)
-    }
-}
-
 /// Why a QUIC carrier did not come about, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
@@ -209,7 +196,7 @@ pub(crate) struct Quic {
     /// The peer's streams that are not over yet, and ours; the one for control not counted.
     theirs: Arc<AtomicUsize>,
     ours: Arc<AtomicUsize>,
-    windows: Arc<Mutex<Windows>>,
+    windows: Arc<Mutex<Widened>>,
     /// A dialler's own socket lives as long as its connection.
     _endpoint: Option<Endpoint>,
 }
@@ -245,15 +232,11 @@ impl Quic {
         self.widen(|windows| windows.grown_bytes = windows.grown_bytes.max(bytes));
     }
 
-    /// The window of the connection never keeps the peer from what those of its streams allow. It never becomes narrower:
-    /// QUIC cannot take back what was announced (RFC 9000 section 4.1), and a window that is made narrower and wide again
-    /// announces the difference a second time, so that a peer could collect far more than the widest window.
+    /// The window of the connection never keeps the peer from what those of its streams allow, as long as there is room for
+    /// it; see [`Widened`].
     fn widen(&self, change: impl FnOnce(&mut Windows)) {
-        let mut windows = self.windows.lock();
-        let before = windows.all();
-        change(&mut windows);
-        if windows.all() > before {
-            self.connection.set_receive_window(windows.all());
+        if let Some(bytes) = self.windows.lock().change(change) {
+            self.connection.set_receive_window(bytes);
         }
     }
 
