@@ -182,6 +182,7 @@ impl Session {
                 }
                 // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
                 self.vacate(&self.shared.links.names.release(self.who.session));
+                *is_changed = true;
             }
             // A welcome, an attach, a registered service: not from a dialler.
             _ => self.link.end("the other side broke the protocol: a message that is not its to say"),
