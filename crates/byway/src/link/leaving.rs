@@ -9,7 +9,7 @@
 //! The side that leaves says GoAway. The other side answers with `heard` at once, opens no more streams, and says GoAway with
 //! `idle` once it has none. When the leaving side has heard that and has none either, it ends the session. A side that has
 //! streams open answers, so one that is silent has none: if the leaving side has none either, and a ping has shown that the
-//! path works, it ends the session after [`ANSWER_EXPECTED`].
+//! path works, it ends the session after `ANSWER_EXPECTED`.
 
 use std::time::Duration;
 
