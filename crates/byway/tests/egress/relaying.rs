@@ -103,7 +103,7 @@ fn an_upload_that_nobody_reads_holds_its_sender_back_and_arrives_whole_in_the_en
     });
     let program = egress(&OPEN);
     let mut visitor = through_socks5(program.address(), origin.address());
-    let all = vec![9; 64 * 1024 * 1024];
+    let all = vec![9; 128 * 1024 * 1024];
     let taken = visitor.send_until_full(&all, std::time::Duration::from_millis(300));
     assert!(taken < all.len() / 2, "{taken} bytes were taken and nobody reads them");
     read_on.open();
