@@ -115,7 +115,15 @@ impl Report {
         self.facts.extend([
             ("cores", format!("subjects on {}, generator and origin on {}{shared}", cores.subject, cores.load)),
             ("versions", versions.join("; ")),
-            ("rounds", format!("{} interleaved, {:?} each; medians", setting.rounds, setting.window)),
+            (
+                "rounds",
+                format!(
+                    "{} interleaved, {:?} each ({:?} over a simulated path); medians",
+                    setting.rounds,
+                    setting.window,
+                    setting.path_window()
+                ),
+            ),
             ("descriptors", format!("{} a process at most", machine::descriptors())),
         ]);
     }

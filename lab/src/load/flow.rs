@@ -2,7 +2,8 @@
 //!
 //! In:    an open connection to the origin, and how long to watch.
 //! Out:   how many bytes came in each tenth of a second; and whether the connection was cut.
-//! Never: counts a handshake, or asks for more than [`FLOW_BYTES_MAX`].
+//! Never: counts a handshake, or asks for more than the path can carry in twice the time: programs may spill to disk
+//!        what their reader does not take.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,8 +16,21 @@ use tokio::time::{Instant, timeout_at};
 use super::request::Request;
 use super::scratch;
 
-/// More than any path of the lab carries while it is watched.
-pub(crate) const FLOW_BYTES_MAX: u64 = 64 << 30;
+/// How long to watch, and how much is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    window: Duration,
+    bytes: u64,
+}
+
+impl Watch {
+    /// For so long, on a path of this rate. One without a rate is taken for one of 20 Gbit/s.
+    pub(crate) fn new(window: Duration, rate: Option<u64>) -> Self {
+        const FASTEST: u64 = 20_000_000_000;
+        let a_second = rate.unwrap_or(FASTEST) as f64 / 8.0;
+        Self { window, bytes: (a_second * window.as_secs_f64() * 2.0) as u64 + (1 << 20) }
+    }
+}
 
 /// One entry of [`Flow::bytes`].
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -32,20 +46,20 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// Downloads for so long. What is cut keeps what it has received until then.
-    pub(crate) async fn watch(mut stream: TcpStream, origin: SocketAddr, window: Duration) -> Self {
-        let ticks = window.as_millis().div_ceil(TICK.as_millis()).max(1);
+    pub(crate) async fn watch(mut stream: TcpStream, origin: SocketAddr, watch: Watch) -> Self {
+        let ticks = watch.window.as_millis().div_ceil(TICK.as_millis()).max(1);
         let mut flow = Self { bytes: vec![0; usize::try_from(ticks).unwrap_or(1)], cut: None };
-        if let Err(error) = flow.download(&mut stream, origin, window).await {
+        if let Err(error) = flow.download(&mut stream, origin, watch).await {
             flow.cut = Some(format!("{error:#}"));
         }
         flow
     }
 
-    async fn download(&mut self, stream: &mut TcpStream, origin: SocketAddr, window: Duration) -> Result<()> {
+    async fn download(&mut self, stream: &mut TcpStream, origin: SocketAddr, watch: Watch) -> Result<()> {
         let begun = Instant::now();
-        stream.write_all(&Request::get(FLOW_BYTES_MAX, origin).bytes).await?;
+        stream.write_all(&Request::get(watch.bytes, origin).bytes).await?;
         // The head of the answer is among the bytes; it is a packet of some ten thousand.
-        while let Ok(read) = timeout_at(begun + window, scratch::read(stream, <[u8]>::len)).await {
+        while let Ok(read) = timeout_at(begun + watch.window, scratch::read(stream, <[u8]>::len)).await {
             let n = read?;
             if n == 0 {
                 bail!("the stream ended after {:.1} s", begun.elapsed().as_secs_f64());
@@ -91,12 +105,12 @@ mod tests {
     async fn a_connection_that_ends_is_a_cut_and_one_that_is_watched_to_the_end_is_none() {
         let origin = crate::origin::Origin::start().unwrap();
         let stream = TcpStream::connect(origin.address()).await.unwrap();
-        let flow = Flow::watch(stream, origin.address(), Duration::from_millis(150)).await;
+        let flow = Flow::watch(stream, origin.address(), Watch::new(Duration::from_millis(150), None)).await;
         assert!(flow.cut.is_none() && flow.bytes_from(Duration::ZERO) > 0, "{:?}", flow.cut);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         drop(listener.accept().await.unwrap());
-        let flow = Flow::watch(stream, origin.address(), Duration::from_secs(60)).await;
+        let flow = Flow::watch(stream, origin.address(), Watch::new(Duration::from_secs(60), None)).await;
         assert!(flow.cut.is_some());
     }
 }

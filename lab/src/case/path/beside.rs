@@ -13,7 +13,7 @@ use super::at_the_near_end;
 use super::cast::{Crossing, Way};
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
-use crate::load::flow::Flow;
+use crate::load::flow::{Flow, Watch};
 use crate::load::visits::{Visit, Visits};
 use crate::path::line::Line;
 use crate::report::Section;
@@ -93,9 +93,9 @@ async fn turn(setting: &Setting, path: Path, way: &Way, seed: u64) -> Result<Tur
     at_the_near_end(&mut line, async |line| {
         let crossing = way.start(setting, line).await?;
         let bulk = crossing.reach.open(crossing.target).await?;
-        let window = LEAD + setting.path_window();
+        let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
         let (flow, fetched) =
-            tokio::join!(Flow::watch(bulk, crossing.target, window), fetches(&crossing, setting.path_window()));
+            tokio::join!(Flow::watch(bulk, crossing.target, watch), fetches(&crossing, setting.path_window()));
         crossing.stop().await?;
         if let Some(why) = flow.cut {
             anyhow::bail!("the download was cut: {why}");

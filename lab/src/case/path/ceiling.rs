@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::at_the_near_end;
 use super::cast::Way;
-use crate::load::flow::Flow;
+use crate::load::flow::{Flow, Watch};
 use crate::path::line::Line;
 use crate::report::{Section, grouped};
 use crate::setting::Setting;
@@ -30,7 +30,7 @@ pub(super) async fn run(setting: &Setting) -> Result<Section> {
             let crossing = Way::Tcp("cubic").start(setting, line).await?;
             let stream = crossing.reach.open(crossing.target).await?;
             let before = line.account()?;
-            let flow = Flow::watch(stream, crossing.target, setting.path_window()).await;
+            let flow = Flow::watch(stream, crossing.target, Watch::new(setting.path_window(), None)).await;
             Ok((flow, line.account()?.since(&before)))
         })
         .await?;

@@ -12,7 +12,7 @@ use super::at_the_near_end;
 use super::cast::Way;
 use super::results::{interleave, with_ends};
 use crate::chart::Chart;
-use crate::load::flow::Flow;
+use crate::load::flow::{Flow, Watch};
 use crate::load::reach::Reach;
 use crate::origin::Origin;
 use crate::path::line::Line;
@@ -73,9 +73,9 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
             let beside = line.far.within(|| Origin::start_at(Line::FAR))?;
             let its = crossing.reach.open(crossing.target).await?;
             let tcp = Reach::Plain(beside.address()).open(beside.address()).await?;
-            let window = LEAD + setting.path_window();
+            let watch = Watch::new(LEAD + setting.path_window(), shape.rate);
             let (its, tcp) =
-                tokio::join!(Flow::watch(its, crossing.target, window), Flow::watch(tcp, beside.address(), window));
+                tokio::join!(Flow::watch(its, crossing.target, watch), Flow::watch(tcp, beside.address(), watch));
             crossing.stop().await?;
             Ok([its.megabits_from(LEAD), tcp.megabits_from(LEAD)])
         })

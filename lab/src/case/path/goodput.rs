@@ -12,7 +12,7 @@ use super::cast::Way;
 use super::results::{Results, interleave, with_ends};
 use super::{at_the_near_end, simulator};
 use crate::chart::Chart;
-use crate::load::flow::Flow;
+use crate::load::flow::{Flow, Watch};
 use crate::path::line::{Account, Line};
 use crate::report::Section;
 use crate::setting::Setting;
@@ -173,7 +173,8 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
         let stream = crossing.reach.open(crossing.target).await?;
         let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
         line.begin((question.during)());
-        let flow = Flow::watch(stream, crossing.target, setting.path_window()).await;
+        let watch = Watch::new(setting.path_window(), (question.before)().rate);
+        let flow = Flow::watch(stream, crossing.target, watch).await;
         let account = line.account()?.since(&before);
         let cpu_seconds = crossing.cpu_seconds()?.zip(spent).map(|(after, before)| after - before);
         crossing.stop().await?;

@@ -14,7 +14,7 @@ use super::cast::{Crossing, Way};
 use super::results::{Results, interleave, with_ends};
 use crate::chart::Chart;
 use crate::load::answer::Answer;
-use crate::load::flow::Flow;
+use crate::load::flow::{Flow, Watch};
 use crate::load::keepalive::exchange;
 use crate::load::request::Request;
 use crate::load::visits::{Visit, Visits};
@@ -184,6 +184,7 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         let streams = streams.try_into().ok().context("as many downloads as were opened")?;
         let [first, second]: [_; DOWNLOADS] = streams;
         let window = LEAD + outage.length() + setting.path_window();
+        let watch = Watch::new(window, Outage::shape().rate);
         let (begun, target) = (Instant::now(), crossing.target);
         let happens = async {
             sleep_until(begun + LEAD).await;
@@ -194,8 +195,8 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         let (happened, visits, first, second, (uploads, failed_uploads)) = tokio::join!(
             happens,
             visits.run(crossing.reach, target),
-            Flow::watch(first, target, window),
-            Flow::watch(second, target, window),
+            Flow::watch(first, target, watch),
+            Flow::watch(second, target, watch),
             uploads(&crossing, begun + window)
         );
         happened?;
