@@ -3,6 +3,7 @@
 
 pub mod quic;
 pub mod raw;
+pub mod shaped;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,0 +1,65 @@
+//! Bad path: a link whose datagrams are lost and reordered as on a simulated path, with seeded random numbers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use byway_dial::Stream;
+use byway_link::{Carriers, JoinString, Key, Settings};
+use common::shaped::{Change, ShapedPath};
+use common::{Listening, Side, dialler, read_to_end};
+use lab::shaping::counts::Cause;
+use lab::shaping::shape::Shape;
+use tokio::time::timeout;
+
+/// A hang guard; nothing is measured.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Two nodes with a QUIC link across a path.
+struct Across {
+    dialler: Side,
+    acceptor: Side,
+    path: ShapedPath,
+    _listening: Listening,
+}
+
+impl Across {
+    async fn new(seed: u64, changes: &[Change]) -> Self {
+        let settings = Settings::default();
+        let listening = Listening::new(Key::generate().unwrap(), settings.clone()).await;
+        let path = ShapedPath::to(listening.address, seed, changes).await;
+        let join = JoinString { address: byway_dial::Target::Addr(path.address), ..listening.join() };
+        let dialler = dialler(join, Carriers::Quic, Key::generate().unwrap(), settings);
+        let welcoming = async { listening.pending().await.welcome().await.unwrap() };
+        let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
+        let (dialler, acceptor) = (Side::new(dialled.unwrap()), Side::new(accepted));
+        Self { dialler, acceptor, path, _listening: listening }
+    }
+
+    /// Sends so many bytes from the acceptor to the dialler and checks each of them.
+    async fn carries(&self, length: usize) {
+        let (opened, (_, mut far)) = self.dialler.open_to(&self.acceptor).await;
+        let mut near = opened.stream;
+        let body: Vec<u8> = (0..length).map(|at| (at ^ (at >> 9)) as u8).collect();
+        let (sent, received) = tokio::join!(send(&mut far, &body), read_to_end(&mut near));
+        sent.unwrap();
+        assert!(received.unwrap() == body, "the body is not the one that was sent");
+    }
+}
+
+async fn send(stream: &mut Stream, body: &[u8]) -> Result<(), byway_dial::Broken> {
+    stream.write_all(body).await?;
+    stream.finish().await
+}
+
+#[tokio::test]
+async fn every_byte_crosses_a_path_that_loses_and_reorders() {
+    let shape = Shape { delay: Duration::from_millis(2), ..Shape::default() };
+    let shape = shape.losing(0.03).reordering(0.03, Duration::from_millis(3));
+    let across = Across::new(7, &[(0, shape)]).await;
+    timeout(PATIENCE, across.carries(2_000_000)).await.expect("the stream came to a stop");
+    for counted in across.path.counted() {
+        assert!(counted.dropped(Cause::Loss) > 0 && counted.late > 0, "{}", counted.words());
+    }
+}
