@@ -33,6 +33,11 @@ const PREFIX_BITS: u8 = 16;
 /// Packets that may wait for the simulator before the kernel drops them.
 const DEVICE_QUEUE: &str = "20000";
 
+/// Room of a TCP socket for each byte that a path can have under way: the kernel counts a buffer with all that it takes
+/// in memory, about twice its bytes, and gives at most half of the room to a sender's window.
+const ROOM_FOR_EACH_BYTE: u64 = 4;
+const SOCKET_ROOM: [&str; 2] = ["ipv4/tcp_wmem", "ipv4/tcp_rmem"];
+
 /// What the simulator has done between two moments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Account {
@@ -67,6 +72,14 @@ impl Line {
             end.ip(&["address", "add", &address, "dev", DEVICE])?;
             end.ip(&["link", "set", DEVICE, "txqueuelen", DEVICE_QUEUE, "up"])?;
             end.ip(&["route", "add", "default", "dev", DEVICE])?;
+        }
+        let round_trip = shapes.iter().map(|shape| shape.delay + shape.jitter).sum();
+        let under_way = shapes.iter().filter_map(|shape| shape.under_way_max(round_trip)).max();
+        if let Some(under_way) = under_way {
+            for (end, parameter) in [&near, &far].into_iter().flat_map(|end| SOCKET_ROOM.map(|name| (end, name))) {
+                let raised = with_room(&end.get(parameter)?, under_way * ROOM_FOR_EACH_BYTE);
+                end.set(parameter, &raised.with_context(|| format!("{parameter} has an unknown form"))?)?;
+            }
         }
         let simulator = Simulator::start(near_device, far_device, shapes, seed)?;
         Ok(Self { simulator, near, far })
@@ -116,6 +129,15 @@ impl Line {
             unread,
         })
     }
+}
+
+/// `tcp_wmem` and `tcp_rmem` are three numbers: least, default and most. The last is raised to `room` if it is less.
+fn with_room(triple: &str, room: u64) -> Option<String> {
+    let mut words = triple.split_whitespace();
+    let [least, default, most] = [words.next()?, words.next()?, words.next()?];
+    let most: u64 = most.parse().ok()?;
+    // The kernel keeps it as an int.
+    Some(format!("{least} {default} {}", most.max(room).min(i32::MAX as u64)))
 }
 
 impl Account {
@@ -174,6 +196,18 @@ mod tests {
         let down = account.down;
         assert_eq!(down.offered, down.passed + down.dropped_in_all());
         assert!(down.dropped(Cause::Loss) > 0 && down.late > 0, "{}", down.words());
+    }
+
+    #[test]
+    fn tcp_may_fill_a_path_that_needs_more_than_the_machine_gives_a_socket() {
+        assert_eq!(with_room("4096\t16384\t4194304\n", 50_000_000).as_deref(), Some("4096 16384 50000000"));
+        assert_eq!(with_room("4096\t131072\t33554432\n", 5_000).as_deref(), Some("4096 131072 33554432"));
+        assert_eq!(with_room("4096", 5_000), None);
+        let Some(line) = line(&Shape::of_round_trip(100, 500)) else { return };
+        for parameter in SOCKET_ROOM {
+            let most: u64 = line.far.get(parameter).unwrap().split_whitespace().last().unwrap().parse().unwrap();
+            assert!(most >= 12_500_000 * ROOM_FOR_EACH_BYTE, "{parameter}: {most}");
+        }
     }
 
     #[test]

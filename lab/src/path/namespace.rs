@@ -68,6 +68,12 @@ impl Namespace {
         self.within(|| fs::write(&file, value).with_context(|| format!("writing {value} to {}", file.display())))
     }
 
+    /// A parameter below `/proc/sys/net` of this namespace.
+    pub(crate) fn get(&self, parameter: &str) -> Result<String> {
+        let file = Path::new("/proc/sys/net").join(parameter);
+        self.within(|| fs::read_to_string(&file).with_context(|| format!("reading {}", file.display())))
+    }
+
     /// Packets that a device has dropped because its queue was full.
     pub(crate) fn device_drops(&self, device: &str) -> Result<u64> {
         let text = self.within(|| fs::read_to_string("/proc/thread-self/net/dev").context("reading net/dev"))?;

@@ -104,6 +104,18 @@ impl Shape {
         Self::clean(round_trip / 2, megabits * 1_000_000, Queue::Time(round_trip))
     }
 
+    /// The most bytes that a connection can have under way: what the bottleneck sends in this round-trip time, and a
+    /// full queue. None without a bottleneck.
+    pub fn under_way_max(&self, round_trip: Duration) -> Option<u64> {
+        let sent_in = |rate: u64, time: Duration| (rate as f64 / 8.0 * time.as_secs_f64()) as u64;
+        let rate = self.rate?;
+        let queue = match self.queue {
+            Queue::Bytes(bytes) => bytes,
+            Queue::Time(time) => sent_in(rate, time),
+        };
+        Some(sent_in(rate, round_trip).saturating_add(queue))
+    }
+
     /// The same with this random loss.
     pub fn losing(self, share: f64) -> Self {
         Self { loss: Loss::Random(share), ..self }
@@ -122,5 +134,20 @@ impl Shape {
     /// The same with nothing passing.
     pub fn silent(self) -> Self {
         Self { silent: true, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_at_most_is_a_round_trip_and_the_queue() {
+        let round_trip = Duration::from_millis(100);
+        let shape = Shape::of_round_trip(100, 500);
+        assert_eq!(shape.under_way_max(round_trip), Some(12_500_000));
+        let queue = Queue::Bytes(1_000);
+        assert_eq!(Shape { queue, ..shape }.under_way_max(round_trip), Some(6_251_000));
+        assert_eq!(Shape::default().under_way_max(round_trip), None);
     }
 }
