@@ -78,6 +78,11 @@ impl Flow {
         self.bytes.iter().skip(ticks(from)).sum()
     }
 
+    /// Whether nothing came in the last ticks of this time.
+    pub(crate) fn stalled(&self, last: Duration) -> bool {
+        self.bytes.iter().rev().take(ticks(last)).all(|bytes| *bytes == 0)
+    }
+
     /// Mbit/s from then to the end of the window.
     pub(crate) fn megabits_from(&self, from: Duration) -> f64 {
         let seconds = TICK.as_secs_f64() * self.bytes.len().saturating_sub(ticks(from)).max(1) as f64;
@@ -98,6 +103,9 @@ mod tests {
         let flow = Flow { bytes: vec![0, 0, 125_000, 125_000], cut: None };
         assert_eq!(flow.bytes_from(Duration::ZERO), 250_000);
         assert!((flow.megabits_from(Duration::ZERO) - 5.0).abs() < 1e-9);
+        let flow = Flow { bytes: vec![125_000, 0, 0], cut: None };
+        assert!(flow.stalled(Duration::from_millis(200)) && !flow.stalled(Duration::from_millis(300)));
+        let flow = Flow { bytes: vec![0, 0, 125_000, 125_000], cut: None };
         assert!((flow.megabits_from(Duration::from_millis(200)) - 10.0).abs() < 1e-9);
     }
 

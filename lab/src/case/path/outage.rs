@@ -1,7 +1,8 @@
 //! Outage: what visitors, downloads and uploads notice when a path goes silent, changes its address or loses UDP.
 //!
 //! In:    the path, what happens to it, and when it is whole again.
-//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut and uploads that failed.
+//! Out:   visits that failed, the longest wait, the time to recover; downloads that were cut or stand still at the end,
+//!        and uploads that failed.
 //! Never: takes what was answered late for a failure: a visitor waits for [`PATIENCE`].
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ const EVERY: Duration = Duration::from_millis(100);
 /// What happens, happens so long after the first visit.
 const LEAD: Duration = Duration::from_secs(3);
 const DOWNLOADS: usize = 2;
+/// A download that gets nothing for so long at the end of its time has stalled.
+const STALLED: Duration = Duration::from_secs(2);
 const UPLOAD_BYTES: u64 = 1 << 20;
 
 /// Something that happens to a path.
@@ -117,6 +120,8 @@ struct Turn {
     /// From the time at which the path is as it will stay to the next answer of a visit.
     recovery: Option<Duration>,
     cut: Vec<String>,
+    /// Downloads that were not cut, and got nothing in the last [`STALLED`].
+    stalled: usize,
     uploads: usize,
     failed_uploads: usize,
 }
@@ -133,6 +138,7 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
         "longest wait, s",
         "first answer afterwards, s",
         "downloads cut",
+        "stalled at the end",
         "uploads failed",
     ]);
     let mut chart = Chart::new(section.title(), "longest wait of a visitor in seconds; less is better");
@@ -144,10 +150,12 @@ pub(super) async fn run(setting: &Setting, outage: Outage) -> Result<Section> {
     section.note(format!(
         "On 100 Mbit/s at 50 ms round-trip time; ten visits a second with {} s of patience, {DOWNLOADS} downloads that \
          last all the time, and uploads of 1 MiB one after the other. It happens {} s after the first visit; the last \
-         visit comes {:.0} s after the path is as it stays. The first answer afterwards is counted from then.",
+         visit comes {:.0} s after the path is as it stays. The first answer afterwards is counted from then. A \
+         download that gets nothing in the last {} s has stalled.",
         PATIENCE.as_secs(),
         LEAD.as_secs(),
         setting.path_window().as_secs_f64(),
+        STALLED.as_secs(),
     ));
     Ok(section)
 }
@@ -164,8 +172,9 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>) {
         name.clone(),
         of(sum(|turn| turn.visits.iter().filter(|visit| !visit.answered).count()), sum(|turn| turn.visits.len())),
         with_ends(longest, 1),
-        recovered.map_or_else(String::new, |spread| with_ends(spread, 1)),
+        recovered.map_or_else(String::new, |spread| with_ends(spread, 1).replace("inf", "none")),
         of(sum(|turn| turn.cut.len()), results.turns.len() * DOWNLOADS),
+        of(sum(|turn| turn.stalled), results.turns.len() * DOWNLOADS),
         of(sum(|turn| turn.failed_uploads), sum(|turn| turn.uploads)),
     ]);
     if let Some(why) = results.turns.iter().flat_map(|turn| &turn.cut).next() {
@@ -202,16 +211,21 @@ async fn turn(setting: &Setting, outage: Outage, way: &Way, seed: u64) -> Result
         happened?;
         crossing.stop().await?;
         let whole = LEAD + outage.length();
-        let recovery = recovery(&visits, whole);
-        let cut = [first, second].into_iter().filter_map(|flow| flow.cut).collect();
-        Ok(Turn { visits, recovery, cut, uploads, failed_uploads })
+        // Answers that were on their way already when a path changed at once say nothing about it.
+        let due_from = if outage.length().is_zero() { whole } else { Duration::ZERO };
+        let recovery = recovery(&visits, due_from, whole);
+        let flows = [first, second];
+        let stalled = flows.iter().filter(|flow| flow.cut.is_none() && flow.stalled(STALLED)).count();
+        let cut = flows.into_iter().filter_map(|flow| flow.cut).collect();
+        Ok(Turn { visits, recovery, cut, stalled, uploads, failed_uploads })
     })
     .await
 }
 
-/// From `whole` to the first answer behind it.
-fn recovery(visits: &[Visit], whole: Duration) -> Option<Duration> {
-    let answers = visits.iter().filter(|visit| visit.answered).map(|visit| visit.due + visit.took);
+/// From `whole` to the first answer behind it, of a visit that was due at `due_from` or later.
+fn recovery(visits: &[Visit], due_from: Duration, whole: Duration) -> Option<Duration> {
+    let asked = visits.iter().filter(|visit| visit.answered && visit.due >= due_from);
+    let answers = asked.map(|visit| visit.due + visit.took);
     answers.filter(|at| *at >= whole).min().map(|at| at - whole)
 }
 
@@ -244,7 +258,10 @@ mod tests {
         let visit =
             |due, took, answered| Visit { due: Duration::from_secs(due), took: Duration::from_secs(took), answered };
         let visits = [visit(1, 1, true), visit(2, 9, true), visit(4, 5, false), visit(10, 2, true)];
-        assert_eq!(recovery(&visits, Duration::from_secs(8)), Some(Duration::from_secs(3)));
-        assert_eq!(recovery(&visits, Duration::from_secs(13)), None);
+        let (any, seconds) = (Duration::ZERO, Duration::from_secs);
+        assert_eq!(recovery(&visits, any, seconds(8)), Some(seconds(3)));
+        assert_eq!(recovery(&visits, any, seconds(13)), None);
+        // The path changed at 9 s; the answer at 11 s was asked for before.
+        assert_eq!(recovery(&visits, seconds(9), seconds(9)), Some(seconds(3)));
     }
 }
