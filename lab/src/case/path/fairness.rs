@@ -77,6 +77,9 @@ async fn turn(setting: &Setting, way: &Way, seed: u64) -> Result<[Shares; 2]> {
             let (its, tcp) =
                 tokio::join!(Flow::watch(its, crossing.target, watch), Flow::watch(tcp, beside.address(), watch));
             crossing.stop().await?;
+            if let Some(why) = its.cut.as_ref().or(tcp.cut.as_ref()) {
+                anyhow::bail!("a download was cut: {why}");
+            }
             Ok([its.megabits_from(LEAD), tcp.megabits_from(LEAD)])
         })
         .await?;

@@ -118,6 +118,9 @@ struct Turn {
 /// When a download has found its rate, unless it is shorter.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// A download of less says nothing about what a byte costs.
+const LEAST_FOR_COST: u64 = 1 << 20;
+
 pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section> {
     let mut section = Section::new(question.title, question.asks);
     let (window, ways) = (setting.path_window(), Way::all(setting, &mut section));
@@ -145,10 +148,11 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>, from: 
     let (Some(whole), Some(settled), Some(last)) = (whole, settled, results.turns.last()) else { return };
     let name = results.way.name();
     let cuts: Vec<_> = results.turns.iter().filter_map(|turn| turn.flow.cut.clone()).collect();
-    let cost = results
-        .turns
-        .iter()
-        .filter_map(|turn| Some(turn.cpu_seconds? * 1e9 / turn.flow.bytes_from(Duration::ZERO).max(1) as f64));
+    let costs = |turn: &Turn| {
+        let bytes = turn.flow.bytes_from(Duration::ZERO);
+        (bytes >= LEAST_FOR_COST).then_some(turn.cpu_seconds? * 1e9 / bytes as f64)
+    };
+    let cost = results.turns.iter().filter_map(costs);
     let cost = crate::statistics::median(cost).map_or_else(|| "–".to_owned(), |cost| format!("{cost:.2}"));
     let busy = simulator(section, &name, &last.account, window.as_secs_f64());
     chart.bar(&name, results.way.tone(), whole, format!("{:.1}", whole.median));
