@@ -19,6 +19,7 @@ use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
 mod raw;
+mod unacknowledged;
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,17 @@ pub trait Pipe: Send {
     /// Makes the coming drop an orderly close (what was written leaves, then FIN) instead of a reset.
     fn close_on_drop(&mut self);
 
+    /// Asked after a write or [`Pipe::poll_broken`] has failed: whether reads still return everything that the peer sent
+    /// before the failure, and after that `Fin` only if the peer's FIN came before the failure.
+    fn is_still_readable(&self) -> bool {
+        false
+    }
+
+    /// Whether the peer has acknowledged everything that was written, the FIN included. `None` if that is not known.
+    fn is_acknowledged(&self) -> Option<bool> {
+        None
+    }
+
     /// The peer's address, where there is one.
     fn peer_addr(&self) -> Option<SocketAddr> {
         None
@@ -136,7 +148,8 @@ impl Stream {
     }
 
     fn of_tcp(socket: TcpStream) -> Self {
-        Self(Kind::Tcp(Tcp { io: Arc::new(socket), watch: None, broken: false, ending: Ending::Open }))
+        let failure = Failure::None;
+        Self(Kind::Tcp(Tcp { io: Arc::new(socket), watch: None, broken: false, failure, ending: Ending::Open }))
     }
 
     /// A connected Unix socket. It cannot carry a reset: a drop before FIN is a plain close there.
@@ -272,6 +285,24 @@ impl Pipe for Stream {
         self.pipe().close_on_drop();
     }
 
+    fn is_still_readable(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp(tcp) => tcp.is_still_readable(),
+            Kind::Unix(unix) => unix.is_still_readable(),
+            Kind::Tls(tls) => tls.wire().is_still_readable(),
+            Kind::Other(pipe) => pipe.is_still_readable(),
+        }
+    }
+
+    fn is_acknowledged(&self) -> Option<bool> {
+        match &self.0 {
+            Kind::Tcp(tcp) => tcp.is_acknowledged(),
+            Kind::Unix(unix) => unix.is_acknowledged(),
+            Kind::Tls(tls) => tls.wire().is_acknowledged(),
+            Kind::Other(pipe) => pipe.is_acknowledged(),
+        }
+    }
+
     fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Kind::Tcp(tcp) => tcp.io.peer_addr().ok(),
@@ -308,18 +339,52 @@ impl std::fmt::Debug for Stream {
 enum Ending {
     /// Nothing was said yet: a drop resets.
     Open,
-    /// FIN was said, or an orderly close was asked for: a drop just closes.
+    /// An orderly close was asked for: a drop just closes.
     Closing,
+    /// FIN was sent: a drop just closes.
+    Finished,
+}
+
+/// What the first failure of a TCP socket said about the bytes that came before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    None,
+    /// The peer's FIN came first, or the kernel keeps the error behind the bytes: reads tell the truth.
+    Readable,
+    Other,
 }
 
 /// A TCP socket. It stands in an `Arc` because the watch for a reset must own what it watches; only a watch ever holds a
 /// second reference, and only from one `poll_broken` to the next `poll_read`.
 struct Tcp {
     io: Arc<TcpStream>,
-    watch: Option<Pin<Box<dyn Future<Output = Broken> + Send>>>,
-    /// The watch took the socket's error out of it. Without this note the next read would look like a FIN.
+    watch: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
+    /// The socket's error was taken out of it. Without this note the next read would look like a FIN.
     broken: bool,
+    failure: Failure,
     ending: Ending,
+}
+
+impl Tcp {
+    /// Notes the first failure. On Linux a reset behind the peer's FIN is `EPIPE` and any other one is `ECONNRESET`
+    /// (`tcp_reset` in the kernel). A socket whose error was taken says `EPIPE` too, so only the first failure counts;
+    /// and so does one that has sent its own FIN, so that one is not judged here.
+    fn note_failure(&mut self, error: &io::Error) {
+        if self.failure == Failure::None {
+            let is_behind_fin = cfg!(target_os = "linux")
+                && error.kind() == io::ErrorKind::BrokenPipe
+                && self.ending != Ending::Finished;
+            self.failure = if is_behind_fin { Failure::Readable } else { Failure::Other };
+        }
+    }
+
+    /// Takes the socket's error out of it, if it has one.
+    fn take_error(&mut self) -> Option<io::Error> {
+        let error = self.io.take_error().ok().flatten()?;
+        self.note_failure(&error);
+        self.broken = self.failure != Failure::Readable;
+        Some(error)
+    }
 }
 
 impl Pipe for Tcp {
@@ -329,17 +394,27 @@ impl Pipe for Tcp {
         }
         // A reader hears of a reset by reading: no watch is needed, and without it the socket is ours alone.
         self.watch = None;
-        raw::poll_read(&self.io, cx, buf)
+        let read = raw::poll_read(&self.io, cx, buf);
+        if matches!(read, Poll::Ready(Err(_))) {
+            self.failure = Failure::Other;
+        }
+        read
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        raw::poll_write(&self.io, cx, bufs)
+        raw::poll_write(&self.io, cx, bufs).map_err(|error| {
+            self.note_failure(&error);
+            error.into()
+        })
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.ending == Ending::Open {
-            SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write)?;
-            self.ending = Ending::Closing;
+            if let Err(error) = SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write) {
+                // The socket is closed already; its own error says why.
+                return Poll::Ready(Err(self.take_error().unwrap_or(error).into()));
+            }
+            self.ending = Ending::Finished;
         }
         Poll::Ready(Ok(()))
     }
@@ -347,10 +422,23 @@ impl Pipe for Tcp {
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         let io = &self.io;
         let watch = self.watch.get_or_insert_with(|| Box::pin(wait_for_error(Arc::clone(io))));
-        let broken = ready!(watch.as_mut().poll(cx));
+        let watched = ready!(watch.as_mut().poll(cx));
         self.watch = None;
-        self.broken = true;
-        Poll::Ready(broken)
+        if let Err(error) = watched {
+            self.broken = true;
+            return Poll::Ready(error.into());
+        }
+        if cfg!(target_os = "linux") && self.ending == Ending::Finished && !self.broken {
+            // Behind our own FIN the error does not say whether the peer's came first. It stays where it is: a read says
+            // FIN if that came first, and the error if not.
+            self.failure = Failure::Readable;
+            return Poll::Ready(Broken::Reset(0));
+        }
+        let error = self.take_error();
+        if self.failure != Failure::Readable {
+            self.broken = true;
+        }
+        Poll::Ready(error.map_or(Broken::Reset(0), Broken::from))
     }
 
     fn reset(&mut self, _code: u32) {
@@ -359,7 +447,17 @@ impl Pipe for Tcp {
     }
 
     fn close_on_drop(&mut self) {
-        self.ending = Ending::Closing;
+        if self.ending == Ending::Open {
+            self.ending = Ending::Closing;
+        }
+    }
+
+    fn is_still_readable(&self) -> bool {
+        self.failure == Failure::Readable && !self.broken
+    }
+
+    fn is_acknowledged(&self) -> Option<bool> {
+        unacknowledged::bytes(&*self.io).map(|bytes| bytes == 0)
     }
 }
 
@@ -372,11 +470,8 @@ impl Drop for Tcp {
 }
 
 /// Waits until the kernel reports an error on the socket (a reset raises EPOLLERR even while unread bytes wait).
-async fn wait_for_error(io: Arc<TcpStream>) -> Broken {
-    match io.ready(Interest::ERROR).await {
-        Ok(_) => io.take_error().ok().flatten().map_or(Broken::Reset(0), Broken::from),
-        Err(error) => error.into(),
-    }
+async fn wait_for_error(io: Arc<TcpStream>) -> io::Result<()> {
+    io.ready(Interest::ERROR).await.map(|_| ())
 }
 
 /// One poll for a byte. Nobody else waits on an idle stream, so a waker that does nothing takes no one's place; and the
@@ -429,6 +524,11 @@ impl Pipe for Unix {
 
     fn close_on_drop(&mut self) {
         self.ending = Ending::Closing;
+    }
+
+    fn is_acknowledged(&self) -> Option<bool> {
+        // What was written is in the peer's queue, where a close leaves it.
+        Some(true)
     }
 }
 

@@ -282,6 +282,11 @@ impl Pipe for MemoryPipe {
     fn close_on_drop(&mut self) {
         self.closing = true;
     }
+
+    fn is_acknowledged(&self) -> Option<bool> {
+        let lane = self.lane();
+        Some(lane.bytes.is_empty() && lane.held.is_empty())
+    }
 }
 
 impl Drop for MemoryPipe {

@@ -31,11 +31,7 @@ pub(super) fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut [u8]
 }
 
 /// Writes once: what the socket takes of `bufs`.
-pub(super) fn poll_write(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<Result<usize, Broken>> {
+pub(super) fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_write_ready(cx))?;
         let written = match bufs {
@@ -46,7 +42,7 @@ pub(super) fn poll_write(
         };
         match written {
             Err(error) if is_vain(&error) => {}
-            written => return Poll::Ready(written.map_err(Broken::from)),
+            written => return Poll::Ready(written),
         }
     }
 }

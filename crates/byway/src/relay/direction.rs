@@ -4,7 +4,7 @@
 //! Out:   the same to the sink, through an [`Outflow`]; and why it came to rest.
 //! Never: decides about the other direction.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 
@@ -24,6 +24,8 @@ pub(super) enum Rest {
     Finished,
     /// It has done its share of this turn, and must be polled again.
     Yielded,
+    /// The sink is gone; nobody reads the source.
+    Cut,
 }
 
 /// What broke.
@@ -53,6 +55,17 @@ pub(super) struct Direction {
     outflow: Outflow,
     source_ended: bool,
     read_bytes: u64,
+    /// Set once the sink is gone.
+    cut: Option<Cut>,
+}
+
+/// What is known of a direction whose sink is gone.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Bytes that had left for the sink.
+    delivered: u64,
+    /// Whether bytes were read for the sink that never reached it.
+    lost_bytes: bool,
 }
 
 /// What a look at the source found.
@@ -65,7 +78,7 @@ enum Filled {
 
 impl Direction {
     pub(super) const fn new(early: Vec<u8>, outflow: Outflow) -> Self {
-        Self { early, early_sent: 0, outflow, source_ended: false, read_bytes: 0 }
+        Self { early, early_sent: 0, outflow, source_ended: false, read_bytes: 0, cut: None }
     }
 
     /// Whether the source has said FIN.
@@ -80,12 +93,45 @@ impl Direction {
 
     /// Bytes that have left for the sink.
     pub(super) const fn delivered_bytes(&self) -> u64 {
-        self.outflow.delivered_bytes()
+        match &self.cut {
+            Some(cut) => cut.delivered,
+            None => self.outflow.delivered_bytes(),
+        }
     }
 
     /// Bytes read and bytes delivered: it grows when and only when something moves.
     pub(super) const fn moved_bytes(&self) -> u64 {
-        self.read_bytes + self.outflow.delivered_bytes()
+        self.read_bytes + self.delivered_bytes()
+    }
+
+    /// The sink is gone: what waits for it is dropped, and the source is read no more.
+    pub(super) fn cut(&mut self) {
+        let lost_bytes = !self.early.is_empty() || !self.outflow.is_empty();
+        self.cut.get_or_insert(Cut { delivered: self.outflow.delivered_bytes(), lost_bytes });
+        self.early = Vec::new();
+        self.outflow = Outflow::direct(None);
+    }
+
+    /// Whether the sink is gone.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Whether bytes of the source are known not to have reached a sink that is gone.
+    pub(super) fn has_lost_bytes(&self) -> bool {
+        self.cut.is_some_and(|cut| cut.lost_bytes)
+    }
+
+    /// Looks whether the source of a cut direction has sent more: bytes are lost, a FIN is noted.
+    pub(super) fn poll_cut(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Poll<Result<(), Broken>> {
+        let Some(cut) = self.cut.as_mut().filter(|cut| !cut.lost_bytes && !self.source_ended) else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(source.poll_read(cx, &mut [0]))? {
+            Read::Data(_) => cut.lost_bytes = true,
+            Read::Fin => self.source_ended = true,
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Moves bytes until it comes to rest, or has read `share` bytes. A missing stream is one that both directions are
@@ -97,6 +143,9 @@ impl Direction {
         mut sink: Option<&mut Stream>,
         share: usize,
     ) -> Result<Rest, Fault> {
+        if self.is_cut() {
+            return Ok(Rest::Cut);
+        }
         let mut left = share;
         loop {
             let is_plain = sink.as_deref().is_some_and(|sink| sink.as_tcp().is_some());

@@ -2,8 +2,8 @@
 //!
 //! In:    two open streams and what a handshake had already read of them.
 //! Out:   one [`End`]; both streams are closed or reset by then.
-//! Never: ends a direction because the other one has, keeps a side alive after the other was reset, or closes a side in
-//!        order when it was dropped before its end.
+//! Never: ends a direction because the other one has, keeps a side alive after the other was reset in the middle of what
+//!        it sent, or closes a side in order when it was dropped before its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ static RESETS: Repeats = Repeats::new();
 /// What one direction reads in one turn at most, so that a bulk flow leaves the worker to the others now and then.
 const SHARE_BYTES: usize = 512 * 1024;
 
+/// How long after a side has not acknowledged everything it is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Relays between two open streams until both directions have ended. See [`Relay`].
 pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early: Early) -> Relay {
     let counters = options.counters.as_ref();
@@ -41,6 +44,8 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         up: Direction::new(early.from_downstream, up),
         down: Direction::new(early.from_upstream, shape(down, options.limit_down.as_ref())),
         first_fin: None,
+        gone: None,
+        look_again: None,
         reset_code: 0,
         idle: Idle::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
@@ -53,7 +58,11 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
 /// - A FIN is forwarded behind all data, and only the FIN: the other direction goes on. A flow that is half closed ends
 ///   after a time without bytes.
 /// - A reset, an error or the loss of the session of one side resets the other at once, even while that direction is
-///   held back by a full peer or already finished.
+///   held back by a full peer.
+/// - Unless it came behind that side's FIN: then only the direction towards that side ends. Everything that it sent is
+///   still delivered, and its FIN behind it. After that, a downstream whose upstream is gone may finish by itself, and
+///   is reset if it sends more; an upstream whose downstream is gone is reset. No reset is sent to a side before that
+///   side has acknowledged everything.
 /// - A side that both directions are done with is closed at once, even while spilled bytes still leave for the other.
 /// - Dropped before its end it resets both sides, whatever was finished by then.
 #[must_use = "a relay moves nothing until it is awaited"]
@@ -63,6 +72,10 @@ pub struct Relay {
     up: Direction,
     down: Direction,
     first_fin: Option<Side>,
+    /// The side that broke behind its FIN, and how.
+    gone: Option<(Side, EndKind)>,
+    /// When to ask again whether the side that is left has acknowledged everything.
+    look_again: Option<Pin<Box<Sleep>>>,
     /// What a side was reset with, for the other side.
     reset_code: u32,
     idle: Idle,
@@ -107,6 +120,9 @@ impl Relay {
         if let Some(end) = self.watch(cx, up, down) {
             return Some(end);
         }
+        if let Some(end) = self.poll_side_left(cx) {
+            return Some(end);
+        }
         if up == Rest::Yielded || down == Rest::Yielded {
             cx.waker().wake_by_ref();
         }
@@ -115,13 +131,17 @@ impl Relay {
 
     fn pump(&mut self, cx: &mut Context<'_>) -> Result<(Rest, Rest), End> {
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
-        let up = self.up.pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES);
-        let up = up.map_err(|fault| self.broken(Side::Downstream, Side::Upstream, &fault))?;
+        let up = match self.up.pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES) {
+            Ok(rest) => rest,
+            Err(fault) => self.failed(Side::Downstream, Side::Upstream, &fault)?,
+        };
         self.note_fin(self.up.source_ended(), Side::Downstream);
 
         let (downstream, upstream) = (&mut self.downstream, &mut self.upstream);
-        let down = self.down.pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES);
-        let down = down.map_err(|fault| self.broken(Side::Upstream, Side::Downstream, &fault))?;
+        let down = match self.down.pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES) {
+            Ok(rest) => rest,
+            Err(fault) => self.failed(Side::Upstream, Side::Downstream, &fault)?,
+        };
         self.note_fin(self.down.source_ended(), Side::Upstream);
         Ok((up, down))
     }
@@ -132,46 +152,129 @@ impl Relay {
         }
     }
 
-    /// Closes a side that has said FIN and been told FIN. What is queued for the other side needs it no more.
+    /// Closes a side that has said FIN and been told FIN, or is gone. What is queued for the other side needs it no more.
     fn close_what_is_done(&mut self) {
-        if self.up.is_finished() && self.down.source_ended() {
+        if (self.up.is_finished() || self.up.is_cut()) && self.down.source_ended() {
             self.upstream = None;
         }
-        if self.down.is_finished() && self.up.source_ended() {
+        if (self.down.is_finished() || self.down.is_cut()) && self.up.source_ended() {
             self.downstream = None;
         }
     }
 
     /// Looks for a reset or a lost session on each side that no direction reads at the moment.
     fn watch(&mut self, cx: &mut Context<'_>, up: Rest, down: Rest) -> Option<End> {
-        let sides = [(Side::Downstream, up, &mut self.downstream), (Side::Upstream, down, &mut self.upstream)];
-        let (side, broken) = sides.into_iter().find_map(|(side, rest, stream)| {
-            let is_read = matches!(rest, Rest::Reading | Rest::Yielded);
-            let unread = stream.as_mut().filter(|_| !is_read)?;
-            match unread.poll_broken(cx) {
-                Poll::Ready(broken) => Some((side, broken)),
-                Poll::Pending => None,
+        for (side, rest) in [(Side::Downstream, up), (Side::Upstream, down)] {
+            let is_gone = self.gone.is_some_and(|(gone, _)| gone == side);
+            if is_gone || matches!(rest, Rest::Reading | Rest::Yielded) {
+                continue;
             }
-        })?;
-        Some(self.broken_by(side, &broken))
+            let stream = if side == Side::Downstream { &mut self.downstream } else { &mut self.upstream };
+            let Some(Poll::Ready(broken)) = stream.as_mut().map(|unread| unread.poll_broken(cx)) else { continue };
+            if !self.has_said_all(side) {
+                return Some(self.broken_by(side, &broken));
+            }
+            self.lose(side, &broken);
+            self.close_what_is_done();
+        }
+        None
+    }
+
+    /// Whether everything that `side` sent, its FIN included, has been read or can still be read.
+    fn has_said_all(&self, side: Side) -> bool {
+        let (from, stream) = match side {
+            Side::Downstream => (&self.up, &self.downstream),
+            _ => (&self.down, &self.upstream),
+        };
+        let has_said_all = from.source_ended() || stream.as_ref().is_some_and(Pipe::is_still_readable);
+        has_said_all && !from.is_cut()
+    }
+
+    /// `side` broke behind its FIN: nothing reaches it any more, and what it sent goes on.
+    fn lose(&mut self, side: Side, broken: &Broken) {
+        let end = self.broken_by(side, broken);
+        self.gone.get_or_insert((side, end.kind));
+        if side == Side::Downstream { self.down.cut() } else { self.up.cut() }
+    }
+
+    /// What becomes of the side that is left once everything that the other one sent has been delivered to it.
+    fn poll_side_left(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let (gone, kind) = self.gone?;
+        let (cut, delivering, left, left_side) = match gone {
+            Side::Downstream => (&mut self.down, &self.up, &mut self.upstream, Side::Upstream),
+            _ => (&mut self.up, &self.down, &mut self.downstream, Side::Downstream),
+        };
+        if !delivering.is_finished() {
+            return None;
+        }
+        if let Some(Poll::Ready(Err(broken))) = left.as_mut().map(|left| cut.poll_cut(cx, left)) {
+            return Some(self.broken_by(left_side, &broken));
+        }
+        let Some(left) = left.as_ref() else { return Some(self.end(gone, kind)) };
+        if cut.source_ended() && !cut.has_lost_bytes() {
+            return Some(self.end(self.first_fin.unwrap_or(gone), EndKind::Fin));
+        }
+        let is_to_be_reset = left_side == Side::Upstream || cut.has_lost_bytes();
+        match left.is_acknowledged() {
+            _ if !is_to_be_reset => None,
+            Some(true) => Some(self.end(gone, kind)),
+            // A link's stream does not say. An answer that nobody reads is worth less than the bytes of a download.
+            None if left_side == Side::Upstream => Some(self.end(gone, kind)),
+            None => None,
+            Some(false) => {
+                self.poll_look_again(cx);
+                None
+            }
+        }
+    }
+
+    /// Has the relay polled again after [`LOOK_AGAIN`].
+    fn poll_look_again(&mut self, cx: &mut Context<'_>) {
+        let timer = self.look_again.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+        while timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
+        }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        let is_half_closed = self.up.is_finished() != self.down.is_finished();
+        let is_half_closed = match self.gone {
+            None => self.up.is_finished() != self.down.is_finished(),
+            Some((Side::Downstream, _)) => true,
+            Some(_) => self.down.is_finished(),
+        };
         let limit = self.idle.limit(is_half_closed)?;
-        let moved = self.up.moved_bytes() + self.down.moved_bytes();
-        self.idle.poll(cx, (moved, is_half_closed), limit).is_ready().then(|| self.end(Side::Us, EndKind::Idle))
+        let seen = (self.up.moved_bytes() + self.down.moved_bytes(), is_half_closed);
+        if self.idle.poll(cx, seen, limit).is_pending() {
+            return None;
+        }
+        if is_half_closed && self.idle.open.is_none() && self.waits_for_a_reader() {
+            self.idle.since = None;
+            let _ = self.idle.poll(cx, seen, limit);
+            return None;
+        }
+        Some(self.end(Side::Us, EndKind::Idle))
     }
 
-    fn broken(&mut self, source: Side, sink: Side, fault: &Fault) -> End {
+    /// Whether a FIN that was sent still waits in the kernel, behind bytes that the downstream has not taken.
+    fn waits_for_a_reader(&self) -> bool {
+        let downstream = self.downstream.as_ref().filter(|_| self.down.is_finished());
+        downstream.and_then(Pipe::is_acknowledged) == Some(false)
+    }
+
+    /// A direction has failed. Either it alone is over, or the relay is.
+    fn failed(&mut self, source: Side, sink: Side, fault: &Fault) -> Result<Rest, End> {
         match fault {
-            Fault::Source(broken) => self.broken_by(source, broken),
-            Fault::Sink(broken) => self.broken_by(sink, broken),
+            Fault::Sink(broken) if self.has_said_all(sink) => {
+                self.lose(sink, broken);
+                Ok(Rest::Cut)
+            }
+            Fault::Source(broken) => Err(self.broken_by(source, broken)),
+            Fault::Sink(broken) => Err(self.broken_by(sink, broken)),
             Fault::Spill(error) => {
                 if let Some(line) = RESETS.count() {
                     tracing::error!(%error, left_out = line.left_out, "a relayed stream had to be reset");
                 }
-                self.end(Side::Us, EndKind::Error)
+                Err(self.end(Side::Us, EndKind::Error))
             }
         }
     }

@@ -1,0 +1,45 @@
+//! Unacknowledged: how many bytes of a TCP socket its peer has not acknowledged yet.
+//!
+//! In:    a connected socket.   Out:   a number of bytes, a FIN counted as one; nothing where the system does not say.
+//! Never: waits.
+
+use tokio::net::TcpStream;
+
+/// See the head of the file.
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+))]
+pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
+    use std::ffi::c_int;
+
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+
+    /// `SIOCOUTQ` of tcp(7), with the number that it has on the architectures above.
+    const SIOCOUTQ: Opcode = 0x5411;
+    // SAFETY: SIOCOUTQ writes one `int` to the address that it is given, and `Getter` gives it the address of one.
+    #[allow(unsafe_code)]
+    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
+    bytes.ok().and_then(|bytes| u64::try_from(bytes).ok())
+}
+
+/// See the head of the file.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+)))]
+pub(super) const fn bytes(_: &TcpStream) -> Option<u64> {
+    None
+}
