@@ -40,6 +40,7 @@ pub mod stream;
 pub mod target;
 pub mod text;
 pub mod tls;
+pub mod unsent;
 
 pub use answer_head::BadHead;
 pub use dial::{Dialled, Dialler, LocalAddress, Options};

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use byway_dial::keepalive;
+use byway_dial::{keepalive, unsent};
 use socket2::SockRef;
 
 use crate::config::Bind;
@@ -98,9 +98,10 @@ fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inher
     let address = Bind::Tcp(first.local_addr()?);
     for socket in &sockets {
         socket.set_nonblocking(true)?;
-        // For the connections that come from it, which inherit both; `Stream::accepted_tcp` counts on the first.
+        // For the connections that come from it, which inherit all of it; `Stream::accepted_tcp` counts on the first.
         SockRef::from(socket).set_tcp_nodelay(true)?;
         keepalive::set(socket, keepalive::DEFAULT)?;
+        unsent::bound(socket)?;
     }
     Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
 }

@@ -123,6 +123,34 @@ async fn a_connection_that_was_accepted_has_tcp_nodelay() {
     assert!(Stream::accepted_tcp(accepted).as_tcp().unwrap().nodelay().unwrap());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_visitor_that_does_not_read_holds_at_most_256_kib_of_the_kernels_send_buffer() {
+    use std::task::Poll;
+
+    use byway_dial::Pipe;
+
+    let bound = bind(&"127.0.0.1:0".parse().unwrap(), 1, &mut Inherited::default()).unwrap();
+    let Some(Socket::Tcp(socket)) = bound.sockets.into_iter().next() else { panic!("a TCP socket") };
+    let visitor = tokio::net::TcpSocket::new_v4().unwrap();
+    // What the visitor's own kernel holds is small, so what is written waits in the send buffer.
+    visitor.set_recv_buffer_size(4096).unwrap();
+    let visitor = visitor.connect(socket.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::from_std(socket).unwrap();
+    let (_visitor, accepted) = tokio::join!(visitor, listener.accept());
+    let mut stream = Stream::accepted_tcp(accepted.unwrap().0);
+    let (bytes, mut taken, mut refusals) = (vec![0; 1 << 20], 0, 0);
+    while refusals < 1000 {
+        let write = std::future::poll_fn(|cx| Poll::Ready(stream.poll_write(cx, &[std::io::IoSlice::new(&bytes)])));
+        match write.await {
+            Poll::Ready(n) => (taken, refusals) = (taken + n.unwrap(), 0),
+            Poll::Pending => refusals += 1,
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(taken <= byway_dial::unsent::MOST_BYTES as usize, "{taken} bytes");
+}
+
 #[tokio::test]
 async fn a_connection_has_the_room_of_its_own_role_only() {
     let bench = Bench::egress("");
