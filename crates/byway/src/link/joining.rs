@@ -7,7 +7,7 @@
 //! First retry at once, then full jitter: see `byway_link::backoff`.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use byway_dial::{Target, peer_text};
@@ -27,6 +27,7 @@ use super::{LinkSetupError, News};
 use crate::config::{CarrierChoice, JoinPlan, ServiceKind, ServicePlan};
 use crate::fault::{Deadline, Fault, Kind, Who};
 use crate::inbound::link::{Streams, serve_streams};
+use crate::os::network_changes::NetworkChanges;
 use crate::outbound::pooled::Origin;
 use crate::shared::Shared;
 
@@ -49,6 +50,8 @@ pub struct Joined {
     /// Moves with every answer for a service.
     answers: watch::Sender<()>,
     first: watch::Sender<FirstDial>,
+    /// How often the network of this machine has changed.
+    network_changes: watch::Sender<u64>,
 }
 
 /// How the first dial of a link has gone so far.
@@ -133,6 +136,7 @@ impl Joined {
             services: Mutex::default(),
             answers: watch::Sender::new(()),
             first: watch::Sender::new(FirstDial::UnderWay),
+            network_changes: watch::Sender::new(0),
         }
     }
 
@@ -247,9 +251,30 @@ impl Joined {
         let stopped = self.stopped.clone();
         tokio::select! {
             () = self.keep_up(&shared, person) => {}
+            () = self.check_when_the_network_changes() => {}
             () = stopped.cancelled() => {}
         }
         self.session.send_replace(None);
+    }
+
+    /// Asks at once whether the other side is there, or dials at once, whenever the network of this machine has changed or
+    /// the machine has slept. Never ends.
+    async fn check_when_the_network_changes(&self) {
+        static REFUSED: Once = Once::new();
+        let (mut changes, watched) = NetworkChanges::watch();
+        if let Err(error) = watched {
+            REFUSED.call_once(|| {
+                tracing::info!(%error, "netlink gives no events: a change of the network is noticed by unanswered pings only");
+            });
+        }
+        loop {
+            changes.next().await;
+            tracing::debug!("the network of this machine has changed, or the machine has slept: checking the link");
+            if let Some(link) = self.session_now() {
+                link.check();
+            }
+            self.network_changes.send_modify(|changes| *changes += 1);
+        }
     }
 
     async fn keep_up(self: &Arc<Self>, shared: &Arc<Shared>, person: bool) {
@@ -284,8 +309,11 @@ impl Joined {
             };
             // Behind the line that says why: the ready line follows it.
             self.note_first(FirstDial::Failed);
+            let mut network_changes = self.network_changes.subscribe();
             tokio::select! {
                 () = sleep(wait) => {}
+                // The sender lives as long as we do.
+                _ = network_changes.changed() => {}
                 () = shared.links_scope.drained() => return,
             }
         }

@@ -3,6 +3,7 @@
 pub mod descriptors;
 pub mod group;
 pub mod inherit;
+pub mod network_changes;
 pub mod process;
 pub mod splice;
 pub mod unnamed;
