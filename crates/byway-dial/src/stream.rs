@@ -209,6 +209,12 @@ impl Stream {
         }
     }
 
+    /// How many bytes that were written the peer has not acknowledged yet: of the TCP socket beneath, if it is all there is
+    /// beneath and the system says. A FIN counts as one.
+    pub fn unacknowledged_bytes(&self) -> Option<u64> {
+        self.as_tcp().and_then(unacknowledged::bytes)
+    }
+
     /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS and one was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.0 {

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byway_dial::{AsIo, Stream, peer_text, plain_words};
 use quinn::{ConnectionError, TransportErrorCode};
@@ -24,6 +24,7 @@ use crate::control::{ControlError, ControlStream};
 use crate::epoch;
 use crate::error::{CLOSED, LinkError};
 use crate::key::{Fingerprint, Key};
+use crate::large_packets::{may_be_silence, note_silence};
 use crate::link::{Link, Place, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
@@ -277,11 +278,18 @@ pub(crate) fn over_tls(
     let carrier = PendingCarrier::mux(mux, peer, &tasks);
     let driven = carrier.watch();
     let mut driver = driver;
+    let begun = Instant::now();
     let driving = async move {
         tokio::select! {
             error = &mut driver => driven.end(error.to_string()),
             // The other side shall see an end, and not a failure of the network.
-            () = driven.ended() => drop(timeout(GOODBYE, driver.close()).await),
+            () = driven.ended() => {
+                if let Some(peer) = peer.filter(|_| may_be_silence(&driven.reason())) {
+                    let unacknowledged = driver.io().get_ref().0.0.unacknowledged_bytes().unwrap_or(0);
+                    note_silence(peer.ip(), begun, unacknowledged);
+                }
+                drop(timeout(GOODBYE, driver.close()).await);
+            }
         }
     };
     tasks.spawn_on(driving, runtime);

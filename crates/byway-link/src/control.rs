@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::carrier::{Carrier, Watch};
+use crate::large_packets::NO_ANSWER;
 use crate::liveness::{Do, Liveness};
 use crate::stream::LinkStream;
 use crate::wire::{self, Control, Said, Visited};
@@ -268,7 +269,7 @@ async fn exchange(
                 urgency.suspected.notify_waiters();
                 continue;
             }
-            Do::GiveUp => return carrier.end("the other side does not answer any more"),
+            Do::GiveUp => return carrier.end(NO_ANSWER),
             Do::Ask(number) => match stream.say(Said::Ping(number)).await {
                 Ok(()) => continue,
                 Err(error) => return carrier.end(error.to_string()),

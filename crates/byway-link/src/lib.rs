@@ -21,6 +21,7 @@ pub mod epoch;
 pub mod error;
 pub mod join;
 pub mod key;
+mod large_packets;
 pub mod lease;
 pub mod link;
 pub mod liveness;
