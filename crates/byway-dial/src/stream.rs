@@ -463,7 +463,7 @@ impl Pipe for Tcp {
     }
 
     fn is_acknowledged(&self) -> Option<bool> {
-        unacknowledged::bytes(&*self.io).map(|bytes| bytes == 0)
+        unacknowledged::bytes(&self.io).map(|bytes| bytes == 0)
     }
 }
 

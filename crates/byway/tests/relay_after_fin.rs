@@ -64,7 +64,7 @@ async fn send_finish_and_forget(mut stream: Stream, bytes: &[u8]) {
 
 async fn run(near: (Stream, Stream), options: &RelayOptions, script: impl Future<Output = ()>) -> End {
     let both = async { tokio::join!(relay(near.0, near.1, options, Early::default()), script) };
-    timeout(HANG, both).await.expect("a hang").0
+    timeout(HANG, both).await.unwrap().0
 }
 
 fn without_splice() -> RelayOptions {

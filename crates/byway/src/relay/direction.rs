@@ -106,8 +106,11 @@ impl Direction {
 
     /// The sink is gone: what waits for it is dropped, and the source is read no more.
     pub(super) fn cut(&mut self) {
+        if self.is_cut() {
+            return;
+        }
         let lost_bytes = !self.early.is_empty() || !self.outflow.is_empty();
-        self.cut.get_or_insert(Cut { delivered: self.outflow.delivered_bytes(), lost_bytes });
+        self.cut = Some(Cut { delivered: self.outflow.delivered_bytes(), lost_bytes });
         self.early = Vec::new();
         self.outflow = Outflow::direct(None);
     }
