@@ -49,7 +49,7 @@ struct Row {
     at: Instant,
 }
 
-/// A TLS carrier to `peer`, begun at `begun`, has ended for want of answers with `unacknowledged` bytes on the way.
+/// A TLS carrier to `peer` that started at `begun` has ended without answers, with `unacknowledged` bytes on the way.
 pub(crate) fn note_silence(peer: IpAddr, begun: Instant, unacknowledged: u64) {
     if SEEN.lock().is_to_be_warned_of(peer, begun, unacknowledged, Instant::now()) {
         tracing::warn!(

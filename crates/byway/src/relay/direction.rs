@@ -24,7 +24,7 @@ pub(super) enum Rest {
     Finished,
     /// It has done its share of this turn, and must be polled again.
     Yielded,
-    /// The sink is gone; nobody reads the source.
+    /// The sink is gone; the source is not read.
     Cut,
 }
 

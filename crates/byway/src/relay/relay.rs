@@ -152,7 +152,7 @@ impl Relay {
         }
     }
 
-    /// Closes a side that has said FIN and been told FIN, or is gone. What is queued for the other side needs it no more.
+    /// Closes a side that has sent FIN and received FIN, or is gone. What is queued for the other side needs it no more.
     fn close_what_is_done(&mut self) {
         if (self.up.is_finished() || self.up.is_cut()) && self.down.source_ended() {
             self.upstream = None;
@@ -218,7 +218,7 @@ impl Relay {
         match left.is_acknowledged() {
             _ if !is_to_be_reset => None,
             Some(true) => Some(self.end(gone, kind)),
-            // A link's stream does not say. An answer that nobody reads is worth less than the bytes of a download.
+            // A link's stream does not report it. The upstream is reset at once then, as its answer has no reader.
             None if left_side == Side::Upstream => Some(self.end(gone, kind)),
             None => None,
             Some(false) => {
