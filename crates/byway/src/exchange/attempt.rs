@@ -411,14 +411,14 @@ impl<'a> Attempt<'a> {
         downstream: &mut Conn,
         alarm: &mut Alarm,
     ) -> Result<(), Fault> {
-        if self.uploaded {
-            self.deadlines.end_upload();
-        }
         self.deadlines.begin_phase();
         let passed = poll_fn(|cx| {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
+            }
+            if self.upload_is_over() {
+                self.deadlines.end_upload();
             }
             if let Poll::Ready(passed) = download.poll(cx, upstream, downstream) {
                 return Poll::Ready(Ok(passed));

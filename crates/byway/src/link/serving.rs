@@ -181,8 +181,11 @@ impl Session {
                     tracing::info!(identity = self.link.peer().short(), left_out, "the other side leaves: {detail}");
                 }
                 // It leaves in order: its visitors wait for whoever comes next, what is open may finish.
-                self.vacate(&self.shared.links.names.release(self.who.session));
-                *is_changed = true;
+                let had = self.shared.links.names.release(self.who.session);
+                if !had.is_empty() {
+                    self.vacate(&had);
+                    *is_changed = true;
+                }
             }
             // A welcome, an attach, a registered service: not from a dialler.
             _ => self.link.end("the other side broke the protocol: a message that is not its to say"),

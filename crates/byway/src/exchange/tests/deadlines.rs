@@ -51,6 +51,24 @@ async fn early_hints_are_not_the_100_that_a_client_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_upload_that_has_ended_does_not_cut_the_answer_that_follows() {
+    let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
+    let (mut visitor, mut upstream) = (bench.visit(), bench.upstream().await);
+    visitor.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789").await;
+    upstream.hear_head().await;
+    upstream.hear("0123456789").await;
+    sleep(Duration::from_millis(1500)).await;
+    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
+    assert!(visitor.hear_head().await.starts_with("HTTP/1.1 200 "));
+    sleep(Duration::from_millis(300)).await;
+    visitor.say("0123456789").await;
+    upstream.hear("0123456789").await;
+    sleep(Duration::from_millis(1900)).await;
+    upstream.say("ok").await;
+    visitor.hear("ok").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_that_never_ends_does_not_cut_the_end_of_an_answer_that_is_read() {
     let bench = Bench::edge("limits.body_progress = \"2s\"\nlimits.min_rate = \"1000B/s\"");
     let (mut visitor, mut upstream) = (bench.visit_through(1024), bench.upstream().await);
