@@ -274,7 +274,8 @@ impl Inner {
     /// Joins the query for `name` that is under way, or begins one when it is this asker's turn. Only what runs is shared
     /// between askers: no asker waits in the queue of another. Takes [`DEADLINE`] at most.
     async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> Answer {
-        let mut was_ended = false;
+        // Whether a turn of this asker was ended; those of others say nothing of it.
+        let (mut has_turn, mut was_ended) = (false, false);
         let deadline = Instant::now() + DEADLINE;
         let mut without_turn = match asker {
             // There is no limit for the program itself: what it waits for are names that are not answered.
@@ -291,6 +292,7 @@ impl Inner {
                         Ok(Err(_)) => return Err(ResolveError::Busy),
                         Ok(Ok(_)) | Err(_) => return Err(without_turn),
                     };
+                    has_turn = true;
                     match self.known_or_flight(key, turn) {
                         Known::Answer(answer) => return answer,
                         Known::Flight(flight) => flight,
@@ -304,7 +306,7 @@ impl Inner {
                 return answer;
             }
             // It was ended for the sake of another asker: each who waits for it queues again, in its own turn.
-            was_ended = true;
+            was_ended = has_turn;
             // The name was asked for, and not answered up to now.
             without_turn = ResolveError::Timeout;
         }
@@ -337,7 +339,8 @@ impl Inner {
         Known::Flight(flight)
     }
 
-    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]: it was ended for the sake of another asker.
+    /// One query, deadline and bookkeeping included. Its waiters poll it. [`ResolveError::Busy`]: it was ended for the sake
+    /// of another asker.
     fn query(self: Arc<Self>, key: Key, mut turn: Turn, version: u64) -> BoxFuture<'static, Answer> {
         let runtime = self.runtime.clone();
         let asker = turn.asker().clone();

@@ -44,9 +44,6 @@ const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
 /// How long the end of a carrier over TLS may take to be said.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Bytes that the kernel may hold of a carrier unsent: what a control message may have to wait for.
-const UNSENT_BYTES: u32 = 128 * 1024;
-
 /// Bytes that were sent and are not acknowledged for this long end the connection, whatever the kernel's own patience is.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -317,10 +314,9 @@ pub(crate) fn over_quic(
 pub(crate) fn tune(stream: &Stream) {
     #[cfg(target_os = "linux")]
     if let Some(tcp) = stream.as_tcp() {
-        let socket = SockRef::from(tcp);
-        // A kernel that refuses makes control slower, not wrong.
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
-        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        // A control message waits for what the kernel holds unsent. If it takes more, control is slower, not wrong.
+        let _ = byway_dial::unsent::bound(tcp);
+        let _ = SockRef::from(tcp).set_tcp_user_timeout(Some(USER_TIMEOUT));
     }
 }
 

@@ -154,7 +154,7 @@ impl Watch {
     }
 }
 
-/// See [`Carrier::unsaid`].
+/// A stream of the peer that has not named its service yet; counted while it lives.
 pub(crate) struct Unsaid {
     carrier: Carrier,
     counted: Counted,

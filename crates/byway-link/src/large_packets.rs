@@ -49,9 +49,9 @@ struct Row {
     at: Instant,
 }
 
-/// A TLS carrier to `peer` that started at `begun` has ended without answers, with `unacknowledged` bytes on the way.
-pub(crate) fn note_silence(peer: IpAddr, begun: Instant, unacknowledged: u64) {
-    if SEEN.lock().is_to_be_warned_of(peer, begun, unacknowledged, Instant::now()) {
+/// A TLS carrier to `peer` that started at `started` has ended without answers, with `unacknowledged` bytes on the way.
+pub(crate) fn note_silence(peer: IpAddr, started: Instant, unacknowledged: u64) {
+    if SEEN.lock().is_to_be_warned_of(peer, started, unacknowledged, Instant::now()) {
         tracing::warn!(
             "{peer}: connections come up, and then packets of more than {LARGE_BYTES} bytes are not acknowledged: they \
              seem to be lost on the path (MTU). Lower the MTU of the interface or of the route, or set \
@@ -61,8 +61,8 @@ pub(crate) fn note_silence(peer: IpAddr, begun: Instant, unacknowledged: u64) {
 }
 
 impl Seen {
-    fn is_to_be_warned_of(&mut self, peer: IpAddr, begun: Instant, unacknowledged: u64, now: Instant) -> bool {
-        let lasted = now.saturating_duration_since(begun);
+    fn is_to_be_warned_of(&mut self, peer: IpAddr, started: Instant, unacknowledged: u64, now: Instant) -> bool {
+        let lasted = now.saturating_duration_since(started);
         if unacknowledged < LARGE_BYTES || lasted > SHORT {
             return false;
         }
@@ -98,8 +98,8 @@ mod tests {
         let (mut seen, start) = (nothing_seen(), Instant::now());
         let warned: Vec<u32> = (0..300_u32)
             .filter(|n| {
-                let begun = start + 20 * SECOND * *n;
-                seen.is_to_be_warned_of(peer(1), begun, 14_000, begun + 15 * SECOND)
+                let started = start + 20 * SECOND * *n;
+                seen.is_to_be_warned_of(peer(1), started, 14_000, started + 15 * SECOND)
             })
             .collect();
         assert_eq!(warned, [2, 182]);
@@ -109,15 +109,15 @@ mod tests {
     fn an_outage_a_long_lived_carrier_and_small_packets_are_no_sign_of_it() {
         let (mut seen, start) = (nothing_seen(), Instant::now());
         for n in 0..100 {
-            let begun = start + 1000 * SECOND * n;
-            assert!(!seen.is_to_be_warned_of(peer(1), begun, 14_000, begun + 15 * SECOND), "far apart");
+            let started = start + 1000 * SECOND * n;
+            assert!(!seen.is_to_be_warned_of(peer(1), started, 14_000, started + 15 * SECOND), "far apart");
         }
         let mut seen = nothing_seen();
         for n in 0..100 {
-            let begun = start + 20 * SECOND * n;
-            assert!(!seen.is_to_be_warned_of(peer(1), begun, 300, begun + 15 * SECOND), "small packets");
-            assert!(!seen.is_to_be_warned_of(peer(1), begun, 14_000, begun + 500 * SECOND), "a long-lived carrier");
-            assert!(!seen.is_to_be_warned_of(peer(n as u8), begun, 14_000, begun + 15 * SECOND), "other peers");
+            let started = start + 20 * SECOND * n;
+            assert!(!seen.is_to_be_warned_of(peer(1), started, 300, started + 15 * SECOND), "small packets");
+            assert!(!seen.is_to_be_warned_of(peer(1), started, 14_000, started + 500 * SECOND), "a long-lived carrier");
+            assert!(!seen.is_to_be_warned_of(peer(n as u8), started, 14_000, started + 15 * SECOND), "other peers");
         }
     }
 }

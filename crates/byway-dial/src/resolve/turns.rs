@@ -493,7 +493,7 @@ mod tests {
         assert!(waiting.now_or_never().is_some());
     }
 
-    /// Work that ends when it is asked to, and is begun anew then. How often that was.
+    /// A look-up that starts again each time it is asked to end. Returns how often that was.
     async fn look_up(turns: Arc<Turns>, asker: Asker, takes: Duration) -> usize {
         let mut ends = 0;
         loop {

@@ -183,11 +183,13 @@ impl<'a> Attempt<'a> {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.uploaded = true;
+                self.deadlines.end_upload();
                 Ok(())
             }
             Poll::Ready(Err(Stop::To(_))) => {
                 // It may have answered before it closed; reading says.
                 self.upload_broken = true;
+                self.deadlines.end_upload();
                 Ok(())
             }
             Poll::Ready(Err(stop)) => Err(self.stopped_by_downstream(stop).into()),
@@ -416,8 +418,6 @@ impl<'a> Attempt<'a> {
             // Once the head is out, a request body that goes wrong only ends its own upload.
             if self.poll_upload(cx, downstream, upstream).is_err() {
                 self.upload_broken = true;
-            }
-            if self.upload_is_over() {
                 self.deadlines.end_upload();
             }
             if let Poll::Ready(passed) = download.poll(cx, upstream, downstream) {

@@ -6,7 +6,7 @@
 //! | client waits for a 100 and has sent nothing | upstream | `first_byte` from then on | 504 `first-byte` |
 //! | upload | client | `body_progress` a pause, and `min_rate` | 408 `request-body`, `request-rate` |
 //! | upload held back | upstream | `body_progress` a pause | 504 `request-body` |
-//! | head of the response begun, upload not over | both | `first_byte` from its first byte, and the limits of the upload | 504 `first-byte`, or as the upload |
+//! | part of the response's head is there, upload not over | both | `first_byte` from its first byte, and the limits of the upload | 504 `first-byte`, or as the upload |
 //! | request sent, head of the response not complete | upstream | `first_byte` from then on | 504 `first-byte` |
 //! | interim response on its way to the client | client | `body_progress` a pause, and `min_rate` | `response-body`, `response-rate` |
 //! | download | upstream | `body_progress` a pause | 504 or a cut response, `response-body` |
@@ -135,7 +135,7 @@ impl Deadlines {
         Poll::Pending
     }
 
-    /// Begins and ends what `waiting` begins and ends. The clock is read once, and only if something has begun or ended.
+    /// Starts and stops the deadlines that `waiting` calls for. Reads the clock once, and only if one starts or stops.
     fn note(&mut self, waiting: &Waiting) {
         let mut reading = None;
         let mut now = || *reading.get_or_insert_with(Instant::now);

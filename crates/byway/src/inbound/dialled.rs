@@ -1,6 +1,6 @@
 //! Dialled: the places for streams that come over links and that this node dials, as each takes a descriptor.
 //!
-//! In:    how many places there are; who asks for one.
+//! In:    how many places there are; the user that a place is for.
 //! Out:   a place, until it is dropped; or why there is none.
 //! Never: lets one user take the places that are left to the others.
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(refused, NoPlace::Share { who: "grant", own: 50, most: 100 });
         let second = take(&grant("b"));
         assert_eq!(second.len(), 25);
-        // The last places go to whoever has none.
+        // The last places go to users without one.
         let others: Vec<_> = (0..25).map(|n| places.take(&grant(&n.to_string()), false).unwrap()).collect();
         assert_eq!(places.take(&grant("late"), false).unwrap_err(), NoPlace::Full);
         drop((first, second, others));

@@ -149,7 +149,7 @@ impl<K: Key, C: Conn> Bank<K, C> {
         displaced.map(|waiter| (waiter, Share::OfOrigin))
     }
 
-    /// Takes its place from a waiter, which gets [`Turn::Displaced`]; returns whom to wake.
+    /// Takes its place from a waiter, which gets [`Turn::Displaced`]; returns its waker.
     pub(super) fn displace(&mut self, waiter: Id<Waiter<K, C>>, share: Share) -> Option<Waker> {
         let origin = self.unlink(waiter);
         let turn = std::mem::replace(&mut self.waiters[waiter].turn, Turn::Displaced(share));
