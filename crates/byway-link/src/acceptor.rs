@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::carrier::{PendingCarrier, Watch};
+use crate::congestion::Congestion;
 use crate::control::{ControlError, ControlStream};
 use crate::epoch;
 use crate::error::{CLOSED, LinkError};
@@ -119,7 +120,7 @@ impl Acceptor {
     /// What the system says.
     pub fn listen_quic(&self, socket: std::net::UdpSocket) -> io::Result<QuicListener> {
         let _inside = self.runtime.enter();
-        let endpoint = quic::listen(socket, &self.key)?;
+        let endpoint = quic::listen(socket, &self.key, self.settings.congestion)?;
         Ok(QuicListener { endpoint, unproven: Arc::default() })
     }
 
@@ -143,7 +144,7 @@ impl Acceptor {
     ) -> Result<Arrival, LinkError> {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
-            tune(&stream);
+            tune(&stream, self.settings.congestion);
             // A failure is for the handshake to report.
             if let Some(tcp) = stream.as_tcp()
                 && tcp.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0)
@@ -311,12 +312,14 @@ pub(crate) fn over_quic(
 }
 
 /// Sets what a connection needs to be a carrier.
-pub(crate) fn tune(stream: &Stream) {
+pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
     #[cfg(target_os = "linux")]
     if let Some(tcp) = stream.as_tcp() {
         // A control message waits for what the kernel holds unsent. If it takes more, control is slower, not wrong.
         let _ = byway_dial::unsent::bound(tcp);
-        let _ = SockRef::from(tcp).set_tcp_user_timeout(Some(USER_TIMEOUT));
+        let socket = SockRef::from(tcp);
+        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        congestion.apply(&socket);
     }
 }
 

@@ -23,6 +23,9 @@ use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
 /// Before a round trip was measured.
 const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 
+/// Stands for a round trip that was not measured yet.
+const UNMEASURED_US: u64 = u64::MAX;
+
 /// The credits of one carrier. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Credits(Arc<Inner>);
@@ -55,7 +58,7 @@ impl Credits {
             to_tell: Mutex::default(),
             telling: Notify::new(),
             budget,
-            round_trip_us: AtomicU64::new(u64::try_from(ROUND_TRIP_GUESS.as_micros()).unwrap_or(u64::MAX)),
+            round_trip_us: AtomicU64::new(UNMEASURED_US),
         }))
     }
 
@@ -68,8 +71,13 @@ impl Credits {
 
     /// The round trip as it was last measured.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
-        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(UNMEASURED_US - 1);
         self.0.round_trip_us.store(us, Ordering::Relaxed);
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        let us = self.0.round_trip_us.load(Ordering::Relaxed);
+        (us != UNMEASURED_US).then(|| Duration::from_micros(us))
     }
 
     /// What the windows of all streams have grown by.
@@ -161,15 +169,31 @@ impl StreamCredits {
         if !self.window.receive(bytes) {
             return false;
         }
-        let round_trip = Duration::from_micros(self.credits.0.round_trip_us.load(Ordering::Relaxed));
+        let round_trip = self.credits.round_trip().unwrap_or(ROUND_TRIP_GUESS);
         if let Some(grant) = self.window.consume(bytes, Instant::now(), round_trip) {
-            let mut to_tell = self.credits.0.to_tell.lock();
-            let told = to_tell.entry(self.id).or_default();
-            *told = told.saturating_add(grant);
-            drop(to_tell);
-            self.credits.0.telling.notify_one();
+            self.tell(grant);
         }
         true
+    }
+
+    /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
+    pub(crate) fn widen(&mut self) {
+        if let Some(grant) = self.credits.round_trip().and_then(|round_trip| self.window.widen(round_trip)) {
+            self.tell(grant);
+        }
+    }
+
+    /// How much the peer may send that is not consumed.
+    pub(crate) fn window(&self) -> u32 {
+        self.window.size()
+    }
+
+    fn tell(&self, grant: u32) {
+        let mut to_tell = self.credits.0.to_tell.lock();
+        let told = to_tell.entry(self.id).or_default();
+        *told = told.saturating_add(grant);
+        drop(to_tell);
+        self.credits.0.telling.notify_one();
     }
 }
 

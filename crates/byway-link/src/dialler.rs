@@ -281,7 +281,7 @@ impl Dialler {
     async fn by_tls(&self) -> Result<Authenticated, LinkError> {
         let config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
         let dialled = self.dial.open(&self.join.address, &AddressRules::open()).await.map_err(unreachable)?;
-        tune(&dialled.stream);
+        tune(&dialled.stream, self.settings.congestion);
         let connector = TlsConnector::from(Arc::new(config));
         let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| match error
             .downcast::<rustls::Error>()
@@ -317,7 +317,7 @@ impl Dialler {
     }
 
     async fn quic_to(&self, address: SocketAddr) -> Result<Authenticated, LinkError> {
-        let quic = quic::dial(address, &self.key, self.join.pin);
+        let quic = quic::dial(address, &self.key, self.join.pin, self.settings.congestion);
         let quic = quic.await.map_err(|error| self.quic_told(&error))?;
         let tasks = TaskTracker::new();
         let control = quic

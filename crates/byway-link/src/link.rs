@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::carrier::{Carrier, CarrierKind, Unanswered, Unsaid};
+use crate::congestion::Congestion;
 use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub streams: u32,
     /// What windows of all sessions may grow by together.
     pub budget: Arc<Budget>,
+    /// Which congestion control this side's senders use. Default [`Congestion::Bbr`].
+    pub congestion: Congestion,
     /// When QUIC is tried again after a fall-back to TLS; doubles up to 10 minutes. Default 30 s.
     pub quic_probe: Duration,
     /// What this program calls itself to others.
@@ -72,6 +75,7 @@ impl Default for Settings {
         Self {
             streams: 8192,
             budget: Budget::new(crate::window::NODE_BYTES),
+            congestion: Congestion::default(),
             quic_probe: Duration::from_secs(30),
             program: concat!("byway ", env!("CARGO_PKG_VERSION")).to_owned(),
             features: wire::FEATURES,
@@ -375,7 +379,9 @@ impl Link {
             return Err(NotOpened::Bad(format!("a target of {} bytes is too long to ask for", first.len())));
         }
         let asked = async {
-            let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?.into_stream();
+            let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?;
+            stream.widen();
+            let mut stream = stream.into_stream();
             let answer = read_message::<Answer>(&mut stream).await;
             Ok::<_, NotOpened>((stream, answer))
         };
@@ -554,7 +560,9 @@ impl Asked {
     pub async fn opened(self, local: Option<SocketAddr>, host: Option<&str>, reports: bool) -> Result<Stream, Broken> {
         let local = local.map(|local| local.to_string()).unwrap_or_default();
         let opened = wire::Opened { local, host: host.unwrap_or_default().to_owned(), reports };
-        let mut stream = self.stream.answered(self.unanswered.succeeds()).into_stream();
+        let mut stream = self.stream.answered(self.unanswered.succeeds());
+        stream.widen();
+        let mut stream = stream.into_stream();
         answer(&mut stream, Answered::Opened(opened)).await?;
         Ok(stream)
     }

@@ -4,6 +4,8 @@
 //! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
 //! Never: early data, datagrams, streams in one direction, or a stream that ends in order because it was dropped.
 
+mod pump;
+mod reassembly;
 mod windows;
 
 use std::io::{self, IoSlice};
@@ -27,7 +29,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::pump::{Looked, ORDERED_BYTES, Pumped};
 use self::windows::{Widened, Windows};
+use crate::congestion::Congestion;
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
 use crate::key::{Fingerprint, Key};
@@ -72,6 +76,10 @@ const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 /// The guess before a round trip was measured. A third of RFC 9002's, so that a lost first packet costs 300 ms.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// Packets that may overtake one before it counts as lost; what is late by an eighth of a round trip does, in any case.
+/// Links that spread packets over several queues or radio frames reorder by more than the usual three.
+const REORDERED_PACKETS: u32 = 32;
+
 /// How often a stream is looked at for a reset that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -100,11 +108,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 ///
 /// # Errors
 /// What the system or rustls says.
-pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key) -> io::Result<Endpoint> {
+pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, congestion: Congestion) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport(Side::Acceptor)?))
+        .transport_config(Arc::new(transport(Side::Acceptor, congestion)?))
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(ALL_INCOMING_BYTES);
@@ -112,7 +120,12 @@ pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key) -> io::Result<Endpo
 }
 
 /// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.
-pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint) -> Result<Quic, QuicError> {
+pub(crate) async fn dial(
+    address: SocketAddr,
+    key: &Key,
+    pin: Fingerprint,
+    congestion: Congestion,
+) -> Result<Quic, QuicError> {
     let unspecified: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -120,7 +133,7 @@ pub(crate) async fn dial(address: SocketAddr, key: &Key, pin: Fingerprint) -> Re
     let socket = bind((unspecified, 0).into())?;
     let crypto = QuicClientConfig::try_from(tls::dialler(key, pin).map_err(io::Error::other)?);
     let mut config = ClientConfig::new(Arc::new(crypto.map_err(io::Error::other)?));
-    config.transport_config(Arc::new(transport(Side::Dialler)?));
+    config.transport_config(Arc::new(transport(Side::Dialler, congestion)?));
     let endpoint = Endpoint::new(endpoint_config(key, socket.local_addr()?), None, socket, Arc::new(TokioRuntime))?;
     let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(io::Error::other)?;
     Ok(Quic::new(connecting.await?, Side::Dialler, Some(endpoint)))
@@ -140,7 +153,7 @@ const NO_NAME: &str = "byway.invalid";
 
 /// What a connection begins with: the control stream, which the dialler opens, and room for what is said on it. See
 /// [`Quic::allow`].
-fn transport(side: Side) -> io::Result<TransportConfig> {
+fn transport(side: Side, congestion: Congestion) -> io::Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(side.control_streams().into())
@@ -151,6 +164,8 @@ fn transport(side: Side) -> io::Result<TransportConfig> {
         .receive_window(PENDING_BYTES.into())
         .send_window(SEND_WINDOW)
         .initial_rtt(INITIAL_RTT)
+        .packet_threshold(REORDERED_PACKETS)
+        .congestion_controller_factory(congestion.factory())
         .datagram_receive_buffer_size(None);
     Ok(config)
 }
@@ -319,11 +334,42 @@ impl Quic {
     }
 }
 
+/// How the bytes of a stream are taken out of quinn.
+enum Receiving {
+    Ordered(RecvStream),
+    /// See [`pump`].
+    Pumped(Arc<Pumped>),
+}
+
+impl Receiving {
+    fn stop(&mut self, code: VarInt) {
+        match self {
+            Self::Ordered(recv) => {
+                // An error means that it is over already.
+                let _ = recv.stop(code);
+            }
+            Self::Pumped(pumped) => pumped.stop(code),
+        }
+    }
+
+    /// Resolves when a byte has come, or the stream has ended.
+    async fn any(self) {
+        match self {
+            Self::Ordered(mut recv) => {
+                let _ = recv.read(&mut [0]).await;
+            }
+            Self::Pumped(pumped) => pumped.any().await,
+        }
+    }
+}
+
 /// One stream. Dropping it resets it, unless it was finished.
 pub(crate) struct QuicStream {
     send: SendStream,
     /// Taken out when the stream is closed in order.
-    recv: Option<RecvStream>,
+    recv: Option<Receiving>,
+    /// Bytes read.
+    read: u64,
     connection: Connection,
     /// None on the stream for control.
     credits: Option<StreamCredits>,
@@ -359,7 +405,8 @@ impl QuicStream {
         let tasks = tasks.clone();
         Self {
             send,
-            recv: Some(recv),
+            recv: Some(Receiving::Ordered(recv)),
+            read: 0,
             connection,
             credits,
             stopped: Some(stopped),
@@ -379,21 +426,42 @@ impl QuicStream {
         }
         let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Poll::Ready(Ok(Read::Fin)) };
         let wanted = !buf.is_empty();
-        match ready!(recv.poll_read(cx, buf)) {
-            Ok(0) if wanted => {
-                self.read_fin = true;
-                Poll::Ready(Ok(Read::Fin))
-            }
-            Ok(n) => {
-                if self.credits.as_mut().is_some_and(|credits| !credits.consume(n)) {
+        let read = match recv {
+            Receiving::Ordered(recv) => match ready!(recv.poll_read(cx, buf)) {
+                Ok(0) if wanted => Ok(Read::Fin),
+                Ok(n) => Ok(Read::Data(n)),
+                Err(ReadError::Reset(code)) => Err(Broken::Reset(code_of(code))),
+                Err(_) => Err(Broken::SessionLost),
+            },
+            Receiving::Pumped(pumped) => ready!(pumped.poll_read(cx, buf)),
+        };
+        match &read {
+            Ok(Read::Fin) => self.read_fin = true,
+            Ok(Read::Data(n)) => {
+                self.read += *n as u64;
+                if self.credits.as_mut().is_some_and(|credits| !credits.consume(*n)) {
                     self.connection.close(VarInt::from_u32(0), b"more bytes than a stream had credit for");
                     return Poll::Ready(Err(Broken::SessionLost));
                 }
-                Poll::Ready(Ok(Read::Data(n)))
+                self.pump_if_large();
             }
-            Err(ReadError::Reset(code)) => Poll::Ready(Err(self.note(code))),
-            Err(_) => Poll::Ready(Err(Broken::SessionLost)),
+            Err(Broken::Reset(code)) => self.broken = Some(*code),
+            Err(_) => {}
         }
+        Poll::Ready(read)
+    }
+
+    /// Hands a stream whose window holds more packets than quinn accepts gaps to a pump.
+    fn pump_if_large(&mut self) {
+        if self.credits.as_ref().is_none_or(|credits| credits.window() <= ORDERED_BYTES) {
+            return;
+        }
+        self.recv = match self.recv.take() {
+            Some(Receiving::Ordered(recv)) => {
+                Some(Receiving::Pumped(Pumped::start(recv, self.read, self.connection.clone(), &self.tasks)))
+            }
+            other => other,
+        };
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
@@ -434,6 +502,13 @@ impl QuicStream {
             }
         }
         Poll::Ready(Ok(written))
+    }
+
+    /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
+    pub(crate) fn widen(&mut self) {
+        if let Some(credits) = &mut self.credits {
+            credits.widen();
+        }
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), Broken> {
@@ -490,6 +565,18 @@ impl QuicStream {
     /// Whether bytes wait to be read; takes none of them. If there are none, the reader's waker is set.
     fn look(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else { return Ok(false) };
+        let recv = match recv {
+            Receiving::Ordered(recv) => recv,
+            Receiving::Pumped(pumped) => {
+                let looked = pumped.look(cx).inspect_err(|broken| {
+                    if let Broken::Reset(code) = broken {
+                        self.broken = Some(*code);
+                    }
+                })?;
+                self.read_fin = looked == Looked::Fin;
+                return Ok(looked == Looked::Unread);
+            }
+        };
         let looked = pin!(recv.read_chunk(0, true)).poll(cx);
         match looked {
             Poll::Ready(Ok(Some(_))) => Ok(true),
@@ -507,7 +594,7 @@ impl QuicStream {
         // Errors mean that it is over already.
         let _ = self.send.reset(code.into());
         if let Some(recv) = &mut self.recv {
-            let _ = recv.stop(code.into());
+            recv.stop(code.into());
         }
         self.finished = true;
         self.broken.get_or_insert(code);
@@ -532,15 +619,14 @@ impl Drop for QuicStream {
             return self.reset(0);
         }
         let _ = self.finish();
-        let Some(mut recv) = self.recv.take().filter(|_| !self.read_fin) else { return };
+        let Some(recv) = self.recv.take().filter(|_| !self.read_fin) else { return };
         // As with TCP, the peer hears that nobody reads any more when it goes on sending, and not before: a STOP now would
         // overtake what was written.
         if tokio::runtime::Handle::try_current().is_ok() {
             let counted = self.counted.take();
             self.tasks.spawn(async move {
                 let _counted = counted;
-                let mut byte = [0];
-                let _ = timeout(LINGER, recv.read(&mut byte)).await;
+                let _ = timeout(LINGER, recv.any()).await;
             });
         }
     }

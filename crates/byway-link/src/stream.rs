@@ -54,6 +54,15 @@ impl LinkStream {
         self
     }
 
+    /// Lets the peer send more at once than a stream starts with, on a path whose round trip is long enough to matter. Not
+    /// before the stream has said what it is for.
+    pub(crate) fn widen(&mut self) {
+        match &mut self.kind {
+            Kind::Mux(stream) => stream.widen(),
+            Kind::Quic(stream) => stream.widen(),
+        }
+    }
+
     /// As whoever relays takes it.
     pub fn into_stream(self) -> Stream {
         Stream::other(Box::new(self))

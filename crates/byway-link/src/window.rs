@@ -5,7 +5,8 @@
 //! Never: takes back what was granted, and never grows beyond its stream's, session's or node's budget.
 //!
 //! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
-//! within two round trips, which is when a peer on this path would have to wait for credit.
+//! within two round trips, which is when a peer on this path would have to wait for credit. On a path with a long round trip
+//! a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least half of the budgets is free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +14,12 @@ use std::time::{Duration, Instant};
 
 /// What every stream starts with; part of the protocol, both sides know it.
 pub const INITIAL_BYTES: u32 = 32 * 1024;
+
+/// What a stream starts with on a long path, once it is known to be wanted: about what the sender's first round trips carry.
+pub const WIDE_BYTES: u32 = 256 * 1024;
+
+/// From this round trip on a path is long: below it, the first bytes of credit are back before they are used up.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 
 /// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
@@ -44,11 +51,20 @@ impl Budget {
 
     /// Takes `bytes` if there are as many left, here and further out.
     pub fn take(&self, bytes: u64) -> bool {
-        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.take_of_part(bytes, 1)
+    }
+
+    /// The same for what is of use early and can be done without: only while no more than half is taken.
+    pub fn take_early(&self, bytes: u64) -> bool {
+        self.take_of_part(bytes, 2)
+    }
+
+    fn take_of_part(&self, bytes: u64, part: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit / part);
         if self.used.fetch_update(Relaxed, Relaxed, more).is_err() {
             return false;
         }
-        let granted = self.within.as_ref().is_none_or(|outer| outer.take(bytes));
+        let granted = self.within.as_ref().is_none_or(|outer| outer.take_of_part(bytes, part));
         if !granted {
             self.used.fetch_sub(bytes, Relaxed);
         }
@@ -108,6 +124,13 @@ impl Window {
         let growth =
             if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
         Some(self.grant(growth))
+    }
+
+    /// Makes it [`WIDE_BYTES`], if it is smaller, the round trip is long and the budget has room. Says what to grant.
+    pub fn widen(&mut self, round_trip: Duration) -> Option<u32> {
+        let growth = WIDE_BYTES.checked_sub(self.size).filter(|growth| *growth > 0)?;
+        let taken = round_trip >= LONG_ROUND_TRIP && self.budget.take_early(growth.into());
+        taken.then(|| self.grant(growth))
     }
 
     /// Nobody will consume any more: what has come is void. Says what to grant now, if the peer may be short of credit.
@@ -211,6 +234,21 @@ mod tests {
         assert!(window.receive(INITIAL_BYTES as usize / 2 + 1));
         assert_eq!(window.forgo(), Some(INITIAL_BYTES));
         assert_eq!((window.forgo(), window.size(), window.open), (None, INITIAL_BYTES, INITIAL_BYTES));
+    }
+
+    #[test]
+    fn a_wanted_stream_on_a_long_path_starts_wide_while_half_of_the_budget_is_free() {
+        let budget = Budget::new(u64::from(WIDE_BYTES) * 4);
+        let mut near = window(&budget);
+        assert_eq!(near.widen(Duration::from_millis(1)), None);
+        let mut far: Vec<Window> = (0..4).map(|_| window(&budget)).collect();
+        let widened = far.iter_mut().filter_map(|window| window.widen(ROUND_TRIP)).count();
+        assert_eq!(widened, 2, "the rest is for streams that are read");
+        assert_eq!(far[0].size(), WIDE_BYTES);
+        assert_eq!(far[0].widen(ROUND_TRIP), None, "once");
+        assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
+        drop(far);
+        assert_eq!(budget.used(), 0);
     }
 
     proptest! {

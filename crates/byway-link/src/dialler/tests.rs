@@ -4,6 +4,7 @@ use byway_testkit::pipe;
 use tokio::time::Instant;
 
 use super::*;
+use crate::Congestion;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::mux::frame::{CONTROL, Kind};
@@ -86,7 +87,7 @@ async fn a_carrier_that_nobody_takes_on_is_closed() {
     let listening = Listening::new(key(), Settings::default()).await;
     let dialler = dialler(listening.join(), Carriers::Quic, key(), Settings::default());
     let pin = dialler.join.pin;
-    let quic = quic::dial(listening.address, &dialler.key, pin).await.unwrap();
+    let quic = quic::dial(listening.address, &dialler.key, pin, Congestion::Bbr).await.unwrap();
     let control = LinkStream::quic(quic.open(&[], None, &TaskTracker::new()).await.unwrap());
     drop(over_quic(quic.clone(), control, pin, TaskTracker::new(), &dialler.settings, &Handle::current()));
     within(quic.closed()).await;

@@ -127,6 +127,11 @@ impl MuxStream {
         self.carrier.with(|core| core.poll_write(self.stream, cx, bufs))
     }
 
+    /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
+    pub(crate) fn widen(&self) {
+        self.carrier.with(|core| core.widen(self.stream));
+    }
+
     pub(crate) fn finish(&self) -> Result<(), Broken> {
         self.carrier.with(|core| core.finish(self.stream))
     }

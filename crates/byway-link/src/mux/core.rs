@@ -113,6 +113,8 @@ pub(crate) struct Core {
     starved: Vec<u32>,
     budget: Arc<Budget>,
     round_trip: Duration,
+    /// The same, once it was measured.
+    measured: Option<Duration>,
     lost: bool,
     driver: Option<Waker>,
 }
@@ -198,6 +200,7 @@ impl Core {
             starved: Vec::new(),
             budget,
             round_trip: ROUND_TRIP_GUESS,
+            measured: None,
             lost: false,
             driver: None,
         };
@@ -244,6 +247,7 @@ impl Core {
     /// The round trip as it was last measured.
     pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip;
+        self.measured = Some(round_trip);
     }
 
     /// How many streams there are, the first not counted.
@@ -362,6 +366,15 @@ impl Core {
             self.list(stream);
         }
         Poll::Ready(Ok(n))
+    }
+
+    /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
+    pub(crate) fn widen(&mut self, stream: u32) {
+        let Some(round_trip) = self.measured else { return };
+        let Some(entry) = self.streams.get_mut(&stream).filter(|entry| !entry.recv.is_over()) else { return };
+        if let Some(grant) = entry.recv.window.widen(round_trip).filter(|_| !self.lost) {
+            self.urgent.extend_from_slice(&with_number(Kind::Credit, stream, grant));
+        }
     }
 
     /// FIN behind everything written.

@@ -275,6 +275,7 @@ fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
 fn links(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let link = &plan.link;
     writeln!(f, "\n[link]  # for every link of this node")?;
+    writeln!(f, "congestion = \"{}\"  # of what this node sends on links", link.congestion)?;
     writeln!(f, "quic_probe = \"{}\"  # after a fall-back to TLS, then doubling", Period(link.quic_probe))?;
     writeln!(f, "park = \"{}\"  # for a visitor whose agent is away", Period(link.park))?;
     writeln!(f, "parked = {}  # visitors of one name at once", link.parked)?;

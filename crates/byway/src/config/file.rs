@@ -278,6 +278,8 @@ pub struct Tcp {
 /// `[link]`.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
+    /// `congestion`: the congestion control of what this node sends on links: `"bbr"` or `"cubic"`. Default `"bbr"`.
+    pub congestion: Option<Text>,
     /// `quic_probe`: after a fall-back to TLS, QUIC is tried again this much later, `"1s"` to `"1h"`; the wait doubles
     /// up to 10 minutes. Default `"30s"`.
     pub quic_probe: Option<Text>,

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{HostName, Target};
-use byway_link::JoinString;
+use byway_link::{Congestion, JoinString};
 
 use super::plan::EgressPlan;
 
 /// For every link of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
+    /// Which congestion control this node's senders use.
+    pub congestion: Congestion,
     /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time, up to 10 minutes or
     /// this, whichever is more.
     pub quic_probe: Duration,

@@ -219,6 +219,7 @@ fn read_tcp(s: &mut Section<'_, '_>) -> Tcp {
 
 fn read_link(s: &mut Section<'_, '_>) -> Link {
     Link {
+        congestion: s.text("congestion", "\"bbr\""),
         quic_probe: s.text("quic_probe", "\"30s\""),
         park: s.text("park", "\"15s\""),
         parked: s.count("parked"),

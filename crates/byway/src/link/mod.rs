@@ -210,6 +210,7 @@ impl Links {
         Settings {
             streams: settings.streams,
             budget: Arc::clone(&self.budget),
+            congestion: settings.congestion,
             quic_probe: settings.quic_probe,
             ..Settings::default()
         }

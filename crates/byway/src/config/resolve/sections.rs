@@ -7,6 +7,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use byway_link::Congestion;
+
 use super::super::diagnostic::Diagnostic;
 use super::super::file::{Dial, Drain, Limits, Link, Pool, Retry, Spill};
 use super::super::link_plan::LinkSettings;
@@ -155,7 +157,9 @@ impl Resolver<'_> {
 
     pub(super) fn link(&mut self, written: &Link) -> LinkSettings {
         let streams = self.count("link.streams", &written.streams, 1..=65_536, 8192);
+        let congestion = [("bbr", Congestion::Bbr), ("cubic", Congestion::Cubic)];
         LinkSettings {
+            congestion: self.one_of("link.congestion", &written.congestion, &congestion, Congestion::Bbr),
             quic_probe: self.period("link.quic_probe", &written.quic_probe, SECOND..=3600 * SECOND, 30 * SECOND),
             park: self.period("link.park", &written.park, Duration::ZERO..=300 * SECOND, 15 * SECOND),
             parked: self.count("link.parked", &written.parked, 1..=65_536, 1024),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_link::{Fingerprint, GrantId, GrantSecret, JoinString};
+use byway_link::{Congestion, Fingerprint, GrantId, GrantSecret, JoinString};
 
 use super::super::*;
 use super::*;
@@ -48,16 +48,24 @@ fn link_of(listener: &ListenerPlan) -> &LinkPlan {
 #[test]
 fn settings_of_links_have_defaults_and_ranges() {
     let defaults = LinkSettings {
+        congestion: Congestion::Bbr,
         quic_probe: Duration::from_secs(30),
         park: Duration::from_secs(15),
         parked: 1024,
         streams: 8192,
     };
     assert_eq!(plan(&with_listener("")).link, defaults);
-    let text = "[link]\nquic_probe = \"1h\"\npark = \"0s\"\nparked = 1\nstreams = 65536\n";
-    let most = LinkSettings { quic_probe: Duration::from_secs(3600), park: Duration::ZERO, parked: 1, streams: 65_536 };
+    let text = "[link]\ncongestion = \"cubic\"\nquic_probe = \"1h\"\npark = \"0s\"\nparked = 1\nstreams = 65536\n";
+    let most = LinkSettings {
+        congestion: Congestion::Cubic,
+        quic_probe: Duration::from_secs(3600),
+        park: Duration::ZERO,
+        parked: 1,
+        streams: 65_536,
+    };
     assert_eq!(plan(&with_listener(text)).link, most);
     for (line, error) in [
+        ("link.congestion = \"reno\"", "1:19 `link.congestion` must be \"bbr\" or \"cubic\", found \"reno\""),
         ("link.quic_probe = \"999ms\"", "1:19 `link.quic_probe` must be at least 1s, but is 999ms"),
         ("link.quic_probe = \"61m\"", "1:19 `link.quic_probe` must be at most 1h, but is 61m"),
         ("link.park = \"301s\"", "1:13 `link.park` must be at most 5m, but is 301s"),

@@ -136,12 +136,13 @@ fn egress() -> impl Strategy<Value = String> {
 
 fn links() -> impl Strategy<Value = String> {
     let settings = (
+        line("link.congestion", &["\"bbr\"", "\"cubic\""]),
         line("link.quic_probe", &["\"1s\"", "\"90s\""]),
         line("link.park", &["\"0s\"", "\"5m\""]),
         line("link.parked", &["1", "65536"]),
         line("link.streams", &["1"]),
     );
-    settings.prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+    settings.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
 }
 
 /// Sections of links, in the order of a Plan. Their join strings are in files, so that nothing is lost.

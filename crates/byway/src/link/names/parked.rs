@@ -290,7 +290,13 @@ mod tests {
         let names = Names::new(folder.path());
         names.load().unwrap();
         let second = Duration::from_secs(1);
-        let settings = LinkSettings { quic_probe: second, park: 600 * second, parked: 8, streams: 8 };
+        let settings = LinkSettings {
+            congestion: byway_link::Congestion::Bbr,
+            quic_probe: second,
+            park: 600 * second,
+            parked: 8,
+            streams: 8,
+        };
         let name = Name::Http("ours.t.localhost".into());
         let wakes = Arc::new(Wakes::default());
         let waker = Arc::clone(&wakes).into();

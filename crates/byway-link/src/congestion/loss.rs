@@ -1,0 +1,171 @@
+//! Loss: what the losses of a round say about the path.
+//!
+//! In:    bytes acknowledged and lost in a round, whether a queue stood during it, and whether more than the path's rate was
+//!        sent on purpose.
+//! Out:   a [`Verdict`].
+//!
+//! Radio links and bad lines lose packets however little is sent, and a sender that slows down for them gains nothing. So
+//! the share that is lost while less than the path's rate is sent is learned as the path's own, and only losses beyond it
+//! count: with a queue, because a full buffer drops; without, because a policer or a shallow buffer may.
+
+/// Losses beyond the path's own of up to this share are no sign of congestion, as in the draft.
+const TOLERATED: f64 = 0.02;
+
+/// Beyond this share they are one even without a queue and without having sent more.
+const SEVERE: f64 = 0.20;
+
+/// How fast the path's own share follows what is seen.
+const LEARNING: f64 = 1.0 / 4.0;
+
+/// Rounds with fewer bytes than so many packets are too short to say anything.
+const LEAST_PACKETS: u64 = 4;
+
+/// Fewer lost packets than this are chance.
+const LEAST_LOST_PACKETS: u64 = 2;
+
+/// What the losses of one round mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// No more than the path loses anyway.
+    Usual,
+    /// A buffer is full, or what was sent beyond the path's rate was dropped.
+    Congested,
+    /// More is lost than the path loses when less is sent, though no queue stands.
+    Excess,
+    /// So much is lost without any queue that the rate must have fallen.
+    Severe,
+}
+
+/// See the head of the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Losses {
+    acked: u64,
+    lost: u64,
+    marked: bool,
+    /// The path's own share, and how many rounds it was learned from.
+    usual: f64,
+    rounds: u32,
+}
+
+/// What a round was like beside its losses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// No packet of it had a round trip near the path's least.
+    pub(super) queue: bool,
+    /// More than the path's rate was sent on purpose.
+    pub(super) probing: bool,
+    /// Others keep a queue: what is lost is lost to them, too.
+    pub(super) crowded: bool,
+    /// Less than the path's rate was sent, or the rate still grows with what is sent: what is lost is the path's own.
+    pub(super) learns: bool,
+    /// Bytes of a packet.
+    pub(super) mtu: u64,
+}
+
+impl Losses {
+    pub(super) fn on_ack(&mut self, bytes: u64) {
+        self.acked = self.acked.saturating_add(bytes);
+    }
+
+    pub(super) fn on_lost(&mut self, bytes: u64) {
+        self.lost = self.lost.saturating_add(bytes);
+    }
+
+    /// The network has marked packets instead of dropping them.
+    pub(super) fn on_mark(&mut self) {
+        self.marked = true;
+    }
+
+    /// Whether anything was lost in this round so far.
+    pub(super) fn any(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Bytes acknowledged in this round so far.
+    pub(super) fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// The round is over.
+    pub(super) fn end_round(&mut self, round: Round) -> Verdict {
+        let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
+        if std::mem::take(&mut self.marked) {
+            return Verdict::Congested;
+        }
+        let mtu = round.mtu.max(1);
+        let packets = acked.saturating_add(lost) / mtu;
+        if packets < LEAST_PACKETS {
+            return Verdict::Usual;
+        }
+        let share = lost as f64 / acked.saturating_add(lost) as f64;
+        // Two standard deviations of what chance makes of the path's own share in so many packets.
+        let chance = 2.0 * (self.usual * (1.0 - self.usual) / packets as f64).max(0.0).sqrt();
+        let excess = share - self.usual - chance;
+        if round.learns && !round.queue {
+            self.rounds = self.rounds.saturating_add(1);
+            self.usual += (share - self.usual) * LEARNING.max(1.0 / f64::from(self.rounds));
+        }
+        let tolerated = if round.crowded { 0.0 } else { TOLERATED };
+        if lost < LEAST_LOST_PACKETS * mtu || excess <= tolerated {
+            Verdict::Usual
+        } else if round.queue || round.probing {
+            Verdict::Congested
+        } else if excess > SEVERE {
+            Verdict::Severe
+        } else if round.learns {
+            Verdict::Usual
+        } else {
+            Verdict::Excess
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Round = Round { queue: false, probing: false, crowded: false, learns: true, mtu: 1200 };
+
+    fn round(losses: &mut Losses, packets: u64, lost: u64, round: Round) -> Verdict {
+        losses.on_ack((packets - lost) * round.mtu);
+        losses.on_lost(lost * round.mtu);
+        losses.end_round(round)
+    }
+
+    #[test]
+    fn what_a_path_loses_anyway_is_learned_and_never_congestion() {
+        let mut losses = Losses::default();
+        for lost in [5, 4, 6, 5, 5, 7, 3, 5] {
+            assert_eq!(round(&mut losses, 100, lost, QUIET), Verdict::Usual);
+        }
+        assert_eq!(round(&mut losses, 100, 6, Round { queue: true, ..QUIET }), Verdict::Usual);
+        assert_eq!(round(&mut losses, 100, 8, Round { probing: true, ..QUIET }), Verdict::Usual);
+        assert_eq!(round(&mut losses, 100, 20, Round { queue: true, ..QUIET }), Verdict::Congested);
+    }
+
+    #[test]
+    fn a_full_buffer_and_a_policer_are_congestion() {
+        let mut losses = Losses::default();
+        for _ in 0..5 {
+            assert_eq!(round(&mut losses, 100, 0, QUIET), Verdict::Usual);
+        }
+        assert_eq!(round(&mut losses, 100, 4, Round { queue: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(round(&mut losses, 100, 15, Round { probing: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(round(&mut losses, 100, 50, QUIET), Verdict::Severe);
+        let holding = Round { learns: false, ..QUIET };
+        let mut losses = Losses::default();
+        assert_eq!(round(&mut losses, 100, 10, holding), Verdict::Excess);
+        assert_eq!(round(&mut losses, 100, 10, QUIET), Verdict::Usual);
+        assert_eq!(round(&mut losses, 100, 10, holding), Verdict::Usual, "the path's own by now");
+    }
+
+    #[test]
+    fn single_packets_and_short_rounds_say_nothing_and_a_mark_says_all() {
+        let mut losses = Losses::default();
+        let queue = Round { queue: true, ..QUIET };
+        assert_eq!(round(&mut losses, 10, 1, queue), Verdict::Usual);
+        assert_eq!(round(&mut losses, 3, 3, queue), Verdict::Usual);
+        losses.on_mark();
+        assert_eq!(losses.end_round(QUIET), Verdict::Congested);
+    }
+}

@@ -1,0 +1,111 @@
+//! Congestion control of carriers: which controllers there are, behind the interface of quinn.
+//!
+//! In:    the setting of the node.
+//! Out:   a factory of controllers for quinn.
+//!
+//! [`bbr`] is the controller; it is built from what [`delivery`] samples, [`filter`] remembers, [`aggregation`] and [`loss`]
+//! judge. None of them reads a clock, so that tests drive them through a simulated network. [`tcp`] asks the kernel for the
+//! same on carriers over TCP.
+
+mod aggregation;
+mod bbr;
+mod delivery;
+mod filter;
+mod loss;
+#[cfg(test)]
+mod simulator;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory, CubicConfig};
+
+use self::bbr::{Bbr, INITIAL_PACKETS};
+
+/// Which congestion control the senders of a link use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// Follows the rate and the delay of the path; keeps its rate on paths that lose packets.
+    #[default]
+    Bbr,
+    /// Follows losses, as most of TCP does.
+    Cubic,
+}
+
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bbr => "bbr",
+            Self::Cubic => "cubic",
+        })
+    }
+}
+
+/// Bytes of a packet before the path's MTU is known.
+const BASE_PACKET_BYTES: u64 = 1200;
+
+impl Congestion {
+    /// What makes a controller of this kind for each path.
+    pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Bbr => Arc::new(BbrFactory),
+            Self::Cubic => {
+                let mut cubic = CubicConfig::default();
+                cubic.initial_window(INITIAL_PACKETS * BASE_PACKET_BYTES);
+                Arc::new(cubic)
+            }
+        }
+    }
+}
+
+struct BbrFactory;
+
+impl ControllerFactory for BbrFactory {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Bbr::new(now, current_mtu, fastrand::u64(..)))
+    }
+}
+
+impl Controller for Bbr {
+    fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
+        Self::on_sent(self, now, bytes);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _app_limited: bool, _rtt: &RttEstimator) {
+        Self::on_ack(self, now, sent, bytes);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
+        Self::on_end_acks(self, now, in_flight, app_limited);
+    }
+
+    fn on_congestion_event(&mut self, _now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.on_lost(sent, lost_bytes, is_persistent_congestion);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.on_mtu(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        Self::window(self)
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        Self::initial_window(self)
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

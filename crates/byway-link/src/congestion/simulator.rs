@@ -1,0 +1,538 @@
+//! Simulator: senders that share one bottleneck, as a queue of events with a clock of its own.
+//!
+//! A sender is quinn's: packets leave by window and pacing, are declared lost by packet and time thresholds, and
+//! probed for by a timer. A receiver acknowledges every second packet, or after 25 ms. All randomness has a seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::bbr::Bbr;
+
+pub(super) const PACKET: u64 = 1250;
+const PACKET_THRESHOLD: u64 = 32;
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
+pub(super) const fn mbit(rate: u64) -> u64 {
+    rate * 1_000_000 / 8
+}
+
+/// The bottleneck and what is around it.
+#[derive(Clone, Debug)]
+pub(super) struct Path {
+    pub(super) rate: u64,
+    /// Round trip without a queue.
+    pub(super) round_trip: Duration,
+    pub(super) queue_bytes: u64,
+    pub(super) loss: f64,
+    /// From, to, share lost.
+    pub(super) bursts: Vec<(Duration, Duration, f64)>,
+    /// From when, which rate.
+    pub(super) steps: Vec<(Duration, u64)>,
+    /// Drops what exceeds the rate after so many bytes instead of queueing it.
+    pub(super) policer: Option<u64>,
+    /// Acknowledgements arrive at multiples of this only.
+    pub(super) ack_every: Option<Duration>,
+    /// Acknowledgements and packets are late by up to this.
+    pub(super) jitter: Duration,
+}
+
+impl Path {
+    /// A queue of `queue` at the full rate, and no losses.
+    pub(super) fn new(rate: u64, round_trip: Duration, queue: Duration) -> Self {
+        Self {
+            rate,
+            round_trip,
+            queue_bytes: (rate as f64 * queue.as_secs_f64()) as u64,
+            loss: 0.0,
+            bursts: Vec::new(),
+            steps: Vec::new(),
+            policer: None,
+            ack_every: None,
+            jitter: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn loss(self, loss: f64) -> Self {
+        Self { loss, ..self }
+    }
+}
+
+/// What a flow sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum App {
+    /// As much as it may, from then on.
+    Bulk(Duration),
+    /// As much as it may until then, so many bytes every so often, and from then on as much as it may again.
+    BulkTicksBulk(Duration, u64, Duration, Duration),
+}
+
+pub(super) enum Control {
+    Bbr(Box<Bbr>),
+    Cubic(Cubic),
+}
+
+impl Control {
+    pub(super) fn bbr(start: Instant, seed: u64) -> Self {
+        Self::Bbr(Box::new(Bbr::new(start, PACKET as u16, seed)))
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        match self {
+            Self::Bbr(bbr) => bbr.window(),
+            Self::Cubic(cubic) => cubic.window as u64,
+        }
+    }
+}
+
+/// RFC 9438, as far as its share of a queue goes.
+pub(super) struct Cubic {
+    window: f64,
+    threshold: f64,
+    most: f64,
+    epoch: Option<Instant>,
+    k: f64,
+    reno: f64,
+    recovery: Option<Instant>,
+}
+
+impl Cubic {
+    pub(super) fn new() -> Self {
+        let (window, threshold) = (10.0 * PACKET as f64, f64::MAX);
+        Self { window, threshold, most: 0.0, epoch: None, k: 0.0, reno: 0.0, recovery: None }
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, round_trip: Duration, limited: bool) {
+        if limited || self.recovery.is_some_and(|recovery| sent <= recovery) {
+            return;
+        }
+        if self.window < self.threshold {
+            self.window += bytes as f64;
+            return;
+        }
+        let packet = PACKET as f64;
+        let epoch = *self.epoch.get_or_insert_with(|| {
+            self.most = self.most.max(self.window);
+            self.k = ((self.most - self.window) / packet / 0.4).max(0.0).cbrt();
+            self.reno = self.window;
+            now
+        });
+        let t = (now - epoch + round_trip).as_secs_f64();
+        let target = (0.4 * (t - self.k).powi(3) * packet + self.most).clamp(self.window, 1.5 * self.window);
+        self.reno += 0.53 * packet * bytes as f64 / self.window;
+        let grown = self.window + (target - self.window) / self.window * bytes as f64;
+        self.window = grown.max(self.reno);
+    }
+
+    fn on_lost(&mut self, now: Instant, sent: Instant) {
+        if self.recovery.is_some_and(|recovery| sent <= recovery) {
+            return;
+        }
+        self.recovery = Some(now);
+        self.most = if self.window < self.most { self.window * 0.85 } else { self.window };
+        self.window = (self.window * 0.7).max(2.0 * PACKET as f64);
+        (self.threshold, self.epoch) = (self.window, None);
+    }
+}
+
+pub(super) struct Flow {
+    pub(super) control: Control,
+    app: App,
+    allowed: u64,
+    sent_bytes: u64,
+    next: u64,
+    in_flight: BTreeMap<u64, Instant>,
+    largest_acked: Option<u64>,
+    app_limited: bool,
+    smoothed: Option<Duration>,
+    tokens: f64,
+    refilled: Instant,
+    timer: u64,
+    probes: u32,
+    // The receiver.
+    to_ack: Vec<u64>,
+    ack_timer: u64,
+    arrives: Instant,
+    /// Bytes that have arrived, by tenths of a second.
+    pub(super) arrived: Vec<u64>,
+    pub(super) dropped: u64,
+}
+
+impl Flow {
+    /// Mean rate of what has arrived between two times.
+    pub(super) fn rate(&self, from: Duration, to: Duration) -> u64 {
+        let tenth = |time: Duration| (time.as_millis() / 100) as usize;
+        let bytes: u64 = self.arrived.iter().take(tenth(to)).skip(tenth(from)).sum();
+        (bytes as f64 / (to - from).as_secs_f64()) as u64
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Timer(usize, u64),
+    App(usize),
+    Dequeue,
+    Arrive(usize, u64),
+    AckTimer(usize, u64),
+    /// A list of acknowledged packets by its number.
+    Ack(usize, usize),
+    Step(usize),
+}
+
+pub(super) struct Simulator {
+    pub(super) start: Instant,
+    now: Instant,
+    path: Path,
+    rate: u64,
+    queue: VecDeque<(usize, u64, Instant)>,
+    tokens: f64,
+    policed_at: Instant,
+    events: BinaryHeap<Reverse<(Instant, u64, What)>>,
+    order: u64,
+    acks: Vec<Vec<u64>>,
+    random: fastrand::Rng,
+    pub(super) flows: Vec<Flow>,
+    /// When a packet left the queue, and how long it had waited.
+    pub(super) waits: Vec<(Duration, Duration)>,
+}
+
+impl Simulator {
+    pub(super) fn new(path: Path, seed: u64) -> Self {
+        let start = Instant::now();
+        let mut simulator = Self {
+            start,
+            now: start,
+            rate: path.rate,
+            queue: VecDeque::new(),
+            tokens: path.policer.unwrap_or_default() as f64,
+            policed_at: start,
+            events: BinaryHeap::new(),
+            order: 0,
+            acks: Vec::new(),
+            random: fastrand::Rng::with_seed(seed),
+            flows: Vec::new(),
+            waits: Vec::new(),
+            path,
+        };
+        for step in 0..simulator.path.steps.len() {
+            let at = simulator.start + simulator.path.steps[step].0;
+            simulator.push(at, What::Step(step));
+        }
+        simulator
+    }
+
+    pub(super) fn bbr(&mut self, app: App) -> usize {
+        let control = Control::bbr(self.start, self.flows.len() as u64 + 1);
+        self.add(control, app)
+    }
+
+    pub(super) fn cubic(&mut self, app: App) -> usize {
+        self.add(Control::Cubic(Cubic::new()), app)
+    }
+
+    fn add(&mut self, control: Control, app: App) -> usize {
+        let flow = self.flows.len();
+        self.flows.push(Flow {
+            control,
+            app,
+            allowed: 0,
+            sent_bytes: 0,
+            next: 0,
+            in_flight: BTreeMap::new(),
+            largest_acked: None,
+            app_limited: true,
+            smoothed: None,
+            tokens: 10.0 * PACKET as f64,
+            refilled: self.start,
+            timer: 0,
+            probes: 0,
+            to_ack: Vec::new(),
+            ack_timer: 0,
+            arrives: self.start,
+            arrived: Vec::new(),
+            dropped: 0,
+        });
+        let first = match app {
+            App::Bulk(from) => from,
+            App::BulkTicksBulk(..) => Duration::ZERO,
+        };
+        self.push(self.start + first, What::App(flow));
+        flow
+    }
+
+    fn push(&mut self, at: Instant, what: What) {
+        self.order += 1;
+        self.events.push(Reverse((at.max(self.now), self.order, what)));
+    }
+
+    pub(super) fn run(&mut self, until: Duration) {
+        let until = self.start + until;
+        while let Some(Reverse((at, _, what))) = self.events.pop() {
+            if at > until {
+                self.push(at, what);
+                break;
+            }
+            self.now = at;
+            match what {
+                What::Timer(flow, number) => {
+                    if self.flows[flow].timer == number {
+                        self.on_timer(flow);
+                    }
+                }
+                What::App(flow) => self.on_app(flow),
+                What::Dequeue => self.on_dequeue(),
+                What::Arrive(flow, packet) => self.on_arrive(flow, packet),
+                What::AckTimer(flow, number) => {
+                    if self.flows[flow].ack_timer == number {
+                        self.acknowledge(flow);
+                    }
+                }
+                What::Ack(flow, list) => self.on_acks(flow, list),
+                What::Step(step) => self.rate = self.path.steps[step].1,
+            }
+        }
+        self.now = until;
+    }
+
+    fn on_app(&mut self, flow: usize) {
+        let elapsed = self.now - self.start;
+        let sender = &mut self.flows[flow];
+        match sender.app {
+            App::Bulk(_) => sender.allowed = u64::MAX,
+            App::BulkTicksBulk(until, bytes, every, from) => {
+                let ticks = (until..from).contains(&elapsed);
+                let from_now = if ticks && sender.allowed == u64::MAX { sender.sent_bytes } else { sender.allowed };
+                sender.allowed = if ticks { from_now + bytes } else { u64::MAX };
+                let at = self.now + every;
+                self.push(at, What::App(flow));
+            }
+        }
+        self.send(flow, false);
+    }
+
+    fn smoothed(&self, flow: usize) -> Duration {
+        self.flows[flow].smoothed.unwrap_or(Duration::from_millis(100))
+    }
+
+    fn send(&mut self, flow: usize, probe: bool) {
+        let smoothed = self.smoothed(flow);
+        let mut probe = probe;
+        let mut blocked = None;
+        let mut sent_any = false;
+        loop {
+            let now = self.now;
+            let sender = &mut self.flows[flow];
+            let window = sender.control.window();
+            if !probe {
+                if sender.sent_bytes + PACKET > sender.allowed {
+                    sender.app_limited = !sent_any;
+                    break;
+                }
+                if sender.in_flight.len() as u64 * PACKET + PACKET >= window {
+                    sender.app_limited = false;
+                    break;
+                }
+            }
+            // Quinn's pacer.
+            let rate = 1.25 * window as f64 / smoothed.as_secs_f64();
+            let packet = PACKET as f64;
+            let capacity = (rate / 1.25 * 0.002).clamp(10.0 * packet, 256.0 * packet);
+            let elapsed = (now - sender.refilled).as_secs_f64();
+            sender.tokens = (sender.tokens + rate * elapsed).min(capacity);
+            sender.refilled = now;
+            if sender.tokens < packet && !probe {
+                sender.app_limited = false;
+                blocked = Some(Duration::from_secs_f64((capacity - sender.tokens) / rate));
+                break;
+            }
+            sender.tokens -= packet;
+            probe = false;
+            sent_any = true;
+            let number = sender.next;
+            sender.next += 1;
+            sender.sent_bytes += PACKET;
+            sender.in_flight.insert(number, now);
+            if let Control::Bbr(bbr) = &mut sender.control {
+                bbr.on_sent(now, PACKET);
+            }
+            self.enqueue(flow, number);
+        }
+        self.set_timer(flow, blocked);
+    }
+
+    fn set_timer(&mut self, flow: usize, pacing: Option<Duration>) {
+        let smoothed = self.smoothed(flow);
+        let now = self.now;
+        let sender = &mut self.flows[flow];
+        sender.timer += 1;
+        let number = sender.timer;
+        let mut at = pacing.map(|pacing| now + pacing);
+        if let Some((&oldest, &sent)) = sender.in_flight.first_key_value() {
+            let loss = if sender.largest_acked.is_some_and(|largest| largest > oldest) {
+                sent + smoothed * 9 / 8
+            } else {
+                let (_, &last) = sender.in_flight.last_key_value().unwrap();
+                last + (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10))
+            };
+            at = Some(at.map_or(loss, |at| at.min(loss)));
+        }
+        if let Some(at) = at {
+            self.push(at, What::Timer(flow, number));
+        }
+    }
+
+    fn on_timer(&mut self, flow: usize) {
+        let smoothed = self.smoothed(flow);
+        self.detect_losses(flow);
+        let sender = &mut self.flows[flow];
+        let waits = (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10));
+        let silent = sender.in_flight.last_key_value().is_some_and(|(_, &last)| self.now >= last + waits);
+        if silent {
+            sender.probes += 1;
+        }
+        self.send(flow, silent);
+    }
+
+    fn enqueue(&mut self, flow: usize, number: u64) {
+        let now = self.now;
+        if let Some(burst) = self.path.policer {
+            let elapsed = (now - self.policed_at).as_secs_f64();
+            self.tokens = (self.tokens + elapsed * self.rate as f64).min(burst as f64);
+            self.policed_at = now;
+            if self.tokens < PACKET as f64 {
+                self.flows[flow].dropped += 1;
+                return;
+            }
+            self.tokens -= PACKET as f64;
+            return self.fly(flow, number);
+        }
+        if self.queue.len() as u64 * PACKET >= self.path.queue_bytes.max(PACKET) {
+            self.flows[flow].dropped += 1;
+            return;
+        }
+        self.queue.push_back((flow, number, now));
+        if self.queue.len() == 1 {
+            self.serve();
+        }
+    }
+
+    fn serve(&mut self) {
+        let takes = Duration::from_secs_f64(PACKET as f64 / self.rate as f64);
+        self.push(self.now + takes, What::Dequeue);
+    }
+
+    fn on_dequeue(&mut self) {
+        let Some((flow, number, since)) = self.queue.pop_front() else { return };
+        self.waits.push((self.now - self.start, self.now - since));
+        if !self.queue.is_empty() {
+            self.serve();
+        }
+        self.fly(flow, number);
+    }
+
+    fn fly(&mut self, flow: usize, number: u64) {
+        let elapsed = self.now - self.start;
+        let burst = self.path.bursts.iter().find(|(from, to, _)| (*from..*to).contains(&elapsed));
+        let loss = burst.map_or(self.path.loss, |(_, _, loss)| *loss);
+        if self.random.f64() < loss {
+            return;
+        }
+        let late = self.path.jitter.mul_f64(self.random.f64());
+        // Late, and still in order.
+        let at = (self.now + self.path.round_trip / 2 + late).max(self.flows[flow].arrives);
+        self.flows[flow].arrives = at;
+        self.push(at, What::Arrive(flow, number));
+    }
+
+    fn on_arrive(&mut self, flow: usize, number: u64) {
+        let tenth = ((self.now - self.start).as_millis() / 100) as usize;
+        let receiver = &mut self.flows[flow];
+        if receiver.arrived.len() <= tenth {
+            receiver.arrived.resize(tenth + 1, 0);
+        }
+        receiver.arrived[tenth] += PACKET;
+        receiver.to_ack.push(number);
+        if receiver.to_ack.len() >= 2 {
+            return self.acknowledge(flow);
+        }
+        receiver.ack_timer += 1;
+        let timer = receiver.ack_timer;
+        self.push(self.now + ACK_DELAY, What::AckTimer(flow, timer));
+    }
+
+    fn acknowledge(&mut self, flow: usize) {
+        let receiver = &mut self.flows[flow];
+        receiver.ack_timer += 1;
+        let list = std::mem::take(&mut receiver.to_ack);
+        self.acks.push(list);
+        let mut at = self.now + self.path.round_trip / 2;
+        if let Some(every) = self.path.ack_every {
+            let elapsed = (at - self.start).as_nanos();
+            let late = every.as_nanos() - elapsed % every.as_nanos();
+            at += Duration::from_nanos(late as u64);
+        }
+        let list = self.acks.len() - 1;
+        self.push(at, What::Ack(flow, list));
+    }
+
+    fn on_acks(&mut self, flow: usize, list: usize) {
+        let mut list = std::mem::take(&mut self.acks[list]);
+        list.sort_unstable();
+        let now = self.now;
+        let sender = &mut self.flows[flow];
+        let mut round_trip = None;
+        for number in list {
+            let Some(sent) = sender.in_flight.remove(&number) else { continue };
+            sender.probes = 0;
+            sender.largest_acked = sender.largest_acked.max(Some(number));
+            round_trip = Some(now - sent);
+            let limited = sender.app_limited;
+            let smoothed = sender.smoothed.unwrap_or(now - sent);
+            match &mut sender.control {
+                Control::Bbr(bbr) => bbr.on_ack(now, sent, PACKET),
+                Control::Cubic(cubic) => cubic.on_ack(now, sent, PACKET, smoothed, limited),
+            }
+        }
+        let Some(round_trip) = round_trip else { return };
+        let in_flight = sender.in_flight.len() as u64 * PACKET;
+        if let Control::Bbr(bbr) = &mut sender.control {
+            bbr.on_end_acks(now, in_flight, sender.app_limited);
+        }
+        sender.smoothed = Some(sender.smoothed.map_or(round_trip, |old| (old * 7 + round_trip) / 8));
+        self.detect_losses(flow);
+        self.send(flow, false);
+    }
+
+    fn detect_losses(&mut self, flow: usize) {
+        let now = self.now;
+        let smoothed = self.smoothed(flow);
+        let sender = &mut self.flows[flow];
+        let Some(largest) = sender.largest_acked else { return };
+        let lost: Vec<(u64, Instant)> = sender
+            .in_flight
+            .range(..largest)
+            .filter(|(number, sent)| largest - **number >= PACKET_THRESHOLD || now - **sent >= smoothed * 9 / 8)
+            .map(|(number, sent)| (*number, *sent))
+            .collect();
+        let Some((_, newest)) = lost.last().copied() else { return };
+        let persistent = newest - lost[0].1 > (smoothed * 2 + ACK_DELAY) * 3
+            && lost.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        for (number, _) in &lost {
+            sender.in_flight.remove(number);
+        }
+        // What is lost is sent again.
+        sender.sent_bytes -= lost.len() as u64 * PACKET;
+        match &mut sender.control {
+            Control::Bbr(bbr) => bbr.on_lost(newest, lost.len() as u64 * PACKET, persistent),
+            Control::Cubic(cubic) => cubic.on_lost(now, newest),
+        }
+    }
+
+    /// The wait in the queue that so many hundredths of the packets between two times did not exceed.
+    pub(super) fn wait(&self, from: Duration, to: Duration, hundredths: usize) -> Duration {
+        let mut waits: Vec<_> =
+            self.waits.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, wait)| *wait).collect();
+        waits.sort_unstable();
+        waits.get((waits.len() * hundredths / 100).min(waits.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}

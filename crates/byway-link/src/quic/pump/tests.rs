@@ -1,0 +1,206 @@
+//! A stream with a large window, through a forwarder that loses every second packet.
+
+use std::any::Any;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use byway_dial::Read;
+use quinn::{ClientConfig, Endpoint, ServerConfig, TokioRuntime};
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::super::*;
+use crate::window::Budget;
+
+/// Sends as much as it is given, so that losses do not slow it down.
+#[derive(Clone)]
+struct Unlimited;
+
+impl ControllerFactory for Unlimited {
+    fn build(self: Arc<Self>, _now: Instant, _mtu: u16) -> Box<dyn Controller> {
+        Box::new(Self)
+    }
+}
+
+impl Controller for Unlimited {
+    fn on_ack(&mut self, _: Instant, _: Instant, _: u64, _: bool, _: &RttEstimator) {}
+
+    fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: u64) {}
+
+    fn on_mtu_update(&mut self, _: u16) {}
+
+    fn window(&self) -> u64 {
+        12 * 1024 * 1024
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self)
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Clean,
+    /// Every second large packet is lost, and all acknowledgements are, until so many large ones got through.
+    Lossy,
+    Over,
+}
+
+/// Packets that get through in the lossy phase, each behind a gap: several times what quinn accepts.
+const APART: usize = 3000;
+
+/// Forwards between a client and `server`, which sends the large packets.
+async fn forward(front: UdpSocket, server: SocketAddr, phase: watch::Sender<Phase>) {
+    let back = UdpSocket::from_std(bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()).unwrap();
+    let (mut client, mut large, mut through) = (None, 0_usize, 0);
+    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        let lossy = *phase.borrow() == Phase::Lossy;
+        // Both arms are cancel safe.
+        tokio::select! {
+            got = front.recv_from(&mut up) => {
+                let Ok((n, from)) = got else { continue };
+                client = Some(from);
+                if !lossy {
+                    let _ = back.send_to(&up[..n], server).await;
+                }
+            }
+            got = timeout(Duration::from_millis(500), back.recv_from(&mut down)) => {
+                let got = match got {
+                    Ok(Ok((n, _))) => n,
+                    Ok(Err(_)) => continue,
+                    Err(_) if lossy => {
+                        // The sender waits for acknowledgements: it has sent what it may.
+                        phase.send_replace(Phase::Over);
+                        continue;
+                    }
+                    Err(_) => continue,
+                };
+                if lossy && got > 1000 {
+                    large += 1;
+                    if large % 2 == 0 {
+                        continue;
+                    }
+                    through += 1;
+                    if through == APART {
+                        phase.send_replace(Phase::Over);
+                    }
+                }
+                if let Some(client) = client {
+                    let _ = front.send_to(&down[..got], client).await;
+                }
+            }
+        }
+    }
+}
+
+fn unlimited(side: Side) -> Arc<TransportConfig> {
+    let mut config = transport(side, Congestion::Bbr).unwrap();
+    config.congestion_controller_factory(Arc::new(Unlimited));
+    Arc::new(config)
+}
+
+/// Two connections, the first of which is the dialler's, through a forwarder.
+async fn connected(phase: watch::Sender<Phase>, tasks: &TaskTracker) -> (Quic, Quic) {
+    let (near, far) = (Key::generate().unwrap(), Key::generate().unwrap());
+    let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let server = socket.local_addr().unwrap();
+    let crypto = QuicServerConfig::try_from(tls::acceptor(&far).unwrap()).unwrap();
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(unlimited(Side::Acceptor));
+    let config = Some(config);
+    let accepting = Endpoint::new(endpoint_config(&far, server), config, socket, Arc::new(TokioRuntime)).unwrap();
+
+    let front = UdpSocket::from_std(bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()).unwrap();
+    let address = front.local_addr().unwrap();
+    tasks.spawn(forward(front, server, phase));
+
+    let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let crypto = QuicClientConfig::try_from(tls::dialler(&near, far.fingerprint()).unwrap()).unwrap();
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(unlimited(Side::Dialler));
+    let dialling = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).unwrap();
+    let connecting = dialling.connect_with(config, address, NO_NAME).unwrap();
+    let accepted = async { accepting.accept().await.unwrap().await.unwrap() };
+    let (dialled, accepted) = tokio::join!(connecting, accepted);
+    (Quic::new(dialled.unwrap(), Side::Dialler, Some(dialling)), Quic::new(accepted, Side::Acceptor, Some(accepting)))
+}
+
+fn byte(at: usize) -> u8 {
+    (at * 31 % 251) as u8
+}
+
+#[tokio::test]
+async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_paused() {
+    const BYTES: usize = 64 * 1024 * 1024;
+    let (phase, mut phases) = watch::channel(Phase::Clean);
+    let tasks = TaskTracker::new();
+    let (near, far) = connected(phase.clone(), &tasks).await;
+    let (near_credits, far_credits) = (Credits::new(Budget::new(1 << 30)), Credits::new(Budget::new(1 << 30)));
+    // Whatever is read, the peer would have waited for it: windows grow.
+    near_credits.set_round_trip(Duration::from_secs(60));
+    for quic in [&near, &far] {
+        quic.allow(8);
+        quic.grown(64 * 1024 * 1024);
+    }
+    let (tell, hear) = (near_credits.clone(), far_credits.clone());
+    let telling = async move { while hear.granted(&tell.to_tell().await).is_ok() {} };
+
+    let mut reader = near.open(b"get", Some(&near_credits), &tasks).await.unwrap();
+    let mut writer = far.accept(Some(&far_credits), &tasks).await.unwrap();
+    let written = AtomicUsize::new(0);
+    let writing = async {
+        let bytes: Vec<u8> = (0..251 * 1024).map(byte).collect();
+        while written.load(Relaxed) < BYTES {
+            let at = written.load(Relaxed);
+            let from = at % 251;
+            let part = IoSlice::new(&bytes[from..bytes.len().min(from + BYTES - at)]);
+            let n = std::future::poll_fn(|cx| writer.poll_write(cx, &[part])).await.unwrap();
+            written.fetch_add(n, Relaxed);
+        }
+        writer.finish().unwrap();
+        std::future::pending::<()>().await;
+    };
+    let reading = async {
+        let (mut at, mut buf) = (0, vec![0; 65_536]);
+        loop {
+            let window = reader.credits.as_ref().unwrap().window();
+            if *phase.borrow() == Phase::Clean && window == MOST_BYTES {
+                assert!(matches!(reader.recv, Some(Receiving::Pumped(_))));
+                phase.send_replace(Phase::Lossy);
+                phases.wait_for(|phase| *phase == Phase::Over).await.unwrap();
+            }
+            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf)).await.unwrap() {
+                Read::Fin => break,
+                Read::Data(n) => {
+                    assert!(buf[..n].iter().zip(at..).all(|(got, at)| *got == byte(at)), "around {at}");
+                    at += n;
+                }
+            }
+        }
+        at
+    };
+    let all = async {
+        tokio::select! {
+            read = reading => read,
+            () = writing => 0,
+            () = telling => 0,
+        }
+    };
+    assert_eq!(timeout(Duration::from_secs(120), all).await.expect("it did not come"), BYTES);
+    assert!(*phase.borrow() == Phase::Over, "the losses have come");
+}
