@@ -16,6 +16,8 @@
 //!   quarter) times the path's product of rate and delay bound it, as in the draft.
 //! - **Losses are judged against what the path loses anyway**, see [`super::loss`]. The draft's threshold of 2 % would
 //!   throttle each path that loses more than that at random.
+//! - **Startup doubles.** With the draft's 2.77 a queue as long as the path overflows for several rounds. It ends with the
+//!   first round that is not faster while a long queue stands.
 //! - **The smallest round trip is measured in passing.** Half a window for 200 ms every five seconds costs 3 % at 100 ms;
 //!   it is skipped while round trips near the smallest one are seen without it.
 
@@ -35,8 +37,8 @@ const LEAST_PACKETS: u64 = 4;
 /// The largest window; no more is kept for retransmission, either.
 pub(super) const MOST_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Gains in quarters of a percent would be no better: all are in hundredths.
-const STARTUP_GAIN: u64 = 277;
+/// The gains of the phases, and what bounds them while a queue stands, in hundredths.
+const STARTUP_GAIN: u64 = 200;
 const UP_GAIN: u64 = 125;
 const DOWN_GAIN: u64 = 90;
 const PROBE_RTT_GAIN: u64 = 50;
@@ -338,7 +340,15 @@ impl Bbr {
         let clean = !self.losses.any();
         self.cycle_limited |= limited;
         let grown = match self.phase {
-            Phase::Startup => limited || self.growth.round(rate, STARTUP_GROWTH),
+            Phase::Startup => {
+                let flat = self.growth.flat;
+                let grown = self.growth.round(rate, STARTUP_GROWTH);
+                if limited && !grown {
+                    // It says nothing of the path.
+                    self.growth.flat = flat;
+                }
+                grown
+            }
             Phase::Up if self.phase_rounds > 1 => self.growth.round(rate, UP_GROWTH),
             _ => false,
         };
@@ -371,7 +381,9 @@ impl Bbr {
         }
         match self.phase {
             Phase::Startup => {
-                if (congested && !grown) || self.growth.flat >= STARTUP_FLAT_ROUNDS {
+                let long_queue = self.least_round_trip > least + (least / 2).max(QUEUE_MARGIN);
+                let full = !grown && (congested || (long_queue && !limited));
+                if full || self.growth.flat >= STARTUP_FLAT_ROUNDS {
                     self.filled = true;
                     if congested {
                         self.high = Some(delivered.max(self.product(100)));
@@ -402,7 +414,7 @@ impl Bbr {
                     self.low = Some(match verdict {
                         // At this much, a policer would lose nothing.
                         Verdict::Excess => delivered.max(self.product(DOWN_GAIN)),
-                        _ if crowded => cut,
+                        _ if crowded => cut.max(self.product(BETA)),
                         _ => cut.max(delivered),
                     });
                     self.low_recovers = verdict == Verdict::Severe;
