@@ -3,8 +3,8 @@
 //! In:    the setting of the node.
 //! Out:   a factory of controllers for quinn.
 //!
-//! [`bbr`] is the controller; it is built from what [`delivery`] samples, [`filter`] remembers, [`aggregation`] and [`loss`]
-//! judge. None of them reads a clock, so that tests drive them through a simulated network. [`tcp`] asks the kernel for the
+//! `bbr` is the controller; it is built from what `delivery` samples, `filter` remembers, `aggregation` and `loss`
+//! judge. None of them reads a clock, so that tests drive them through a simulated network. `tcp` asks the kernel for the
 //! same on carriers over TCP.
 
 mod aggregation;

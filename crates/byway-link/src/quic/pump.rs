@@ -2,7 +2,7 @@
 //!
 //! In:    a stream of quinn's whose window may hold more packets than quinn accepts gaps.
 //! Out:   its bytes in order; the end.
-//! Never: holds more than [`MOST_BYTES`] and [`reassembly::MOST_PIECES`] pieces.
+//! Never: holds more than [`MOST_BYTES`] and [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
 //!
 //! Quinn closes the whole connection once one stream has more than 1,024 separate pieces, which a burst of losses on a fast
 //! path brings about. A window of up to [`ORDERED_BYTES`] has fewer packets than twice that, so such streams are read from
