@@ -82,7 +82,7 @@ impl PendingCarrier {
     }
 
     pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
-        let (peer, credits) = (Some(quic.peer()), Credits::new(Arc::clone(budget)));
+        let (peer, credits) = (Some(quic.peer()), Credits::new(quic.side(), Arc::clone(budget)));
         let allowance = Mutex::new(Allowance::new(0, Instant::now()));
         Self::new(Over::Quic(quic, credits, allowance), peer, tasks)
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::mux::core::Side;
 use crate::window::{Budget, INITIAL_BYTES, Window};
 use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
 
@@ -26,17 +27,31 @@ const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 /// Stands for a round trip that was not measured yet.
 const UNMEASURED_US: u64 = u64::MAX;
 
+/// Streams of the peer for which credit may come before they are accepted: more than a peer may have open.
+const MOST_EARLY: usize = 16 * 1024;
+
 /// The credits of one carrier. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Credits(Arc<Inner>);
 
 struct Inner {
-    sending: Mutex<HashMap<u64, Arc<Sending>>>,
+    /// Bit 0 of the ids of streams that the peer opens (RFC 9000 section 2.1).
+    theirs: u64,
+    sending: Mutex<Streams>,
     /// By stream, what was granted and not told yet.
     to_tell: Mutex<HashMap<u64, u32>>,
     telling: Notify,
     budget: Arc<Budget>,
     round_trip_us: AtomicU64,
+}
+
+#[derive(Default)]
+struct Streams {
+    known: HashMap<u64, Arc<Sending>>,
+    /// Credit for streams of the peer that were not accepted yet: control is sent before them.
+    early: HashMap<u64, u64>,
+    /// Streams of the peer are accepted in the order of their ids; this is the first one that was not.
+    next: u64,
 }
 
 /// What one stream may send.
@@ -46,14 +61,18 @@ struct Sending {
     writer: Mutex<Option<Waker>>,
 }
 
-/// More credit was granted than a stream can have.
+/// More credit was granted than a stream can have, or for more streams than there can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
 impl Credits {
-    /// No stream yet; windows grow from `budget`.
-    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+    /// No stream yet, on the carrier whose end `side` we are; windows grow from `budget`.
+    pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
         Self(Arc::new(Inner {
+            theirs: match side {
+                Side::Dialler => 1,
+                Side::Acceptor => 0,
+            },
             sending: Mutex::default(),
             to_tell: Mutex::default(),
             telling: Notify::new(),
@@ -64,9 +83,20 @@ impl Credits {
 
     /// One stream's part of it.
     pub(crate) fn stream(&self, id: u64) -> StreamCredits {
-        let sending = Arc::new(Sending { left: AtomicU64::new(INITIAL_BYTES.into()), ..Sending::default() });
-        self.0.sending.lock().insert(id, Arc::clone(&sending));
+        let mut streams = self.0.sending.lock();
+        let mut left = u64::from(INITIAL_BYTES);
+        if self.is_theirs(id) {
+            streams.next = streams.next.max(id + 1);
+            left += streams.early.remove(&id).unwrap_or_default();
+        }
+        let sending = Arc::new(Sending { left: AtomicU64::new(left), ..Sending::default() });
+        streams.known.insert(id, Arc::clone(&sending));
+        drop(streams);
         StreamCredits { credits: self.clone(), id, sending, window: Window::new(Arc::clone(&self.0.budget)) }
+    }
+
+    fn is_theirs(&self, id: u64) -> bool {
+        id & 1 == self.0.theirs
     }
 
     /// The round trip as it was last measured.
@@ -85,19 +115,32 @@ impl Credits {
         self.0.budget.used()
     }
 
-    /// The other side has granted. Streams that are over are passed over.
+    /// The other side has granted. What is for streams that are over is dropped.
     pub(crate) fn granted(&self, credit: &Credit) -> Result<(), Overflow> {
-        for grant in &credit.grants {
-            let sending = self.0.sending.lock().get(&grant.stream).cloned();
-            let Some(sending) = sending else { continue };
-            let before = sending.left.fetch_add(grant.bytes.into(), Ordering::AcqRel);
-            if before + u64::from(grant.bytes) > u64::from(u32::MAX) {
+        credit.grants.iter().try_for_each(|grant| self.grant(grant))
+    }
+
+    fn grant(&self, grant: &StreamCredit) -> Result<(), Overflow> {
+        let mut streams = self.0.sending.lock();
+        let Some(sending) = streams.known.get(&grant.stream).cloned() else {
+            if !self.is_theirs(grant.stream) || grant.stream < streams.next {
+                return Ok(());
+            }
+            if streams.early.len() >= MOST_EARLY {
                 return Err(Overflow);
             }
-            let writer = sending.writer.lock().take();
-            if let Some(writer) = writer {
-                writer.wake();
-            }
+            let early = streams.early.entry(grant.stream).or_default();
+            *early += u64::from(grant.bytes);
+            return if *early > u64::from(u32::MAX - INITIAL_BYTES) { Err(Overflow) } else { Ok(()) };
+        };
+        drop(streams);
+        let before = sending.left.fetch_add(grant.bytes.into(), Ordering::AcqRel);
+        if before + u64::from(grant.bytes) > u64::from(u32::MAX) {
+            return Err(Overflow);
+        }
+        let writer = sending.writer.lock().take();
+        if let Some(writer) = writer {
+            writer.wake();
         }
         Ok(())
     }
@@ -130,7 +173,7 @@ impl Credits {
     /// How many streams it knows.
     #[cfg(test)]
     fn count(&self) -> usize {
-        self.0.sending.lock().len()
+        self.0.sending.lock().known.len()
     }
 }
 
@@ -199,7 +242,7 @@ impl StreamCredits {
 
 impl Drop for StreamCredits {
     fn drop(&mut self) {
-        self.credits.0.sending.lock().remove(&self.id);
+        self.credits.0.sending.lock().known.remove(&self.id);
         self.credits.0.to_tell.lock().remove(&self.id);
     }
 }
@@ -221,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_stream_sends_what_it_has_credit_for_and_waits_for_more() {
-        let credits = Credits::new(Budget::new(0));
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
         let stream = credits.stream(4);
         assert_eq!(left(&stream), Some(INITIAL_BYTES as usize));
         stream.spend(INITIAL_BYTES as usize);
@@ -233,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_consumed_is_granted_again_in_one_message_for_many_streams() {
-        let credits = Credits::new(Budget::new(0));
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
         let mut streams: Vec<_> = (0..3).map(|id| credits.stream(id)).collect();
         for stream in &mut streams {
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
@@ -246,8 +289,33 @@ mod tests {
     }
 
     #[test]
+    fn credit_that_overtakes_the_stream_of_the_peer_is_kept_for_it() {
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        credits.granted(&grant(5, 100)).unwrap();
+        credits.granted(&grant(5, 10)).unwrap();
+        assert_eq!(left(&credits.stream(1)), Some(INITIAL_BYTES as usize));
+        assert_eq!(left(&credits.stream(5)), Some(INITIAL_BYTES as usize + 110));
+        // Over, and never opened by us: neither is waited for.
+        for stream in [1, 5, 4] {
+            credits.granted(&grant(stream, 100)).unwrap();
+        }
+        assert!(credits.0.sending.lock().early.is_empty());
+    }
+
+    #[test]
+    fn credit_for_streams_that_never_come_is_kept_for_as_many_as_there_can_be() {
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        for number in 0..MOST_EARLY as u64 {
+            credits.granted(&grant(number * 4 + 1, 1)).unwrap();
+        }
+        assert_eq!(credits.granted(&grant(1 << 30 | 1, 1)), Err(Overflow));
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        assert_eq!(credits.granted(&grant(1, u32::MAX)), Err(Overflow));
+    }
+
+    #[test]
     fn a_peer_that_sends_beyond_its_credit_or_grants_beyond_reason_is_found_out() {
-        let credits = Credits::new(Budget::new(0));
+        let credits = Credits::new(Side::Dialler, Budget::new(0));
         let mut stream = credits.stream(0);
         assert!(!stream.consume(INITIAL_BYTES as usize + 1));
         assert_eq!(credits.granted(&grant(0, u32::MAX)), Err(Overflow));

@@ -227,6 +227,11 @@ impl Quic {
         Self { connection, side, theirs, ours, windows, _endpoint: endpoint }
     }
 
+    /// Which end of it we are.
+    pub(crate) const fn side(&self) -> Side {
+        self.side
+    }
+
     /// From now on the peer may have `streams` streams open besides the one for control. Before the first call there is
     /// none: the connection belongs to no session yet.
     pub(crate) fn allow(&self, streams: u32) {

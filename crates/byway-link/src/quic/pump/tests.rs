@@ -150,7 +150,8 @@ async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_p
     let (phase, mut phases) = watch::channel(Phase::Clean);
     let tasks = TaskTracker::new();
     let (near, far) = connected(phase.clone(), &tasks).await;
-    let (near_credits, far_credits) = (Credits::new(Budget::new(1 << 30)), Credits::new(Budget::new(1 << 30)));
+    let (near_credits, far_credits) =
+        (Credits::new(Side::Dialler, Budget::new(1 << 30)), Credits::new(Side::Acceptor, Budget::new(1 << 30)));
     // Whatever is read, the peer would have waited for it: windows grow.
     near_credits.set_round_trip(Duration::from_secs(60));
     for quic in [&near, &far] {
