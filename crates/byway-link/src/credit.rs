@@ -92,7 +92,8 @@ impl Credits {
         let sending = Arc::new(Sending { left: AtomicU64::new(left), ..Sending::default() });
         streams.known.insert(id, Arc::clone(&sending));
         drop(streams);
-        StreamCredits { credits: self.clone(), id, sending, window: Window::new(Arc::clone(&self.0.budget)) }
+        let granted = Arc::new(AtomicU64::new(INITIAL_BYTES.into()));
+        StreamCredits { credits: self.clone(), id, sending, granted, window: Window::new(Arc::clone(&self.0.budget)) }
     }
 
     fn is_theirs(&self, id: u64) -> bool {
@@ -182,6 +183,8 @@ pub(crate) struct StreamCredits {
     credits: Credits,
     id: u64,
     sending: Arc<Sending>,
+    /// The offset that the peer may send up to.
+    granted: Arc<AtomicU64>,
     window: Window,
 }
 
@@ -231,7 +234,14 @@ impl StreamCredits {
         self.window.size()
     }
 
+    /// The offset that the peer may send up to, kept up to date.
+    pub(crate) fn granted(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.granted)
+    }
+
     fn tell(&self, grant: u32) {
+        // Before the peer can know of it.
+        self.granted.fetch_add(grant.into(), Ordering::AcqRel);
         let mut to_tell = self.credits.0.to_tell.lock();
         let told = to_tell.entry(self.id).or_default();
         *told = told.saturating_add(grant);

@@ -30,6 +30,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::pump::{Looked, ORDERED_BYTES, Pumped};
+use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
 use crate::congestion::Congestion;
 use crate::credit::{Credits, StreamCredits};
@@ -357,11 +358,11 @@ impl Receiving {
         }
     }
 
-    /// Resolves when a byte has come, or the stream has ended.
+    /// Resolves when a byte has come, in order or not, or the stream has ended.
     async fn any(self) {
         match self {
             Self::Ordered(mut recv) => {
-                let _ = recv.read(&mut [0]).await;
+                let _ = recv.read_chunk(usize::MAX, false).await;
             }
             Self::Pumped(pumped) => pumped.any().await,
         }
@@ -458,12 +459,11 @@ impl QuicStream {
 
     /// Hands a stream whose window holds more packets than quinn accepts gaps to a pump.
     fn pump_if_large(&mut self) {
-        if self.credits.as_ref().is_none_or(|credits| credits.window() <= ORDERED_BYTES) {
-            return;
-        }
+        let Some(credits) = self.credits.as_ref().filter(|credits| credits.window() > ORDERED_BYTES) else { return };
         self.recv = match self.recv.take() {
             Some(Receiving::Ordered(recv)) => {
-                Some(Receiving::Pumped(Pumped::start(recv, self.read, self.connection.clone(), &self.tasks)))
+                let from = Reassembly::new(self.read);
+                Some(Receiving::Pumped(Pumped::start(recv, from, credits.granted(), &self.connection, &self.tasks)))
             }
             other => other,
         };

@@ -2,7 +2,7 @@
 //!
 //! In:    a stream of quinn's whose window may hold more packets than quinn accepts gaps.
 //! Out:   its bytes in order; the end.
-//! Never: holds more than [`MOST_BYTES`] and [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
+//! Never: holds more than the peer has credit for, or more than [`MOST_PIECES`](super::reassembly::MOST_PIECES) pieces.
 //!
 //! Quinn closes the whole connection once one stream has more than 1,024 separate pieces, which a burst of losses on a fast
 //! path brings about. A window of up to [`ORDERED_BYTES`] has fewer packets than twice that, so such streams are read from
@@ -11,6 +11,7 @@
 //! to 190 Mbit/s at 100 ms.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -21,7 +22,6 @@ use tokio_util::task::TaskTracker;
 
 use super::code_of;
 use super::reassembly::Reassembly;
-use crate::window::MOST_BYTES;
 
 /// Up to this window a stream is read from quinn in order: at most 1,800 packets, and so 900 gaps.
 pub(super) const ORDERED_BYTES: u32 = 2 * 1024 * 1024;
@@ -32,7 +32,11 @@ pub(super) struct Pumped(Mutex<State>);
 struct State {
     recv: RecvStream,
     pieces: Reassembly,
+    /// The offset that the peer may send up to.
+    granted: Arc<AtomicU64>,
     end: Option<End>,
+    /// No byte will be read: the first one that comes ends the stream.
+    abandoned: bool,
     reader: Option<Waker>,
     pump: Option<Waker>,
 }
@@ -45,11 +49,17 @@ enum End {
 }
 
 impl Pumped {
-    /// `read` bytes of the stream were read in order before.
-    pub(super) fn start(recv: RecvStream, read: u64, connection: Connection, tasks: &TaskTracker) -> Arc<Self> {
-        let pieces = Reassembly::new(read);
-        let pumped = Arc::new(Self(Mutex::new(State { recv, pieces, end: None, reader: None, pump: None })));
-        let weak = Arc::downgrade(&pumped);
+    /// `pieces` begins where reading in order has ended; the peer may send up to `granted`.
+    pub(super) fn start(
+        recv: RecvStream,
+        pieces: Reassembly,
+        granted: Arc<AtomicU64>,
+        connection: &Connection,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        let state = State { recv, pieces, granted, end: None, abandoned: false, reader: None, pump: None };
+        let pumped = Arc::new(Self(Mutex::new(state)));
+        let (weak, connection) = (Arc::downgrade(&pumped), connection.clone());
         tasks.spawn(std::future::poll_fn(move |cx| pump(&weak, &connection, cx)));
         pumped
     }
@@ -88,11 +98,16 @@ impl Pumped {
         let _ = self.0.lock().recv.stop(code);
     }
 
-    /// Resolves when anything has come, or the stream has ended.
+    /// Resolves when a byte has come, in order or not, or the stream has ended. Nothing can be read any more.
     pub(super) async fn any(self: Arc<Self>) {
-        std::future::poll_fn(|cx| match self.look(cx) {
-            Ok(Looked::Empty) => Poll::Pending,
-            _ => Poll::Ready(()),
+        std::future::poll_fn(|cx| {
+            let mut state = self.0.lock();
+            state.abandoned = true;
+            if state.end.is_some() || state.pieces.bytes() > 0 {
+                return Poll::Ready(());
+            }
+            state.wait(cx);
+            Poll::Pending
         })
         .await;
     }
@@ -128,7 +143,7 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
     let Some(pumped) = pumped.upgrade() else { return Poll::Ready(()) };
     let mut state = pumped.0.lock();
     state.pump = Some(cx.waker().clone());
-    let State { recv, pieces, .. } = &mut *state;
+    let State { recv, pieces, granted, .. } = &mut *state;
     let mut some = false;
     let end = loop {
         let read = pin!(recv.read_chunk(usize::MAX, false)).poll(cx);
@@ -136,8 +151,8 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
             Poll::Pending => break None,
             Poll::Ready(Ok(Some(chunk))) => {
                 some = true;
-                let excess = pieces.insert(chunk.offset, chunk.bytes).is_err();
-                if excess || pieces.bytes() > MOST_BYTES as usize {
+                let excess = chunk.offset + chunk.bytes.len() as u64 > granted.load(Acquire);
+                if excess || pieces.insert(chunk.offset, chunk.bytes).is_err() {
                     connection.close(VarInt::from_u32(0), b"more than a stream had credit for");
                     break Some(End::Lost);
                 }
@@ -153,7 +168,8 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
     };
     let ended = end.is_some();
     state.end = end;
-    let reader = if (some && state.pieces.is_ready()) || ended { state.reader.take() } else { None };
+    let wakes = ended || (some && (state.abandoned || state.pieces.is_ready()));
+    let reader = if wakes { state.reader.take() } else { None };
     drop(state);
     if let Some(reader) = reader {
         reader.wake();

@@ -2,7 +2,7 @@
 //!
 //! In:    pieces with their offsets, each byte once.
 //! Out:   bytes in order.
-//! Never: more than [`MOST_PIECES`] pieces, or a small piece that keeps a large buffer alive.
+//! Never: more than [`MOST_PIECES`] pieces behind gaps, or more than [`SLICES`] pieces that keep a larger buffer alive.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,10 +11,14 @@ use bytes::{Bytes, BytesMut};
 /// Pieces that wait for one before them, at most. The largest window in packets of 1,200 bytes has fewer.
 pub(super) const MOST_PIECES: usize = 16 * 1024;
 
-/// Smaller pieces are copied together, as each may be a slice of a whole datagram.
+/// Smaller pieces are always copied together.
 const SMALL_BYTES: usize = 1024;
 
-/// What small pieces are copied into.
+/// Pieces that wait for the reader as they came. Each may be a slice of all datagrams that one system call has received,
+/// 64 KiB. More of them than that wait for a slow reader, and are copied.
+const SLICES: usize = 16;
+
+/// What pieces are copied into.
 const TAIL_BYTES: usize = 16 * 1024;
 
 /// See the head of the file.
@@ -22,9 +26,9 @@ const TAIL_BYTES: usize = 16 * 1024;
 pub(super) struct Reassembly {
     /// In order, with nothing missing before or between.
     ready: VecDeque<Bytes>,
-    /// Small pieces behind `ready`.
+    /// Copied pieces behind `ready`.
     tail: BytesMut,
-    /// Behind a gap, by offset.
+    /// Behind a gap, by offset; copied.
     apart: BTreeMap<u64, Bytes>,
     /// The offset of the first byte that has not come.
     next: u64,
@@ -70,7 +74,7 @@ impl Reassembly {
 
     fn append(&mut self, piece: Bytes) {
         self.next += piece.len() as u64;
-        if piece.len() < SMALL_BYTES {
+        if piece.len() < SMALL_BYTES || self.ready.len() >= SLICES {
             if self.tail.len() + piece.len() > TAIL_BYTES {
                 self.close_tail();
             }
@@ -102,8 +106,7 @@ impl Reassembly {
         if self.apart.len() >= MOST_PIECES {
             return Err(TooManyPieces);
         }
-        let piece = if piece.len() < SMALL_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
-        self.apart.insert(offset, piece);
+        self.apart.insert(offset, Bytes::copy_from_slice(&piece));
         Ok(())
     }
 
@@ -170,6 +173,22 @@ mod tests {
         let mut buf = [0; 600];
         assert_eq!(reassembly.read(&mut buf), 500);
         assert!(buf.iter().take(500).zip(0..).all(|(got, at)| *got == byte(at)));
+    }
+
+    #[test]
+    fn what_waits_for_a_gap_or_for_a_slow_reader_keeps_no_larger_buffer_alive() {
+        let batch = piece(0, 64 * 1024);
+        let mut reassembly = Reassembly::new(0);
+        let is_of_batch = |kept: &Bytes| batch.as_ptr_range().contains(&kept.as_ptr());
+        for at in (2000..64 * 1024).step_by(1500) {
+            reassembly.insert(at as u64, batch.slice(at..(at + 1200).min(batch.len()))).unwrap();
+        }
+        assert!(!reassembly.apart.values().any(is_of_batch));
+        let mut reassembly = Reassembly::new(0);
+        for at in (0..60_000).step_by(1500) {
+            reassembly.insert(at as u64, batch.slice(at..at + 1500)).unwrap();
+        }
+        assert_eq!(reassembly.ready.iter().filter(|kept| is_of_batch(kept)).count(), SLICES);
     }
 
     proptest! {

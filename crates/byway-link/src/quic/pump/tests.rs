@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::super::*;
-use crate::window::Budget;
+use crate::window::{Budget, INITIAL_BYTES};
 
 /// Sends as much as it is given, so that losses do not slow it down.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ async fn forward(front: UdpSocket, server: SocketAddr, phase: watch::Sender<Phas
                 };
                 if lossy && got > 1000 {
                     large += 1;
-                    if large % 2 == 0 {
+                    if large % 2 == 1 {
                         continue;
                     }
                     through += 1;
@@ -144,20 +144,87 @@ fn byte(at: usize) -> u8 {
     (at * 31 % 251) as u8
 }
 
+/// Credits of both ends. Whatever is read, the peer of the first would have waited for it: windows grow.
+fn credits(near: &Quic, far: &Quic) -> (Credits, Credits) {
+    let made = [near, far].map(|quic| {
+        quic.allow(8);
+        quic.grown(64 * 1024 * 1024);
+        Credits::new(quic.side(), Budget::new(1 << 30))
+    });
+    made[0].set_round_trip(Duration::from_secs(60));
+    made.into()
+}
+
+/// A stream whose reader has a pump and has read all, and the end that writes to it.
+async fn pumped(near: &Quic, far: &Quic, tasks: &TaskTracker) -> (QuicStream, QuicStream) {
+    let (near_credits, far_credits) = credits(near, far);
+    let mut reader = near.open(b"get", Some(&near_credits), tasks).await.unwrap();
+    let mut writer = far.accept(Some(&far_credits), tasks).await.unwrap();
+    let (part, mut buf) = (vec![0; INITIAL_BYTES as usize / 2], vec![0; INITIAL_BYTES as usize / 2]);
+    while matches!(reader.recv, Some(Receiving::Ordered(_))) {
+        let (mut sent, mut read) = (0, 0);
+        while sent < part.len() {
+            sent += std::future::poll_fn(|cx| writer.poll_write(cx, &[IoSlice::new(&part[sent..])])).await.unwrap();
+        }
+        while read < sent {
+            match std::future::poll_fn(|cx| reader.poll_read(cx, &mut buf)).await.unwrap() {
+                Read::Data(n) => read += n,
+                Read::Fin => panic!("nobody has finished it"),
+            }
+        }
+        while let Ok(told) = timeout(Duration::ZERO, near_credits.to_tell()).await {
+            far_credits.granted(&told).unwrap();
+        }
+    }
+    (reader, writer)
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_more_than_it_has_credit_for_is_found_out_though_nothing_is_read() {
+    let tasks = TaskTracker::new();
+    let (near, far) = connected(watch::Sender::new(Phase::Clean), &tasks).await;
+    let (reader, mut writer) = pumped(&near, &far, &tasks).await;
+    let left = std::future::poll_fn(|cx| writer.credits.as_ref().unwrap().poll_left(cx)).await;
+    assert!(left < MOST_BYTES as usize / 2, "QUIC itself would allow much more: {left}");
+    writer.send.write_all(&vec![0; left + 1]).await.unwrap();
+    let reason = timeout(Duration::from_secs(60), far.closed()).await.expect("it goes on").to_string();
+    assert!(reason.contains("more than a stream had credit for"), "{reason}");
+    drop(reader);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_any_more_is_given_up_at_the_first_byte_though_one_before_it_is_missing() {
+    let (phase, _) = watch::channel(Phase::Clean);
+    let tasks = TaskTracker::new();
+    let (near, far) = connected(phase.clone(), &tasks).await;
+    let (mut reader, mut writer) = pumped(&near, &far, &tasks).await;
+    phase.send_replace(Phase::Lossy);
+    reader.close_on_drop();
+    let counted = Arc::clone(&near.ours);
+    assert_eq!(counted.load(Relaxed), 1);
+    drop(reader);
+    // What listens on in its place begins to wait now, before anything has come.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    writer.send.write_all(&[0; 64 * 1024]).await.unwrap();
+    // No acknowledgement comes through, so nothing is sent again and the first packet stays away.
+    let given_up = async {
+        while counted.load(Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), given_up).await.expect("it waits for the first byte");
+    assert!(near.connection.close_reason().is_none(), "the connection lives on");
+}
+
 #[tokio::test]
 async fn thousands_of_gaps_lose_no_stream_and_no_byte_even_while_the_reader_is_paused() {
     const BYTES: usize = 64 * 1024 * 1024;
     let (phase, mut phases) = watch::channel(Phase::Clean);
     let tasks = TaskTracker::new();
     let (near, far) = connected(phase.clone(), &tasks).await;
-    let (near_credits, far_credits) =
-        (Credits::new(Side::Dialler, Budget::new(1 << 30)), Credits::new(Side::Acceptor, Budget::new(1 << 30)));
-    // Whatever is read, the peer would have waited for it: windows grow.
-    near_credits.set_round_trip(Duration::from_secs(60));
-    for quic in [&near, &far] {
-        quic.allow(8);
-        quic.grown(64 * 1024 * 1024);
-    }
+    let (near_credits, far_credits) = credits(&near, &far);
     let (tell, hear) = (near_credits.clone(), far_credits.clone());
     let telling = async move { while hear.granted(&tell.to_tell().await).is_ok() {} };
 
