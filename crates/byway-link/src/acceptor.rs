@@ -311,12 +311,16 @@ pub(crate) fn over_quic(
     Authenticated { identity, carrier, control: ControlStream::new(control), streams: settings.streams }
 }
 
+/// What the kernel holds unsent of a carrier's bytes: what is written later waits behind it.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 32 * 1024;
+
 /// Sets what a connection needs to be a carrier.
 pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
     #[cfg(target_os = "linux")]
     if let Some(tcp) = stream.as_tcp() {
         // A control message waits for what the kernel holds unsent. If it takes more, control is slower, not wrong.
-        let _ = byway_dial::unsent::bound(tcp);
+        let _ = byway_dial::unsent::bound(tcp, UNSENT_BYTES);
         let socket = SockRef::from(tcp);
         let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
         congestion.apply(&socket);

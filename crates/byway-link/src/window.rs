@@ -19,7 +19,7 @@ pub const INITIAL_BYTES: u32 = 32 * 1024;
 pub const WIDE_BYTES: u32 = 256 * 1024;
 
 /// From this round trip on a path is long: below it, the first bytes of credit are back before they are used up.
-const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
+pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 
 /// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;

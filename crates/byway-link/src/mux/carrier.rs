@@ -26,8 +26,12 @@ use crate::window::Budget;
 /// What one turn of the driver moves each way at most, so that it never holds its thread for long.
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// What is taken from the core at a time.
+/// What is taken from the core at a time. What has been taken goes before all that is written later.
 const TAKE_BYTES: usize = 256 * 1024;
+
+/// The same on a long path, where it may take much longer to send: a stream with little to say waits no longer than this
+/// takes behind one with much.
+const TAKE_LONG_BYTES: usize = 32 * 1024;
 
 /// Slices of one write.
 const SLICES: usize = 16;
@@ -235,7 +239,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut turn = 0;
         loop {
             if self.output.is_empty() {
-                self.carrier.0.lock().take(TAKE_BYTES, &mut self.output);
+                let mut core = self.carrier.0.lock();
+                let most = if core.is_long_path() { TAKE_LONG_BYTES } else { TAKE_BYTES };
+                core.take(most, &mut self.output);
             }
             if self.output.is_empty() {
                 ready!(Pin::new(&mut self.io).poll_flush(cx))?;

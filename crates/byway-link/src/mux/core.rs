@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use byway_dial::{Broken, Read};
 
 use super::frame::{CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number};
-use crate::window::{Budget, INITIAL_BYTES, Window};
+use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
 /// Bytes that one stream may have waiting for the carrier.
 const STREAM_QUEUE_BYTES: usize = 256 * 1024;
@@ -27,6 +27,9 @@ const SESSION_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// See [`SESSION_QUEUE_BYTES`].
 const SMALL_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Payload of one DATA frame on a long path, at most: a stream with little to say waits behind one frame of each other.
+const MOST_LONG_PAYLOAD_BYTES: usize = 16 * 1024;
 
 /// Resets, credits and opens that wait for the carrier. At this many bytes no more frames are read until the peer has
 /// taken some away.
@@ -106,7 +109,9 @@ pub(crate) struct Core {
     lingering: VecDeque<u32>,
     /// Frames without data, in order; they overtake data.
     urgent: Vec<u8>,
-    /// Streams with data or a FIN to send, in turn.
+    /// Streams that had nothing to send until now, and had no turn since those in `ready` had one; they come first.
+    fresh: VecDeque<u32>,
+    /// Streams that have data or a FIN to send, or had their turn as `fresh` ones, in turn.
     ready: VecDeque<u32>,
     queued_bytes: usize,
     /// Streams whose writer waits for the session's queue.
@@ -195,6 +200,7 @@ impl Core {
             acceptor: None,
             lingering: VecDeque::new(),
             urgent: Vec::new(),
+            fresh: VecDeque::new(),
             ready: VecDeque::new(),
             queued_bytes: 0,
             starved: Vec::new(),
@@ -338,6 +344,7 @@ impl Core {
         cx: &Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
+        let is_long = self.is_long_path();
         let Some(entry) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(Broken::SessionLost)) };
         if let Some(broken) = entry.broken() {
             return Poll::Ready(Err(broken));
@@ -359,13 +366,19 @@ impl Core {
             }
             return Poll::Pending;
         }
-        let n = entry.send.copy_in(bufs, room);
+        let most_payload = if is_long { MOST_LONG_PAYLOAD_BYTES } else { MOST_PAYLOAD_BYTES };
+        let n = entry.send.copy_in(bufs, room, most_payload);
         entry.send.credit -= n as u64;
         self.queued_bytes += n;
         if n > 0 {
             self.list(stream);
         }
         Poll::Ready(Ok(n))
+    }
+
+    /// Whether a round trip was measured that is long enough for bytes to wait for others that were sent before them.
+    pub(crate) fn is_long_path(&self) -> bool {
+        self.measured.is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
@@ -612,7 +625,17 @@ impl Core {
             taken += self.urgent.len();
             out.push_back(std::mem::take(&mut self.urgent));
         }
+        let mut fresh_bytes = 0;
         while taken < most_bytes {
+            let fresh =
+                if fresh_bytes <= most_bytes / 2 || self.ready.is_empty() { self.fresh.pop_front() } else { None };
+            if let Some(stream) = fresh {
+                let bytes = self.take_from(stream, out);
+                (taken, fresh_bytes) = (taken + bytes, fresh_bytes + bytes);
+                // It comes first again when all others had their turn.
+                self.list_behind(stream);
+                continue;
+            }
             let Some(stream) = self.ready.pop_front() else { break };
             taken += self.take_from(stream, out);
         }
@@ -645,8 +668,10 @@ impl Core {
                 wake(&mut entry.send.writer);
             }
         }
-        if !entry.send.chunks.is_empty() {
+        if stream == CONTROL && !entry.send.chunks.is_empty() {
             self.list(stream);
+        } else if !entry.send.chunks.is_empty() {
+            self.list_behind(stream);
         } else if entry.send.state == Sending::Finishing {
             entry.send.state = Sending::Finished;
             out.push_back(Header { kind: Kind::Fin, stream, length: 0 }.encode().to_vec());
@@ -658,7 +683,7 @@ impl Core {
 
     /// Whether there is anything to send.
     pub(crate) fn has_output(&self) -> bool {
-        !self.urgent.is_empty() || !self.ready.is_empty()
+        !self.urgent.is_empty() || !self.fresh.is_empty() || !self.ready.is_empty()
     }
 
     /// Who drives the carrier, to be woken when there is something to send.
@@ -680,6 +705,7 @@ impl Core {
     pub(crate) fn lose(&mut self) {
         self.lost = true;
         self.urgent = Vec::new();
+        self.fresh.clear();
         self.ready.clear();
         self.starved.clear();
         self.queued_bytes = 0;
@@ -700,8 +726,16 @@ impl Core {
         if !std::mem::replace(&mut entry.send.listed, true) {
             match stream {
                 CONTROL => self.ready.push_front(stream),
-                _ => self.ready.push_back(stream),
+                _ => self.fresh.push_back(stream),
             }
+        }
+    }
+
+    /// Lists a stream that had its turn, behind the others.
+    fn list_behind(&mut self, stream: u32) {
+        let Some(entry) = self.streams.get_mut(&stream) else { return };
+        if !std::mem::replace(&mut entry.send.listed, true) {
+            self.ready.push_back(stream);
         }
     }
 
@@ -731,14 +765,14 @@ impl Entry {
 
 impl Outgoing {
     /// Copies at most `room` bytes behind what is queued.
-    fn copy_in(&mut self, bufs: &[IoSlice<'_>], room: usize) -> usize {
+    fn copy_in(&mut self, bufs: &[IoSlice<'_>], room: usize, most_payload: usize) -> usize {
         let mut left = room;
         for buf in bufs {
             let mut bytes = buf.get(..buf.len().min(left)).unwrap_or_default();
             left -= bytes.len();
             while !bytes.is_empty() {
-                let tail = self.tail(bytes.len());
-                let fits = bytes.len().min(HEADER_BYTES + MOST_PAYLOAD_BYTES - tail.len());
+                let tail = self.tail(bytes.len(), most_payload);
+                let fits = bytes.len().min((HEADER_BYTES + most_payload).saturating_sub(tail.len()));
                 let (part, rest) = bytes.split_at(fits);
                 tail.extend_from_slice(part);
                 bytes = rest;
@@ -749,10 +783,10 @@ impl Outgoing {
     }
 
     /// The chunk to append to.
-    fn tail(&mut self, wanted: usize) -> &mut Vec<u8> {
-        let full = self.chunks.back().is_none_or(|tail| tail.len() >= HEADER_BYTES + MOST_PAYLOAD_BYTES);
+    fn tail(&mut self, wanted: usize, most_payload: usize) -> &mut Vec<u8> {
+        let full = self.chunks.back().is_none_or(|tail| tail.len() >= HEADER_BYTES + most_payload);
         if full {
-            let mut chunk = Vec::with_capacity(HEADER_BYTES + wanted.min(MOST_PAYLOAD_BYTES));
+            let mut chunk = Vec::with_capacity(HEADER_BYTES + wanted.min(most_payload));
             chunk.resize(HEADER_BYTES, 0);
             self.chunks.push_back(chunk);
         }

@@ -101,7 +101,7 @@ fn bind_tcp(address: std::net::SocketAddr, workers: usize, inherited: &mut Inher
         // For the connections that come from it, which inherit all of it; `Stream::accepted_tcp` counts on the first.
         SockRef::from(socket).set_tcp_nodelay(true)?;
         keepalive::set(socket, keepalive::DEFAULT)?;
-        unsent::bound(socket)?;
+        unsent::bound(socket, unsent::BYTES)?;
     }
     Ok(Bound { address, sockets: sockets.into_iter().map(Socket::Tcp).collect(), file: None })
 }

@@ -384,6 +384,62 @@ fn streams_with_data_take_turns() {
     assert_eq!(frames.iter().filter(|frame| frame.0 == Kind::Fin).count(), 3);
 }
 
+/// The streams of the DATA frames that are sent next, one at a time.
+fn next_streams(wire: &mut Wire, count: usize) -> Vec<u32> {
+    let frames = (0..count).flat_map(|_| wire.frames(NEAR, 1));
+    frames.filter(|(kind, ..)| *kind == Kind::Data).map(|(_, stream, _)| stream).collect()
+}
+
+#[test]
+fn a_stream_with_something_new_to_say_comes_before_those_that_are_busy_and_once_in_their_turn() {
+    let mut wire = Wire::new(MANY);
+    let (first, second, small) = (wire.stream(), wire.stream(), wire.stream());
+    for stream in [first, second] {
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
+        assert_eq!(wire.write(NEAR, stream, &[1; 1_000_000]), STREAM_QUEUE_BYTES);
+    }
+    assert_eq!(next_streams(&mut wire, 3), [first, second, first]);
+    assert_eq!(wire.write(NEAR, small, b"a"), 1);
+    assert_eq!(next_streams(&mut wire, 1), [small], "before the others");
+    assert_eq!(wire.write(NEAR, small, b"b"), 1);
+    assert_eq!(next_streams(&mut wire, 3), [second, first, small], "and not again before they had their turn");
+    wire.check();
+}
+
+#[test]
+fn new_streams_that_never_end_leave_half_of_the_carrier_to_those_that_are_busy() {
+    let mut wire = Wire::new(MANY);
+    let busy = wire.stream();
+    let mut new: Vec<u32> = (0..400).map(|_| wire.stream()).collect();
+    wire.inject(NEAR, Kind::Credit, busy, &10_000_000_u32.to_be_bytes()).unwrap();
+    wire.write(NEAR, busy, &[1; 1_000_000]);
+    wire.frames(NEAR, 1);
+    let (mut of_busy, mut of_new) = (0, 0);
+    while !new.is_empty() {
+        wire.write(NEAR, busy, &[1; 1_000_000]);
+        for stream in new.split_off(new.len() - 20) {
+            wire.write(NEAR, stream, &[2; 10_000]);
+        }
+        for (_, stream, payload) in wire.frames(NEAR, 100_000) {
+            *if stream == busy { &mut of_busy } else { &mut of_new } += payload.len();
+        }
+    }
+    assert!(of_busy * 3 > of_new, "{of_busy} bytes of the busy one, {of_new} of the others");
+}
+
+#[test]
+fn frames_are_small_on_a_long_path() {
+    for (round_trip, longest) in [(1, MOST_PAYLOAD_BYTES), (50, MOST_LONG_PAYLOAD_BYTES)] {
+        let mut wire = Wire::new(MANY);
+        wire.cores[NEAR].set_round_trip(Duration::from_millis(round_trip));
+        let stream = wire.stream();
+        wire.inject(NEAR, Kind::Credit, stream, &1_000_000_u32.to_be_bytes()).unwrap();
+        wire.write(NEAR, stream, &[1; 200_000]);
+        let frames = wire.frames(NEAR, usize::MAX);
+        assert_eq!(frames.iter().map(|(.., payload)| payload.len()).max(), Some(longest), "{round_trip} ms");
+    }
+}
+
 #[test]
 fn control_goes_before_the_data_of_others() {
     let mut wire = Wire::new(MANY);
