@@ -46,7 +46,8 @@ const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Bytes that were sent and are not acknowledged for this long end the connection, whatever the kernel's own patience is.
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longer than the pings of a session give it, see [`liveness`](crate::liveness::STREAMS_SURVIVE).
+const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// See the head of the file.
 pub struct Acceptor {

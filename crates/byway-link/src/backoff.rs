@@ -6,16 +6,24 @@
 
 use std::time::{Duration, Instant};
 
-/// A session that lived this long wipes the slate clean.
+/// A session that lived this long resets everything.
 const HEALTH: Duration = Duration::from_secs(30);
 
-/// The first minute of an outage is the time when somebody waits.
+/// A session that lived this long begins a new outage when it is lost: the path works at times, and the first retries are
+/// quick. A server that welcomes and drops at once never gets that far, so the waits between its sessions grow.
+const USEFUL: Duration = Duration::from_secs(1);
+
+/// The first minute of an outage, in which visitors wait.
 const FRESH_OUTAGE: Duration = Duration::from_secs(60);
 
-/// The longest wait in that minute.
+/// While no packet is answered, waits stay short for this long: tries of a path that is down cost the server nothing, and
+/// the link shall use the path within seconds of its return.
+const SILENT_OUTAGE: Duration = Duration::from_secs(600);
+
+/// The longest wait in those times.
 const FRESH_CAP: Duration = Duration::from_secs(1);
 
-/// And after it.
+/// And after them.
 const CAP: Duration = Duration::from_secs(15);
 
 /// What the second wait is drawn from; each later one from 1.7 times as much.
@@ -38,12 +46,24 @@ const SHORT_TRIES: u32 = 2;
 /// The longest try: enough for three round trips of 6 s. TCP and QUIC repeat their first packets meanwhile.
 const LONGEST_TRY: Duration = Duration::from_secs(20);
 
+/// How a try has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing answered.
+    Silence,
+    /// The other side, or a host on the way, has answered and did not serve.
+    Answer,
+}
+
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub struct Backoff {
     outage: Option<Instant>,
     connected: Option<Instant>,
+    /// Losses and failed tries since the outage began.
     tries: u32,
+    /// The same since the last session that lived for [`HEALTH`].
+    failures: u32,
     /// When the try under way is over.
     try_until: Option<Instant>,
     /// Tries of this outage that took all their time: the path may be slow, and not dead.
@@ -56,42 +76,53 @@ impl Backoff {
         self.connected = Some(now);
     }
 
-    /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1.
-    pub fn lost(&mut self, now: Instant, random: f64) -> Duration {
+    /// It was lost, or a try has failed. Says how long to wait; `random` is from 0 to 1. How a session that was welcomed
+    /// ended does not matter: the other side has answered.
+    pub fn lost(&mut self, now: Instant, failure: Failure, random: f64) -> Duration {
         if self.connected.is_none() && self.try_until.take().is_some_and(|until| now >= until) {
             self.timeouts = self.timeouts.saturating_add(1);
         }
-        let healthy = self.connected.take().is_some_and(|since| now.saturating_duration_since(since) >= HEALTH);
-        if healthy {
-            *self = Self::default();
+        let welcomed = self.connected.take();
+        match welcomed.map(|since| now.saturating_duration_since(since)) {
+            Some(lived) if lived >= HEALTH => *self = Self::default(),
+            // The next wait is drawn again, from a third of a second: the server may have lost many sessions at once.
+            Some(lived) if lived >= USEFUL => {
+                (self.outage, self.timeouts, self.tries) = (Some(now), 0, self.tries.min(1));
+            }
+            _ => {}
         }
         self.outage.get_or_insert(now);
         let tries = self.tries;
         self.tries = tries.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         if tries == 0 {
             return Duration::ZERO;
         }
-        let cap = if self.is_fresh(now) { FRESH_CAP } else { CAP };
+        let quick = match failure {
+            Failure::Silence if welcomed.is_none() => SILENT_OUTAGE,
+            _ => FRESH_OUTAGE,
+        };
+        let cap = if self.began_within(quick, now) { FRESH_CAP } else { CAP };
         let most = BASE.as_secs_f64() * 1.7_f64.powi(tries.min(32).cast_signed());
         cap.min(Duration::from_secs_f64(most)).mul_f64(random.clamp(0.0, 1.0))
     }
 
     /// How often a session was lost, or a try has failed, since the last session that lived for 30 s.
     pub const fn failures(&self) -> u32 {
-        self.tries
+        self.failures
     }
 
     /// How long the try that begins now may take.
     pub fn try_for(&mut self, now: Instant) -> Duration {
-        let first = if self.is_fresh(now) { FRESH_TRY } else { TRY };
+        let first = if self.began_within(FRESH_OUTAGE, now) { FRESH_TRY } else { TRY };
         let doublings = (self.timeouts + 1).saturating_sub(SHORT_TRIES).min(8);
         let most = (first * (1 << doublings)).min(LONGEST_TRY);
         self.try_until = Some(now + most);
         most
     }
 
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.outage.is_none_or(|since| now.saturating_duration_since(since) < FRESH_OUTAGE)
+    fn began_within(&self, time: Duration, now: Instant) -> bool {
+        self.outage.is_none_or(|since| now.saturating_duration_since(since) < time)
     }
 }
 
@@ -107,15 +138,15 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.connected(start);
         let mut now = start + 60 * SECOND;
-        assert_eq!(backoff.lost(now, 1.0), Duration::ZERO);
+        assert_eq!(backoff.lost(now, Failure::Answer, 1.0), Duration::ZERO);
         for _ in 0..20 {
-            let wait = backoff.lost(now, 1.0);
+            let wait = backoff.lost(now, Failure::Answer, 1.0);
             assert!(wait > Duration::ZERO && wait <= SECOND, "{wait:?}");
             now += wait;
         }
         assert_eq!(backoff.try_for(now), FRESH_TRY);
         now += 60 * SECOND;
-        assert_eq!(backoff.lost(now, 1.0), CAP);
+        assert_eq!(backoff.lost(now, Failure::Answer, 1.0), CAP);
         assert_eq!(backoff.try_for(now), TRY);
     }
 
@@ -128,17 +159,17 @@ mod tests {
             let most = backoff.try_for(now);
             tries.push(most.as_secs());
             now += most;
-            now += backoff.lost(now, 0.0);
+            now += backoff.lost(now, Failure::Answer, 0.0);
         }
         assert_eq!(tries, [3, 3, 6, 12, 20, 20, 20]);
         // A session that lived wipes the slate.
         backoff.connected(now);
         now += 60 * SECOND;
-        backoff.lost(now, 0.0);
+        backoff.lost(now, Failure::Answer, 0.0);
         assert_eq!(backoff.try_for(now), FRESH_TRY);
         // What is refused at once is no reason to wait longer.
         for _ in 0..20 {
-            backoff.lost(now, 0.0);
+            backoff.lost(now, Failure::Answer, 0.0);
             assert_eq!(backoff.try_for(now), FRESH_TRY);
         }
     }
@@ -147,23 +178,67 @@ mod tests {
     fn every_wait_is_drawn_from_nothing_to_its_cap() {
         let now = Instant::now();
         let mut backoff = Backoff::default();
-        backoff.lost(now, 0.5);
+        backoff.lost(now, Failure::Answer, 0.5);
         for _ in 0..10 {
-            assert_eq!(backoff.lost(now, 0.0), Duration::ZERO);
+            assert_eq!(backoff.lost(now, Failure::Answer, 0.0), Duration::ZERO);
         }
-        assert_eq!(backoff.lost(now, 0.5), SECOND / 2);
+        assert_eq!(backoff.lost(now, Failure::Answer, 0.5), SECOND / 2);
     }
 
     #[test]
     fn a_session_that_dies_young_does_not_wipe_the_slate() {
         let start = Instant::now();
         let mut backoff = Backoff::default();
-        backoff.lost(start, 1.0);
+        backoff.lost(start, Failure::Answer, 1.0);
         backoff.connected(start + SECOND);
-        assert!(backoff.lost(start + 2 * SECOND, 1.0) > Duration::ZERO);
+        assert!(backoff.lost(start + 2 * SECOND, Failure::Answer, 1.0) > Duration::ZERO);
         assert_eq!(backoff.failures(), 2);
         backoff.connected(start + 3 * SECOND);
-        assert_eq!(backoff.lost(start + 33 * SECOND, 1.0), Duration::ZERO);
+        assert_eq!(backoff.lost(start + 33 * SECOND, Failure::Answer, 1.0), Duration::ZERO);
         assert_eq!(backoff.failures(), 1);
+    }
+
+    #[test]
+    fn a_path_that_flaps_nine_seconds_down_and_six_up_is_retried_within_a_second_of_each_loss() {
+        let mut now = Instant::now();
+        let mut backoff = Backoff::default();
+        for _ in 0..100 {
+            backoff.try_for(now);
+            backoff.connected(now);
+            now += 6 * SECOND;
+            let wait = backoff.lost(now, Failure::Silence, 1.0);
+            assert!(wait <= SECOND / 2, "the first retry after a loss waits {wait:?}");
+            now += wait;
+            while backoff.lost(now + FRESH_TRY, Failure::Silence, 1.0) < SECOND {}
+            now += 9 * SECOND;
+        }
+        assert!(backoff.failures() > 100, "lines in the log become rare all the same");
+    }
+
+    #[test]
+    fn a_server_that_welcomes_and_drops_at_once_is_not_asked_every_second_for_ever() {
+        let start = Instant::now();
+        let (mut now, mut backoff, mut sessions) = (start, Backoff::default(), 0);
+        while now < start + 600 * SECOND {
+            backoff.connected(now);
+            now += SECOND / 10;
+            now += backoff.lost(now, Failure::Answer, 1.0);
+            sessions += 1;
+        }
+        assert!(sessions < 120, "{sessions} sessions in ten minutes");
+    }
+
+    #[test]
+    fn after_minutes_without_an_answer_the_next_try_still_begins_within_a_second() {
+        let start = Instant::now();
+        let mut backoff = Backoff::default();
+        let mut now = start;
+        while now < start + 300 * SECOND {
+            now += backoff.try_for(now);
+            let wait = backoff.lost(now, Failure::Silence, 1.0);
+            assert!(wait <= SECOND, "{wait:?} after {:?}", now - start);
+            now += wait;
+        }
+        assert_eq!(backoff.lost(start + 700 * SECOND, Failure::Silence, 1.0), CAP);
     }
 }

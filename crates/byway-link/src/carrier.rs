@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -56,6 +56,14 @@ struct Inner {
     unsaid: Arc<AtomicUsize>,
     /// The peer's streams that are open and were answered with success.
     answered: Arc<AtomicUsize>,
+    /// Our streams that are open and were answered with success.
+    obtained: Arc<AtomicUsize>,
+    /// The other side does not have the session any more.
+    gone: AtomicBool,
+    /// Bytes that streams have written, on TLS.
+    sent: Arc<AtomicU64>,
+    /// The round trip of the last pings, in microseconds; 0 before the first.
+    round_trip_us: AtomicU64,
     /// Moves with each answer to a ping.
     pongs: watch::Sender<()>,
     /// Ends the carrier's tasks.
@@ -189,6 +197,19 @@ impl Unanswered {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone;
 
+/// What a carrier has sent so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Packets, those sent again included; none on TLS, where the kernel does not say.
+    pub(crate) packets: u64,
+    /// Those that were lost.
+    pub(crate) lost: u64,
+    /// Bytes, less those lost.
+    pub(crate) bytes: u64,
+    /// How many bytes may be under way at the moment, where it is known.
+    pub(crate) congestion_window: Option<u64>,
+}
+
 impl Carrier {
     fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
         Self(Arc::new(Inner {
@@ -198,6 +219,10 @@ impl Carrier {
             pongs: watch::Sender::new(()),
             unsaid: Arc::default(),
             answered: Arc::default(),
+            obtained: Arc::default(),
+            gone: AtomicBool::new(false),
+            sent: Arc::default(),
+            round_trip_us: AtomicU64::new(0),
             ended: CancellationToken::new(),
             reason: Mutex::new(None),
             tasks: tasks.clone(),
@@ -223,7 +248,10 @@ impl Carrier {
     /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux) => LinkStream::mux(mux.open(first).map_err(|error| self.not_opened(error))?),
+            Over::Mux(mux) => {
+                let stream = mux.open(first).map_err(|error| self.not_opened(error))?;
+                LinkStream::mux(stream).adding_to(&self.0.sent)
+            }
             Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.open(first, Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
@@ -242,7 +270,7 @@ impl Carrier {
     /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
+            Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?).adding_to(&self.0.sent),
             Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
@@ -263,6 +291,26 @@ impl Carrier {
         if let Some(more) = more {
             quic.allow(more);
         }
+    }
+
+    /// One of our streams was answered with success. What is returned lives as long as the stream.
+    pub(crate) fn obtained(&self) -> Counted {
+        Counted::new(&self.0.obtained)
+    }
+
+    /// Whether a stream is open that was answered with success.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.0.obtained.load(Relaxed) + self.0.answered.load(Relaxed) > 0
+    }
+
+    /// The other side has said that it does not have the session any more.
+    pub(crate) fn note_gone(&self) {
+        self.0.gone.store(true, Relaxed);
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.gone.load(Relaxed)
     }
 
     /// How many streams are open.
@@ -288,10 +336,25 @@ impl Carrier {
 
     /// The round trip, as the session's pings have measured it.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        self.0.round_trip_us.store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);
         match &self.0.over {
             Over::Mux(mux) => mux.set_round_trip(round_trip),
             Over::Quic(_, credits, _) => credits.set_round_trip(round_trip),
         }
+    }
+
+    /// What was sent on it so far.
+    pub(crate) fn sent(&self) -> Sent {
+        match &self.0.over {
+            Over::Mux(_) => Sent { bytes: self.0.sent.load(Relaxed), ..Sent::default() },
+            Over::Quic(quic, ..) => quic.sent(),
+        }
+    }
+
+    /// The round trip by the last pings; none before the first reply.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let us = self.0.round_trip_us.load(Relaxed);
+        (us > 0).then(|| Duration::from_micros(us))
     }
 
     /// Credit that has to be told by a control message; never any on a carrier that has frames for it. Cancel safe.

@@ -11,17 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream, peer_text};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::carrier::{Carrier, Watch};
 use crate::large_packets::NO_ANSWER;
 use crate::liveness::{Do, Liveness};
 use crate::stream::LinkStream;
-use crate::wire::{self, Control, Said, Visited};
+use crate::wire::{self, Control, Refusal, Said, Visited};
 
-/// How long a message may take to be taken.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a message may take to be taken. Longer than a silence that open streams survive, see
+/// [`STREAMS_SURVIVE`](crate::liveness::STREAMS_SURVIVE).
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a better reason for the end is waited for.
 const BETTER_REASON: Duration = Duration::from_millis(100);
@@ -53,15 +54,61 @@ pub(crate) struct ControlStream {
     unread: Vec<u8>,
 }
 
-/// Wakes whoever asks the other side whether it lives.
-#[derive(Default)]
+/// Wakes whoever asks the other side whether it lives, and says how that stands.
 pub(crate) struct Urgency {
     wake: Notify,
     doubted: AtomicBool,
     suspected: Notify,
+    overdue: AtomicBool,
+    shared: Arc<Standing>,
+}
+
+/// What the carriers of a session have in common.
+#[derive(Default)]
+pub(crate) struct Standing {
+    /// Moves when a carrier is attached or ends, when it becomes silent or answers again, and with the preference.
+    pub(crate) changes: watch::Sender<()>,
+    /// This side prefers TLS for new streams.
+    prefers_tls: AtomicBool,
+    /// The other side does.
+    peer_prefers_tls: AtomicBool,
+}
+
+impl Standing {
+    /// Whether either side prefers TLS for new streams.
+    pub(crate) fn is_tls_preferred(&self) -> bool {
+        self.prefers_tls.load(Relaxed) || self.peer_prefers_tls.load(Relaxed)
+    }
+
+    /// This side prefers TLS, or not. Whether that is a change.
+    pub(crate) fn prefer_tls(&self, prefers: bool) -> bool {
+        self.note(&self.prefers_tls, prefers)
+    }
+
+    fn note(&self, what: &AtomicBool, value: bool) -> bool {
+        let changed = what.swap(value, Relaxed) != value;
+        if changed {
+            self.changes.send_replace(());
+        }
+        changed
+    }
 }
 
 impl Urgency {
+    pub(crate) fn new(shared: Arc<Standing>) -> Self {
+        let (wake, doubted, suspected, overdue) = Default::default();
+        Self { wake, doubted, suspected, overdue, shared }
+    }
+
+    /// Whether a reply of the other side is overdue.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Relaxed)
+    }
+
+    fn set_overdue(&self, overdue: bool) {
+        self.shared.note(&self.overdue, overdue);
+    }
+
     /// Somebody waits.
     pub(crate) fn urge(&self) {
         self.wake.notify_one();
@@ -263,8 +310,13 @@ async fn exchange(
     let mut backlog = Backlog::default();
     let (mut batch, mut reports) = (Vec::new(), Vec::new());
     loop {
-        let wake_at = match liveness.poll(Instant::now().into_std()) {
-            Do::WaitUntil(at) => at,
+        let now = Instant::now().into_std();
+        liveness.set_in_use(carrier.is_in_use());
+        let doing = liveness.poll(now);
+        let overdue_at = liveness.overdue_at();
+        urgency.set_overdue(overdue_at.is_some_and(|at| at <= now));
+        let wake_at = match doing {
+            Do::WaitUntil(at) => overdue_at.filter(|overdue| *overdue > now).map_or(at, |overdue| overdue.min(at)),
             Do::Suspect => {
                 urgency.suspected.notify_waiters();
                 continue;
@@ -290,8 +342,17 @@ async fn exchange(
                 Ok((Said::Credit(_), _)) => {
                     return carrier.end("the other side broke the protocol: credit beyond all bounds");
                 }
+                Ok((Said::PreferTls(prefers), _)) => {
+                    urgency.shared.note(&urgency.shared.peer_prefers_tls, prefers != 0);
+                    Ok(())
+                }
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.
-                Ok((Said::Refused(refused), _)) => return carrier.end(peer_text(&refused.detail).to_string()),
+                Ok((Said::Refused(refused), _)) => {
+                    if Refusal::from_number(refused.why) == Refusal::Gone {
+                        carrier.note_gone();
+                    }
+                    return carrier.end(peer_text(&refused.detail).to_string());
+                }
                 Ok((said, bytes)) => {
                     backlog.push(said, bytes);
                     Ok(())

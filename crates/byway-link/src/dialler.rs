@@ -4,6 +4,13 @@
 //! Out:   a session, or why there is none and whether waiting helps.
 //! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer than [`TLS_STARTS`] before
 //!        TLS is tried beside it.
+//!
+//! While a try is not answered, new connections are begun beside the old ones every [`NEXT_ROUND`](attempts::NEXT_ROUND): the old ones serve a
+//! path that is slow, the new ones a path that comes back, whose next packet would else be seconds away (RFC 6298 section
+//! 5.5, RFC 9002 section 6.2: each retransmission waits twice as long as the one before).
+
+mod attempts;
+mod keeping;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
+use self::attempts::Attempts;
 use crate::acceptor::{Authenticated, adopt, over_quic, over_tls, tune};
 use crate::carrier::CarrierKind;
 use crate::error::LinkError;
@@ -39,12 +47,6 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Addresses of a name that are tried by QUIC.
 const MOST_ADDRESSES: usize = 4;
-
-/// The longest time between two probes of QUIC.
-const LONGEST_PROBE: Duration = Duration::from_secs(600);
-
-/// How long one probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which carriers may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -130,84 +132,29 @@ impl Dialler {
         attempt: u64,
         failure: &mut Option<LinkError>,
     ) -> Result<(Link, Inbox), LinkError> {
-        let (mut by_quic, mut by_tls) = match self.carriers {
-            Carriers::Auto => (Some(self.by_quic()), Some(self.by_tls_after(TLS_STARTS))),
-            Carriers::Quic => (Some(self.by_quic()), None),
-            Carriers::Tls => (None, Some(self.by_tls_after(Duration::ZERO))),
-        };
-        loop {
-            // Both arms only poll what stands in its own place: nothing is lost when the other one wins.
-            let (kind, authenticated) = tokio::select! {
-                biased;
-                first = poll_of(&mut by_quic), if by_quic.is_some() => (CarrierKind::Quic, first),
-                first = poll_of(&mut by_tls), if by_tls.is_some() => (CarrierKind::Tls, first),
-                else => {
-                    return Err(failure.take().unwrap_or_else(|| LinkError::Here("no carrier may be used".into())));
-                }
-            };
-            match kind {
-                CarrierKind::Quic => by_quic = None,
-                CarrierKind::Tls => by_tls = None,
-            }
+        let mut attempts = Attempts::new(self);
+        while let Some((kind, authenticated)) = attempts.next().await {
             let said = match authenticated {
                 Ok(authenticated) => self.say_hello(authenticated, epoch, attempt).await,
                 Err(error) => Err(error),
             };
             match said {
                 Ok((link, inbox)) => {
-                    self.keep_trying(&link, by_quic);
+                    self.keep(&link, attempts.quic_under_way());
                     return Ok((link, inbox));
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     tracing::debug!("{} by {kind}: {error}", self.join.address);
-                    if let Some(report) = self.report.as_ref().filter(|_| kind == CarrierKind::Tls && by_quic.is_some())
-                    {
+                    let is_tls_alone = kind == CarrierKind::Tls && attempts.is_quic_under_way();
+                    if let Some(report) = self.report.as_ref().filter(|_| is_tls_alone) {
                         report(&error);
-                    }
-                    // If QUIC cannot be, TLS need not wait for it any longer.
-                    if kind == CarrierKind::Quic && by_tls.is_some() {
-                        by_tls = Some(self.by_tls_after(Duration::ZERO));
                     }
                     *failure = Some(error);
                 }
             }
         }
-    }
-
-    /// A session that came about by TLS gets QUIC as soon as it gets through.
-    fn keep_trying(&self, link: &Link, under_way: Option<Authenticating>) {
-        if self.carriers != Carriers::Auto {
-            return;
-        }
-        let (dialler, watched) = (self.clone(), link.clone());
-        link.spawn(async move {
-            let trying = dialler.bring_quic_back(&watched, under_way);
-            tokio::select! {
-                () = trying => {}
-                _ = watched.ended() => {}
-            }
-        });
-    }
-
-    async fn bring_quic_back(&self, link: &Link, under_way: Option<Authenticating>) {
-        if let Some(under_way) = under_way
-            && let Ok(Ok(late)) = timeout(PROBE_TIMEOUT, under_way).await
-        {
-            self.attach(link, late).await;
-        }
-        let mut wait = self.settings.quic_probe;
-        loop {
-            sleep(wait).await;
-            if link.carriers().contains(&CarrierKind::Quic) {
-                wait = self.settings.quic_probe;
-                continue;
-            }
-            match timeout(PROBE_TIMEOUT, self.by_quic()).await {
-                Ok(Ok(authenticated)) => self.attach(link, authenticated).await,
-                _ => wait = (wait * 2).min(LONGEST_PROBE.max(self.settings.quic_probe)),
-            }
-        }
+        Err(failure.take().unwrap_or_else(|| LinkError::Here("no carrier may be used".into())))
     }
 
     /// Makes an authenticated carrier one of the session's.
@@ -268,14 +215,6 @@ impl Dialler {
             }
             _ => Err(self.no_byway("it answered a hello with something else")),
         }
-    }
-
-    fn by_tls_after(&self, wait: Duration) -> Authenticating {
-        let this = self.clone();
-        Box::pin(async move {
-            sleep(wait).await;
-            this.by_tls().await
-        })
     }
 
     async fn by_tls(&self) -> Result<Authenticated, LinkError> {
@@ -354,14 +293,6 @@ impl Dialler {
 
     fn no_byway(&self, detail: &str) -> LinkError {
         LinkError::NoByway { at: self.join.address.to_string(), detail: peer_text(detail).to_string() }
-    }
-}
-
-/// Polls what stands in its place. Only for a place that is filled.
-async fn poll_of(place: &mut Option<Authenticating>) -> Result<Authenticated, LinkError> {
-    match place {
-        Some(authenticating) => authenticating.await,
-        None => std::future::pending().await,
     }
 }
 

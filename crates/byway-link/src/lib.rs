@@ -8,7 +8,7 @@
 //! In the order of that line: [`join`] and [`key`] say who and where, [`dialler`] and [`acceptor`] make sessions, over the
 //! carriers [`quic`] and [`mux`], with [`tls`] under both; [`link`] is the session, [`stream`] one pipe of it, [`wire`] what
 //! is said. [`lease`] says who has a public name. What decides without a socket or a clock is pure and tested with a clock
-//! of its own: [`mux`]'s core, [`window`], [`liveness`], [`backoff`], [`lease`].
+//! of its own: [`mux`]'s core, [`window`], [`liveness`], [`backoff`], [`preference`], [`lease`].
 
 pub mod acceptor;
 mod allowance;
@@ -26,9 +26,11 @@ mod large_packets;
 pub mod lease;
 pub mod link;
 pub mod liveness;
+mod measuring;
 pub mod mux;
 mod open_streams;
 pub mod pending;
+pub mod preference;
 pub mod quic;
 pub mod store;
 pub mod stream;
@@ -37,7 +39,7 @@ pub mod window;
 pub mod wire;
 
 pub use acceptor::{Acceptor, Arrival, Progress, QuicIncoming, QuicListener};
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Failure};
 pub use carrier::CarrierKind;
 pub use congestion::Congestion;
 pub use dialler::{Carriers, Dialler};
@@ -46,6 +48,7 @@ pub use join::{BadJoin, GrantId, GrantSecret, JoinString};
 pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
+pub use measuring::Measured;
 pub use pending::{Attached, Attaching, Pending};
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 

@@ -16,16 +16,17 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::carrier::{Carrier, CarrierKind, Unanswered, Unsaid};
 use crate::congestion::Congestion;
-use crate::control::{self, ControlStream, Outgoing, Urgency};
+use crate::control::{self, ControlStream, Outgoing, Standing, Urgency};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
+use crate::measuring::{Figures, Measured, measure};
 use crate::mux::core::Side;
 use crate::stream::LinkStream;
 use crate::window::Budget;
@@ -51,7 +52,10 @@ const UNSAID_STREAMS: usize = 256;
 const STEP_BYTES: usize = 256;
 
 /// An open that is not answered for this long makes the session ask at once whether the other side lives.
-const ANSWER_EXPECTED: Duration = Duration::from_secs(1);
+const ANSWER_EXPECTED: Duration = Duration::from_millis(250);
+
+/// How often one open is asked again on another carrier because its own has become silent.
+const MOST_MOVES: usize = 4;
 
 /// What both sides of every link of a node have in common. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -96,6 +100,7 @@ struct Inner {
     runtime: Handle,
     tasks: TaskTracker,
     carriers: Mutex<Carriers>,
+    standing: Arc<Standing>,
     streams: mpsc::Sender<Arrived>,
     /// One for each of [`UNSAID_STREAMS`].
     unsaid: Arc<Semaphore>,
@@ -110,6 +115,7 @@ struct Carriers {
     /// Places that were promised to carriers, or given to them a moment ago.
     reserved: usize,
     next: u64,
+    is_measured: bool,
     end: Option<Arc<str>>,
 }
 
@@ -117,6 +123,8 @@ struct Carriers {
 struct Attached {
     number: u64,
     carrier: Carrier,
+    since: Instant,
+    figures: Arc<Mutex<Figures>>,
     to_say: mpsc::Sender<Said>,
     reports: mpsc::Sender<Box<Visited>>,
     urgency: Arc<Urgency>,
@@ -213,6 +221,7 @@ impl Link {
             runtime,
             tasks: TaskTracker::new(),
             carriers: Mutex::default(),
+            standing: Arc::default(),
             streams,
             unsaid: Arc::new(Semaphore::new(UNSAID_STREAMS)),
             heard,
@@ -308,8 +317,8 @@ impl Link {
     pub(crate) fn attach(&self, place: Place, carrier: Carrier, control: ControlStream) {
         let (to_say, saying) = mpsc::channel(INBOX);
         let (reports, reporting) = mpsc::channel(REPORTS);
-        let urgency = Arc::new(Urgency::default());
-        let number = {
+        let urgency = Arc::new(Urgency::new(Arc::clone(&self.0.standing)));
+        let (number, begin_measuring) = {
             let mut carriers = self.0.carriers.lock();
             if carriers.end.is_some() {
                 return carrier.end("the session is over");
@@ -317,11 +326,17 @@ impl Link {
             carriers.next += 1;
             let number = carriers.next;
             let urgency = Arc::clone(&urgency);
-            let attached = Attached { number, carrier: carrier.clone(), to_say, reports, urgency };
+            let since = Instant::now();
+            let (carrier, figures) = (carrier.clone(), Arc::default());
+            let attached = Attached { number, carrier, since, figures, to_say, reports, urgency };
             carriers.attached.push(attached);
             place.hand_to_carrier(&mut carriers);
-            number
+            (number, !std::mem::replace(&mut carriers.is_measured, true))
         };
+        if begin_measuring {
+            self.spawn(measure(self.clone()));
+        }
+        self.0.standing.changes.send_replace(());
         let every = match self.0.side {
             Side::Dialler => DIALLER_ASKS,
             Side::Acceptor => ACCEPTOR_ASKS,
@@ -342,12 +357,17 @@ impl Link {
         let mut carriers = self.0.carriers.lock();
         carriers.attached.retain(|attached| attached.number != number);
         let last = carriers.attached.is_empty();
+        // None of the others is heard of, and the other side says that it has no such session: they will not come back.
+        let is_gone = carrier.is_gone() && carriers.attached.iter().all(|attached| attached.urgency.is_overdue());
         if last {
             carriers.end.get_or_insert_with(|| carrier.reason().into());
         }
         drop(carriers);
+        self.0.standing.changes.send_replace(());
         if last {
             self.0.over.cancel();
+        } else if is_gone {
+            self.end(&carrier.reason());
         }
     }
 
@@ -356,21 +376,110 @@ impl Link {
         self.0.tasks.spawn_on(task, &self.0.runtime);
     }
 
-    /// QUIC before TLS, and of two alike the newer.
+    /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of two alike the newer.
     fn best(&self) -> Option<Attached> {
+        let preferred = if self.is_tls_preferred() { CarrierKind::Tls } else { CarrierKind::Quic };
         let carriers = self.0.carriers.lock();
-        carriers.attached.iter().max_by_key(|attached| (attached.carrier.kind(), attached.number)).cloned()
+        let rank = |attached: &&Attached| {
+            (!attached.urgency.is_overdue(), attached.carrier.kind() == preferred, attached.number)
+        };
+        carriers.attached.iter().max_by_key(rank).cloned()
+    }
+
+    /// Whether new streams use TLS where it is attached, by what either side has measured.
+    pub(crate) fn is_tls_preferred(&self) -> bool {
+        self.0.standing.is_tls_preferred()
+    }
+
+    /// This side prefers TLS for new streams, or not. Whether that is a change.
+    pub(crate) fn prefer_tls(&self, prefers: bool) -> bool {
+        self.0.standing.prefer_tls(prefers)
+    }
+
+    /// Its carriers by their numbers, and where their figures go.
+    pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<Figures>>)> {
+        let carriers = self.0.carriers.lock();
+        let each = |attached: &Attached| (attached.number, attached.carrier.clone(), Arc::clone(&attached.figures));
+        carriers.attached.iter().map(each).collect()
+    }
+
+    /// What its carriers are like, by the traffic of the last seconds; and which kind new streams use.
+    pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
+        let measured = self.measurable().into_iter().map(|(_, carrier, figures)| {
+            let (figures, kind) = (*figures.lock(), carrier.kind());
+            let congestion_window = carrier.sent().congestion_window;
+            Measured {
+                kind,
+                round_trip: carrier.round_trip(),
+                loss: figures.loss,
+                rate: figures.rate,
+                congestion_window,
+            }
+        });
+        (self.best().map(|best| best.carrier.kind()), measured.collect())
+    }
+
+    /// Whether no carrier answers.
+    pub fn is_silent(&self) -> bool {
+        self.0.carriers.lock().attached.iter().all(|attached| attached.urgency.is_overdue())
+    }
+
+    /// Resolves while no carrier answers. Cancel safe.
+    pub async fn silent(&self) {
+        self.until(Self::is_silent).await;
+    }
+
+    /// Resolves after `deadline`, while no carrier answers. Cancel safe.
+    pub async fn silent_at(&self, deadline: Instant) {
+        sleep_until(deadline).await;
+        self.silent().await;
+    }
+
+    /// Resolves while a carrier answers. Cancel safe.
+    pub(crate) async fn answers(&self) {
+        self.until(|link| !link.is_silent()).await;
+    }
+
+    pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let mut changes = self.0.standing.changes.subscribe();
+        while !is_so(self) {
+            // The sender lives as long as we do.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Whether there is room for another carrier.
+    pub(crate) fn has_place(&self) -> bool {
+        let carriers = self.0.carriers.lock();
+        carriers.attached.len() + carriers.reserved < MOST_CARRIERS
+    }
+
+    /// Ends each carrier that has had a newer one of its kind beside it for `kept`, if no stream is open on it.
+    pub(crate) fn end_replaced(&self, kept: Duration) {
+        let replaced: Vec<_> = {
+            let carriers = self.0.carriers.lock();
+            let is_replaced = |old: &&Attached| {
+                let replaces = |new: &Attached| {
+                    let is_newer = new.number > old.number && new.carrier.kind() == old.carrier.kind();
+                    is_newer && !new.urgency.is_overdue() && new.since.elapsed() >= kept
+                };
+                old.carrier.streams() == 0 && carriers.attached.iter().any(replaces)
+            };
+            carriers.attached.iter().filter(is_replaced).map(|attached| attached.carrier.clone()).collect()
+        };
+        replaced.iter().for_each(|carrier| carrier.end("a newer connection has replaced it"));
     }
 
     /// Opens a stream and waits until the far side has connected, at most `patience`. Until then nothing of the visitor's
-    /// may travel, so that whoever gets [`NotOpened::Lost`] may ask another session.
+    /// may travel, so that whoever gets [`NotOpened::Lost`] may ask another session. For the same reason an open that its
+    /// carrier does not answer is asked again on one that does: the far side at most connects twice, and the first
+    /// connection is closed without a byte.
     ///
     /// Cancel safe: a stream that is given up is reset.
     ///
     /// # Errors
     /// [`NotOpened`].
     pub async fn open(&self, open: &Open, patience: Duration) -> Result<Opened, NotOpened> {
-        let Some(attached) = self.best() else { return Err(NotOpened::Lost) };
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         wire::encode(open, &mut first);
@@ -378,30 +487,18 @@ impl Link {
         if first.len() > wire::LENGTH_BYTES + wire::MOST_ASK_BYTES {
             return Err(NotOpened::Bad(format!("a target of {} bytes is too long to ask for", first.len())));
         }
-        let asked = async {
-            let mut stream = attached.carrier.open(&first).await.map_err(|_| NotOpened::Lost)?;
-            stream.widen();
-            let mut stream = stream.into_stream();
-            let answer = read_message::<Answer>(&mut stream).await;
-            Ok::<_, NotOpened>((stream, answer))
-        };
-        // An open that is not answered goes back to the caller: another session may be better.
-        let asked = async {
+        let mut moves = 0;
+        let (carrier, mut stream, answer) = loop {
+            let Some(attached) = self.best() else { return Err(NotOpened::Lost) };
+            let moved = self.until(|link| attached.urgency.is_overdue() && !link.is_silent());
             tokio::select! {
-                asked = asked => asked,
-                () = attached.urgency.suspected() => Err(NotOpened::Lost),
+                asked = timeout_at(deadline, ask(&attached, &first)) => {
+                    let (stream, answer) = asked.map_err(|_| NotOpened::Timeout)??;
+                    break (attached.carrier, stream, answer);
+                }
+                () = moved, if moves < MOST_MOVES => moves += 1,
             }
         };
-        let mut asked = std::pin::pin!(asked);
-        let answered = match timeout_at(deadline.min(Instant::now() + ANSWER_EXPECTED), asked.as_mut()).await {
-            Ok(answered) => answered?,
-            Err(_) => {
-                // Somebody waits: is the other side there at all?
-                attached.urgency.urge();
-                timeout_at(deadline, asked).await.map_err(|_| NotOpened::Timeout)??
-            }
-        };
-        let (stream, answer) = answered;
         match answer {
             Ok(Answer { answered: Some(Answered::Opened(opened)) }) => {
                 let host = match opened.host.as_str() {
@@ -410,10 +507,12 @@ impl Link {
                     _ => return Err(NotOpened::Bad("an answer that asks for a Host that cannot be one".into())),
                 };
                 let reports = opened.reports && self.has(wire::FEATURE_REPORTS);
+                let stream = stream.answered(carrier.obtained()).into_stream();
                 Ok(Opened { stream, local: opened.local.parse().ok(), host, reports })
             }
             Ok(Answer { answered: Some(Answered::Fault(fault)) }) => {
-                stream_closed(stream);
+                // The answer was read whole and the far side has finished: nothing to reset.
+                stream.close_on_drop();
                 Err(NotOpened::Fault(fault))
             }
             Ok(Answer { answered: None }) => Err(NotOpened::Bad("an answer of an unknown kind".into())),
@@ -498,9 +597,28 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The answer was read whole and the far side has finished: nothing to reset.
-fn stream_closed(mut stream: Stream) {
-    stream.close_on_drop();
+/// Opens a stream on one carrier and reads its answer.
+async fn ask(attached: &Attached, first: &[u8]) -> Result<(LinkStream, Result<Answer, NotRead>), NotOpened> {
+    let asked = async {
+        let mut stream = attached.carrier.open(first).await.map_err(|_| NotOpened::Lost)?;
+        stream.widen();
+        let answer = read_message::<Answer>(&mut stream).await;
+        Ok::<_, NotOpened>((stream, answer))
+    };
+    // An open that is not answered goes back to the caller: another session may be better.
+    let asked = async {
+        tokio::select! {
+            asked = asked => asked,
+            () = attached.urgency.suspected() => Err(NotOpened::Lost),
+        }
+    };
+    let mut asked = std::pin::pin!(asked);
+    if let Ok(asked) = timeout(ANSWER_EXPECTED, asked.as_mut()).await {
+        return asked;
+    }
+    // A caller waits: does the other side still answer?
+    attached.urgency.urge();
+    asked.await
 }
 
 async fn accept(carrier: Carrier, streams: mpsc::Sender<Arrived>, unsaid: Arc<Semaphore>) {

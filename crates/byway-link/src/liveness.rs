@@ -20,14 +20,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Without a reply for this long, or three round trips if they are longer, a side that is doubted is suspected to be gone.
 const DOUBTING_PATIENCE: Duration = Duration::from_millis(300);
 
+/// A reply that is later than this, or than three round trips if they are longer, is overdue: new streams go to another
+/// carrier that answers. Open streams are not touched.
+const OVERDUE: Duration = Duration::from_millis(500);
+
+/// The same while the round trip is not known.
+const FIRST_OVERDUE: Duration = Duration::from_millis(1500);
+
 /// Questions that may be open at once. A reply to any of them counts, however late it is.
-const OPEN_QUESTIONS: usize = 4;
+const OPEN_QUESTIONS: usize = 8;
 
 /// Whatever the round trip was: later than this is no answer.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Questions in a row without a reply.
 const MISSES: u32 = 2;
+
+/// While streams are in use, silence is no reason to give up before this. After 10 s without packets TCP may send its next
+/// one up to 10 s later: each of its retransmissions waits twice as long as the one before.
+pub const STREAMS_SURVIVE: Duration = Duration::from_secs(24);
 
 /// If nobody asked for the time for so much longer than was agreed on, this process itself stood still (a stopped process,
 /// a sleeping laptop), and the silence says nothing of the other side.
@@ -56,6 +67,9 @@ pub struct Liveness {
     waiting: bool,
     number: u64,
     misses: u32,
+    /// Since when no question was answered.
+    silent_since: Option<Instant>,
+    in_use: bool,
     doubted: Option<Doubt>,
     next: Instant,
     /// When the next call was agreed on.
@@ -89,6 +103,8 @@ impl Liveness {
             waiting: false,
             number: 0,
             misses: 0,
+            silent_since: None,
+            in_use: false,
             doubted: None,
             next: now,
             agreed: now,
@@ -100,7 +116,7 @@ impl Liveness {
     /// What to do at `now`.
     pub fn poll(&mut self, now: Instant) -> Do {
         if now.saturating_duration_since(self.agreed) > STOOD_STILL {
-            (self.waiting, self.misses, self.next) = (false, 0, now);
+            (self.waiting, self.misses, self.silent_since, self.next) = (false, 0, None, now);
         }
         if let Some(asked) = self.asked.back().copied().filter(|_| self.waiting) {
             let suspect = asked.at + self.patience_from(DOUBTING_PATIENCE);
@@ -114,7 +130,9 @@ impl Liveness {
             }
             self.waiting = false;
             self.misses += 1;
-            if self.misses >= MISSES || self.doubted.is_some() {
+            let silent = self.silent_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            let survives = self.in_use && silent < STREAMS_SURVIVE;
+            if self.doubted.is_some() || (self.misses >= MISSES && !survives) {
                 return Do::GiveUp;
             }
             self.next = now;
@@ -127,6 +145,7 @@ impl Liveness {
             self.asked.pop_front();
         }
         self.asked.push_back(Asked { at: now, number: self.number });
+        self.silent_since.get_or_insert(now);
         self.waiting = true;
         self.agreed = now + self.patience();
         Do::Ask(self.number)
@@ -139,6 +158,7 @@ impl Liveness {
         let asked = self.asked.drain(..=place).next_back()?;
         let round_trip = now.saturating_duration_since(asked.at);
         (self.misses, self.doubted, self.latest) = (0, None, round_trip);
+        self.silent_since = self.asked.front().map(|asked| asked.at);
         self.waiting &= !self.asked.is_empty();
         if !self.waiting {
             self.next = now + self.every;
@@ -148,6 +168,17 @@ impl Liveness {
         let smooth = self.round_trip.map_or(round_trip, |known| (known * 7 + round_trip) / 8);
         self.round_trip = Some(smooth);
         Some(smooth)
+    }
+
+    /// Whether streams that were answered are open: then a longer silence is waited out.
+    pub const fn set_in_use(&mut self, in_use: bool) {
+        self.in_use = in_use;
+    }
+
+    /// When the oldest open question is overdue, or was; none without an open question.
+    pub fn overdue_at(&self) -> Option<Instant> {
+        let least = if self.round_trip.is_some() { OVERDUE } else { FIRST_OVERDUE };
+        Some(self.asked.front()?.at + self.patience_from(least))
     }
 
     /// Somebody waits: ask now, unless a question is open.
@@ -335,5 +366,72 @@ mod tests {
         let woken = start + 3600 * SECOND;
         let number = ask(&mut liveness, woken);
         assert!(liveness.reply(number, woken + SECOND).is_some());
+    }
+
+    /// Polls through a silence that begins with `liveness` polled at `now`; says when it was given up.
+    fn given_up_after(liveness: &mut Liveness, mut now: Instant) -> Duration {
+        let begun = now;
+        loop {
+            match liveness.poll(now) {
+                Do::WaitUntil(at) => now = at,
+                Do::GiveUp => return now - begun,
+                Do::Ask(_) | Do::Suspect => {}
+            }
+        }
+    }
+
+    #[test]
+    fn streams_were_cut_after_seven_seconds_of_silence_and_now_outlive_ten_and_the_retransmission_after_it() {
+        for every in [DIALLER_ASKS, ACCEPTOR_ASKS] {
+            let start = Instant::now();
+            let mut liveness = Liveness::new(every, start);
+            let number = ask(&mut liveness, start);
+            liveness.reply(number, start + SECOND / 20);
+            liveness.set_in_use(true);
+            let lasted = given_up_after(&mut liveness, start + SECOND / 20);
+            assert!(lasted >= STREAMS_SURVIVE && lasted <= STREAMS_SURVIVE + 10 * SECOND, "{lasted:?}");
+            // A carrier that nobody uses ends as early as before.
+            let mut liveness = Liveness::new(every, start);
+            let number = ask(&mut liveness, start);
+            liveness.reply(number, start + SECOND / 20);
+            assert_eq!(given_up_after(&mut liveness, start + SECOND / 20), every + 6 * SECOND);
+        }
+    }
+
+    #[test]
+    fn a_reply_after_ten_seconds_of_silence_counts_and_the_next_silence_is_waited_for_as_long() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        liveness.set_in_use(true);
+        let mut now = start;
+        for _ in 0..100 {
+            let (begun, mut last) = (now, 0);
+            while now < begun + 10 * SECOND {
+                match liveness.poll(now) {
+                    Do::Ask(number) => last = number,
+                    Do::WaitUntil(at) => now = at,
+                    other => panic!("{other:?} after {:?}", now - begun),
+                }
+            }
+            assert!(liveness.reply(last, now).is_some());
+        }
+    }
+
+    #[test]
+    fn a_reply_is_overdue_after_three_round_trips_and_not_before_half_a_second() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(DIALLER_ASKS, start);
+        assert_eq!(liveness.overdue_at(), None);
+        let number = ask(&mut liveness, start);
+        assert_eq!(liveness.overdue_at(), Some(start + FIRST_OVERDUE));
+        liveness.reply(number, start + SECOND / 100);
+        assert_eq!(liveness.overdue_at(), None);
+        let number = ask(&mut liveness, start + 2 * SECOND);
+        assert_eq!(liveness.overdue_at(), Some(start + 2 * SECOND + OVERDUE));
+        // The path has become slow: from now on more is normal.
+        liveness.reply(number, start + 4 * SECOND);
+        let asked = start + 5 * SECOND;
+        ask(&mut liveness, asked);
+        assert_eq!(liveness.overdue_at(), Some(asked + 4 * SECOND));
     }
 }

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use self::pump::{Looked, ORDERED_BYTES, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
+use crate::carrier::Sent;
 use crate::congestion::Congestion;
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
@@ -41,9 +42,9 @@ use crate::stream::Counted;
 use crate::tls;
 use crate::window::MOST_BYTES;
 
-/// A connection on which nothing at all comes back for this long is dead. The session's own pings find out sooner; this is
-/// for the handshake and for a session that cannot ask.
-const IDLE_TIMEOUT_MS: u32 = 15_000;
+/// A connection on which no packet comes back for this long is dead. The session's own pings give up sooner; this is for
+/// the handshake and for a session that cannot ask.
+const IDLE_TIMEOUT_MS: u32 = 40_000;
 
 /// Bytes sent and not acknowledged, all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
@@ -269,6 +270,17 @@ impl Quic {
     /// The round trip as QUIC measures it.
     pub(crate) fn round_trip(&self) -> Duration {
         self.connection.rtt()
+    }
+
+    /// What was sent so far.
+    pub(crate) fn sent(&self) -> Sent {
+        let stats = self.connection.stats();
+        Sent {
+            packets: stats.path.sent_packets,
+            lost: stats.path.lost_packets,
+            bytes: stats.udp_tx.bytes.saturating_sub(stats.path.lost_bytes),
+            congestion_window: Some(stats.path.cwnd),
+        }
     }
 
     /// Whose key was proven.

@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
@@ -20,6 +20,8 @@ pub struct LinkStream {
     kind: Kind,
     _open: Option<OpenStream>,
     _answered: Option<Counted>,
+    /// Bytes that its carrier was given; where the carrier itself does not count them.
+    sent: Option<Arc<AtomicU64>>,
 }
 
 enum Kind {
@@ -29,7 +31,7 @@ enum Kind {
 
 impl LinkStream {
     const fn new(kind: Kind) -> Self {
-        Self { kind, _open: None, _answered: None }
+        Self { kind, _open: None, _answered: None, sent: None }
     }
 
     pub(crate) fn mux(stream: MuxStream) -> Self {
@@ -44,6 +46,13 @@ impl LinkStream {
     #[must_use]
     pub(crate) fn counted(mut self, open: &OpenStreams) -> Self {
         self._open = Some(open.add());
+        self
+    }
+
+    /// The same, and what is written is added to `sent`.
+    #[must_use]
+    pub(crate) fn adding_to(mut self, sent: &Arc<AtomicU64>) -> Self {
+        self.sent = Some(Arc::clone(sent));
         self
     }
 
@@ -78,10 +87,14 @@ impl Pipe for LinkStream {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<Result<usize, Broken>> {
-        match &mut self.kind {
+        let written = match &mut self.kind {
             Kind::Mux(stream) => stream.poll_write(cx, bufs),
             Kind::Quic(stream) => stream.poll_write(cx, bufs),
+        };
+        if let (Poll::Ready(Ok(n)), Some(sent)) = (&written, &self.sent) {
+            sent.fetch_add(*n as u64, Relaxed);
         }
+        written
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {

@@ -44,7 +44,7 @@ pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS;
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
     /// Empty if a newer version says something that this one does not know; it is passed over.
-    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub said: Option<Said>,
 }
 
@@ -90,6 +90,9 @@ pub enum Said {
     /// Acceptor: a request of one of your HTTP services has ended.
     #[prost(message, tag = "13")]
     Visited(Box<Visited>),
+    /// Either: whether new streams should use TLS where it is attached (1) or not (0), by what I have measured.
+    #[prost(uint32, tag = "14")]
+    PreferTls(u32),
 }
 
 /// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the visitor sent them, cut.

@@ -259,3 +259,183 @@ async fn reports_that_nobody_takes_are_dropped_and_hold_up_no_other_message() {
     link.end("enough");
     assert!(!link.report(visited()));
 }
+
+// ---- silence ----
+
+/// Answers pings until `over`, then hears and says nothing more.
+async fn answer_pings(peer: &mut RawPeer, over: impl Future<Output = ()>) {
+    let answering = async {
+        loop {
+            if let Said::Ping(number) = peer.hears.said().await.unwrap() {
+                peer.says.say(Said::Pong(number)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = answering => {}
+        () = over => {}
+    }
+}
+
+fn target() -> wire::Open {
+    wire::Open { host: "example.com".into(), port: 80, ..wire::Open::default() }
+}
+
+/// Answers pings and each open with success.
+async fn serve(peer: &mut RawPeer) {
+    let mut control = Vec::new();
+    loop {
+        match peer.hears.frame().await.unwrap() {
+            (Kind::Open, stream, _) => {
+                let mut answer = Vec::new();
+                wire::encode(&wire::Answer::from(wire::Answered::Opened(wire::Opened::default())), &mut answer);
+                peer.says.frame(Kind::Data, stream, &answer).await.unwrap();
+            }
+            (Kind::Data, CONTROL, bytes) => {
+                control.extend_from_slice(&bytes);
+                while let Some((message, n)) = wire::decode::<wire::Control>(&control).unwrap() {
+                    control.drain(..n);
+                    if let Some(Said::Ping(number)) = message.said {
+                        peer.says.say(Said::Pong(number)).await;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_on_a_carrier_that_fell_silent_waited_for_its_end_though_another_one_answered() {
+    let (link, _inbox, mut old) = welcomed().await;
+    let (dialler, authenticated, mut newer) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    // Both answer for a while; then the newer one, which is preferred, stops.
+    let both = async {
+        tokio::join!(answer_pings(&mut old, sleep(2 * TLS_STARTS)), answer_pings(&mut newer, sleep(2 * TLS_STARTS)))
+    };
+    within(both).await;
+    let begun = Instant::now();
+    let open = target();
+    tokio::select! {
+        opened = link.open(&open, Duration::from_secs(60)) => {
+            let opened = opened.unwrap();
+            assert!(begun.elapsed() < Duration::from_millis(1200), "after {:?}", begun.elapsed());
+            drop(opened);
+        }
+        () = serve(&mut old) => unreachable!(),
+    }
+    assert_eq!(link.carriers().len(), 2, "the silent one is kept: its streams may go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_stream_was_cut_after_seven_seconds_of_silence_and_now_goes_on_after_ten() {
+    let (link, _inbox, mut peer) = welcomed().await;
+    let open = target();
+    let opened = tokio::select! {
+        opened = link.open(&open, Duration::from_secs(60)) => opened.unwrap(),
+        () = serve(&mut peer) => unreachable!(),
+    };
+    sleep(Duration::from_secs(10)).await;
+    let mut stream = opened.stream;
+    assert!(link.is_silent() && !link.is_over());
+    let mut room = [0; 8];
+    let reading = async {
+        peer.says.frame(Kind::Data, 1, b"go on").await.unwrap();
+        answer_pings(&mut peer, sleep(Duration::from_secs(60))).await;
+    };
+    let (read, ()) = tokio::join!(stream.read(&mut room), reading);
+    assert_eq!(read.unwrap(), byway_dial::Read::Data(5));
+    assert!(!link.is_silent() && !link.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_the_other_side_no_longer_has_ends_when_its_silent_carrier_is_replaced() {
+    let (link, _inbox, _silent) = welcomed().await;
+    within(link.silent()).await;
+    let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    second
+        .says
+        .say(Said::Refused(Refused { why: Refusal::Gone.number(), detail: "that session is over".into() }))
+        .await;
+    assert_eq!(&*within(link.ended()).await, "that session is over");
+}
+
+#[tokio::test]
+async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_first() {
+    let key = RawKey::generate();
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let join = JoinString {
+        pin: key.key().fingerprint(),
+        id: GrantId::from_bytes([1; 6]),
+        secret: GrantSecret::from_bytes([2; 24]),
+        address: byway_dial::Target::Addr(tcp.local_addr().unwrap()),
+    };
+    let dialler = dialler(join, Carriers::Tls, self::key(), Settings::default());
+    let accepting = async || RawPeer::accepted(byway_dial::Stream::tcp(tcp.accept().await.unwrap().0), &key).await;
+    let welcoming = async {
+        let mut peer = accepting().await;
+        assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
+        peer.says.say(welcome(16)).await;
+        peer
+    };
+    let (connected, first) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
+    let (link, _inbox) = connected.unwrap();
+    // `first` answers nothing.
+    let mut second = within(accepting()).await;
+    assert!(matches!(second.hears.said().await.unwrap(), Said::Attach(_)));
+    let open = target();
+    tokio::select! {
+        opened = link.open(&open, PATIENCE) => drop(opened.unwrap()),
+        () = serve(&mut second) => unreachable!(),
+    }
+    assert!(!link.is_over());
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_carrier_that_was_replaced_ends_once_nobody_uses_it() {
+    let (link, _inbox, mut old) = welcomed().await;
+    let (dialler, authenticated, mut newer) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    assert_eq!(link.carriers().len(), 2);
+    dialler.keep(&link, futures_util::stream::FuturesUnordered::new());
+    tokio::select! {
+        () = serve(&mut newer) => unreachable!(),
+        () = old.hears.closed() => {}
+    }
+    assert_eq!(link.carriers().len(), 1);
+    assert!(!link.is_over());
+}
+
+/// Connections that were begun within `patience` where nothing is ever answered.
+async fn begun_within(patience: Duration) -> usize {
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let join = JoinString {
+        pin: key().fingerprint(),
+        id: GrantId::from_bytes([1; 6]),
+        secret: GrantSecret::from_bytes([2; 24]),
+        address: byway_dial::Target::Addr(tcp.local_addr().unwrap()),
+    };
+    let dialler = dialler(join, Carriers::Tls, key(), Settings::default());
+    let mut begun = Vec::new();
+    let connecting = dialler.connect(1, 1, patience);
+    let accepting = async {
+        loop {
+            begun.push(tcp.accept().await.unwrap());
+        }
+    };
+    tokio::select! {
+        connected = connecting => assert!(connected.is_err()),
+        () = accepting => unreachable!(),
+    }
+    begun.len()
+}
+
+#[tokio::test]
+async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
+    // The connections of a try overlap: a later one meets the path that is back, an earlier one a path that is slow.
+    let begun = begun_within(attempts::NEXT_ROUND * 2 + Duration::from_millis(500)).await;
+    assert!((2..=3).contains(&begun), "{begun} connections were begun");
+}

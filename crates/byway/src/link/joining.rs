@@ -13,7 +13,7 @@ use std::time::Duration;
 use byway_dial::{Target, peer_text};
 use byway_link::backoff::DAEMON_WAITS;
 use byway_link::wire::{FEATURE_HOST, GoAway, Registered, Said, Visited, Withdrawn};
-use byway_link::{Backoff, Carriers, Dialler, Inbox, Link, LinkError, Purpose, Refusal};
+use byway_link::{Backoff, Carriers, Dialler, Failure, Inbox, Link, LinkError, Purpose, Refusal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -120,6 +120,8 @@ pub struct Kept {
 enum Ended {
     /// Waiting may help.
     Lost(String),
+    /// The same, and something has answered: it is asked less often.
+    Answered(String),
     /// It cannot; and whether it is a matter of config or credentials.
     Final(String, bool),
     /// The node is leaving.
@@ -240,7 +242,8 @@ impl Joined {
         }
     }
 
-    fn away(&self) -> Fault {
+    /// That the link is down, and where to look.
+    pub fn away(&self) -> Fault {
         let detail = format!("the link to {} is down; the log of this node says why", self.plan().join.address);
         Fault::new(Who::Link, Kind::Deadline(Deadline::Parked), detail)
     }
@@ -286,6 +289,7 @@ impl Joined {
             let ended = self.one_session(shared, &mut backoff, person).await;
             self.session.send_replace(None);
             let address = self.plan().join.address.clone();
+            let failure = if matches!(ended, Ended::Answered(_)) { Failure::Answer } else { Failure::Silence };
             let wait = match ended {
                 Ended::Leaving => return,
                 Ended::Final(detail, is_config) if person => {
@@ -296,8 +300,8 @@ impl Joined {
                     tracing::error!("link to {address}: {detail}; trying again in {DAEMON_WAITS:?}");
                     DAEMON_WAITS
                 }
-                Ended::Lost(detail) => {
-                    let wait = backoff.lost(Instant::now().into_std(), fastrand::f64());
+                Ended::Lost(detail) | Ended::Answered(detail) => {
+                    let wait = backoff.lost(Instant::now().into_std(), failure, fastrand::f64());
                     // A long outage is logged less and less often, and so are sessions that never last.
                     let failures = backoff.failures();
                     if failures <= 3 || failures.is_power_of_two() {
@@ -355,7 +359,8 @@ impl Joined {
                 let is_config = !matches!(&error, LinkError::Refused { why: Refusal::Superseded, .. });
                 Ended::Final(error.to_string(), is_config)
             }
-            Err(error) => Ended::Lost(error.to_string()),
+            Err(error @ LinkError::Unreachable(_)) => Ended::Lost(error.to_string()),
+            Err(error) => Ended::Answered(error.to_string()),
         }
     }
 

@@ -4,7 +4,11 @@
 //! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends in its unit.
 //! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are added up.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use byway_agent::Stats;
+use byway_link::Measured;
 
 use super::counters::Counter;
 use super::ends::Ends;
@@ -13,6 +17,7 @@ use super::histogram::{Distribution, Histogram};
 use super::ledger::{CODES, Ledger, Tallied};
 use super::log;
 use crate::fault::Who;
+use crate::link::joining::Joined;
 use crate::link::services::ServiceCount;
 use crate::os::process;
 use crate::shared::Shared;
@@ -146,6 +151,7 @@ fn links(out: &mut Exposition, shared: &Shared) {
         family.sample(&[("link", &link.plan().id)], u8::from(link.is_up()));
         services += link.count_services();
     }
+    link_carriers(out, &joined);
     let counters = &shared.counters;
     let help = "Sessions that this node has dialled, by outcome.";
     let mut family = out.family("byway_link_dials_total", Kind::Counter, help);
@@ -165,6 +171,42 @@ fn links(out: &mut Exposition, shared: &Shared) {
     out.single("byway_parked", Kind::Gauge, help, shared.links.names.parked_visitors());
     let help = "1 while names could not be written to the state folder, else 0; the write is tried again.";
     out.single("byway_state_unwritten", Kind::Gauge, help, u8::from(shared.links.names.is_unwritten()));
+}
+
+/// The carriers of the links that this node dials. Of several carriers of one kind the newest counts.
+fn link_carriers(out: &mut Exposition, joined: &[Arc<Joined>]) {
+    let mut carriers = Vec::new();
+    for joined in joined {
+        let Some(link) = joined.session_now() else { continue };
+        let (preferred, measured) = link.measured();
+        let newest = measured.into_iter().map(|measured| (measured.kind, measured)).collect::<BTreeMap<_, _>>();
+        let id = Arc::clone(&joined.plan().id);
+        carriers
+            .extend(newest.into_values().map(|measured| (Arc::clone(&id), preferred == Some(measured.kind), measured)));
+    }
+    let mut family = |name, help, value: &dyn Fn(bool, &Measured) -> Option<f64>| {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (id, is_preferred, measured) in &carriers {
+            if let Some(value) = value(*is_preferred, measured) {
+                family.sample(&[("link", id), ("carrier", &measured.kind.to_string())], value);
+            }
+        }
+    };
+    let help = "1 for the carrier that new streams of a link use, else 0.";
+    family("byway_link_carrier_preferred", help, &|is_preferred, _| Some(f64::from(u8::from(is_preferred))));
+    let help = "Round trip of a carrier, by the pings of its link.";
+    family("byway_link_carrier_rtt_seconds", help, &|_, measured| measured.round_trip.map(|rtt| rtt.as_secs_f64()));
+    let help = "Share of packets lost in the last seconds. QUIC only: for TLS the kernel repeats what is lost.";
+    family("byway_link_carrier_loss_ratio", help, &|_, measured| measured.loss);
+    let help = "Bytes sent per second in the last seconds, less those lost.";
+    family("byway_link_carrier_goodput_bytes", help, &|_, measured| Some(number(measured.rate)));
+    let help = "Congestion window in bytes. QUIC only.";
+    family("byway_link_carrier_congestion_window_bytes", help, &|_, measured| measured.congestion_window.map(number));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no figure of a link is near 2^53")]
+const fn number(value: u64) -> f64 {
+    value as f64
 }
 
 /// Requests that went to an upstream again, and those that might have and did not.

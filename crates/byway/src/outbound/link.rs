@@ -37,7 +37,11 @@ pub async fn open_exit(shared: &Shared, id: &str, target: &Target) -> Result<Dia
     let deadline = Joined::patience();
     loop {
         let link = joined.session(deadline).await?;
-        match link.open(&open, OPEN_PATIENCE).await {
+        let opened = tokio::select! {
+            opened = link.open(&open, OPEN_PATIENCE) => opened,
+            () = link.silent_at(deadline) => return Err(joined.away()),
+        };
+        match opened {
             Ok(opened) => return Ok(Dialled { stream: opened.stream, peer: None, local: opened.local }),
             Err(NotOpened::Lost) if Instant::now() < deadline => {
                 // The session is about to be over, or has another carrier left.

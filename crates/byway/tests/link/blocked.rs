@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use byway_testkit::asking::through_socks5;
-use byway_testkit::{Block, Network, Origin, Program, eventually};
+use byway_testkit::pattern::{MIB, Pattern, Sum};
+use byway_testkit::{Block, Network, Origin, Program, Visitor, eventually};
 
 use super::*;
 
@@ -117,7 +118,8 @@ fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_pa
     let begun = Instant::now();
     assert_eq!(greeting_in(&network, public), "near");
     took("UDP lost under a session: a visitor who came at once was served over TLS", begun);
-    agent.wait_for_log("is up, by tls");
+    // The session goes on: a TLS carrier was dialled for it.
+    agent.wait_for_log("tls is in use");
 }
 
 #[test]
@@ -171,5 +173,50 @@ fn a_network_that_is_not_there_is_reported_in_words() {
     assert!(stderr.contains("203.0.113.1:") && stderr.contains("cannot be reached"), "{stderr}");
     for text in ["Some(", "None", "Os {", "Transmit"] {
         assert!(!stderr.contains(text), "{text}: {stderr}");
+    }
+}
+
+#[test]
+fn udp_that_dies_while_a_tls_carrier_is_attached_kept_visitors_waiting_for_quic_to_be_given_up() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(|| Origin::named("near"));
+    network.block("udp", Block::Drop);
+    let agent = agent_in(&network, &server, &origin);
+    agent.wait_for_log("is up, by tls");
+    let public = public(&agent);
+    network.heal();
+    agent.wait_for_log("quic is in use");
+    network.block("udp", Block::Drop);
+    let begun = Instant::now();
+    assert_eq!(greeting_in(&network, public), "near");
+    took("UDP lost beside TLS: a visitor was served", begun);
+}
+
+/// Longer than the seven seconds after which streams were cut, and as long as they must survive.
+const HOLE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_on_both_carriers() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(Origin::useful);
+    let agents =
+        CARRIERS.map(|carrier| network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", carrier])));
+    let mut visitors = agents.each_ref().map(|agent| network.far(|| Visitor::connect(agent.address())));
+    for visitor in &mut visitors {
+        visitor.send("GET /bytes/16777216 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(visitor.head().expect("an answer").status(), 200);
+    }
+    network.black_hole();
+    let begun = Instant::now();
+    eventually("the hole is over", || begun.elapsed() > HOLE);
+    network.heal();
+    let begun = Instant::now();
+    for (mut visitor, carrier) in visitors.into_iter().zip(CARRIERS) {
+        let mut sum = Sum::new();
+        visitor.exactly_each(16 * MIB, |bytes| sum.add(bytes));
+        assert_eq!(sum.hex(), Pattern::sha256(16 * MIB), "{carrier}");
+        took(&format!("hole of {HOLE:?} over: the rest of a download over {carrier}"), begun);
     }
 }

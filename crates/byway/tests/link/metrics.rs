@@ -46,6 +46,14 @@ fn the_metrics_of_an_agent_say_whether_its_link_is_up_and_its_services_are_publi
     let metrics = scrape(&agent);
     assert_eq!(link_up(&metrics), 1.0);
     assert_eq!(metrics["byway_link_dials_total{outcome=\"up\"}"], 1.0);
+    let carriers = |name: &str| {
+        let family = format!("byway_link_carrier_{name}{{link=");
+        let metrics = scrape(&agent).into_iter().filter(|(name, _)| name.starts_with(&family));
+        metrics.map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    assert_eq!(carriers("preferred"), [1.0]);
+    eventually("the round trip was measured", || carriers("rtt_seconds").first().is_some_and(|rtt| *rtt > 0.0));
+    assert_eq!(carriers("goodput_bytes").len(), 1);
     server.program.signal(rustix::process::Signal::KILL);
     server.program.wait();
     eventually("the link is down", || {

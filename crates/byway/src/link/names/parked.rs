@@ -109,6 +109,8 @@ impl Names {
                 answered = link.open(&open, OPEN_PATIENCE) => answered,
                 // Another session has the name now: what the old one has not answered is asked of the new one.
                 () = self.until_lost(&mut watch, &link) => continue,
+                // A session whose streams wait for its path to come back outlasts a visitor's patience.
+                () = link.silent_at(deadline) => return Err(waited_too_long(name, settings)),
             };
             match answered {
                 Ok(opened) => {

@@ -1,0 +1,99 @@
+//! Attempts: the connections that one try begins, over one carrier or both, in rounds that overlap.
+//!
+//! In:    a dialler; the time.
+//! Out:   each connection that was authenticated, or its error, as it comes.
+//! Never: begins more than [`MOST_ROUNDS`] rounds, and never a round after every attempt has failed: the caller decides
+//!        when to try again.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Authenticating, Carriers, Dialler, TLS_STARTS};
+use crate::acceptor::Authenticated;
+use crate::carrier::CarrierKind;
+use crate::error::LinkError;
+
+/// New connections are begun after this, beside those that were not answered.
+pub(super) const NEXT_ROUND: Duration = Duration::from_millis(1500);
+
+/// Rounds of one try: as many as the longest one, of 20 s, has time for.
+const MOST_ROUNDS: u32 = 14;
+
+/// See the head of the file.
+pub(super) struct Attempts<'a> {
+    dialler: &'a Dialler,
+    by_quic: FuturesUnordered<Authenticating>,
+    by_tls: FuturesUnordered<Authenticating>,
+    rounds: u32,
+    next_round: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl<'a> Attempts<'a> {
+    /// Begins the first round.
+    pub(super) fn new(dialler: &'a Dialler) -> Self {
+        let mut this = Self {
+            dialler,
+            by_quic: FuturesUnordered::new(),
+            by_tls: FuturesUnordered::new(),
+            rounds: 0,
+            next_round: Box::pin(sleep(NEXT_ROUND)),
+        };
+        this.begin();
+        this
+    }
+
+    fn begin(&mut self) {
+        self.rounds += 1;
+        self.next_round = Box::pin(sleep_until(Instant::now() + NEXT_ROUND));
+        let quic_failed = CancellationToken::new();
+        if self.dialler.carriers != Carriers::Tls {
+            let (dialling, failed) = (self.dialler.by_quic(), quic_failed.clone());
+            self.by_quic.push(Box::pin(async move { dialling.await.inspect_err(|_| failed.cancel()) }));
+        }
+        if self.dialler.carriers != Carriers::Quic {
+            let (dialler, is_alone) = (self.dialler.clone(), self.dialler.carriers == Carriers::Tls);
+            self.by_tls.push(Box::pin(async move {
+                if !is_alone {
+                    // If QUIC cannot be, TLS need not wait for it.
+                    tokio::select! {
+                        () = sleep(TLS_STARTS) => {}
+                        () = quic_failed.cancelled() => {}
+                    }
+                }
+                dialler.by_tls().await
+            }));
+        }
+    }
+
+    /// The next connection that is authenticated or has failed; none when all have failed. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<(CarrierKind, Result<Authenticated, LinkError>)> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(first) = self.by_quic.next() => return Some((CarrierKind::Quic, first)),
+                Some(first) = self.by_tls.next() => return Some((CarrierKind::Tls, first)),
+                () = &mut self.next_round, if !self.is_over() => self.begin(),
+                else => return None,
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let nothing_left = self.by_quic.is_empty() && self.by_tls.is_empty();
+        nothing_left || self.rounds >= MOST_ROUNDS
+    }
+
+    /// Whether QUIC is still being tried.
+    pub(super) fn is_quic_under_way(&self) -> bool {
+        !self.by_quic.is_empty()
+    }
+
+    /// The attempts by QUIC that are under way; those by TLS end.
+    pub(super) fn quic_under_way(self) -> FuturesUnordered<Authenticating> {
+        self.by_quic
+    }
+}

@@ -1,0 +1,147 @@
+//! Keeping: the carriers of a session that is up: QUIC comes back, a silent carrier gets another one beside it, and one that
+//! was replaced ends when it is not used any more.
+//!
+//! In:    a session, and what its carriers say of themselves.
+//! Out:   carriers that are attached to it.
+//! Never: ends a carrier with open streams; never dials while a carrier answers, but for QUIC beside TLS, and TLS beside a
+//!        QUIC that does badly.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{sleep, timeout};
+
+use super::attempts::Attempts;
+use super::{Authenticating, Carriers, Dialler};
+use crate::acceptor::Authenticated;
+use crate::carrier::CarrierKind;
+use crate::link::Link;
+
+/// The longest time between two probes of QUIC.
+const LONGEST_PROBE: Duration = Duration::from_secs(600);
+
+/// How long one probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the connections of one try may take. As the longest try of a session, see [`Backoff`](crate::Backoff).
+const REPLACE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Between two tries to attach TLS beside QUIC.
+const BESIDE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Between two tries that have failed, and after a carrier was attached.
+const REPLACE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A carrier that was replaced is kept for this long, and as long as it has streams.
+const REPLACED_KEPT: Duration = Duration::from_secs(15);
+
+/// How often carriers that were replaced are looked for.
+const REPLACED_LOOK: Duration = Duration::from_secs(5);
+
+impl Dialler {
+    /// Looks after the carriers of `link` until it is over. `under_way`: attempts by QUIC that may yet succeed.
+    pub(super) fn keep(&self, link: &Link, under_way: FuturesUnordered<Authenticating>) {
+        let (dialler, watched) = (self.clone(), link.clone());
+        link.spawn(async move {
+            let bringing = dialler.bring_quic_back(&watched, under_way);
+            let (beside, replacing) = (dialler.bring_tls_beside(&watched), dialler.replace_silent(&watched));
+            let keeping = async { tokio::join!(bringing, beside, replacing, end_replaced(&watched)) };
+            tokio::select! {
+                _ = keeping => {}
+                _ = watched.ended() => {}
+            }
+        });
+    }
+
+    async fn bring_quic_back(&self, link: &Link, mut under_way: FuturesUnordered<Authenticating>) {
+        if self.carriers != Carriers::Auto {
+            return;
+        }
+        let late = async {
+            while let Some(late) = under_way.next().await {
+                if late.is_ok() {
+                    return late.ok();
+                }
+            }
+            None
+        };
+        // Without QUIC among the carriers: that of an overlapping round is of no use beside another.
+        if !link.carriers().contains(&CarrierKind::Quic)
+            && let Ok(Some(late)) = timeout(PROBE_TIMEOUT, late).await
+        {
+            self.attach(link, late).await;
+        }
+        drop(under_way);
+        let mut wait = self.settings.quic_probe;
+        loop {
+            sleep(wait).await;
+            if link.carriers().contains(&CarrierKind::Quic) {
+                wait = self.settings.quic_probe;
+                continue;
+            }
+            match timeout(PROBE_TIMEOUT, self.by_quic()).await {
+                Ok(Ok(authenticated)) => self.attach(link, authenticated).await,
+                _ => wait = (wait * 2).min(LONGEST_PROBE.max(self.settings.quic_probe)),
+            }
+        }
+    }
+
+    /// Where QUIC does badly, TLS is attached beside it.
+    async fn bring_tls_beside(&self, link: &Link) {
+        if self.carriers != Carriers::Auto {
+            return;
+        }
+        loop {
+            link.until(|link| link.is_tls_preferred() && !link.carriers().contains(&CarrierKind::Tls)).await;
+            if let Ok(Ok(authenticated)) = timeout(PROBE_TIMEOUT, self.by_tls()).await {
+                self.attach(link, authenticated).await;
+            }
+            sleep(BESIDE_PAUSE).await;
+        }
+    }
+
+    /// When no carrier answers, dials another one, and attaches it if it comes about before one of the old ones answers.
+    async fn replace_silent(&self, link: &Link) {
+        loop {
+            link.silent().await;
+            if link.has_place() {
+                tracing::debug!("{}: no carrier answers; another one is dialled", self.join.address);
+                let dialled = tokio::select! {
+                    dialled = self.any_carrier() => Some(dialled),
+                    () = link.answers() => None,
+                };
+                if let Some(authenticated) = dialled {
+                    self.attach(link, authenticated).await;
+                }
+            }
+            sleep(REPLACE_PAUSE).await;
+        }
+    }
+
+    /// The first connection that comes about.
+    async fn any_carrier(&self) -> Authenticated {
+        loop {
+            let mut attempts = Attempts::new(self);
+            let first = async {
+                while let Some((_, attempted)) = attempts.next().await {
+                    if let Ok(authenticated) = attempted {
+                        return Some(authenticated);
+                    }
+                }
+                None
+            };
+            if let Ok(Some(authenticated)) = timeout(REPLACE_TIMEOUT, first).await {
+                return authenticated;
+            }
+            sleep(REPLACE_PAUSE).await;
+        }
+    }
+}
+
+/// Ends carriers that were replaced.
+async fn end_replaced(link: &Link) {
+    loop {
+        sleep(REPLACED_LOOK).await;
+        link.end_replaced(REPLACED_KEPT);
+    }
+}
