@@ -17,7 +17,7 @@ const USEFUL: Duration = Duration::from_secs(1);
 const FRESH_OUTAGE: Duration = Duration::from_secs(60);
 
 /// While no packet is answered, waits stay short for this long: tries of a path that is down cost the server nothing, and
-/// the link shall use the path within seconds of its return.
+/// a path that returns is used within seconds.
 const SILENT_OUTAGE: Duration = Duration::from_secs(600);
 
 /// The longest wait in those times.

@@ -54,7 +54,7 @@ pub(crate) struct ControlStream {
     unread: Vec<u8>,
 }
 
-/// Wakes whoever asks the other side whether it lives, and says how that stands.
+/// Makes the pings of a carrier urgent, and holds whether a reply is overdue.
 pub(crate) struct Urgency {
     wake: Notify,
     doubted: AtomicBool,

@@ -471,7 +471,7 @@ impl Link {
     }
 
     /// Opens a stream and waits until the far side has connected, at most `patience`. Until then nothing of the visitor's
-    /// may travel, so that whoever gets [`NotOpened::Lost`] may ask another session. For the same reason an open that its
+    /// may travel, so that a caller that gets [`NotOpened::Lost`] may ask another session. For the same reason an open that its
     /// carrier does not answer is asked again on one that does: the far side at most connects twice, and the first
     /// connection is closed without a byte.
     ///

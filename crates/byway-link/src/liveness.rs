@@ -390,7 +390,7 @@ mod tests {
             liveness.set_in_use(true);
             let lasted = given_up_after(&mut liveness, start + SECOND / 20);
             assert!(lasted >= STREAMS_SURVIVE && lasted <= STREAMS_SURVIVE + 10 * SECOND, "{lasted:?}");
-            // A carrier that nobody uses ends as early as before.
+            // A carrier without streams ends as early as before.
             let mut liveness = Liveness::new(every, start);
             let number = ask(&mut liveness, start);
             liveness.reply(number, start + SECOND / 20);

@@ -17,7 +17,7 @@ use crate::acceptor::Authenticated;
 use crate::carrier::CarrierKind;
 use crate::error::LinkError;
 
-/// New connections are begun after this, beside those that were not answered.
+/// New connections start after this, beside those that were not answered.
 pub(super) const NEXT_ROUND: Duration = Duration::from_millis(1500);
 
 /// Rounds of one try: as many as the longest one, of 20 s, has time for.

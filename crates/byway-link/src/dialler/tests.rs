@@ -395,7 +395,7 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_carrier_that_was_replaced_ends_once_nobody_uses_it() {
+async fn a_carrier_that_was_replaced_ends_once_it_has_no_streams() {
     let (link, _inbox, mut old) = welcomed().await;
     let (dialler, authenticated, mut newer) = dialled(&Settings::default()).await;
     dialler.attach(&link, authenticated).await;
@@ -409,7 +409,7 @@ async fn a_carrier_that_was_replaced_ends_once_nobody_uses_it() {
     assert!(!link.is_over());
 }
 
-/// Connections that were begun within `patience` where nothing is ever answered.
+/// Connections that start within `patience` where nothing is ever answered.
 async fn begun_within(patience: Duration) -> usize {
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let join = JoinString {
