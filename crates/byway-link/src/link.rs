@@ -116,6 +116,8 @@ struct Carriers {
     reserved: usize,
     next: u64,
     is_measured: bool,
+    /// Carriers that have ended.
+    ended: u64,
     end: Option<Arc<str>>,
 }
 
@@ -267,6 +269,14 @@ impl Link {
         kinds
     }
 
+    /// Resolves when the number of carriers that have ended is not `known`, and returns it. What was said on one of them and
+    /// not answered may be lost. Cancel safe.
+    pub async fn carriers_ended(&self, known: u64) -> u64 {
+        let ended = |link: &Self| link.0.carriers.lock().ended;
+        self.until(|link| ended(link) != known).await;
+        ended(self)
+    }
+
     /// Streams that are open, on all carriers.
     pub fn streams(&self) -> usize {
         self.0.carriers.lock().attached.iter().map(|a| a.carrier.streams()).sum()
@@ -355,7 +365,9 @@ impl Link {
 
     fn detach(&self, number: u64, carrier: &Carrier) {
         let mut carriers = self.0.carriers.lock();
+        let before = carriers.attached.len();
         carriers.attached.retain(|attached| attached.number != number);
+        carriers.ended += u64::from(carriers.attached.len() < before);
         let last = carriers.attached.is_empty();
         // None of the others is heard of, and the other side says that it has no such session: they will not come back.
         let is_gone = carrier.is_gone() && carriers.attached.iter().all(|attached| attached.urgency.is_overdue());

@@ -398,6 +398,7 @@ impl Joined {
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
         let drain = || shared.plan.load().drain;
+        let mut carriers_ended = 0;
         let ended = loop {
             let again = self.services.lock().next_due();
             // Each arm is cancel safe: what is not taken stays in its channel.
@@ -419,6 +420,11 @@ impl Joined {
                     }
                 },
                 () = outbox.say_next(&link, async |_| {}) => {}
+                ended = link.carriers_ended(carriers_ended) => {
+                    carriers_ended = ended;
+                    self.services.lock().ask_unanswered_anew();
+                    self.register(&mut outbox, &wanted);
+                }
                 Ok(()) = changes.changed() => {
                     wanted = changes.borrow_and_update().clone();
                     warn_of_kept_hosts(shared, &link, &wanted.plan);

@@ -118,6 +118,14 @@ impl Services {
         to_say
     }
 
+    /// A carrier of the session has ended, and may have lost registrations or their answers: [`Services::follow`] asks again
+    /// for those that were not answered.
+    pub fn ask_unanswered_anew(&mut self) {
+        for there in self.places.iter_mut().flatten().filter(|there| there.asked == Asked::Yes) {
+            there.asked = Asked::No;
+        }
+    }
+
     /// Whether the session of the moment has an answer for the service of this kind and name.
     pub fn is_answered(&self, kind: ServiceKind, name: &str) -> bool {
         let answered = |asked| matches!(asked, Asked::Public | Asked::Refused);
@@ -227,6 +235,16 @@ mod tests {
             other => panic!("nobody asked for {other:?}"),
         };
         services.follow(wanted, Instant::now()).into_iter().map(as_said).collect()
+    }
+
+    #[test]
+    fn a_registration_that_was_lost_with_its_carrier_was_never_repeated_while_the_session_went_on() {
+        let (app, ssh) = (service(ServiceKind::Http, "app"), service(ServiceKind::Tcp, "ssh"));
+        let mut services = Services::default();
+        assert_eq!(said(&mut services, &[app.clone(), ssh.clone()]), [('+', 1), ('+', 2)]);
+        services.is_public(1, "http://app.test");
+        services.ask_unanswered_anew();
+        assert_eq!(said(&mut services, &[app, ssh]), [('+', 2)]);
     }
 
     #[test]
