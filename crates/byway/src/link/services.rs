@@ -122,7 +122,7 @@ impl Services {
     /// for those that were not answered.
     pub fn ask_unanswered_anew(&mut self) {
         for there in self.places.iter_mut().flatten().filter(|there| there.asked == Asked::Yes) {
-            there.asked = Asked::No;
+            (there.asked, there.answers_due) = (Asked::No, 0);
         }
     }
 
@@ -245,6 +245,7 @@ mod tests {
         services.is_public(1, "http://app.test");
         services.ask_unanswered_anew();
         assert_eq!(said(&mut services, &[app, ssh]), [('+', 2)]);
+        assert!(services.is_public(2, "127.0.0.1:20022").is_some(), "the lost answer is not waited for");
     }
 
     #[test]
