@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 /// The reason of a carrier that ended because no ping was answered.
 pub(crate) const NO_ANSWER: &str = "the other side does not answer any more";
 
-/// A silent carrier may be replaced before it is given up.
-const REPLACED: &str = "a newer connection has replaced it";
+/// The reason of a carrier that was replaced, which may happen to a silent one before it is given up.
+pub(crate) const REPLACED: &str = "a newer connection has replaced it";
 
 /// Whether a carrier that has ended for this reason may have been silent.
 pub(crate) fn may_be_silence(reason: &str) -> bool {

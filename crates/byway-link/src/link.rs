@@ -25,6 +25,7 @@ use crate::congestion::Congestion;
 use crate::control::{self, ControlStream, Outgoing, Standing, Urgency};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
+use crate::large_packets;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::measuring::{Figures, Measured, measure};
 use crate::mux::core::Side;
@@ -479,7 +480,7 @@ impl Link {
             };
             carriers.attached.iter().filter(is_replaced).map(|attached| attached.carrier.clone()).collect()
         };
-        replaced.iter().for_each(|carrier| carrier.end("a newer connection has replaced it"));
+        replaced.iter().for_each(|carrier| carrier.end(large_packets::REPLACED));
     }
 
     /// Opens a stream and waits until the far side has connected, at most `patience`. Until then nothing of the visitor's

@@ -45,10 +45,24 @@ pub(crate) struct Figures {
     pub(crate) rate: u64,
 }
 
+/// What the other side was informed of, and by which carriers it may have been lost since.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Announced {
+    prefers_tls: bool,
+    carriers: Vec<u64>,
+}
+
+impl Announced {
+    /// Whether `now` has to be announced: it differs, or what was announced may have been lost with a carrier.
+    fn is_followed_by(&self, now: &Self) -> bool {
+        (self.prefers_tls || now.prefers_tls) && self != now
+    }
+}
+
 /// Measures the carriers of `link` until it is over.
 pub(crate) async fn measure(link: Link) {
     let measuring = async {
-        let mut preference = Preference::default();
+        let (mut preference, mut announced, mut unlogged) = (Preference::default(), Announced::default(), None);
         let mut before: HashMap<u64, Sent> = HashMap::new();
         let (mut begun, mut wait) = (Instant::now(), WINDOW);
         loop {
@@ -56,7 +70,7 @@ pub(crate) async fn measure(link: Link) {
             let now = Instant::now();
             let mut window = Window { lasted: now - begun, ..Window::default() };
             begun = now;
-            let mut after = HashMap::new();
+            let (mut after, mut has_tls) = (HashMap::new(), false);
             for (number, carrier, figures) in link.measurable() {
                 let sent = carrier.sent();
                 // A carrier that is new begins its first window now.
@@ -65,7 +79,10 @@ pub(crate) async fn measure(link: Link) {
                 let packets = sent.packets.saturating_sub(earlier.packets);
                 let lost = sent.lost.saturating_sub(earlier.lost);
                 match carrier.kind() {
-                    CarrierKind::Tls => window.tls_bytes += bytes,
+                    CarrierKind::Tls => {
+                        has_tls = true;
+                        window.tls_bytes += bytes;
+                    }
                     CarrierKind::Quic => {
                         window.quic_bytes += bytes;
                         window.quic_packets += packets;
@@ -78,20 +95,44 @@ pub(crate) async fn measure(link: Link) {
                 *figures.lock() = Figures { loss, rate: bytes.saturating_mul(1000) / ms };
                 after.insert(number, sent);
             }
+            let mut numbers: Vec<u64> = after.keys().copied().collect();
+            numbers.sort_unstable();
             before = after;
             let moved = window.quic_bytes + window.tls_bytes;
             wait = if moved >= TRAFFIC_BYTES { WINDOW } else { IDLE_WINDOW };
             if let Some(change) = preference.measured(&window, now.into_std()) {
+                unlogged = Some(change);
+            }
+            // Without a TLS carrier nothing changes for any stream, and a link that uses QUIC alone never gets one.
+            if has_tls && let Some(change) = unlogged.take() {
                 tracing::info!(peer = link.peer().short(), "{change}");
             }
-            if link.prefer_tls(preference.is_tls()) {
-                // A session that ends meanwhile needs to know nothing.
-                link.say(Said::PreferTls(u32::from(preference.is_tls())));
+            link.prefer_tls(preference.is_tls());
+            let now = Announced { prefers_tls: preference.is_tls(), carriers: numbers };
+            if announced.is_followed_by(&now) && link.say(Said::PreferTls(u32::from(now.prefers_tls))) {
+                announced = now;
             }
         }
     };
     tokio::select! {
         () = measuring => {}
         _ = link.ended() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preference_is_announced_again_when_the_carriers_change_and_never_without_need() {
+        let announced = |prefers_tls, carriers: &[u64]| Announced { prefers_tls, carriers: carriers.to_vec() };
+        let silent = Announced::default();
+        assert!(!silent.is_followed_by(&announced(false, &[1])), "what holds from the start");
+        assert!(silent.is_followed_by(&announced(true, &[1])));
+        assert!(!announced(true, &[1]).is_followed_by(&announced(true, &[1])), "once is enough");
+        assert!(announced(true, &[1]).is_followed_by(&announced(true, &[1, 2])), "it may have been lost");
+        assert!(announced(true, &[1]).is_followed_by(&announced(false, &[2])));
+        assert!(!announced(false, &[2]).is_followed_by(&announced(false, &[3])));
     }
 }
