@@ -5,7 +5,7 @@
 //! Never: sends the grant's secret before the pinned key was proven; never waits for QUIC longer than [`TLS_STARTS`] before
 //!        TLS is tried beside it.
 //!
-//! While a try is not answered, new connections start beside the old ones every [`NEXT_ROUND`](attempts::NEXT_ROUND): the old ones serve a
+//! While a try is not answered, new connections start beside the old ones every 1.5 s (`attempts::NEXT_ROUND`): the old ones serve a
 //! path that is slow, the new ones a path that comes back, whose next packet would else be seconds away (RFC 6298 section
 //! 5.5, RFC 9002 section 6.2: each retransmission waits twice as long as the one before).
 
