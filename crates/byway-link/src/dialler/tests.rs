@@ -7,6 +7,7 @@ use super::*;
 use crate::Congestion;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
+use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, Kind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
 use crate::{GrantId, GrantSecret, NotOpened, wire};
@@ -438,4 +439,56 @@ async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
     // The connections of a try overlap: a later one meets the path that is back, an earlier one a path that is slow.
     let begun = begun_within(attempts::NEXT_ROUND * 2 + Duration::from_millis(500)).await;
     assert!((2..=3).contains(&begun), "{begun} connections were begun");
+}
+
+// ---- the preferred carrier ----
+
+/// The next preference that `peer` hears.
+async fn preference(peer: &mut RawPeer) -> u32 {
+    loop {
+        if let Said::PreferTls(prefers) = within(peer.hears.said()).await.unwrap() {
+            return prefers;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
+    let (link, _inbox, mut peer) = welcomed().await;
+    let mut announcer = Announcer::default();
+    // The task that writes them has no turn before this one waits.
+    while link.say(Said::GoAway(GoAway::default())) {}
+    announcer.announce(&link, true);
+    within(async {
+        while !matches!(peer.hears.said().await.unwrap(), Said::PreferTls(1)) {
+            // As after each window of traffic.
+            announcer.announce(&link, true);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_preference_that_may_be_lost_with_its_carrier_is_repeated_also_when_it_was_withdrawn() {
+    let (link, _inbox, mut first) = welcomed().await;
+    let mut announcer = Announcer::default();
+    announcer.announce(&link, false);
+    announcer.announce(&link, true);
+    announcer.announce(&link, true);
+    announcer.announce(&link, false);
+    let (_, both) = (preference(&mut first).await, preference(&mut first).await);
+    assert_eq!(both, 0, "what holds from the start and what has not changed is not announced");
+    let (dialler, authenticated, mut second) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    announcer.announce(&link, false);
+    assert_eq!(preference(&mut second).await, 0);
+    drop(first);
+    within(async {
+        while link.carriers().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    announcer.announce(&link, false);
+    assert_eq!(preference(&mut second).await, 0);
 }
