@@ -202,6 +202,9 @@ impl Dialler {
                 let peer = authenticated.identity;
                 let (link, inbox) = Link::new(id, peer, None, Side::Dialler, self.runtime.clone());
                 link.agree(welcome.features & self.settings.features);
+                if self.carriers != Carriers::Auto {
+                    link.keep_to_one_kind();
+                }
                 let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
                 adopt(&link, place, authenticated);
                 Ok((link, inbox))

@@ -8,8 +8,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
@@ -108,6 +108,8 @@ struct Inner {
     heard: mpsc::Sender<Said>,
     over: CancellationToken,
     features: AtomicU64,
+    /// See [`Link::keep_to_one_kind`].
+    one_kind: AtomicBool,
 }
 
 #[derive(Default)]
@@ -230,6 +232,7 @@ impl Link {
             heard,
             over: CancellationToken::new(),
             features: AtomicU64::new(0),
+            one_kind: AtomicBool::new(false),
         }));
         (link, Inbox { streams: arrived, said })
     }
@@ -402,6 +405,16 @@ impl Link {
     /// Whether new streams use TLS where it is attached, by what either side has measured.
     pub(crate) fn is_tls_preferred(&self) -> bool {
         self.0.standing.is_tls_preferred()
+    }
+
+    /// The config of this side allows carriers of one kind alone: no other kind is tried or preferred.
+    pub(crate) fn keep_to_one_kind(&self) {
+        self.0.one_kind.store(true, Relaxed);
+    }
+
+    /// Whether this side may prefer one kind of carrier to the other.
+    pub(crate) fn has_choice(&self) -> bool {
+        !self.0.one_kind.load(Relaxed)
     }
 
     /// This side prefers TLS for new streams, or not. Whether that is a change.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::carrier::{CarrierKind, Sent};
 use crate::link::Link;
-use crate::preference::{Preference, Window};
+use crate::preference::{Change, Preference, Window};
 use crate::wire::Said;
 
 /// A window while there is traffic.
@@ -43,6 +43,14 @@ pub struct Measured {
 pub(crate) struct Figures {
     pub(crate) loss: Option<f64>,
     pub(crate) rate: u64,
+}
+
+/// What a window of traffic changes: nothing on a link that has no choice.
+fn judged(link: &Link, preference: &mut Preference, window: &Window, now: Instant) -> Option<Change> {
+    if !link.has_choice() {
+        return None;
+    }
+    preference.measured(window, now.into_std())
 }
 
 /// Announces to the other side whether this side prefers TLS for new streams.
@@ -111,10 +119,10 @@ pub(crate) async fn measure(link: Link) {
             before = after;
             let moved = window.quic_bytes + window.tls_bytes;
             wait = if moved >= TRAFFIC_BYTES { WINDOW } else { IDLE_WINDOW };
-            if let Some(change) = preference.measured(&window, now.into_std()) {
+            if let Some(change) = judged(&link, &mut preference, &window, now) {
                 unlogged = Some(change);
             }
-            // Without a TLS carrier nothing changes for any stream, and a link that uses QUIC alone never gets one.
+            // Without a TLS carrier nothing changes for any stream, and a dialler that uses QUIC alone never attaches one.
             if has_tls && let Some(change) = unlogged.take() {
                 tracing::info!(peer = link.peer().short(), "{change}");
             }
@@ -125,5 +133,29 @@ pub(crate) async fn measure(link: Link) {
     tokio::select! {
         () = measuring => {}
         _ = link.ended() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::key::Fingerprint;
+    use crate::mux::core::Side;
+
+    #[tokio::test]
+    async fn a_link_that_may_use_one_kind_of_carrier_alone_began_trials_of_the_other() {
+        let peer = Fingerprint::of_spki(b"a server");
+        let (link, _inbox) = Link::new([1; 16], peer, None, Side::Dialler, Handle::current());
+        let lossy = Window { lasted: WINDOW, quic_packets: 1000, quic_lost: 100, quic_bytes: 1_000_000, tls_bytes: 0 };
+        let begins_trial = |preference: &mut Preference| {
+            let start = Instant::now();
+            (0..10).any(|second| judged(&link, preference, &lossy, start + second * WINDOW).is_some())
+        };
+        assert!(begins_trial(&mut Preference::default()));
+        link.keep_to_one_kind();
+        let mut preference = Preference::default();
+        assert!(!begins_trial(&mut preference) && !preference.is_tls());
     }
 }

@@ -63,9 +63,10 @@ async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
     (dialler, authenticated, peer)
 }
 
-/// The same with a session on it.
-async fn welcomed() -> (Link, Inbox, RawPeer) {
+/// A session on such a carrier, of a dialler that may use `carriers`.
+async fn welcomed_with(carriers: Carriers) -> (Link, Inbox, RawPeer) {
     let (dialler, authenticated, mut peer) = dialled(&Settings::default()).await;
+    let dialler = Dialler { carriers, ..dialler };
     let welcoming = async {
         assert!(matches!(peer.hears.said().await.unwrap(), Said::Hello(_)));
         peer.says.say(welcome(16)).await;
@@ -73,6 +74,11 @@ async fn welcomed() -> (Link, Inbox, RawPeer) {
     let (said, ()) = tokio::join!(dialler.say_hello(authenticated, 1, 1), welcoming);
     let (link, inbox) = said.unwrap();
     (link, inbox, peer)
+}
+
+/// The same of one that may use TLS alone.
+async fn welcomed() -> (Link, Inbox, RawPeer) {
+    welcomed_with(Carriers::Tls).await
 }
 
 fn welcome(id_bytes: usize) -> Said {
@@ -442,6 +448,14 @@ async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
 }
 
 // ---- the preferred carrier ----
+
+#[tokio::test]
+async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefer_none() {
+    for (carriers, has_choice) in [(Carriers::Auto, true), (Carriers::Quic, false), (Carriers::Tls, false)] {
+        let (link, _inbox, _peer) = welcomed_with(carriers).await;
+        assert_eq!(link.has_choice(), has_choice, "{carriers:?}");
+    }
+}
 
 /// The next preference that `peer` hears.
 async fn preference(peer: &mut RawPeer) -> u32 {
