@@ -122,8 +122,9 @@ impl PendingCarrier {
         self.admitted = true;
         match &self.carrier.0.over {
             Over::Mux(mux) => mux.admit(streams),
-            Over::Quic(quic, _, allowance) => {
+            Over::Quic(quic, credits, allowance) => {
                 let first = Allowance::new(streams, Instant::now());
+                credits.allow(streams);
                 quic.make_room(0);
                 quic.allow(first.allowed());
                 *allowance.lock() = first;

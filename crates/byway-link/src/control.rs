@@ -80,17 +80,15 @@ impl Standing {
         self.prefers_tls.load(Relaxed) || self.peer_prefers_tls.load(Relaxed)
     }
 
-    /// This side prefers TLS, or not. Whether that is a change.
-    pub(crate) fn prefer_tls(&self, prefers: bool) -> bool {
-        self.note(&self.prefers_tls, prefers)
+    /// This side prefers TLS, or not.
+    pub(crate) fn prefer_tls(&self, prefers: bool) {
+        self.note(&self.prefers_tls, prefers);
     }
 
-    fn note(&self, what: &AtomicBool, value: bool) -> bool {
-        let changed = what.swap(value, Relaxed) != value;
-        if changed {
+    fn note(&self, what: &AtomicBool, value: bool) {
+        if what.swap(value, Relaxed) != value {
             self.changes.send_replace(());
         }
-        changed
     }
 }
 

@@ -27,9 +27,6 @@ const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
 /// Stands for a round trip that was not measured yet.
 const UNMEASURED_US: u64 = u64::MAX;
 
-/// Streams of the peer for which credit may come before they are accepted: more than a peer may have open.
-const MOST_EARLY: usize = 16 * 1024;
-
 /// The credits of one carrier. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Credits(Arc<Inner>);
@@ -50,6 +47,8 @@ struct Streams {
     known: HashMap<u64, Arc<Sending>>,
     /// Credit for streams of the peer that were not accepted yet: control is sent before them.
     early: HashMap<u64, u64>,
+    /// Streams that the peer may have open, and so the most that `early` may hold.
+    allowed: usize,
     /// Streams of the peer are accepted in the order of their ids; this is the first one that was not.
     next: u64,
 }
@@ -79,6 +78,11 @@ impl Credits {
             budget,
             round_trip_us: AtomicU64::new(UNMEASURED_US),
         }))
+    }
+
+    /// From now on the peer may have at most `streams` streams open; before, none.
+    pub(crate) fn allow(&self, streams: u32) {
+        self.0.sending.lock().allowed = streams as usize;
     }
 
     /// One stream's part of it.
@@ -127,7 +131,7 @@ impl Credits {
             if !self.is_theirs(grant.stream) || grant.stream < streams.next {
                 return Ok(());
             }
-            if streams.early.len() >= MOST_EARLY {
+            if streams.early.len() >= streams.allowed && !streams.early.contains_key(&grant.stream) {
                 return Err(Overflow);
             }
             let early = streams.early.entry(grant.stream).or_default();
@@ -301,6 +305,7 @@ mod tests {
     #[test]
     fn credit_that_overtakes_the_stream_of_the_peer_is_kept_for_it() {
         let credits = Credits::new(Side::Dialler, Budget::new(0));
+        credits.allow(100);
         credits.granted(&grant(5, 100)).unwrap();
         credits.granted(&grant(5, 10)).unwrap();
         assert_eq!(left(&credits.stream(1)), Some(INITIAL_BYTES as usize));
@@ -315,11 +320,12 @@ mod tests {
     #[test]
     fn credit_for_streams_that_never_come_is_kept_for_as_many_as_there_can_be() {
         let credits = Credits::new(Side::Dialler, Budget::new(0));
-        for number in 0..MOST_EARLY as u64 {
+        assert_eq!(credits.granted(&grant(1, 1)), Err(Overflow), "the peer may open none yet");
+        credits.allow(100);
+        for number in 0..100 {
             credits.granted(&grant(number * 4 + 1, 1)).unwrap();
         }
         assert_eq!(credits.granted(&grant(1 << 30 | 1, 1)), Err(Overflow));
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
         assert_eq!(credits.granted(&grant(1, u32::MAX)), Err(Overflow));
     }
 

@@ -6,23 +6,26 @@
 use tokio::net::TcpStream;
 
 /// See the head of the file.
-#[cfg(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "x86",
-        target_arch = "aarch64",
-        target_arch = "arm",
-        target_arch = "riscv64"
-    )
-))]
+#[cfg(target_os = "linux")]
 pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
     use std::ffi::c_int;
 
     use rustix::ioctl::{Getter, Opcode, ioctl};
 
-    /// `SIOCOUTQ` of tcp(7), with the number that it has on the architectures above.
+    /// `SIOCOUTQ` of tcp(7).
     const SIOCOUTQ: Opcode = 0x5411;
+    /// The architectures on which it has this number; others have numbers of their own.
+    const IS_KNOWN: bool = cfg!(any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    ));
+
+    if !IS_KNOWN {
+        return None;
+    }
     // SAFETY: SIOCOUTQ writes one `int` to the address that it is given, and `Getter` gives it the address of one.
     #[allow(unsafe_code)]
     let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
@@ -30,16 +33,7 @@ pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
 }
 
 /// See the head of the file.
-#[cfg(not(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "x86",
-        target_arch = "aarch64",
-        target_arch = "arm",
-        target_arch = "riscv64"
-    )
-)))]
+#[cfg(not(target_os = "linux"))]
 pub(super) const fn bytes(_: &TcpStream) -> Option<u64> {
     None
 }

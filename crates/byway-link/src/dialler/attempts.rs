@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Authenticating, Carriers, Dialler, TLS_STARTS};
@@ -29,7 +29,7 @@ pub(super) struct Attempts<'a> {
     by_quic: FuturesUnordered<Authenticating>,
     by_tls: FuturesUnordered<Authenticating>,
     rounds: u32,
-    next_round: Pin<Box<tokio::time::Sleep>>,
+    next_round: Pin<Box<Sleep>>,
 }
 
 impl<'a> Attempts<'a> {
@@ -48,7 +48,7 @@ impl<'a> Attempts<'a> {
 
     fn begin(&mut self) {
         self.rounds += 1;
-        self.next_round = Box::pin(sleep_until(Instant::now() + NEXT_ROUND));
+        self.next_round.as_mut().reset(Instant::now() + NEXT_ROUND);
         let quic_failed = CancellationToken::new();
         if self.dialler.carriers != Carriers::Tls {
             let (dialling, failed) = (self.dialler.by_quic(), quic_failed.clone());

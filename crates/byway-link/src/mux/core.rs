@@ -1,7 +1,7 @@
 //! Mux core: the streams of one carrier over TCP, as a state machine.
 //!
 //! In:    frames that came; what the owners of streams do; room on the carrier.
-//! Out:   frames to send: control first, then one chunk of each stream that has any, in turn; and who is to be woken.
+//! Out:   frames to send: control first, then one chunk of a stream after the other, see `turns`; and who is to be woken.
 //! Never: I/O, a clock or a task of its own; and nothing that a peer can make grow beyond the bounds named here.
 //!
 //! The contract of a stream: data precedes FIN; a reset may overtake it and voids what is under way;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use byway_dial::{Broken, Read};
 
+use self::turns::{Next, Turns};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Kind, MOST_PAYLOAD_BYTES, Violation, with_number};
 use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
@@ -109,10 +110,8 @@ pub(crate) struct Core {
     lingering: VecDeque<u32>,
     /// Frames without data, in order; they overtake data.
     urgent: Vec<u8>,
-    /// Streams that had nothing to send until now, and had no turn since those in `ready` had one; they come first.
-    fresh: VecDeque<u32>,
-    /// Streams that have data or a FIN to send, or had their turn as `fresh` ones, in turn.
-    ready: VecDeque<u32>,
+    /// Streams with data or a FIN to send.
+    turns: Turns,
     queued_bytes: usize,
     /// Streams whose writer waits for the session's queue.
     starved: Vec<u32>,
@@ -154,7 +153,7 @@ struct Outgoing {
     state: Sending,
     stopped: Option<u32>,
     writer: Option<Waker>,
-    /// Stands in `ready`.
+    /// Is in `turns`.
     listed: bool,
     /// Stands in `starved`.
     starved: bool,
@@ -200,8 +199,7 @@ impl Core {
             acceptor: None,
             lingering: VecDeque::new(),
             urgent: Vec::new(),
-            fresh: VecDeque::new(),
-            ready: VecDeque::new(),
+            turns: Turns::default(),
             queued_bytes: 0,
             starved: Vec::new(),
             budget,
@@ -617,8 +615,7 @@ impl Core {
     pub(crate) fn take(&mut self, most_bytes: usize, out: &mut VecDeque<Vec<u8>>) {
         let mut taken = 0;
         // Control messages go ahead of the rest: no OPEN may arrive before the welcome that allows it.
-        while self.ready.front() == Some(&CONTROL) {
-            self.ready.pop_front();
+        while self.turns.control() {
             taken += self.take_from(CONTROL, out);
         }
         if !self.urgent.is_empty() {
@@ -627,17 +624,13 @@ impl Core {
         }
         let mut fresh_bytes = 0;
         while taken < most_bytes {
-            let fresh =
-                if fresh_bytes <= most_bytes / 2 || self.ready.is_empty() { self.fresh.pop_front() } else { None };
-            if let Some(stream) = fresh {
-                let bytes = self.take_from(stream, out);
-                (taken, fresh_bytes) = (taken + bytes, fresh_bytes + bytes);
-                // It comes first again when all others had their turn.
-                self.list_behind(stream);
-                continue;
+            let Some(Next { stream, is_fresh }) = self.turns.next(fresh_bytes <= most_bytes / 2) else { break };
+            let bytes = self.take_from(stream, out);
+            taken += bytes;
+            if is_fresh {
+                fresh_bytes += bytes;
+                self.list_again(stream);
             }
-            let Some(stream) = self.ready.pop_front() else { break };
-            taken += self.take_from(stream, out);
         }
         if self.queued_bytes < SESSION_QUEUE_BYTES {
             for stream in std::mem::take(&mut self.starved) {
@@ -668,10 +661,8 @@ impl Core {
                 wake(&mut entry.send.writer);
             }
         }
-        if stream == CONTROL && !entry.send.chunks.is_empty() {
-            self.list(stream);
-        } else if !entry.send.chunks.is_empty() {
-            self.list_behind(stream);
+        if !entry.send.chunks.is_empty() {
+            self.list_again(stream);
         } else if entry.send.state == Sending::Finishing {
             entry.send.state = Sending::Finished;
             out.push_back(Header { kind: Kind::Fin, stream, length: 0 }.encode().to_vec());
@@ -683,7 +674,7 @@ impl Core {
 
     /// Whether there is anything to send.
     pub(crate) fn has_output(&self) -> bool {
-        !self.urgent.is_empty() || !self.fresh.is_empty() || !self.ready.is_empty()
+        !self.urgent.is_empty() || !self.turns.is_empty()
     }
 
     /// Who drives the carrier, to be woken when there is something to send.
@@ -705,8 +696,7 @@ impl Core {
     pub(crate) fn lose(&mut self) {
         self.lost = true;
         self.urgent = Vec::new();
-        self.fresh.clear();
-        self.ready.clear();
+        self.turns.clear();
         self.starved.clear();
         self.queued_bytes = 0;
         wake(&mut self.acceptor);
@@ -724,18 +714,15 @@ impl Core {
     fn list(&mut self, stream: u32) {
         let Some(entry) = self.streams.get_mut(&stream) else { return };
         if !std::mem::replace(&mut entry.send.listed, true) {
-            match stream {
-                CONTROL => self.ready.push_front(stream),
-                _ => self.fresh.push_back(stream),
-            }
+            self.turns.begin(stream);
         }
     }
 
     /// Lists a stream that had its turn, behind the others.
-    fn list_behind(&mut self, stream: u32) {
+    fn list_again(&mut self, stream: u32) {
         let Some(entry) = self.streams.get_mut(&stream) else { return };
         if !std::mem::replace(&mut entry.send.listed, true) {
-            self.ready.push_back(stream);
+            self.turns.again(stream);
         }
     }
 
@@ -851,3 +838,4 @@ fn wake(waker: &mut Option<Waker>) {
 mod invariants;
 #[cfg(test)]
 mod tests;
+mod turns;

@@ -14,7 +14,7 @@ impl Core {
             let chunks: usize = entry.send.chunks.iter().map(|chunk| chunk.len() - HEADER_BYTES).sum();
             assert_eq!(entry.send.queued_bytes, chunks, "stream {stream} miscounts its queue");
             assert!(chunks <= STREAM_QUEUE_BYTES, "stream {stream} queues too much");
-            let listed = self.fresh.iter().chain(&self.ready).filter(|listed| *listed == stream).count();
+            let listed = self.turns.count(*stream);
             assert!(self.lost || usize::from(entry.send.listed) == listed, "stream {stream} is listed {listed} times");
             assert!(
                 self.lost || entry.send.starved == self.starved.contains(stream),
@@ -31,7 +31,7 @@ impl Core {
         assert!(self.lost || self.theirs == 0, "streams of the peer's are left");
         assert_eq!(self.queued_bytes, 0, "queued bytes are left");
         assert!(
-            self.urgent.is_empty() && self.fresh.is_empty() && self.ready.is_empty() && self.starved.is_empty(),
+            self.urgent.is_empty() && self.turns.is_empty() && self.starved.is_empty(),
             "something is left to send"
         );
     }

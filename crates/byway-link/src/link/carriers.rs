@@ -1,0 +1,281 @@
+//! Carriers of a session: which are attached, which one new streams use, and which were replaced.
+//!
+//! In:    carriers whose handshake is done; whether each answers; which kind either side prefers.
+//! Out:   the best one for a new stream or a message; when none answers; the end of the session with the last one.
+//! Never: more than [`MOST_CARRIERS`], or the end of a carrier for another while it has open streams.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::{INBOX, Link, REPORTS, accept};
+use crate::carrier::{Carrier, CarrierKind};
+use crate::control::{self, ControlStream, Outgoing, Urgency};
+use crate::large_packets;
+use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
+use crate::measuring::{Figures, Measured, measure};
+use crate::mux::core::Side;
+use crate::wire::{Said, Visited};
+
+/// Carriers of one session.
+const MOST_CARRIERS: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Carriers {
+    pub(super) attached: Vec<Attached>,
+    /// Places that were promised to carriers, or given to them a moment ago.
+    reserved: usize,
+    next: u64,
+    is_measured: bool,
+    /// Carriers that have ended.
+    ended: u64,
+    /// Why the session is over.
+    pub(super) end: Option<Arc<str>>,
+}
+
+impl Carriers {
+    fn is_full(&self) -> bool {
+        self.attached.len() + self.reserved >= MOST_CARRIERS
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Attached {
+    pub(super) number: u64,
+    pub(super) carrier: Carrier,
+    since: Instant,
+    figures: Arc<Mutex<Figures>>,
+    pub(super) to_say: mpsc::Sender<Said>,
+    pub(super) reports: mpsc::Sender<Box<Visited>>,
+    pub(super) urgency: Arc<Urgency>,
+}
+
+/// A place among the carriers of a session, until a carrier has it.
+pub(crate) struct Place(Option<Link>);
+
+impl Place {
+    /// The carrier that is added under this lock has the place from now on, so that it is never counted twice.
+    fn hand_to_carrier(mut self, carriers: &mut Carriers) {
+        if self.0.take().is_some() {
+            carriers.reserved -= 1;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.0.carriers.lock().reserved -= 1;
+        }
+    }
+}
+
+/// Why a session takes no more carriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPlace {
+    /// It has [`MOST_CARRIERS`].
+    #[error("that session has carriers enough")]
+    Full,
+    /// It is over.
+    #[error("that session is over")]
+    Over,
+}
+
+impl Link {
+    /// Its carriers, the best last.
+    pub fn carriers(&self) -> Vec<CarrierKind> {
+        let mut kinds: Vec<_> = self.0.carriers.lock().attached.iter().map(|a| a.carrier.kind()).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// Resolves when the number of carriers that have ended is not `known`, and returns it. What was said on one of them and
+    /// not answered may be lost. Cancel safe.
+    pub async fn carriers_ended(&self, known: u64) -> u64 {
+        let ended = |link: &Self| link.0.carriers.lock().ended;
+        self.until(|link| ended(link) != known).await;
+        ended(self)
+    }
+
+    /// A place for one more carrier.
+    pub(crate) fn reserve(&self) -> Result<Place, NoPlace> {
+        let mut carriers = self.0.carriers.lock();
+        if carriers.end.is_some() {
+            return Err(NoPlace::Over);
+        }
+        if carriers.is_full() {
+            return Err(NoPlace::Full);
+        }
+        carriers.reserved += 1;
+        drop(carriers);
+        Ok(Place(Some(self.clone())))
+    }
+
+    /// Adds a carrier whose handshake is done, in a place of its own. It is ended at once if the session is over.
+    pub(crate) fn attach(&self, place: Place, carrier: Carrier, control: ControlStream) {
+        let (to_say, saying) = mpsc::channel(INBOX);
+        let (reports, reporting) = mpsc::channel(REPORTS);
+        let urgency = Arc::new(Urgency::new(Arc::clone(&self.0.standing)));
+        let (number, begin_measuring) = {
+            let mut carriers = self.0.carriers.lock();
+            if carriers.end.is_some() {
+                return carrier.end("the session is over");
+            }
+            carriers.next += 1;
+            let number = carriers.next;
+            let urgency = Arc::clone(&urgency);
+            let since = Instant::now();
+            let (carrier, figures) = (carrier.clone(), Arc::default());
+            let attached = Attached { number, carrier, since, figures, to_say, reports, urgency };
+            carriers.attached.push(attached);
+            place.hand_to_carrier(&mut carriers);
+            (number, !std::mem::replace(&mut carriers.is_measured, true))
+        };
+        if begin_measuring {
+            self.spawn(measure(self.clone()));
+        }
+        self.0.standing.changes.send_replace(());
+        let every = match self.0.side {
+            Side::Dialler => DIALLER_ASKS,
+            Side::Acceptor => ACCEPTOR_ASKS,
+        };
+        let liveness = Liveness::new(every, Instant::now().into_std());
+        let outgoing = Outgoing { to_say: saying, reports: reporting };
+        let served = control::serve(control, carrier.clone(), liveness, outgoing, urgency, self.0.heard.clone());
+        self.spawn(served);
+        self.spawn(accept(carrier.clone(), self.0.streams.clone(), Arc::clone(&self.0.unsaid)));
+        let link = self.clone();
+        self.spawn(async move {
+            carrier.ended().await;
+            link.detach(number, &carrier);
+        });
+    }
+
+    pub(super) fn detach(&self, number: u64, carrier: &Carrier) {
+        let mut carriers = self.0.carriers.lock();
+        let before = carriers.attached.len();
+        carriers.attached.retain(|attached| attached.number != number);
+        carriers.ended += u64::from(carriers.attached.len() < before);
+        let last = carriers.attached.is_empty();
+        // None of the others is heard of, and the other side says that it has no such session: they will not come back.
+        let is_gone = carrier.is_gone() && carriers.attached.iter().all(|attached| attached.urgency.is_overdue());
+        if last {
+            carriers.end.get_or_insert_with(|| carrier.reason().into());
+        }
+        drop(carriers);
+        self.0.standing.changes.send_replace(());
+        if last {
+            self.0.over.cancel();
+        } else if is_gone {
+            self.end(&carrier.reason());
+        }
+    }
+
+    /// One that answers before one that is silent, QUIC before TLS unless TLS is preferred, and of two alike the newer.
+    pub(super) fn best(&self) -> Option<Attached> {
+        let preferred = if self.is_tls_preferred() { CarrierKind::Tls } else { CarrierKind::Quic };
+        let carriers = self.0.carriers.lock();
+        let rank = |attached: &&Attached| {
+            (!attached.urgency.is_overdue(), attached.carrier.kind() == preferred, attached.number)
+        };
+        carriers.attached.iter().max_by_key(rank).cloned()
+    }
+
+    /// Whether new streams use TLS where it is attached, by what either side has measured.
+    pub(crate) fn is_tls_preferred(&self) -> bool {
+        self.0.standing.is_tls_preferred()
+    }
+
+    /// The config of this side allows carriers of one kind alone: no other kind is tried or preferred.
+    pub(crate) fn keep_to_one_kind(&self) {
+        self.0.one_kind.store(true, Relaxed);
+    }
+
+    /// Whether this side may prefer one kind of carrier to the other.
+    pub(crate) fn has_choice(&self) -> bool {
+        !self.0.one_kind.load(Relaxed)
+    }
+
+    /// This side prefers TLS for new streams, or not.
+    pub(crate) fn prefer_tls(&self, prefers: bool) {
+        self.0.standing.prefer_tls(prefers);
+    }
+
+    /// Its carriers by their numbers, and where their figures go.
+    pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<Figures>>)> {
+        let carriers = self.0.carriers.lock();
+        let each = |attached: &Attached| (attached.number, attached.carrier.clone(), Arc::clone(&attached.figures));
+        carriers.attached.iter().map(each).collect()
+    }
+
+    /// What its carriers are like, by the traffic of the last seconds; and which kind new streams use.
+    pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
+        let measured = self.measurable().into_iter().map(|(_, carrier, figures)| {
+            let (figures, kind) = (*figures.lock(), carrier.kind());
+            let congestion_window = carrier.sent().congestion_window;
+            Measured {
+                kind,
+                round_trip: carrier.round_trip(),
+                loss: figures.loss,
+                rate: figures.rate,
+                congestion_window,
+            }
+        });
+        (self.best().map(|best| best.carrier.kind()), measured.collect())
+    }
+
+    /// Whether no carrier answers.
+    pub fn is_silent(&self) -> bool {
+        self.0.carriers.lock().attached.iter().all(|attached| attached.urgency.is_overdue())
+    }
+
+    /// Resolves while no carrier answers. Cancel safe.
+    pub async fn silent(&self) {
+        self.until(Self::is_silent).await;
+    }
+
+    /// Resolves after `deadline`, while no carrier answers. Cancel safe.
+    pub async fn silent_at(&self, deadline: Instant) {
+        sleep_until(deadline).await;
+        self.silent().await;
+    }
+
+    /// Resolves while a carrier answers. Cancel safe.
+    pub(crate) async fn answers(&self) {
+        self.until(|link| !link.is_silent()).await;
+    }
+
+    /// Resolves when `is_so`, which is asked again after each change of a carrier or of the preference. Cancel safe.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let mut changes = self.0.standing.changes.subscribe();
+        while !is_so(self) {
+            // The sender lives as long as we do.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Whether there is room for another carrier.
+    pub(crate) fn has_place(&self) -> bool {
+        !self.0.carriers.lock().is_full()
+    }
+
+    /// Ends each carrier that has had a newer one of its kind beside it for `kept`, if no stream is open on it.
+    pub(crate) fn end_replaced(&self, kept: Duration) {
+        let replaced: Vec<_> = {
+            let carriers = self.0.carriers.lock();
+            let is_replaced = |old: &&Attached| {
+                let replaces = |new: &Attached| {
+                    let is_newer = new.number > old.number && new.carrier.kind() == old.carrier.kind();
+                    is_newer && !new.urgency.is_overdue() && new.since.elapsed() >= kept
+                };
+                old.carrier.streams() == 0 && carriers.attached.iter().any(replaces)
+            };
+            carriers.attached.iter().filter(is_replaced).map(|attached| attached.carrier.clone()).collect()
+        };
+        replaced.iter().for_each(|carrier| carrier.end(large_packets::REPLACED));
+    }
+}
