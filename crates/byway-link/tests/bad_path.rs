@@ -59,7 +59,10 @@ async fn every_byte_crosses_a_path_that_loses_and_reorders() {
     let shape = shape.losing(0.03).reordering(0.03, Duration::from_millis(3));
     let across = Across::new(7, &[(0, shape)]).await;
     timeout(PATIENCE, across.carries(2_000_000)).await.expect("the stream came to a stop");
-    for counted in across.path.counted() {
-        assert!(counted.dropped(Cause::Loss) > 0 && counted.late > 0, "{}", counted.words());
-    }
+    // Few packets travel from the dialler, so that a side of its own may be spared by chance.
+    let counted = across.path.counted();
+    let dropped: u64 = counted.iter().map(|side| side.dropped(Cause::Loss)).sum();
+    let late: u64 = counted.iter().map(|side| side.late).sum();
+    let words: Vec<String> = counted.iter().map(|side| side.words()).collect();
+    assert!(dropped > 0 && late > 0, "the path was clean: {}", words.join("; "));
 }
