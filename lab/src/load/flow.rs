@@ -73,6 +73,13 @@ impl Flow {
         Ok(())
     }
 
+    /// This one and another that began at its end, as one.
+    pub(crate) fn then(mut self, later: Self) -> Self {
+        self.bytes.extend(later.bytes);
+        self.cut = self.cut.or(later.cut);
+        self
+    }
+
     /// Bytes from the tick on that begins then.
     pub(crate) fn bytes_from(&self, from: Duration) -> u64 {
         self.bytes.iter().skip(ticks(from)).sum()

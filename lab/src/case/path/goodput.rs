@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::net::TcpStream;
 
-use super::cast::Way;
+use super::cast::{Crossing, Way};
 use super::results::{Results, interleave, with_ends};
 use super::{at_the_near_end, simulator};
 use crate::chart::Chart;
@@ -29,6 +30,8 @@ pub(crate) struct Question {
     before: fn() -> Shape,
     /// What happens from the first request on.
     during: fn() -> Plan,
+    /// Whether the download is given up when the figure of the end begins, and another one begins in its place.
+    again: bool,
 }
 
 impl Question {
@@ -38,6 +41,7 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
         before: || Shape::of_round_trip(100, 100),
         during: Plan::default,
+        again: false,
     };
     /// A fast one.
     pub(crate) const CLEAN_FAST: Self = Self {
@@ -45,6 +49,7 @@ impl Question {
         asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
         before: || Shape::of_round_trip(100, 500),
         during: Plan::default,
+        again: false,
     };
     /// A short one that only the machine limits.
     pub(crate) const CLEAN_SHORT: Self = Self {
@@ -52,6 +57,7 @@ impl Question {
         asks: "What does a download get of a path without delay, limit or loss? The machine is the limit.",
         before: Shape::default,
         during: Plan::default,
+        again: false,
     };
     /// One packet in a hundred.
     pub(crate) const LOSS_1: Self = Self {
@@ -59,6 +65,7 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time when 1 % of packets are lost at random, in both directions?",
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.01)),
+        again: false,
     };
     /// One in twenty.
     pub(crate) const LOSS_5: Self = Self {
@@ -66,6 +73,7 @@ impl Question {
         asks: "The same with 5 % of packets lost.",
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.05)),
+        again: false,
     };
     /// A short time of much loss.
     pub(crate) const BURST: Self = Self {
@@ -77,6 +85,7 @@ impl Question {
             let lossy = shape.clone().losing(0.3);
             Plan::default().episode(Duration::from_secs(4), Duration::from_millis(300), &lossy, &shape)
         },
+        again: false,
     };
     /// Packets that are late, and none that is lost.
     pub(crate) const REORDER: Self = Self {
@@ -84,16 +93,18 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when 1 % of packets are 3 ms late and none is lost?",
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape::of_round_trip(50, 100).reordering(0.01, Duration::from_millis(3))),
+        again: false,
     };
     /// UDP is worse than TCP.
     pub(crate) const POLICED: Self = Self {
         title: "Path, policed UDP",
-        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP has 1 Mbit/s and loses 3 %, and TCP is left alone?",
+        asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP has 1 Mbit/s and loses 3 %, and TCP is left alone? A second download, which begins after 5 s, is the figure of the end: no stream moves to another carrier.",
         before: || Shape::of_round_trip(50, 100),
         during: || {
             let udp = Udp::Policed { loss: 0.03, rate: 1_000_000, burst: 32_000 };
             always(Shape::of_round_trip(50, 100).with_udp(udp))
         },
+        again: true,
     };
     /// Large packets vanish without a word.
     pub(crate) const MTU_HOLE: Self = Self {
@@ -101,6 +112,7 @@ impl Question {
         asks: "What does a download get when packets above 1,400 bytes begin to vanish, without an ICMP message? 100 Mbit/s, 50 ms.",
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape { mtu: Some(1400), ..Shape::of_round_trip(50, 100) }),
+        again: false,
     };
 }
 
@@ -135,8 +147,9 @@ pub(super) async fn run(setting: &Setting, question: Question) -> Result<Section
     }
     section.chart(chart);
     section.note(format!(
-        "A download of {:.0} s on a link that stood before and has carried one request; its start is in the first \
+        "{} of {:.0} s on a link that stood before and has carried one request; its start is in the first \
          figure. Median and ends of the rounds; packets of the last one.",
+        if question.again { "Two downloads" } else { "A download" },
         window.as_secs_f64()
     ));
     Ok(section)
@@ -170,6 +183,17 @@ fn row(section: &mut Section, chart: &mut Chart, results: &Results<Turn>, from: 
     }
 }
 
+async fn watch(setting: &Setting, question: Question, crossing: &Crossing, stream: TcpStream) -> Result<Flow> {
+    let (window, rate) = (setting.path_window(), (question.before)().rate);
+    if !question.again {
+        return Ok(Flow::watch(stream, crossing.target, Watch::new(window, rate)).await);
+    }
+    let first = SETTLED.min(window / 2);
+    let flow = Flow::watch(stream, crossing.target, Watch::new(first, rate)).await;
+    let stream = crossing.reach.open(crossing.target).await?;
+    Ok(flow.then(Flow::watch(stream, crossing.target, Watch::new(window - first, rate)).await))
+}
+
 async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Result<Turn> {
     let mut line = Line::make(&(question.before)(), seed)?;
     at_the_near_end(&mut line, async |line| {
@@ -177,8 +201,7 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
         let stream = crossing.reach.open(crossing.target).await?;
         let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
         line.begin((question.during)());
-        let watch = Watch::new(setting.path_window(), (question.before)().rate);
-        let flow = Flow::watch(stream, crossing.target, watch).await;
+        let flow = watch(setting, question, &crossing, stream).await?;
         let account = line.account()?.since(&before);
         let cpu_seconds = crossing.cpu_seconds()?.zip(spent).map(|(after, before)| after - before);
         crossing.stop().await?;
