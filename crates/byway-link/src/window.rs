@@ -5,7 +5,8 @@
 //! Never: takes back what was granted, and never grows beyond its stream's, session's or node's budget.
 //!
 //! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
-//! within two round trips, which is when a peer on this path would have to wait for credit. On a path with a long round trip
+//! within two round trips, since the last grant or since the first bytes were consumed: that is when a peer on this path
+//! would have to wait for credit. On a path with a long round trip
 //! a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least half of the budgets is free.
 
 use std::sync::Arc;
@@ -94,13 +95,14 @@ pub struct Window {
     open: u32,
     /// Consumed and not granted again yet.
     owed: u32,
-    last_grant: Option<Instant>,
+    /// The last grant, or the first bytes that were consumed.
+    since: Option<Instant>,
 }
 
 impl Window {
     /// A window of [`INITIAL_BYTES`] that grows from `budget`.
     pub fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, size: INITIAL_BYTES, open: INITIAL_BYTES, owed: 0, last_grant: None }
+        Self { budget, size: INITIAL_BYTES, open: INITIAL_BYTES, owed: 0, since: None }
     }
 
     /// `bytes` have come. `false`: the peer had no credit for them.
@@ -116,11 +118,12 @@ impl Window {
     /// `bytes` of what has come have left for good. Says what to grant now, if anything.
     pub fn consume(&mut self, bytes: usize, now: Instant, round_trip: Duration) -> Option<u32> {
         self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(self.size - self.open);
+        let since = self.since.replace(self.since.unwrap_or(now));
         if self.owed < self.size / 2 {
             return None;
         }
-        let hurried = self.last_grant.is_some_and(|last| now.saturating_duration_since(last) < round_trip * 2);
-        self.last_grant = Some(now);
+        let hurried = since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
+        self.since = Some(now);
         let growth =
             if hurried && self.size < MOST_BYTES && self.budget.take(self.size.into()) { self.size } else { 0 };
         Some(self.grant(growth))
@@ -206,6 +209,24 @@ mod tests {
         assert_eq!(budget.used(), u64::from(MOST_BYTES - INITIAL_BYTES));
         drop(window);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn the_first_half_of_a_window_that_is_consumed_in_a_hurry_doubled_nothing() {
+        let budget = Budget::new(1 << 22);
+        let now = Instant::now();
+        for (gap, grown) in [(ROUND_TRIP, true), (ROUND_TRIP * 2, false)] {
+            let mut window = window(&budget);
+            assert!(window.receive(INITIAL_BYTES as usize / 2));
+            assert_eq!(window.consume(1, now, ROUND_TRIP), None);
+            window.consume(INITIAL_BYTES as usize / 2 - 1, now + gap, ROUND_TRIP).unwrap();
+            assert_eq!(window.size() > INITIAL_BYTES, grown, "after {gap:?}");
+        }
+        // Bytes that came all at once say nothing about the path.
+        let mut window = window(&budget);
+        assert!(window.receive(INITIAL_BYTES as usize));
+        window.consume(INITIAL_BYTES as usize, now, ROUND_TRIP).unwrap();
+        assert_eq!(window.size(), INITIAL_BYTES);
     }
 
     #[test]

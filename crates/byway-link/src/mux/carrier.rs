@@ -239,9 +239,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut turn = 0;
         loop {
             if self.output.is_empty() {
-                let mut core = self.carrier.0.lock();
-                let most = if core.is_long_path() { TAKE_LONG_BYTES } else { TAKE_BYTES };
-                core.take(most, &mut self.output);
+                let is_long = self.carrier.0.lock().is_long_path();
+                if is_long {
+                    // Nothing waits within TLS when more is taken: that would go before streams with little to say.
+                    ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                }
+                let most = if is_long { TAKE_LONG_BYTES } else { TAKE_BYTES };
+                self.carrier.0.lock().take(most, &mut self.output);
             }
             if self.output.is_empty() {
                 ready!(Pin::new(&mut self.io).poll_flush(cx))?;
