@@ -335,6 +335,13 @@ impl Carrier {
         let _ = self.0.pongs.subscribe().changed().await;
     }
 
+    /// A question that is queued next goes out though the path is silent. TCP sees to that itself.
+    pub(crate) fn let_question_out(&self) {
+        if let Over::Quic(quic, ..) = &self.0.over {
+            quic.let_question_out();
+        }
+    }
+
     /// The round trip, as the session's pings have measured it.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         self.0.round_trip_us.store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);

@@ -2,12 +2,15 @@
 //!
 //! In:    the control stream; what this side has to say.
 //! Out:   what the other side says, one message at a time; the round trip; the end, with its reason.
-//! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier.
+//! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier. A message that cannot be
+//!        written delays neither what the other side says nor the deadlines of its replies.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream, peer_text};
@@ -36,6 +39,9 @@ const SPARE_BYTES: usize = 2 * READ_BYTES;
 /// Bytes that a peer may send after it was refused. An honest one sends none.
 const LINGER_BYTES: usize = 16 * 1024;
 
+/// Bytes of messages that may wait to be written. At this many nothing more is read, since it may call for an answer.
+const UNWRITTEN_BYTES: usize = 16 * 1024;
+
 /// Messages written at a time.
 const WRITE_MESSAGES: usize = 64;
 
@@ -52,6 +58,61 @@ const BACKLOG_BYTES: usize = 128 * 1024;
 pub(crate) struct ControlStream {
     stream: Stream,
     unread: Vec<u8>,
+    unwritten: Unwritten,
+}
+
+/// Messages that the stream has not taken yet.
+#[derive(Default)]
+struct Unwritten {
+    bytes: Vec<u8>,
+    /// How many of them it has taken.
+    taken: usize,
+    /// Since when it has taken none.
+    since: Option<Instant>,
+}
+
+impl Unwritten {
+    fn push(&mut self, said: Said, now: Instant) {
+        self.since.get_or_insert(now);
+        wire::encode(&Control::from(said), &mut self.bytes);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes.len() - self.taken < UNWRITTEN_BYTES
+    }
+
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// The stream has taken `n` bytes.
+    fn take(&mut self, n: usize, now: Instant) {
+        self.taken += n;
+        self.since = Some(now);
+        if self.left().is_empty() {
+            // A long batch leaves no long buffer behind.
+            self.bytes.clear();
+            self.bytes.shrink_to(READ_BYTES);
+            (self.taken, self.since) = (0, None);
+        }
+    }
+
+    /// When the other side is stuck, unless it takes something before.
+    fn stuck_at(&self) -> Option<Instant> {
+        Some(self.since? + WRITE_TIMEOUT)
+    }
+}
+
+/// What has happened on a control stream.
+enum Happened {
+    /// The other side has said this, in so many bytes.
+    Heard(Said, usize),
+    /// All that waited to be written was taken.
+    Written,
 }
 
 /// Makes the pings of a carrier urgent, and holds whether a reply is overdue.
@@ -162,7 +223,7 @@ impl ControlError {
 
 impl ControlStream {
     pub(crate) fn new(stream: LinkStream) -> Self {
-        Self { stream: stream.into_stream(), unread: Vec::new() }
+        Self { stream: stream.into_stream(), unread: Vec::new(), unwritten: Unwritten::default() }
     }
 
     /// Whether no byte waits for the rest of its message.
@@ -180,14 +241,51 @@ impl ControlStream {
         }
     }
 
-    /// The next message, with the number of bytes that it took on the wire. Cancel safe: what was read stays.
-    async fn hear_sized(&mut self) -> Result<(Said, usize), ControlError> {
-        loop {
-            if let Some(heard) = self.decode(wire::MOST_MESSAGE_BYTES)? {
-                return Ok(heard);
+    /// Writes what waits to be written, and hears the next message unless `may_hear` is false or too much waits. Cancel safe:
+    /// what was read stays, and what was not written.
+    async fn exchange(&mut self, may_hear: bool) -> Result<Happened, ControlError> {
+        poll_fn(|cx| self.poll_exchange(cx, may_hear)).await
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>, may_hear: bool) -> Poll<Result<Happened, ControlError>> {
+        let had_output = !self.unwritten.is_empty();
+        while !self.unwritten.is_empty() {
+            let Poll::Ready(written) = self.stream.poll_write(cx, &[IoSlice::new(self.unwritten.left())]) else {
+                break;
+            };
+            match written? {
+                0 => return Poll::Ready(Err(Broken::Io(io::ErrorKind::WriteZero.into()).into())),
+                n => self.unwritten.take(n, Instant::now()),
             }
-            self.read_some(READ_BYTES).await?;
         }
+        if had_output && self.unwritten.is_empty() {
+            // Nothing is kept back by the streams of a link: there is nothing to flush.
+            return Poll::Ready(Ok(Happened::Written));
+        }
+        if !may_hear || !self.unwritten.has_room() {
+            return Poll::Pending;
+        }
+        loop {
+            if let Some((said, bytes)) = self.decode(wire::MOST_MESSAGE_BYTES)? {
+                return Poll::Ready(Ok(Happened::Heard(said, bytes)));
+            }
+            ready!(self.poll_read_some(cx, READ_BYTES))?;
+        }
+    }
+
+    /// Has it written as soon as the stream takes it.
+    fn queue(&mut self, said: Said) {
+        self.unwritten.push(said, Instant::now());
+    }
+
+    /// Whether all that was queued was written.
+    fn is_written(&self) -> bool {
+        self.unwritten.is_empty()
+    }
+
+    /// When the other side is stuck, unless it takes something before.
+    fn stuck_at(&self) -> Option<Instant> {
+        self.unwritten.stuck_at()
     }
 
     /// The next message of those that were read, of at most `most` bytes.
@@ -208,28 +306,26 @@ impl ControlStream {
 
     /// Reads at most `most` bytes. Cancel safe.
     async fn read_some(&mut self, most: usize) -> Result<(), ControlError> {
+        poll_fn(|cx| self.poll_read_some(cx, most)).await
+    }
+
+    fn poll_read_some(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<(), ControlError>> {
         let mut room = [0; READ_BYTES];
         let room = room.get_mut(..most.min(READ_BYTES)).unwrap_or_default();
-        match poll_fn(|cx| self.stream.poll_read(cx, room)).await? {
+        Poll::Ready(match ready!(self.stream.poll_read(cx, room))? {
             Read::Fin => Err(ControlError::Fin),
             Read::Data(n) => {
                 self.unread.extend_from_slice(room.get(..n).unwrap_or_default());
                 Ok(())
             }
-        }
+        })
     }
 
-    /// Says it. Not cancel safe: half a message may have been written.
+    /// Says one of the messages that come before a carrier belongs to a session. Not cancel safe: half of it may have been
+    /// written.
     pub(crate) async fn say(&mut self, said: Said) -> Result<(), ControlError> {
-        self.say_all([said]).await
-    }
-
-    /// Says them in one write. Not cancel safe, as [`ControlStream::say`].
-    async fn say_all(&mut self, all: impl IntoIterator<Item = Said>) -> Result<(), ControlError> {
         let mut bytes = Vec::new();
-        for said in all {
-            wire::encode(&Control::from(said), &mut bytes);
-        }
+        wire::encode(&Control::from(said), &mut bytes);
         match timeout(WRITE_TIMEOUT, self.stream.write_all(&bytes)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(ControlError::Stuck),
@@ -313,45 +409,60 @@ async fn exchange(
         let doing = liveness.poll(now);
         let overdue_at = liveness.overdue_at();
         urgency.set_overdue(overdue_at.is_some_and(|at| at <= now));
+        let stuck_at = stream.stuck_at().map(Instant::into_std);
+        if stuck_at.is_some_and(|at| at <= now) {
+            return carrier.end(ControlError::Stuck.to_string());
+        }
         let wake_at = match doing {
-            Do::WaitUntil(at) => overdue_at.filter(|overdue| *overdue > now).map_or(at, |overdue| overdue.min(at)),
+            Do::WaitUntil(at) => {
+                let others = [overdue_at.filter(|overdue| *overdue > now), stuck_at];
+                others.into_iter().flatten().fold(at, std::cmp::min)
+            }
             Do::Suspect => {
                 urgency.suspected.notify_waiters();
                 continue;
             }
             Do::GiveUp => return carrier.end(NO_ANSWER),
-            Do::Ask(number) => match stream.say(Said::Ping(number)).await {
-                Ok(()) => continue,
-                Err(error) => return carrier.end(error.to_string()),
-            },
+            Do::Ask(number) => {
+                if urgency.is_overdue() {
+                    carrier.let_question_out();
+                }
+                stream.queue(Said::Ping(number));
+                continue;
+            }
         };
-        // Each arm is cancel safe: a message half read stays in `stream`, a message to say stays in its channel.
+        let is_written = stream.is_written();
+        // Each arm is cancel safe: a message half read or half written stays in `stream`, a message to say in its channel.
         let turn = tokio::select! {
-            said = stream.hear_sized(), if backlog.has_room() => match said {
-                Ok((Said::Ping(number), _)) => stream.say(Said::Pong(number)).await,
-                Ok((Said::Pong(number), _)) => {
+            happened = stream.exchange(backlog.has_room()) => match happened {
+                Ok(Happened::Written) => Ok(()),
+                Ok(Happened::Heard(Said::Ping(number), _)) => {
+                    stream.queue(Said::Pong(number));
+                    Ok(())
+                }
+                Ok(Happened::Heard(Said::Pong(number), _)) => {
                     if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
                         carrier.set_round_trip(round_trip);
                         carrier.note_pong();
                     }
                     Ok(())
                 }
-                Ok((Said::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
-                Ok((Said::Credit(_), _)) => {
+                Ok(Happened::Heard(Said::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
+                Ok(Happened::Heard(Said::Credit(_), _)) => {
                     return carrier.end("the other side broke the protocol: credit beyond all bounds");
                 }
-                Ok((Said::PreferTls(prefers), _)) => {
+                Ok(Happened::Heard(Said::PreferTls(prefers), _)) => {
                     urgency.shared.note(&urgency.shared.peer_prefers_tls, prefers != 0);
                     Ok(())
                 }
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.
-                Ok((Said::Refused(refused), _)) => {
+                Ok(Happened::Heard(Said::Refused(refused), _)) => {
                     if Refusal::from_number(refused.why) == Refusal::Gone {
                         carrier.note_gone();
                     }
                     return carrier.end(peer_text(&refused.detail).to_string());
                 }
-                Ok((said, bytes)) => {
+                Ok(Happened::Heard(said, bytes)) => {
                     backlog.push(said, bytes);
                     Ok(())
                 }
@@ -367,11 +478,18 @@ async fn exchange(
                 // The session is over, and ends its carriers.
                 Err(_) => Err(ControlError::Fin),
             },
-            1.. = outgoing.to_say.recv_many(&mut batch, WRITE_MESSAGES) => stream.say_all(batch.drain(..)).await,
-            1.. = outgoing.reports.recv_many(&mut reports, WRITE_REPORTS) => {
-                stream.say_all(reports.drain(..).map(Said::Visited)).await
+            1.. = outgoing.to_say.recv_many(&mut batch, WRITE_MESSAGES), if is_written => {
+                batch.drain(..).for_each(|said| stream.queue(said));
+                Ok(())
             }
-            credit = carrier.credit_to_tell() => stream.say(Said::Credit(credit)).await,
+            1.. = outgoing.reports.recv_many(&mut reports, WRITE_REPORTS), if is_written => {
+                reports.drain(..).for_each(|report| stream.queue(Said::Visited(report)));
+                Ok(())
+            }
+            credit = carrier.credit_to_tell(), if is_written => {
+                stream.queue(Said::Credit(credit));
+                Ok(())
+            }
             () = urgency.wake.notified() => {
                 urgency.tell(&mut liveness);
                 Ok(())
@@ -394,7 +512,8 @@ mod tests {
 
     fn control() -> (ControlStream, Stream) {
         let (near, far) = pipe::pair_of(1 << 20);
-        (ControlStream { stream: near.into_stream(), unread: Vec::new() }, far.into_stream())
+        let unwritten = Unwritten::default();
+        (ControlStream { stream: near.into_stream(), unread: Vec::new(), unwritten }, far.into_stream())
     }
 
     fn message(detail_bytes: usize) -> Vec<u8> {
@@ -409,7 +528,10 @@ mod tests {
         let (mut control, mut peer) = control();
         let long = message(60_000);
         peer.write_all(&[&long[..], &message(1)[..1]].concat()).await.unwrap();
-        assert_eq!(control.hear_sized().await.unwrap().1, long.len());
+        let Happened::Heard(_, bytes) = control.exchange(true).await.unwrap() else {
+            panic!("nothing was to be written")
+        };
+        assert_eq!(bytes, long.len());
         assert!(control.unread.capacity() <= SPARE_BYTES, "{} bytes", control.unread.capacity());
     }
 
@@ -426,6 +548,33 @@ mod tests {
         let error = control.hear_first().await.unwrap_err();
         assert!(matches!(error, ControlError::Bad(wire::BadMessage::TooLong { .. })), "{error}");
         assert_eq!(control.unread.len(), wire::LENGTH_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_the_other_side_did_not_take_kept_its_own_messages_from_being_heard() {
+        let (near, far) = pipe::pair_of(64);
+        let unwritten = Unwritten::default();
+        let mut control = ControlStream { stream: near.into_stream(), unread: Vec::new(), unwritten };
+        let mut peer = far.into_stream();
+        for number in 0..100 {
+            control.queue(Said::Ping(number));
+        }
+        let mut pong = Vec::new();
+        wire::encode(&Control::from(Said::Pong(7)), &mut pong);
+        peer.write_all(&pong).await.unwrap();
+        assert!(matches!(control.exchange(true).await, Ok(Happened::Heard(Said::Pong(7), _))));
+        assert!(!control.is_written() && control.stuck_at().is_some());
+        // It takes them at last, all of them in order.
+        let reading = tokio::spawn(async move {
+            let mut peer = ControlStream { stream: peer, unread: Vec::new(), unwritten: Unwritten::default() };
+            for number in 0..100 {
+                let Happened::Heard(said, _) = peer.exchange(true).await.unwrap() else { panic!("it wrote") };
+                assert!(matches!(said, Said::Ping(n) if n == number), "{said:?} instead of ping {number}");
+            }
+        });
+        assert!(matches!(control.exchange(false).await, Ok(Happened::Written)));
+        assert!(control.stuck_at().is_none());
+        reading.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

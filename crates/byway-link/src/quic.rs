@@ -4,6 +4,7 @@
 //! Out:   authenticated connections whose streams keep FIN, reset(code) and session loss apart.
 //! Never: early data, datagrams, streams in one direction, or a stream that ends in order because it was dropped.
 
+mod gate;
 mod pump;
 mod reassembly;
 mod windows;
@@ -29,18 +30,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::gate::Gate;
 use self::pump::{Looked, ORDERED_BYTES, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
 use crate::carrier::Sent;
-use crate::congestion::Congestion;
+use crate::congestion::{Congestion, let_question_out};
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
 use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
 use crate::tls;
-use crate::window::MOST_BYTES;
+use crate::window::{INITIAL_BYTES, MOST_BYTES};
 
 /// A connection on which no packet comes back for this long is dead. The session's own pings give up sooner; this is for
 /// the handshake and for a session that cannot ask.
@@ -214,6 +216,7 @@ pub(crate) struct Quic {
     theirs: Arc<AtomicUsize>,
     ours: Arc<AtomicUsize>,
     windows: Arc<Mutex<Widened>>,
+    gate: Gate,
     /// A dialler's own socket lives as long as its connection.
     _endpoint: Option<Endpoint>,
 }
@@ -225,8 +228,8 @@ impl Quic {
     }
 
     fn new(connection: Connection, side: Side, endpoint: Option<Endpoint>) -> Self {
-        let (theirs, ours, windows) = Default::default();
-        Self { connection, side, theirs, ours, windows, _endpoint: endpoint }
+        let (theirs, ours, windows, gate) = Default::default();
+        Self { connection, side, theirs, ours, windows, gate, _endpoint: endpoint }
     }
 
     /// Which end of it we are.
@@ -306,7 +309,7 @@ impl Quic {
             self.widen(|windows| windows.ours = windows.ours.max(ours));
         }
         let halves = self.connection.open_bi().await?;
-        let mut stream = QuicStream::new(self.connection.clone(), halves, credits, tasks);
+        let mut stream = QuicStream::new(self, halves, credits, tasks);
         stream.counted = counted;
         if let Some(credits) = &stream.credits {
             credits.spend(first.len());
@@ -330,9 +333,14 @@ impl Quic {
         tasks: &TaskTracker,
     ) -> Result<QuicStream, ConnectionError> {
         let halves = self.connection.accept_bi().await?;
-        let mut stream = QuicStream::new(self.connection.clone(), halves, credits, tasks);
+        let mut stream = QuicStream::new(self, halves, credits, tasks);
         stream.counted = credits.map(|_| Counted::new(&self.theirs));
         Ok(stream)
+    }
+
+    /// Lets a question out on a path that has fallen silent, though the congestion window is full.
+    pub(crate) fn let_question_out(&self) {
+        let_question_out(self.connection.congestion_state());
     }
 
     /// Puts the streams of control in front of all others.
@@ -386,9 +394,11 @@ pub(crate) struct QuicStream {
     send: SendStream,
     /// Taken out when the stream is closed in order.
     recv: Option<Receiving>,
-    /// Bytes read.
+    /// Bytes read, and bytes written.
     read: u64,
+    written: u64,
     connection: Connection,
+    gate: Gate,
     /// None on the stream for control.
     credits: Option<StreamCredits>,
     /// Resolves when the peer stops our half; gone once everything of it is acknowledged.
@@ -405,7 +415,7 @@ pub(crate) struct QuicStream {
 
 impl QuicStream {
     fn new(
-        connection: Connection,
+        quic: &Quic,
         (send, recv): (SendStream, RecvStream),
         credits: Option<&Credits>,
         tasks: &TaskTracker,
@@ -425,7 +435,9 @@ impl QuicStream {
             send,
             recv: Some(Receiving::Ordered(recv)),
             read: 0,
-            connection,
+            written: 0,
+            connection: quic.connection.clone(),
+            gate: quic.gate.clone(),
             credits,
             stopped: Some(stopped),
             tick: None,
@@ -485,6 +497,10 @@ impl QuicStream {
         if let Some(code) = self.broken {
             return Poll::Ready(Err(Broken::Reset(code)));
         }
+        let is_paused = self.has_much_to_write() && self.gate.poll_open(self.number(), cx).is_pending();
+        if is_paused {
+            return self.poll_stopped(cx).map(Err);
+        }
         let mut written = 0;
         for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
             let left = match self.credits.as_ref().map(|credits| credits.poll_left(cx)) {
@@ -501,16 +517,25 @@ impl QuicStream {
             };
             match Pin::new(&mut self.send).poll_write(cx, part) {
                 Poll::Ready(Ok(n)) => {
+                    self.written += n as u64;
                     if let Some(credits) = &self.credits {
                         credits.spend(n);
+                    }
+                    if n < part.len() {
+                        self.gate.pause(&self.tasks);
                     }
                     written += n;
                     if n < buf.len() {
                         break;
                     }
                 }
-                Poll::Pending if written > 0 => break,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.gate.pause(&self.tasks);
+                    if written > 0 {
+                        break;
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(WriteError::Stopped(code))) => return Poll::Ready(Err(self.note(code))),
                 Poll::Ready(Err(WriteError::ClosedStream)) => {
                     return Poll::Ready(Err(Broken::Io(io::ErrorKind::BrokenPipe.into())));
@@ -519,6 +544,15 @@ impl QuicStream {
             }
         }
         Poll::Ready(Ok(written))
+    }
+
+    /// Whether it waits while others have the send window for themselves: not for control, and not for its first bytes.
+    fn has_much_to_write(&self) -> bool {
+        self.credits.is_some() && self.written >= INITIAL_BYTES.into()
+    }
+
+    fn number(&self) -> u64 {
+        VarInt::from(self.send.id()).into_inner()
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
@@ -632,6 +666,7 @@ fn code_of(code: VarInt) -> u32 {
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
+        self.gate.forget(self.number());
         if self.broken.is_some() || !(self.finished || self.orderly) {
             return self.reset(0);
         }

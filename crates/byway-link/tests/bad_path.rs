@@ -5,12 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use byway_dial::Stream;
+use byway_dial::{Read, Stream};
 use byway_link::{Carriers, JoinString, Key, Settings};
 use common::shaped::{Change, ShapedPath};
 use common::{Listening, Side, dialler, read_to_end};
 use lab::shaping::counts::Cause;
-use lab::shaping::shape::Shape;
+use lab::shaping::shape::{Queue, Shape};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// A hang guard; nothing is measured.
@@ -65,4 +66,47 @@ async fn every_byte_crosses_a_path_that_loses_and_reorders() {
     let late: u64 = counted.iter().map(|side| side.late).sum();
     let words: Vec<String> = counted.iter().map(|side| side.words()).collect();
     assert!(dropped > 0 && late > 0, "the path was clean: {}", words.join("; "));
+}
+
+/// Streams that have always more to write than the path takes: together, more than the send window of a connection.
+const UPLOADS: usize = 120;
+
+impl Across {
+    /// Begins [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the tasks.
+    async fn uploads(&self) -> JoinSet<()> {
+        let (mut streams, mut tasks) = (Vec::new(), JoinSet::new());
+        for _ in 0..UPLOADS {
+            let (opened, (_, far)) = self.dialler.open_to(&self.acceptor).await;
+            streams.push((opened.stream, far));
+        }
+        for (mut near, mut far) in streams {
+            tasks.spawn(async move {
+                let block = vec![7; 64 * 1024];
+                while near.write_all(&block).await.is_ok() {}
+            });
+            tasks.spawn(async move {
+                let mut room = vec![0; 64 * 1024];
+                while let Ok(Read::Data(_)) = far.read(&mut room).await {}
+            });
+        }
+        tasks
+    }
+}
+
+/// A slow line.
+fn megabits(rate: u64) -> Shape {
+    Shape::clean(Duration::from_millis(20), rate * 1_000_000, Queue::Time(Duration::from_millis(200)))
+}
+
+#[tokio::test]
+async fn new_streams_waited_for_seconds_behind_uploads_that_fill_the_send_window() {
+    let across = Across::new(3, &[(0, megabits(8))]).await;
+    let _uploads = across.uploads().await;
+    for _ in 0..10 {
+        let (opened, (_, mut far)) = across.dialler.open_to(&across.acceptor).await;
+        let mut near = opened.stream;
+        let (sent, received) = tokio::join!(send(&mut near, b"a question"), read_to_end(&mut far));
+        sent.unwrap();
+        assert_eq!(received.unwrap(), b"a question");
+    }
 }

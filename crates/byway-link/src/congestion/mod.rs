@@ -4,7 +4,7 @@
 //! Out:   a factory of controllers for quinn.
 //!
 //! `bbr` is the controller; it is built from what `delivery` samples, `filter` remembers, `aggregation` and `loss`
-//! judge. None of them reads a clock, so that tests drive them through a simulated network. `tcp` asks the kernel for the
+//! judge. `probing` lets a question out on a silent path. None of them reads a clock, so that tests drive them through a simulated network. `tcp` asks the kernel for the
 //! same on carriers over TCP.
 
 mod aggregation;
@@ -12,6 +12,7 @@ mod bbr;
 mod delivery;
 mod filter;
 mod loss;
+mod probing;
 #[cfg(test)]
 mod simulator;
 mod tcp;
@@ -27,6 +28,7 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, CubicConfig};
 
 use self::bbr::{Bbr, INITIAL_PACKETS};
+use self::probing::{Probing, ProbingFactory};
 
 /// Which congestion control the senders of a link use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,14 +55,22 @@ const BASE_PACKET_BYTES: u64 = 1200;
 impl Congestion {
     /// What makes a controller of this kind for each path.
     pub(crate) fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        match self {
+        let factory: Arc<dyn ControllerFactory + Send + Sync> = match self {
             Self::Bbr => Arc::new(BbrFactory),
             Self::Cubic => {
                 let mut cubic = CubicConfig::default();
                 cubic.initial_window(INITIAL_PACKETS * BASE_PACKET_BYTES);
                 Arc::new(cubic)
             }
-        }
+        };
+        Arc::new(ProbingFactory(factory))
+    }
+}
+
+/// Lets a question out although the window of `controller`, or of the one that it is a clone of, is full.
+pub(crate) fn let_question_out(controller: Box<dyn Controller>) {
+    if let Ok(probing) = controller.into_any().downcast::<Probing>() {
+        probing.let_out();
     }
 }
 

@@ -1,0 +1,130 @@
+//! Probing: a controller that lets a question out on a path that has fallen silent.
+//!
+//! In:    the controller of a path; that a question waits.
+//! Out:   the window of that controller, or room for [`PACKETS`] more than are in flight.
+//! Never: changes what the controller learns, or its window on a path that answers.
+//!
+//! On a silent path the window is full of packets that nothing acknowledges, and what QUIC sends by itself comes later each
+//! time: twice as late as the time before (RFC 9002 section 6.2.1), 10 s after a silence of 10 s. A question that is sent
+//! before finds a path that works again at once, and its acknowledgement shows what was lost.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory};
+
+use super::BASE_PACKET_BYTES;
+
+/// Packets beyond the window for one question: it, and one in case that it is lost.
+const PACKETS: u64 = 2;
+
+/// Makes probing controllers of those of another factory.
+pub(super) struct ProbingFactory(pub(super) Arc<dyn ControllerFactory + Send + Sync>);
+
+impl ControllerFactory for ProbingFactory {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Probing::new(Arc::clone(&self.0).build(now, current_mtu)))
+    }
+}
+
+/// See the head of the file.
+pub(super) struct Probing {
+    inner: Box<dyn Controller>,
+    /// Packets that may be sent beyond the window. Clones share it.
+    packets: Arc<AtomicU64>,
+    /// Bytes in flight after the last acknowledgement, and those sent since.
+    in_flight: u64,
+}
+
+impl Probing {
+    fn new(inner: Box<dyn Controller>) -> Self {
+        Self { inner, packets: Arc::default(), in_flight: 0 }
+    }
+
+    /// Lets [`PACKETS`] out. The controller of a connection can be had as a clone alone, which is enough.
+    pub(super) fn let_out(&self) {
+        self.packets.store(PACKETS, Relaxed);
+    }
+}
+
+impl Controller for Probing {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.in_flight += bytes;
+        let one_less = |packets: u64| packets.checked_sub(1);
+        let _ = self.packets.fetch_update(Relaxed, Relaxed, one_less);
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        self.in_flight = in_flight;
+        self.packets.store(0, Relaxed);
+        self.inner.on_end_acks(now, in_flight, app_limited, largest);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(lost_bytes);
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        let window = self.inner.window();
+        match self.packets.load(Relaxed) {
+            0 => window,
+            // A packet is at most as large as the first window has room for several times.
+            _ => window.max(self.in_flight + 2 * BASE_PACKET_BYTES),
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        let inner = self.inner.clone_box();
+        Box::new(Self { inner, packets: Arc::clone(&self.packets), in_flight: self.in_flight })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::congestion::Congestion;
+
+    #[test]
+    fn a_full_window_kept_the_question_of_a_silent_path_from_being_sent() {
+        for congestion in [Congestion::Bbr, Congestion::Cubic] {
+            let now = Instant::now();
+            let mut controller = congestion.factory().build(now, 1200);
+            let window = controller.window();
+            let mut sent = 0;
+            while sent + 1200 <= window {
+                controller.on_sent(now, 1200, sent / 1200);
+                sent += 1200;
+            }
+            let fits = |controller: &dyn Controller, sent| sent + 1200 < controller.window();
+            assert!(!fits(&*controller, sent));
+            super::super::let_question_out(controller.clone_box());
+            for _ in 0..PACKETS {
+                assert!(fits(&*controller, sent), "{congestion}");
+                controller.on_sent(now, 1200, sent / 1200);
+                sent += 1200;
+            }
+            assert!(!fits(&*controller, sent), "{congestion}: as many as the question needs and no more");
+        }
+    }
+}
