@@ -338,8 +338,10 @@ pub enum Role {
 /// What a listener is for, whatever its settings: connections that were accepted for one kind are not served as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
-    /// [`Role::Edge`].
+    /// [`Role::Edge`] with routes.
     Edge,
+    /// [`Role::Edge`] of a `[[serve]]`: it has no routes, and links carry its requests.
+    Services,
     /// [`Role::Egress`].
     Egress,
     /// [`Role::Forward`].
@@ -360,6 +362,7 @@ impl Role {
     /// Its kind.
     pub fn kind(&self) -> RoleKind {
         match self {
+            Self::Edge(edge) if edge.routes.is_empty() => RoleKind::Services,
             Self::Edge(_) => RoleKind::Edge,
             Self::Egress(_) => RoleKind::Egress,
             Self::Forward(_) => RoleKind::Forward,

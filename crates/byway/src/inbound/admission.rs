@@ -15,8 +15,8 @@ use super::dialled::Places;
 use super::link_permits::LinkPermits;
 use super::lobby::{FEWEST_STRANGERS, Lobby, STRANGERS};
 use super::quota::{Excess, Quota};
-use crate::config::Role;
-use crate::os::descriptors::{self, Shares};
+use crate::config::{Role, RoleKind};
+use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
 
 /// Connections that the listeners of the metrics may have open together. They are part of the reserve.
 const METRICS: usize = 16;
@@ -24,6 +24,7 @@ const METRICS: usize = 16;
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Admission {
+    /// One permit for each descriptor.
     visitors: Quota,
     links: LinkPermits,
     lobby: Lobby,
@@ -51,9 +52,9 @@ impl Counts {
         let fewest = FEWEST_STRANGERS.min(shares.links / 2);
         let strangers = STRANGERS.min(shares.links / 4).max(fewest).max(1);
         // The pool keeps the size that it began with. Visitors make up for what that is above its share, with up to half
-        // of theirs; each of them has two descriptors.
-        let excess = pooled.saturating_sub(shares.pooled).div_ceil(2);
-        let visitors = shares.accepted.saturating_sub(excess).max(shares.accepted.div_ceil(2));
+        // of theirs.
+        let excess = pooled.saturating_sub(shares.pooled);
+        let visitors = shares.visitors.saturating_sub(excess).max(shares.visitors.div_ceil(2)).max(DIALLING as usize);
         Self {
             visitors,
             members: shares.links.saturating_sub(strangers).max(1),
@@ -114,15 +115,31 @@ impl Admission {
 
     /// The permits of a listener with this role, which may have `most` connections open.
     pub fn of(&self, role: &Role, most: usize) -> Admit {
-        let node = match role {
+        let (node, descriptors) = match role {
             Role::Link(_) => {
                 return Admit::WhenWelcomed { listener: LinkPermits::new(most), node: self.links.clone() };
             }
-            Role::Metrics => &self.metrics,
-            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => &self.visitors,
+            Role::Metrics => (&self.metrics, 1),
+            Role::Edge(_) | Role::Egress(_) | Role::Forward(_) | Role::Exposed(_) | Role::Joined(_) => {
+                (&self.visitors, descriptors_of(role.kind()))
+            }
         };
         let listener = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Admit::WhenAccepted { listener, node: Arc::clone(node.permits()) }
+        Admit::WhenAccepted { listener, node: Arc::clone(node.permits()), descriptors }
+    }
+}
+
+/// Descriptors of a connection that is accepted for a listener of this kind: its own, and that of what may be dialled for it.
+const fn descriptors_of(kind: RoleKind) -> u32 {
+    match kind {
+        RoleKind::Services | RoleKind::Exposed => CARRIED,
+        RoleKind::Edge
+        | RoleKind::Egress
+        | RoleKind::Forward
+        | RoleKind::Metrics
+        | RoleKind::Joined
+        | RoleKind::Serve
+        | RoleKind::Exit => DIALLING,
     }
 }
 
@@ -134,8 +151,10 @@ pub enum Admit {
     WhenAccepted {
         /// Connections of the listener.
         listener: Arc<Semaphore>,
-        /// Connections of the node.
+        /// Descriptors of the connections of the node.
         node: Arc<Semaphore>,
+        /// How many of them each connection of the listener takes.
+        descriptors: u32,
     },
     /// Once it belongs to a session of a link. Until then it is a guest of the [`Lobby`], which bounds those.
     WhenWelcomed {
@@ -170,6 +189,7 @@ mod tests {
         dials_streams: false,
         accepts_visitors: true,
         accepted: 10_000,
+        carried: 0,
         pooled: 10_000,
     };
     const ALL: Needs = Needs { listeners: 3, link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE };
@@ -212,10 +232,38 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_that_adds_an_edge_to_a_public_end_leaves_its_pool_the_descriptors_of_an_upstream_each() {
+        let serve = Needs { listeners: 2, accepted: 0, carried: 10_000, dials_streams: false, ..ALL };
+        let started = shares(serve);
+        let admission = Admission::new(&started, started.pooled);
+        assert_eq!(free(&admission)[0], started.visitors);
+        let edge = shares(Needs { accepted: 10_000, ..serve });
+        assert!(admission.apply(&edge).is_empty());
+        let visitors = free(&admission)[0];
+        assert!(visitors > 0 && visitors + started.pooled <= edge.visitors + edge.pooled, "{visitors} {started:?}");
+    }
+
+    #[test]
+    fn a_visitor_whose_stream_a_link_carries_takes_one_permit_and_one_that_may_be_dialled_for_two() {
+        let admission = Admission::new(&shares(ALL), shares(ALL).pooled);
+        let taken = |role: &Role| match admission.of(role, 1) {
+            Admit::WhenAccepted { descriptors, .. } => descriptors,
+            Admit::WhenWelcomed { .. } => 0,
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
+        assert_eq!(taken(&Role::Exposed(byway_link::Name::Tcp(address))), 1);
+        let edge = |routes: &str| {
+            let text = format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}");
+            crate::config::parse(&text, "byway.toml", std::path::Path::new("/state")).unwrap().listeners[0].role.clone()
+        };
+        assert_eq!(taken(&edge("[[edge.route]]\nto = \"127.0.0.1:1\"\n")), 2);
+    }
+
+    #[test]
     fn visitors_make_up_for_a_pool_that_is_larger_than_its_share() {
         let all = shares(ALL);
         let [exact, over] = [all.pooled, all.pooled + 4].map(|pooled| free(&Admission::new(&all, pooled))[0]);
-        assert_eq!(over, exact - 2);
+        assert_eq!(over, exact - 4, "descriptors");
         assert_eq!(free(&Admission::new(&all, 10_000))[0], exact.div_ceil(2));
     }
 }

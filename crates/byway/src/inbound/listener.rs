@@ -89,16 +89,18 @@ impl Door {
     /// Waits until there are permits for one more connection, if it needs them now. `false`: there never will be.
     async fn has_room(&self) -> bool {
         match &self.admit {
-            Admit::WhenAccepted { listener, node } => listener.acquire().await.is_ok() && node.acquire().await.is_ok(),
+            Admit::WhenAccepted { listener, node, descriptors } => {
+                listener.acquire().await.is_ok() && node.acquire_many(*descriptors).await.is_ok()
+            }
             Admit::WhenWelcomed { .. } => true,
         }
     }
 
     async fn take_permits(&self) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
         match &self.admit {
-            Admit::WhenAccepted { listener, node } => {
+            Admit::WhenAccepted { listener, node, descriptors } => {
                 let listener = Arc::clone(listener).acquire_owned().await.ok()?;
-                let node = Arc::clone(node).acquire_owned().await.ok()?;
+                let node = Arc::clone(node).acquire_many_owned(*descriptors).await.ok()?;
                 Some([Some(listener), Some(node)])
             }
             Admit::WhenWelcomed { .. } => Some([None, None]),

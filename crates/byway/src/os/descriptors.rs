@@ -41,16 +41,27 @@ pub struct Needs {
     pub dials_streams: bool,
     /// Whether this node has listeners for visitors, public ports included.
     pub accepts_visitors: bool,
-    /// Connections that all listeners together may accept, those for links left out.
+    /// Connections that all listeners together may accept and that this node may dial for.
     pub accepted: usize,
+    /// Connections that all other listeners together may accept, those for links left out: links carry their streams.
+    pub carried: usize,
     /// Connections that the pool may hold.
     pub pooled: usize,
 }
 
+/// Descriptors of an accepted connection that this node may dial for: one each way.
+pub const DIALLING: u32 = 2;
+
+/// Descriptors of an accepted connection whose stream a link carries.
+pub const CARRIED: u32 = 1;
+
 /// How the descriptors of the process are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// Connections that all listeners together may have accepted, links left out.
+    /// Descriptors of accepted connections and of what is dialled for them outside of the pool, links left out: each
+    /// connection takes [`DIALLING`] or [`CARRIED`] of them.
+    pub visitors: usize,
+    /// Connections that one listener may have accepted.
     pub accepted: usize,
     /// Connections that arrive at listeners of links.
     pub links: usize,
@@ -74,6 +85,7 @@ const NAMES_MAX: usize = 512;
 impl Shares {
     /// Of a process without a limit.
     pub const UNLIMITED: Self = Self {
+        visitors: usize::MAX,
         accepted: usize::MAX,
         links: usize::MAX,
         public: usize::MAX,
@@ -85,7 +97,8 @@ impl Shares {
     };
 
     /// Of `limit` descriptors. Each accepted connection may open one to an upstream that the pool does not count (a tunnel),
-    /// while the pool is full of kept ones, so an accepted connection takes two and a pooled one takes one.
+    /// while the pool is full of kept ones, so an accepted connection takes two and a pooled one takes one. A connection
+    /// whose stream a link carries takes one, and while all are such, those of the pool take none.
     /// A dial that tries several addresses at once has one descriptor of its own; the others are of the share of attempts.
     pub fn of(limit: Option<u64>, needs: Needs) -> Self {
         let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Self::UNLIMITED };
@@ -105,9 +118,24 @@ impl Shares {
         // One look-up has two sockets.
         let names = (left / 8).clamp(2, NAMES_MAX);
         let left = left.saturating_sub(links + public + dialled + 2 * pipes + attempts + names);
-        let pooled = needs.pooled.min(left.div_ceil(3).max(left.saturating_sub(needs.accepted.saturating_mul(2))));
-        let accepted = needs.accepted.min((left - pooled) / 2);
-        Self { accepted: accepted.max(1), links, public, dialled, pooled: pooled.max(1), pipes, attempts, names }
+        let third = left.div_ceil(3);
+        let wanted = needs.accepted.saturating_mul(DIALLING as usize).saturating_add(needs.carried);
+        let (visitors, pooled, each) = match needs.accepted {
+            // A third is kept for the pool of a later config, whose connections are dialled. The pool keeps the size that
+            // it began with, so it has no more than what such a config leaves beside as many visitors.
+            0 => {
+                let visitors = wanted.min(left - third);
+                (visitors, needs.pooled.min(third.max(visitors)), CARRIED)
+            }
+            _ => {
+                let pooled = needs.pooled.min(third.max(left.saturating_sub(wanted)));
+                (wanted.min(left - pooled), pooled, DIALLING)
+            }
+        };
+        let each = each as usize;
+        let visitors = visitors.max(each);
+        let accepted = visitors / each;
+        Self { visitors, accepted, links, public, dialled, pooled: pooled.max(1), pipes, attempts, names }
     }
 
     /// How many public ports may be open at once on so many workers: at least one.
@@ -157,11 +185,17 @@ mod tests {
         dials_streams: false,
         accepts_visitors: true,
         accepted: 10_000,
+        carried: 0,
         pooled: 10_000,
     };
 
-    fn taken(shares: Shares) -> usize {
-        let own = 2 * shares.accepted + shares.links + shares.pooled + 2 * shares.pipes;
+    const SERVE: Needs =
+        Needs { listeners: 2, link_listeners: 1, has_public_ports: true, accepted: 0, carried: 10_000, ..EDGE };
+
+    /// Where all visitors are carried by links, so are the connections of the pool.
+    fn taken(needs: Needs, shares: Shares) -> usize {
+        let pooled = if needs.accepted == 0 { 0 } else { shares.pooled };
+        let own = shares.visitors + shares.links + pooled + 2 * shares.pipes;
         own + shares.attempts + shares.names + shares.public + shares.dialled
     }
 
@@ -181,13 +215,24 @@ mod tests {
                 Needs { accepted: 3, ..EDGE },
                 Needs { workers: 64, listeners: 20, link_listeners: 2, joins: 5, ..EDGE },
                 Needs { link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE },
+                Needs { carried: 10_000, link_listeners: 1, has_public_ports: true, ..EDGE },
+                SERVE,
+                Needs { carried: 3, pooled: 64, ..SERVE },
             ] {
                 let shares = Shares::of(Some(limit), needs);
-                assert!(taken(shares) + 4 <= limit as usize, "{limit} {needs:?} {shares:?}");
-                assert!(shares.accepted >= 1 && shares.accepted <= needs.accepted);
+                assert!(taken(needs, shares) + 4 <= limit as usize, "{limit} {needs:?} {shares:?}");
+                assert!(shares.accepted >= 1 && shares.accepted <= needs.accepted + needs.carried);
                 assert!(shares.pooled >= shares.accepted.min(needs.pooled), "{limit} {needs:?} {shares:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_public_end_counted_a_descriptor_to_an_upstream_for_each_visitor_that_a_link_carries() {
+        let shares = Shares::of(Some(20_000), SERVE);
+        assert!(shares.accepted >= 6000 && shares.pooled >= shares.accepted, "{shares:?}");
+        let mixed = Shares::of(Some(20_000), Needs { accepted: 10_000, ..SERVE });
+        assert!(mixed.accepted <= mixed.visitors / 2, "{mixed:?}");
     }
 
     #[test]
@@ -219,13 +264,12 @@ mod tests {
 
     #[test]
     fn public_ports_have_a_share_that_counts_the_sockets_of_all_workers() {
-        let serve = Needs { listeners: 2, link_listeners: 1, has_public_ports: true, ..EDGE };
         for workers in [1, 2, 16] {
-            let shares = Shares::of(Some(1024), Needs { workers, ..serve });
+            let shares = Shares::of(Some(1024), Needs { workers, ..SERVE });
             let ports = shares.public_ports(workers);
             assert!(ports > 1 && ports * workers * PER_WORKER <= shares.public, "{workers}: {shares:?}");
         }
         assert_eq!(Shares::of(Some(1024), EDGE).public, 0);
-        assert_eq!(Shares::of(Some(64), Needs { workers: 64, ..serve }).public_ports(64), 1);
+        assert_eq!(Shares::of(Some(64), Needs { workers: 64, ..SERVE }).public_ports(64), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use byway_testkit::asking::{through_connect, through_socks5};
 use byway_testkit::pattern::{MIB, Pattern, Sum};
-use byway_testkit::{Gate, Origin, Program, Visitor};
+use byway_testkit::{Gate, Launch, Origin, Program, Visitor};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::egress::TwoHop;
@@ -50,6 +50,30 @@ fn five_hundred_visitors_are_on_one_tcp_service_at_once() {
         drop(visitors);
         origin.wait_for_ended(CROWD);
     }
+}
+
+#[test]
+fn a_public_end_with_few_descriptors_kept_one_for_each_visitor_that_no_upstream_needs() {
+    const AT_ONCE: usize = 120;
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::echo();
+    let args = ["serve", "--listen", ANY, "--advertise", "127.0.0.1"];
+    let program = Launch::new(BYWAY, &args).with_descriptors(1024).start();
+    let join = join_string(&program);
+    let server = Server { program, join };
+    let agent = Agent::tcp(&server, origin.address(), &[]);
+    let connect = || (0..AT_ONCE).map(|_| Visitor::connect(agent.address())).collect::<Vec<_>>();
+    let mut first = connect();
+    all_echo(&mut first, "at once");
+    // Of these some wait in the queue of the kernel until others have left.
+    let mut second = connect();
+    second.extend(connect());
+    assert!(server.program.sockets() < 512, "{} sockets", server.program.sockets());
+    drop(first);
+    second.truncate(AT_ONCE);
+    all_echo(&mut second, "behind them");
+    assert_eq!(server.program.stderr().matches("cannot accept").count(), 0);
 }
 
 #[test]

@@ -26,10 +26,13 @@ impl Resolver<'_> {
     ) -> DescriptorsPlan {
         let limit = self.around.descriptors;
         let addresses = |list: &Option<At<Vec<Text>>>| list.as_ref().map_or(0, |list| list.value.len());
-        let visited = file.edge.iter().map(|edge| addresses(&edge.value.listen)).sum::<usize>()
+        let dialling = file.edge.iter().map(|edge| addresses(&edge.value.listen)).sum::<usize>()
             + file.proxy.iter().map(|proxy| addresses(&proxy.value.listen)).sum::<usize>()
-            + file.tcp.iter().map(|tcp| addresses(&tcp.value.listen)).sum::<usize>()
-            + file.serve.iter().map(|serve| addresses(&serve.value.http)).sum::<usize>();
+            + file.tcp.iter().map(|tcp| addresses(&tcp.value.listen)).sum::<usize>();
+        let http = file.serve.iter().map(|serve| addresses(&serve.value.http)).sum::<usize>();
+        let visited = dialling + http;
+        // The public ports, which are opened later, count as one listener where a `[[serve]]` has no other.
+        let (dialling, carried) = if file.serve.is_empty() { (dialling.max(1), 0) } else { (dialling, http.max(1)) };
         let links = file.serve.iter().map(|serve| addresses(&serve.value.listen)).sum::<usize>()
             + file.exit.iter().map(|exit| addresses(&exit.value.listen)).sum::<usize>();
         let accepts_visitors = visited > 0 || !file.serve.is_empty();
@@ -42,7 +45,8 @@ impl Resolver<'_> {
             joins,
             dials_streams: !file.expose.is_empty() || !file.exit.is_empty(),
             accepts_visitors,
-            accepted: limits.connections.saturating_mul(visited.max(1)),
+            accepted: limits.connections.saturating_mul(dialling),
+            carried: limits.connections.saturating_mul(carried),
             pooled: pool.max_total,
         };
         let shares = Shares::of(limit, needs);

@@ -150,6 +150,18 @@ fn a_server_with_few_descriptors_says_how_many_public_ports_a_grant_has() {
 }
 
 #[test]
+fn a_public_end_was_lowered_to_a_third_of_the_visitors_that_its_descriptors_suffice_for() {
+    let serve = "[[serve]]\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\n";
+    let around = Surroundings { descriptors: Some(20_000), ..Surroundings::without_files(Path::new("/state")) };
+    let alone = parse_with(&format!("workers = 2\n{serve}"), "byway.toml", &around).unwrap();
+    assert!(alone.limits.connections >= 6000, "{}", alone.limits.connections);
+    assert!(alone.pool.max_total >= alone.limits.connections, "{}", alone.pool.max_total);
+    // Each visitor of an edge may have a connection of its own to an upstream.
+    let both = plan_with_descriptors(&format!("workers = 2\n{serve}"), 20_000);
+    assert!(2 * both.limits.connections <= both.descriptors.shares.visitors, "{}", both.limits.connections);
+}
+
+#[test]
 fn sections_with_the_same_join_string_are_counted_as_one_link() {
     let share = |sections: usize, ids: usize| {
         let around = Surroundings { descriptors: Some(1024), ..Surroundings::without_files(Path::new("/state")) };
