@@ -29,6 +29,7 @@ use crate::large_packets::{may_be_silence, note_silence};
 use crate::link::{Link, Place, SessionId, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
+use crate::node_budget::NodeBudget;
 use crate::pending::{Attached, Attaching, Pending, Sessions};
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::{Counted, LinkStream};
@@ -65,6 +66,9 @@ pub(crate) struct Authenticated {
     pub(crate) control: ControlStream,
     /// Streams that the peer may have open once the carrier belongs to a session.
     streams: u32,
+    /// What windows of its streams may grow by, of the share that its session has of the node's.
+    pub(crate) budget: Arc<Budget>,
+    node_budget: NodeBudget,
 }
 
 impl Authenticated {
@@ -259,6 +263,9 @@ fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
 /// Hands a carrier to its session.
 pub(crate) fn adopt(link: &Link, place: Place, arrived: Authenticated) -> Attached {
     let (kind, watch) = (arrived.carrier.kind(), arrived.carrier.watch());
+    let share = arrived.node_budget.share(link.holder());
+    arrived.budget.assign(&share.streams);
+    arrived.carrier.assign(&share.connections);
     link.attach(place, arrived.carrier.admit(arrived.streams), arrived.control);
     Attached { kind, watch }
 }
@@ -272,7 +279,7 @@ pub(crate) fn over_tls(
     settings: &Settings,
     runtime: &Handle,
 ) -> Authenticated {
-    let (budget, tasks) = (Budget::within(SESSION_BYTES, &settings.budget), TaskTracker::new());
+    let (budget, tasks) = (Budget::unassigned(SESSION_BYTES), TaskTracker::new());
     let (mux, control, driver) = MuxCarrier::new(tls, side, Arc::clone(&budget));
     let carrier = PendingCarrier::mux(mux, peer, &tasks);
     let driven = carrier.watch();
@@ -293,7 +300,8 @@ pub(crate) fn over_tls(
     };
     tasks.spawn_on(driving, runtime);
     let control = ControlStream::new(LinkStream::mux(control));
-    Authenticated { identity, carrier, control, streams: settings.streams }
+    let node_budget = settings.budget.clone();
+    Authenticated { identity, carrier, control, streams: settings.streams, budget, node_budget }
 }
 
 /// A QUIC connection whose first stream is `control`.
@@ -305,11 +313,12 @@ pub(crate) fn over_quic(
     settings: &Settings,
     runtime: &Handle,
 ) -> Authenticated {
-    let budget = Budget::within(SESSION_BYTES, &settings.budget);
+    let budget = Budget::unassigned(SESSION_BYTES);
     let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
     let watched: Watch = carrier.watch();
     tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
-    Authenticated { identity, carrier, control: ControlStream::new(control), streams: settings.streams }
+    let (control, node_budget) = (ControlStream::new(control), settings.budget.clone());
+    Authenticated { identity, carrier, control, streams: settings.streams, budget, node_budget }
 }
 
 /// What the kernel holds unsent of a carrier's bytes: what is written later waits behind it.

@@ -117,6 +117,13 @@ impl PendingCarrier {
         self.carrier.end(reason);
     }
 
+    /// What the window of its connection may be wider than at first is taken of `connections`.
+    pub(crate) fn assign(&self, connections: &Arc<Budget>) {
+        if let Over::Quic(quic, ..) = &self.carrier.0.over {
+            quic.assign(connections);
+        }
+    }
+
     /// It belongs to a session now: each side may open streams on it, the peer at most `streams` at once.
     pub(crate) fn admit(mut self, streams: u32) -> Carrier {
         self.admitted = true;

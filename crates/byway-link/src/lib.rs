@@ -28,6 +28,7 @@ pub mod link;
 pub mod liveness;
 mod measuring;
 pub mod mux;
+pub mod node_budget;
 mod open_streams;
 pub mod pending;
 pub mod preference;
@@ -49,6 +50,7 @@ pub use key::{Fingerprint, Key, KeyError};
 pub use lease::{Claimant, Conflict, Denied, Leases, Name, SessionKey};
 pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
 pub use measuring::Measured;
+pub use node_budget::NodeBudget;
 pub use pending::{Attached, Attaching, Pending};
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 

@@ -30,8 +30,8 @@ use crate::control::Standing;
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::mux::core::Side;
+use crate::node_budget::{Holder, NodeBudget};
 use crate::stream::LinkStream;
-use crate::window::Budget;
 use crate::wire::{self, Answer, Answered, Open, Said, Visited};
 
 /// Sixteen random bytes that prove the welcome.
@@ -62,7 +62,7 @@ pub struct Settings {
     /// Streams that the peer may have open at once on one carrier. Default 8,192.
     pub streams: u32,
     /// What windows of all sessions may grow by together.
-    pub budget: Arc<Budget>,
+    pub budget: NodeBudget,
     /// Which congestion control this side's senders use. Default [`Congestion::Bbr`].
     pub congestion: Congestion,
     /// When QUIC is tried again after a fall-back to TLS; doubles up to 10 minutes. Default 30 s.
@@ -77,7 +77,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             streams: 8192,
-            budget: Budget::new(crate::window::NODE_BYTES),
+            budget: NodeBudget::default(),
             congestion: Congestion::default(),
             quic_probe: Duration::from_secs(30),
             program: concat!("byway ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -203,6 +203,11 @@ impl Link {
     /// The grant that the other side has joined by; none at the side that has dialled.
     pub(crate) fn grant(&self) -> Option<GrantId> {
         self.0.grant
+    }
+
+    /// With whose other carriers its own share what windows may grow by.
+    pub(crate) fn holder(&self) -> Holder {
+        self.0.grant.map_or(Holder::Server(self.0.peer), Holder::Grant)
     }
 
     /// Where the other side is, by its best carrier.

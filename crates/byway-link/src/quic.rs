@@ -42,7 +42,7 @@ use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
 use crate::tls;
-use crate::window::{INITIAL_BYTES, MOST_BYTES};
+use crate::window::{Budget, INITIAL_BYTES, MOST_BYTES};
 
 /// A connection on which no packet comes back for this long is dead. The session's own pings give up sooner; this is for
 /// the handshake and for a session that cannot ask.
@@ -241,6 +241,11 @@ impl Quic {
     /// none: the connection belongs to no session yet.
     pub(crate) fn allow(&self, streams: u32) {
         self.connection.set_max_concurrent_bi_streams(streams.saturating_add(self.side.control_streams()).into());
+    }
+
+    /// What the window is wider than at first is taken of `budget`, from now on. Before the first call it stays as it is.
+    pub(crate) fn assign(&self, budget: &Arc<Budget>) {
+        self.windows.lock().assign(budget);
     }
 
     /// Widens the window for `answered` streams of the peer that were answered with success, beside the others. What waits

@@ -6,11 +6,12 @@
 //!
 //! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
 //! within two round trips, since the last grant or since the first bytes were consumed: that is when a peer on this path
-//! would have to wait for credit. On a path with a long round trip
-//! a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least half of the budgets is free.
+//! would have to wait for credit. On a path with a long round trip a stream that is known to be wanted starts with
+//! [`WIDE_BYTES`], while at least half of the budgets is free. What one grant may take of a node's budget is decided in
+//! [`node_budget`](crate::node_budget).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What every stream starts with; part of the protocol, both sides know it.
@@ -25,47 +26,97 @@ pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 /// What a stream's window grows to at most: 1 Gbit/s at 128 ms.
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
 
-/// What the windows of one session may grow by, all together.
+/// What the windows of one carrier may grow by, all together.
 pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What the windows of one node may grow by, all together.
 pub const NODE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Bytes that may be handed out, and at most all of them at once. A budget may stand inside another.
+/// Bytes that may be handed out, and at most all of them at once. A budget may be part of another.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
-    within: Option<Arc<Self>>,
+    /// The outermost budget has to have so many times as much left as is taken of this one.
+    leaves: u64,
+    outer: Outer,
+}
+
+#[derive(Debug)]
+enum Outer {
+    None,
+    /// Until it is known, nothing can be taken.
+    Of(OnceLock<Arc<Budget>>),
 }
 
 impl Budget {
+    fn with(limit: u64, leaves: u64, outer: Outer) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0), leaves, outer })
+    }
+
     /// A budget of its own.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), within: None })
+        Self::with(limit, 0, Outer::None)
     }
 
     /// A budget that also draws on `outer`.
     pub fn within(limit: u64, outer: &Arc<Self>) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), within: Some(Arc::clone(outer)) })
+        Self::with(limit, 0, Outer::Of(OnceLock::from(Arc::clone(outer))))
+    }
+
+    /// Part of `outer`, of which it always leaves as much as it has itself.
+    pub(crate) fn share_of(outer: &Arc<Self>) -> Arc<Self> {
+        Self::with(u64::MAX, 1, Outer::Of(OnceLock::from(Arc::clone(outer))))
+    }
+
+    /// A budget of a carrier that belongs to no session yet: nothing can be taken before [`Budget::assign`].
+    pub(crate) fn unassigned(limit: u64) -> Arc<Self> {
+        Self::with(limit, 0, Outer::Of(OnceLock::new()))
+    }
+
+    /// The same without a limit of its own; it always leaves `times` as much as it has itself.
+    pub(crate) fn unassigned_leaving(times: u64) -> Arc<Self> {
+        Self::with(u64::MAX, times, Outer::Of(OnceLock::new()))
+    }
+
+    /// From now on it draws on `outer`. The first call counts.
+    pub(crate) fn assign(&self, outer: &Arc<Self>) {
+        if let Outer::Of(unknown) = &self.outer {
+            unknown.get_or_init(|| Arc::clone(outer));
+        }
     }
 
     /// Takes `bytes` if there are as many left, here and further out.
     pub fn take(&self, bytes: u64) -> bool {
-        self.take_of_part(bytes, 1)
+        self.take_of_part(bytes, 1, 0)
     }
 
     /// The same for what is of use early and can be done without: only while no more than half is taken.
     pub fn take_early(&self, bytes: u64) -> bool {
-        self.take_of_part(bytes, 2)
+        self.take_of_part(bytes, 2, 0)
     }
 
-    fn take_of_part(&self, bytes: u64, part: u64) -> bool {
-        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit / part);
-        if self.used.fetch_update(Relaxed, Relaxed, more).is_err() {
-            return false;
+    /// Takes `bytes`, or half of them, or half of that, but no less than `least`: as many as there are left. How many.
+    pub(crate) fn take_some(&self, bytes: u64, least: u64) -> u64 {
+        let mut some = bytes;
+        while some > 0 && !self.take(some) {
+            some = if some > least { (some / 2).max(least) } else { 0 };
         }
-        let granted = self.within.as_ref().is_none_or(|outer| outer.take_of_part(bytes, part));
+        some
+    }
+
+    /// `left` is what must be left in the outermost budget.
+    fn take_of_part(&self, bytes: u64, part: u64, left: u64) -> bool {
+        let more = |used: u64| {
+            let sum = used.checked_add(bytes)?;
+            (sum.checked_add(left)? <= self.limit / part).then_some(sum)
+        };
+        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else { return false };
+        let left = left.max(self.leaves.saturating_mul(before + bytes));
+        let granted = match &self.outer {
+            Outer::None => true,
+            Outer::Of(outer) => outer.get().is_some_and(|outer| outer.take_of_part(bytes, part, left)),
+        };
         if !granted {
             self.used.fetch_sub(bytes, Relaxed);
         }
@@ -75,7 +126,9 @@ impl Budget {
     /// Gives `bytes` back that were taken.
     pub fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
-        if let Some(outer) = &self.within {
+        if let Outer::Of(outer) = &self.outer
+            && let Some(outer) = outer.get()
+        {
             outer.give(bytes);
         }
     }
@@ -244,6 +297,13 @@ mod tests {
         }
         assert_eq!((first.size(), second.size()), (2 * INITIAL_BYTES, INITIAL_BYTES));
         assert_eq!((one.used(), other.used(), node.used()), (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES)));
+    }
+
+    #[test]
+    fn a_budget_hands_out_a_part_where_the_whole_is_not_left() {
+        let budget = Budget::new(100);
+        assert_eq!([budget.take_some(64, 10), budget.take_some(64, 10), budget.take_some(64, 10)], [64, 32, 0]);
+        assert_eq!((budget.take_some(4, 10), budget.take_some(4, 10), budget.used()), (4, 0, 100));
     }
 
     #[test]

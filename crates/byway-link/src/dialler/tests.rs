@@ -10,7 +10,7 @@ use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, Kind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{GrantId, GrantSecret, NotOpened, wire};
+use crate::{GrantId, GrantSecret, NodeBudget, NotOpened, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -112,6 +112,26 @@ async fn a_hello_that_is_given_up_closes_its_carrier() {
         }
     }
     peer.hears.closed().await;
+}
+
+#[tokio::test]
+async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_alone() {
+    let settings = Settings { budget: NodeBudget::of(100, 0), ..Settings::default() };
+    let listening = Listening::by_tcp_alone(key(), settings).await;
+    let mut held = Vec::new();
+    let mut budgets = Vec::new();
+    for grant in [1, 1, 2] {
+        // Each with a key of its own.
+        let mut peer = RawPeer::dialled(crate::common::dial(&listening).await, &RawKey::generate()).await;
+        peer.says.say(Said::Hello(Hello { grant: vec![grant; 6], ..crate::common::raw::hello() })).await;
+        let pending = listening.pending().await;
+        let budget = Arc::clone(&pending.arrived.budget);
+        assert!(!budget.take(1), "it was not welcomed yet");
+        held.push((peer, pending.welcome().await.unwrap()));
+        budgets.push(budget);
+    }
+    assert_eq!([&budgets[0], &budgets[1]].map(|budget| budget.take_some(50, 10)), [50, 0]);
+    assert_eq!(budgets[2].take_some(50, 10), 25, "the other grant");
 }
 
 #[tokio::test]

@@ -6,23 +6,23 @@
 //!        and wide again announces the difference a second time, so that a peer could collect far more than the widest
 //!        one.
 //!
-//! The window never keeps the peer from what those of its streams allow, unless all connections of this process together
-//! have [`WIDENED_BYTES`] more than they began with. From then on the streams of a connection share its window, and wait for
+//! The window never keeps the peer from what those of its streams allow, unless the grant of the connection has its share
+//! of [`WIDENED_BYTES`](crate::node_budget::WIDENED_BYTES), or the connection a quarter of what is left. From then on the
+//! window grows by what there is, and where that is nothing, the streams of the connection share its window and wait for
 //! each other's readers when it is full.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 
 use quinn::VarInt;
 
 use super::WINDOW_STEP_BYTES;
-use crate::window::INITIAL_BYTES;
+use crate::window::{Budget, INITIAL_BYTES};
 
-/// What the windows of all connections of this process may be wider than at first, all together: 1 GiB. It is memory only
-/// where a peer sends what is not read.
-const WIDENED_BYTES: u64 = 1024 * 1024 * 1024;
+/// The window grows by no less than this where there is less than it needs.
+const LEAST_STEP_BYTES: u64 = 256 * 1024;
 
-/// How much of it is taken.
-static WIDENED: AtomicU64 = AtomicU64::new(0);
+/// A connection leaves three times what it has, so that there is always some for another one.
+const LEAVES: u64 = 3;
 
 /// What the windows of a connection add up to: the first one of each stream of the peer that was answered with success, of
 /// some that were not, and of each that we have open, and what they have grown by. The most that there was at once counts.
@@ -33,74 +33,109 @@ pub(super) struct Windows {
     pub(super) grown_bytes: u64,
 }
 
-/// The window of a connection, and what it has taken of [`WIDENED_BYTES`] for it.
-#[derive(Debug, Default)]
+/// The window of a connection, and what it has taken of the share of its grant for it.
+#[derive(Debug)]
 pub(super) struct Widened {
-    windows: Windows,
-    /// Bytes beyond the window that the connection began with as a carrier.
-    taken: u64,
+    wanted: Windows,
+    /// What the peer was told; 0 before the first change.
+    announced: u64,
+    /// For bytes beyond the window that the connection began with as a carrier.
+    budget: Arc<Budget>,
+}
+
+impl Default for Widened {
+    fn default() -> Self {
+        Self { wanted: Windows::default(), announced: 0, budget: Budget::unassigned_leaving(LEAVES) }
+    }
 }
 
 impl Widened {
-    /// Changes what the window is made of, if there is room for a wider one. The new window, if it is wider.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Windows)) -> Option<VarInt> {
-        let before = self.windows;
-        let mut windows = before;
-        change(&mut windows);
-        let more = windows.all().into_inner().checked_sub(before.all().into_inner()).filter(|more| *more > 0)?;
-        // The first one is what each carrier has.
-        let is_first = before.theirs == 0;
-        if !is_first && !self.take(more) {
-            return None;
-        }
-        self.windows = windows;
-        Some(windows.all())
+    /// See [`Quic::assign`](super::Quic::assign).
+    pub(super) fn assign(&self, share: &Arc<Budget>) {
+        self.budget.assign(share);
     }
 
-    /// Takes room for a window that is `bytes` wider. A connection has at most a quarter of what is left and its own, so
-    /// that there is always some for another one.
-    fn take(&mut self, bytes: u64) -> bool {
-        let more = |used: u64| {
-            let used = used.checked_add(bytes)?;
-            let left = WIDENED_BYTES.checked_sub(used)?;
-            (self.taken + bytes <= left / 3).then_some(used)
-        };
-        let is_taken = WIDENED.fetch_update(Relaxed, Relaxed, more).is_ok();
-        self.taken += if is_taken { bytes } else { 0 };
-        is_taken
+    /// Changes what the window should be made of. The new window, if there is room for a wider one: it may be narrower than
+    /// wanted, and each later change tries again.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Windows)) -> Option<VarInt> {
+        change(&mut self.wanted);
+        let missing = self.wanted.all().checked_sub(self.announced).filter(|missing| *missing > 0)?;
+        // The first one is what each carrier has.
+        let more = if self.announced == 0 { missing } else { self.budget.take_some(missing, LEAST_STEP_BYTES) };
+        self.announced += more;
+        (more > 0).then(|| VarInt::try_from(self.announced).unwrap_or(VarInt::MAX))
     }
 }
 
 impl Drop for Widened {
     fn drop(&mut self) {
-        WIDENED.fetch_sub(self.taken, Relaxed);
+        self.budget.give(self.budget.used());
     }
 }
 
 impl Windows {
-    fn all(&self) -> VarInt {
-        let first = (self.theirs + self.ours) * u64::from(INITIAL_BYTES);
-        VarInt::try_from(first + self.grown_bytes + WINDOW_STEP_BYTES).unwrap_or(VarInt::MAX)
+    fn all(&self) -> u64 {
+        (self.theirs + self.ours) * u64::from(INITIAL_BYTES) + self.grown_bytes + WINDOW_STEP_BYTES
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::join::GrantId;
+    use crate::node_budget::{Holder, NodeBudget, WIDENED_BYTES};
+
+    /// A connection of the grant of this number, which has announced its first window.
+    fn connection(node: &NodeBudget, grant: u8) -> Widened {
+        let mut widened = Widened::default();
+        widened.assign(&node.share(Holder::Grant(GrantId::from_bytes([grant; 6]))).connections);
+        widened.change(|windows| windows.theirs = 1).unwrap();
+        widened
+    }
+
+    fn fill(node: &NodeBudget, grant: u8) -> Widened {
+        let mut widened = connection(node, grant);
+        while widened.change(|windows| windows.theirs += 32).is_some() {}
+        widened
+    }
 
     #[test]
     fn one_connection_that_widens_its_window_leaves_room_for_those_of_others() {
-        let fill = || {
-            let mut widened = Widened::default();
-            widened.change(|windows| windows.theirs = 1).unwrap();
-            while widened.change(|windows| windows.theirs += 32).is_some() {}
-            widened
-        };
-        let held: Vec<Widened> = (0..8).map(|_| fill()).collect();
-        assert!(held[0].taken <= WIDENED_BYTES / 4, "{}", held[0].taken);
-        assert!(held.iter().all(|widened| widened.taken > 0), "each has some");
-        assert!(held.iter().map(|widened| widened.taken).sum::<u64>() <= WIDENED_BYTES);
+        let node = NodeBudget::default();
+        let held: Vec<Widened> = (0..8).map(|grant| fill(&node, grant)).collect();
+        let taken = |widened: &Widened| widened.budget.used();
+        assert!(taken(&held[0]) <= WIDENED_BYTES / 4, "{}", taken(&held[0]));
+        assert!(held.iter().all(|widened| taken(widened) > 0), "each has some");
+        assert!(held.iter().map(taken).sum::<u64>() <= WIDENED_BYTES);
         drop(held);
-        assert!(fill().taken > WIDENED_BYTES / 8, "what a connection has taken is free when it has ended");
+        assert!(taken(&fill(&node, 0)) > WIDENED_BYTES / 8, "what a connection has taken is free when it has ended");
+    }
+
+    #[test]
+    fn one_grant_took_almost_all_of_the_room_for_wide_connections() {
+        let node = NodeBudget::default();
+        let held: Vec<Widened> = (0..64).map(|_| fill(&node, 1)).collect();
+        let taken: u64 = held.iter().map(|widened| widened.budget.used()).sum();
+        assert!(taken <= WIDENED_BYTES / 2, "{taken}");
+        let other = fill(&node, 2).budget.used();
+        assert!(other >= WIDENED_BYTES / 10, "{other}");
+    }
+
+    #[test]
+    fn a_window_that_needs_more_room_than_there_is_got_nothing_of_it() {
+        let node = NodeBudget::of(0, 8 << 20);
+        let mut widened = connection(&node, 1);
+        let first = widened.announced;
+        // A connection has at most a quarter.
+        assert_eq!(widened.change(|windows| windows.grown_bytes = 4 << 20), VarInt::try_from(first + (2 << 20)).ok());
+        assert_eq!(widened.change(|_| {}), None);
+        drop(widened);
+        // What is missing is still wanted when there is room for it.
+        let (mut other, mut widened) = (connection(&node, 1), connection(&node, 1));
+        other.change(|windows| windows.grown_bytes = 1 << 20).unwrap();
+        assert!(widened.change(|windows| windows.grown_bytes = 4 << 20).is_some());
+        while widened.change(|_| {}).is_some() {}
+        drop(other);
+        assert!(widened.change(|_| {}).is_some());
     }
 }

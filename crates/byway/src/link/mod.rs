@@ -35,8 +35,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use byway_link::window::{Budget, NODE_BYTES};
-use byway_link::{Acceptor, Key, KeyError, Settings, epoch, store};
+use byway_link::{Acceptor, Key, KeyError, NodeBudget, Settings, epoch, store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -57,7 +56,7 @@ pub struct Links {
     key: OnceLock<Key>,
     epoch: OnceLock<u64>,
     acceptor: OnceLock<Arc<Acceptor>>,
-    budget: Arc<Budget>,
+    budget: NodeBudget,
     /// Who may join.
     pub grants: Grants,
     /// Who has which public name.
@@ -140,7 +139,7 @@ impl Links {
             key: OnceLock::new(),
             epoch: OnceLock::new(),
             acceptor: OnceLock::new(),
-            budget: Budget::new(NODE_BYTES),
+            budget: NodeBudget::default(),
             grants,
             names,
             public: Public::default(),
@@ -209,7 +208,7 @@ impl Links {
     pub fn settings(&self, settings: &LinkSettings) -> Settings {
         Settings {
             streams: settings.streams,
-            budget: Arc::clone(&self.budget),
+            budget: self.budget.clone(),
             congestion: settings.congestion,
             quic_probe: settings.quic_probe,
             ..Settings::default()
