@@ -190,6 +190,16 @@ impl Names {
         }
     }
 
+    /// The links that were accepted and are up, by whose grant; the oldest first.
+    pub fn links(&self) -> Vec<(GrantId, Link)> {
+        let state = self.state.lock();
+        let each = |(key, session): (&SessionKey, &Session)| (*key, session.tenant, session.link.clone());
+        let mut links: Vec<_> = state.sessions.iter().map(each).collect();
+        drop(state);
+        links.sort_by_key(|(key, ..)| *key);
+        links.into_iter().map(|(_, grant, link)| (grant, link)).collect()
+    }
+
     /// Every tenant that has a session or a name.
     pub fn tenants(&self) -> HashSet<GrantId> {
         let state = self.state.lock();

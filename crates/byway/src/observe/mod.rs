@@ -4,6 +4,7 @@
 //! `counters` are the node's, for what is rare; its `repeats` say which events get a line in the log. `prometheus` prints all of it. `log` is for events, told to people.
 
 pub mod access;
+pub mod carriers;
 pub mod counters;
 pub mod course;
 pub mod ending;

@@ -2,14 +2,13 @@
 //!
 //! In:    the stations of its workers, its counters, its pool, its relays, the process.
 //! Out:   the exposition; every name begins with `byway_` (or `process_`, as everybody's) and ends in its unit.
-//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are added up.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! Never: a label that strangers choose: listeners, sides and reasons are ours, and origins are added up, and so are the
+//!        links of a grant.
 
 use byway_agent::Stats;
 use byway_link::Measured;
 
+use super::carriers::{self, Series};
 use super::counters::Counter;
 use super::ends::Ends;
 use super::exposition::{Exposition, Kind, seconds};
@@ -17,7 +16,6 @@ use super::histogram::{Distribution, Histogram};
 use super::ledger::{CODES, Ledger, Tallied};
 use super::log;
 use crate::fault::Who;
-use crate::link::joining::Joined;
 use crate::link::services::ServiceCount;
 use crate::os::process;
 use crate::shared::Shared;
@@ -151,7 +149,9 @@ fn links(out: &mut Exposition, shared: &Shared) {
         family.sample(&[("link", &link.plan().id)], u8::from(link.is_up()));
         services += link.count_services();
     }
-    link_carriers(out, &joined);
+    let mut series = carriers::of_dialled(&joined);
+    series.extend(carriers::of_accepted(&shared.links.names));
+    link_carriers(out, &series);
     let counters = &shared.counters;
     let help = "Sessions that this node has dialled, by outcome.";
     let mut family = out.family("byway_link_dials_total", Kind::Counter, help);
@@ -173,27 +173,18 @@ fn links(out: &mut Exposition, shared: &Shared) {
     out.single("byway_state_unwritten", Kind::Gauge, help, u8::from(shared.links.names.is_unwritten()));
 }
 
-/// The carriers of the links that this node dials. Of several carriers of one kind the newest counts.
-fn link_carriers(out: &mut Exposition, joined: &[Arc<Joined>]) {
-    let mut carriers = Vec::new();
-    for joined in joined {
-        let Some(link) = joined.session_now() else { continue };
-        let (preferred, measured) = link.measured();
-        let newest = measured.into_iter().map(|measured| (measured.kind, measured)).collect::<BTreeMap<_, _>>();
-        let id = Arc::clone(&joined.plan().id);
-        carriers
-            .extend(newest.into_values().map(|measured| (Arc::clone(&id), preferred == Some(measured.kind), measured)));
-    }
-    let mut family = |name, help, value: &dyn Fn(bool, &Measured) -> Option<f64>| {
+/// The carriers of the links that this node dials and of those that it has accepted.
+fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
+    let mut family = |name, help, value: &dyn Fn(u32, &Measured) -> Option<f64>| {
         let mut family = out.family(name, Kind::Gauge, help);
-        for (id, is_preferred, measured) in &carriers {
-            if let Some(value) = value(*is_preferred, measured) {
-                family.sample(&[("link", id), ("carrier", &measured.kind.to_string())], value);
+        for Series { link, preferring, measured } in carriers {
+            if let Some(value) = value(*preferring, measured) {
+                family.sample(&[("link", link), ("carrier", &measured.kind.to_string())], value);
             }
         }
     };
-    let help = "1 for the carrier that new streams of a link use, else 0.";
-    family("byway_link_carrier_preferred", help, &|is_preferred, _| Some(f64::from(u8::from(is_preferred))));
+    let help = "1 for the carrier that new streams of a link use, else 0; of a grant, how many of its links use it.";
+    family("byway_link_carrier_preferred", help, &|preferring, _| Some(f64::from(preferring)));
     let help = "Round trip of a carrier, by the pings of its link.";
     family("byway_link_carrier_rtt_seconds", help, &|_, measured| measured.round_trip.map(|rtt| rtt.as_secs_f64()));
     let help = "Share of packets lost in the last seconds. QUIC only: for TLS the kernel repeats what is lost.";

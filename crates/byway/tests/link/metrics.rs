@@ -64,6 +64,43 @@ fn the_metrics_of_an_agent_say_whether_its_link_is_up_and_its_services_are_publi
 }
 
 #[test]
+fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
+    let origin = Origin::named("app");
+    let serve = format!("{METRICS}[[serve]]\nlisten = \"{ANY}\"\nadvertise = \"127.0.0.1\"\n");
+    let program = Program::configured(BYWAY, &serve);
+    let join = std::fs::read_to_string(program.folder().join("state/join-serve")).unwrap().trim().to_owned();
+    let server = Server { program, join };
+    let other = ports::another_grant(&server, &[]);
+    let target = origin.address().to_string();
+    // Two agents of one grant, one of another.
+    let agents = [(&server.join, "quic"), (&server.join, "quic"), (&other, "tls")];
+    let _agents = agents.map(|(join, carrier)| Agent::start(&["tcp", &target, "--join", join, "--carrier", carrier]));
+    let carriers = |program: &Program, name: &str, join: &str, carrier: &str| {
+        let grant = join.parse::<byway_link::JoinString>().unwrap().id;
+        let series = format!("byway_link_carrier_{name}{{link=\"grant {grant}\",carrier=\"{carrier}\"}}");
+        scrape(program).get(&series).copied()
+    };
+    let of = |name: &str| {
+        [(&server.join, "quic"), (&other, "tls")].map(|(join, by)| carriers(&server.program, name, join, by))
+    };
+    assert_eq!(of("preferred"), [Some(2.0), Some(1.0)]);
+    eventually("the round trips were measured", || {
+        of("rtt_seconds").iter().flatten().filter(|rtt| **rtt > 0.0).count() == 2
+    });
+    assert!(of("goodput_bytes").iter().all(Option::is_some));
+    assert!(of("congestion_window_bytes")[0].is_some_and(|bytes| bytes > 0.0));
+
+    let exit = Program::configured(BYWAY, &serve.replace("[[serve]]", "[[exit]]"));
+    let join = std::fs::read_to_string(exit.folder().join("state/join-exit")).unwrap().trim().to_owned();
+    let desk = Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", "quic"]);
+    desk.wait_for_log("is up, by quic");
+    assert_eq!(carriers(&exit, "preferred", &join, "quic"), Some(1.0));
+    eventually("the round trip was measured", || {
+        carriers(&exit, "rtt_seconds", &join, "quic").is_some_and(|rtt| rtt > 0.0)
+    });
+}
+
+#[test]
 fn the_metrics_of_a_public_end_count_the_visitors_who_wait() {
     let origin = Origin::named("app");
     let config = format!(
