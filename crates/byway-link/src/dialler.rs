@@ -187,6 +187,7 @@ impl Dialler {
             attempt,
             program: self.settings.program.clone(),
             purpose: self.purpose.number(),
+            one_kind: self.carriers != Carriers::Auto,
         };
         if let Err(error) = authenticated.control.say(Said::Hello(hello)).await {
             return Err(authenticated.why(error).await);

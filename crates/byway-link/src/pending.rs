@@ -90,6 +90,10 @@ impl Pending {
         let place = link.reserve().map_err(|error| LinkError::Here(error.to_string()))?;
         let features = self.hello.features & self.settings.features;
         link.agree(features);
+        // The dialler never attaches a carrier of the other kind: a trial of it would change nothing.
+        if self.hello.one_kind {
+            link.keep_to_one_kind();
+        }
         let welcome = Welcome { version, features, session: id.to_vec(), program };
         if let Err(error) = arrived.control.say(Said::Welcome(welcome)).await {
             return Err(arrived.why(error).await);

@@ -246,6 +246,9 @@ pub struct Hello {
     /// What it wants the session for: a [`Purpose`].
     #[prost(uint32, tag = "9")]
     pub purpose: u32,
+    /// The dialler's config allows carriers of one kind alone: that of this one. An older dialler leaves it out.
+    #[prost(bool, tag = "10")]
+    pub one_kind: bool,
 }
 
 /// What a session is for.

@@ -10,7 +10,7 @@ use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, Kind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{GrantId, GrantSecret, NodeBudget, NotOpened, wire};
+use crate::{Arrival, GrantId, GrantSecret, NodeBudget, NotOpened, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -468,6 +468,29 @@ async fn a_path_that_came_back_during_a_try_was_noticed_only_by_the_next_try() {
 }
 
 // ---- the preferred carrier ----
+
+#[tokio::test]
+async fn an_acceptor_began_trials_of_a_carrier_that_its_dialler_never_attaches() {
+    for (carriers, has_choice) in [(Carriers::Auto, true), (Carriers::Quic, false), (Carriers::Tls, false)] {
+        let listening = Listening::new(key(), Settings::default()).await;
+        let dialler = dialler(listening.join(), carriers, key(), Settings::default());
+        let welcoming = async {
+            loop {
+                // On a slow machine the carrier that is not needed arrives, too, and leaves.
+                if let Ok(Arrival::Hello(pending)) = listening.next().await {
+                    return pending.welcome().await.unwrap();
+                }
+            }
+        };
+        let (dialled, accepted) = tokio::join!(within(dialler.connect(1, 1, PATIENCE)), welcoming);
+        let (Ok((dialled, _)), (accepted, _)) = (dialled, accepted) else { panic!("{carriers:?}: no link") };
+        assert_eq!([&dialled, &accepted].map(Link::has_choice), [has_choice; 2], "{carriers:?}");
+    }
+    // A dialler of an earlier version says nothing of it.
+    let listening = Listening::new(key(), Settings::default()).await;
+    let (_peer, (accepted, _inbox), _session) = crate::common::raw_session(&listening, &RawKey::generate()).await;
+    assert!(accepted.has_choice());
+}
 
 #[tokio::test]
 async fn a_dialler_that_may_use_one_kind_of_carrier_alone_makes_links_that_prefer_none() {

@@ -37,7 +37,7 @@ pub(super) struct Windows {
 #[derive(Debug)]
 pub(super) struct Widened {
     wanted: Windows,
-    /// What the peer was told; 0 before the first change.
+    /// The window that was announced; 0 before the first change.
     announced: u64,
     /// For bytes beyond the window that the connection began with as a carrier.
     budget: Arc<Budget>,
