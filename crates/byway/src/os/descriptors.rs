@@ -107,16 +107,19 @@ impl Shares {
         // An eighth for links, and up to as much again for connections that may become links.
         let links = if needs.link_listeners == 0 { 0 } else { (left / 8 + (left / 8).min(NEWCOMERS)).max(1) };
         let public = if needs.has_public_ports { left / 4 } else { 0 };
-        let dialled = match (needs.dials_streams, needs.accepts_visitors) {
-            (false, _) => 0,
-            // What is kept for visitors then is for those of a later config.
-            (true, false) => (left / 2).max(1),
-            (true, true) => (left / 4).max(1),
-        };
         let pipes = left / 32;
         let attempts = left / 32;
         // One look-up has two sockets.
         let names = (left / 8).clamp(2, NAMES_MAX);
+        let dialled = match (needs.dials_streams, needs.accepts_visitors) {
+            (false, _) => 0,
+            // An eighth is kept for visitors of a later config.
+            (true, false) => {
+                let others = links + public + 2 * pipes + attempts + names + left / 8;
+                left.saturating_sub(others).max(left / 2).max(1)
+            }
+            (true, true) => (left / 4).max(1),
+        };
         let left = left.saturating_sub(links + public + dialled + 2 * pipes + attempts + names);
         let third = left.div_ceil(3);
         let wanted = needs.accepted.saturating_mul(DIALLING as usize).saturating_add(needs.carried);
@@ -192,6 +195,8 @@ mod tests {
     const SERVE: Needs =
         Needs { listeners: 2, link_listeners: 1, has_public_ports: true, accepted: 0, carried: 10_000, ..EDGE };
 
+    const EXIT: Needs = Needs { link_listeners: 1, dials_streams: true, accepts_visitors: false, ..EDGE };
+
     /// Where all visitors are carried by links, so are the connections of the pool.
     fn taken(needs: Needs, shares: Shares) -> usize {
         let pooled = if needs.accepted == 0 { 0 } else { shares.pooled };
@@ -217,6 +222,8 @@ mod tests {
                 Needs { link_listeners: 1, has_public_ports: true, dials_streams: true, ..EDGE },
                 Needs { carried: 10_000, link_listeners: 1, has_public_ports: true, ..EDGE },
                 SERVE,
+                EXIT,
+                Needs { link_listeners: 0, ..EXIT },
                 Needs { carried: 3, pooled: 64, ..SERVE },
             ] {
                 let shares = Shares::of(Some(limit), needs);
@@ -233,6 +240,15 @@ mod tests {
         assert!(shares.accepted >= 6000 && shares.pooled >= shares.accepted, "{shares:?}");
         let mixed = Shares::of(Some(20_000), Needs { accepted: 10_000, ..SERVE });
         assert!(mixed.accepted <= mixed.visitors / 2, "{mixed:?}");
+    }
+
+    #[test]
+    fn an_exit_kept_nearly_half_of_the_descriptors_for_visitors_that_it_has_no_listener_for() {
+        // Half of them are for other grants.
+        let shares = Shares::of(Some(20_000), EXIT);
+        assert!(shares.dialled / 2 >= 5500, "{shares:?}");
+        let shares = Shares::of(Some(1024), EXIT);
+        assert!(shares.accepted >= 10, "{shares:?}");
     }
 
     #[test]
