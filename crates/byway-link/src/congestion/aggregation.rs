@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::delivery::bytes_in;
+use super::arithmetic::bytes_in;
 
 /// The largest burst of the last one to two spans of so many rounds counts.
 const SPAN_ROUNDS: u64 = 5;

@@ -12,6 +12,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::arithmetic::per_second;
+
 /// Entries at most; the oldest is dropped for a new one. Acknowledgements of dropped ones give no sample.
 const MAX_BATCHES: usize = 4096;
 
@@ -30,11 +32,10 @@ struct Batch {
     first_sent: Instant,
     app_limited: bool,
     in_flight: u64,
-    lost: u64,
 }
 
 /// What one batch of acknowledgements says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     /// Bytes per second. None if the interval is too short to say.
     pub(super) rate: Option<u64>,
@@ -42,12 +43,8 @@ pub(super) struct Sample {
     pub(super) app_limited: bool,
     /// All bytes that had been delivered when the newest acknowledged packet left.
     pub(super) prior_delivered: u64,
-    /// Bytes delivered since the newest acknowledged packet left.
-    pub(super) delivered: u64,
     /// What was under way when the newest acknowledged packet left, with itself.
     pub(super) in_flight: u64,
-    /// Bytes found lost since the newest acknowledged packet left.
-    pub(super) lost: u64,
     /// Bytes that this batch acknowledges.
     pub(super) acked: u64,
     /// The smallest round trip of this batch, with the receiver's delay of acknowledgements.
@@ -61,7 +58,6 @@ pub(super) struct Delivery {
     delivered: u64,
     delivered_at: Instant,
     first_sent: Instant,
-    lost: u64,
     in_flight: u64,
     /// Samples are application-limited until this many bytes are delivered; 0 if they are not.
     limited_until: u64,
@@ -81,7 +77,6 @@ impl Delivery {
             delivered: 0,
             delivered_at: now,
             first_sent: now,
-            lost: 0,
             in_flight: 0,
             limited_until: 0,
             min_round_trip: Duration::ZERO,
@@ -130,7 +125,6 @@ impl Delivery {
                     first_sent: self.first_sent,
                     app_limited: self.limited_until > 0,
                     in_flight: self.in_flight,
-                    lost: self.lost,
                 });
             }
         }
@@ -167,7 +161,6 @@ impl Delivery {
 
     /// `bytes` are found lost.
     pub(super) fn on_lost(&mut self, bytes: u64) {
-        self.lost = self.lost.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
@@ -198,9 +191,7 @@ impl Delivery {
             rate: known.then(|| per_second(delivered, interval)),
             app_limited: batch.app_limited,
             prior_delivered: batch.delivered,
-            delivered,
             in_flight: batch.in_flight,
-            lost: self.lost.saturating_sub(batch.lost),
             acked,
             round_trip,
         })
@@ -210,17 +201,6 @@ impl Delivery {
     pub(super) fn batches(&self) -> usize {
         self.batches.len()
     }
-}
-
-/// `bytes` over `interval`, as a rate.
-pub(super) fn per_second(bytes: u64, interval: Duration) -> u64 {
-    let nanos = interval.as_nanos().max(1);
-    u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
-}
-
-/// What goes through in `interval` at `rate` bytes per second.
-pub(super) fn bytes_in(rate: u64, interval: Duration) -> u64 {
-    u64::try_from(u128::from(rate).saturating_mul(interval.as_nanos()) / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -275,7 +255,7 @@ mod tests {
         assert_eq!(delivery.batches(), MAX_BATCHES);
         // The oldest is not known any more.
         delivery.on_ack(start + 20_000 * MS, start, 40);
-        assert_eq!(delivery.end_acks(start + 20_000 * MS, 40, false), None);
+        assert!(delivery.end_acks(start + 20_000 * MS, 40, false).is_none());
     }
 
     #[test]

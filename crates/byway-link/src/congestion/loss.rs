@@ -47,9 +47,9 @@ pub(super) struct Losses {
     rounds: u32,
 }
 
-/// What a round was like beside its losses.
+/// How a round was sent: what its losses are judged by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Round {
+pub(super) struct Sending {
     /// No packet of it had a round trip near the path's least.
     pub(super) queue: bool,
     /// More than the path's rate was sent on purpose.
@@ -87,12 +87,12 @@ impl Losses {
     }
 
     /// The round is over.
-    pub(super) fn end_round(&mut self, round: Round) -> Verdict {
+    pub(super) fn end_round(&mut self, sending: Sending) -> Verdict {
         let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
         if std::mem::take(&mut self.marked) {
             return Verdict::Congested;
         }
-        let mtu = round.mtu.max(1);
+        let mtu = sending.mtu.max(1);
         let packets = acked.saturating_add(lost) / mtu;
         if packets < LEAST_PACKETS {
             return Verdict::Usual;
@@ -101,18 +101,18 @@ impl Losses {
         // Two standard deviations of what chance makes of the path's own share in so many packets.
         let chance = 2.0 * (self.usual * (1.0 - self.usual) / packets as f64).max(0.0).sqrt();
         let excess = share - self.usual - chance;
-        if round.learns && !round.queue {
+        if sending.learns && !sending.queue {
             self.rounds = self.rounds.saturating_add(1);
             self.usual += (share - self.usual) * LEARNING.max(1.0 / f64::from(self.rounds));
         }
-        let tolerated = if round.crowded { 0.0 } else { TOLERATED };
+        let tolerated = if sending.crowded { 0.0 } else { TOLERATED };
         if lost < LEAST_LOST_PACKETS * mtu || excess <= tolerated {
             Verdict::Usual
-        } else if round.queue || round.probing {
+        } else if sending.queue || sending.probing {
             Verdict::Congested
         } else if excess > SEVERE {
             Verdict::Severe
-        } else if round.learns {
+        } else if sending.learns {
             Verdict::Usual
         } else {
             Verdict::Excess
@@ -124,12 +124,12 @@ impl Losses {
 mod tests {
     use super::*;
 
-    const QUIET: Round = Round { queue: false, probing: false, crowded: false, learns: true, mtu: 1200 };
+    const QUIET: Sending = Sending { queue: false, probing: false, crowded: false, learns: true, mtu: 1200 };
 
-    fn round(losses: &mut Losses, packets: u64, lost: u64, round: Round) -> Verdict {
-        losses.on_ack((packets - lost) * round.mtu);
-        losses.on_lost(lost * round.mtu);
-        losses.end_round(round)
+    fn round(losses: &mut Losses, packets: u64, lost: u64, sending: Sending) -> Verdict {
+        losses.on_ack((packets - lost) * sending.mtu);
+        losses.on_lost(lost * sending.mtu);
+        losses.end_round(sending)
     }
 
     #[test]
@@ -138,9 +138,9 @@ mod tests {
         for lost in [5, 4, 6, 5, 5, 7, 3, 5] {
             assert_eq!(round(&mut losses, 100, lost, QUIET), Verdict::Usual);
         }
-        assert_eq!(round(&mut losses, 100, 6, Round { queue: true, ..QUIET }), Verdict::Usual);
-        assert_eq!(round(&mut losses, 100, 8, Round { probing: true, ..QUIET }), Verdict::Usual);
-        assert_eq!(round(&mut losses, 100, 20, Round { queue: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(round(&mut losses, 100, 6, Sending { queue: true, ..QUIET }), Verdict::Usual);
+        assert_eq!(round(&mut losses, 100, 8, Sending { probing: true, ..QUIET }), Verdict::Usual);
+        assert_eq!(round(&mut losses, 100, 20, Sending { queue: true, ..QUIET }), Verdict::Congested);
     }
 
     #[test]
@@ -149,10 +149,10 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(round(&mut losses, 100, 0, QUIET), Verdict::Usual);
         }
-        assert_eq!(round(&mut losses, 100, 4, Round { queue: true, ..QUIET }), Verdict::Congested);
-        assert_eq!(round(&mut losses, 100, 15, Round { probing: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(round(&mut losses, 100, 4, Sending { queue: true, ..QUIET }), Verdict::Congested);
+        assert_eq!(round(&mut losses, 100, 15, Sending { probing: true, ..QUIET }), Verdict::Congested);
         assert_eq!(round(&mut losses, 100, 50, QUIET), Verdict::Severe);
-        let holding = Round { learns: false, ..QUIET };
+        let holding = Sending { learns: false, ..QUIET };
         let mut losses = Losses::default();
         assert_eq!(round(&mut losses, 100, 10, holding), Verdict::Excess);
         assert_eq!(round(&mut losses, 100, 10, QUIET), Verdict::Usual);
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn single_packets_and_short_rounds_say_nothing_and_a_mark_says_all() {
         let mut losses = Losses::default();
-        let queue = Round { queue: true, ..QUIET };
+        let queue = Sending { queue: true, ..QUIET };
         assert_eq!(round(&mut losses, 10, 1, queue), Verdict::Usual);
         assert_eq!(round(&mut losses, 3, 3, queue), Verdict::Usual);
         losses.on_mark();

@@ -3,16 +3,23 @@
 //! In:    the setting of the node.
 //! Out:   a factory of controllers for quinn.
 //!
-//! `bbr` is the controller; it is built from what `delivery` samples, `filter` remembers, `aggregation` and `loss`
-//! judge. `probing` lets a question out on a silent path. None of them reads a clock, so that tests drive them through a simulated network. `tcp` asks the kernel for the
-//! same on carriers over TCP.
+//! `bbr` is the controller. `delivery` samples the delivery rate, `min_round_trip` and `filter`
+//! keep the path's recent extremes, `round` collects what a round trip shows, `loss` and
+//! `aggregation` judge it, and `bounds` and `cycle` hold what the controller concludes. `probing`
+//! lets a question out on a silent path. None of them reads a clock, so that tests drive them
+//! through a simulated network. `tcp` asks the kernel for the same on carriers over TCP.
 
 mod aggregation;
+mod arithmetic;
 mod bbr;
+mod bounds;
+mod cycle;
 mod delivery;
 mod filter;
 mod loss;
+mod min_round_trip;
 mod probing;
+mod round;
 #[cfg(test)]
 mod simulator;
 mod tcp;
