@@ -1,11 +1,18 @@
 //! Simulator: senders that share one bottleneck, as a queue of events with a clock of its own.
 //!
+//! The path from the senders is the lab's [`Shaper`]; acknowledgements return after half a round trip.
 //! A sender is quinn's: packets leave by window and pacing, are declared lost by packet and time thresholds, and
 //! probed for by a timer. A receiver acknowledges every second packet, or after 25 ms. All randomness has a seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
+
+use lab::shaping::counts::Cause;
+use lab::shaping::packet::Packet;
+use lab::shaping::plan::{Direction, Plan};
+use lab::shaping::shape::{Queue, Shape, Udp};
+use lab::shaping::shaper::{Shaper, Verdict};
 
 use super::bbr::Bbr;
 
@@ -17,44 +24,48 @@ pub(super) const fn mbit(rate: u64) -> u64 {
     rate * 1_000_000 / 8
 }
 
-/// The bottleneck and what is around it.
+/// The path of all flows.
 #[derive(Clone, Debug)]
 pub(super) struct Path {
-    pub(super) rate: u64,
-    /// Round trip without a queue.
-    pub(super) round_trip: Duration,
-    pub(super) queue_bytes: u64,
-    pub(super) loss: f64,
-    /// From, to, share lost.
-    pub(super) bursts: Vec<(Duration, Duration, f64)>,
-    /// From when, which rate.
-    pub(super) steps: Vec<(Duration, u64)>,
-    /// Drops what exceeds the rate after so many bytes instead of queueing it.
-    pub(super) policer: Option<u64>,
+    /// From the senders; half of the round trip without a queue.
+    pub(super) shape: Shape,
+    /// How that changes.
+    plan: Plan,
     /// Acknowledgements arrive at multiples of this only.
     pub(super) ack_every: Option<Duration>,
-    /// Acknowledgements and packets are late by up to this.
-    pub(super) jitter: Duration,
 }
 
 impl Path {
-    /// A queue of `queue` at the full rate, and no losses.
+    /// A queue of `queue` at the full rate, and no losses. Rates are in bytes per second.
     pub(super) fn new(rate: u64, round_trip: Duration, queue: Duration) -> Self {
-        Self {
-            rate,
-            round_trip,
-            queue_bytes: (rate as f64 * queue.as_secs_f64()) as u64,
-            loss: 0.0,
-            bursts: Vec::new(),
-            steps: Vec::new(),
-            policer: None,
-            ack_every: None,
-            jitter: Duration::ZERO,
-        }
+        let bytes = (rate as f64 * queue.as_secs_f64()) as u64;
+        Self::of(Shape::clean(round_trip / 2, rate * 8, Queue::Bytes(bytes)))
     }
 
-    pub(super) fn loss(self, loss: f64) -> Self {
-        Self { loss, ..self }
+    /// No queue: what exceeds the rate by more than `burst` bytes is dropped.
+    pub(super) fn policed(rate: u64, round_trip: Duration, burst: u64) -> Self {
+        let udp = Udp::Policed { loss: 0.0, rate: rate * 8, burst };
+        Self::of(Shape { delay: round_trip / 2, udp, ..Shape::default() })
+    }
+
+    fn of(shape: Shape) -> Self {
+        Self { shape, plan: Plan::default(), ack_every: None }
+    }
+
+    pub(super) fn losing(self, share: f64) -> Self {
+        Self { shape: self.shape.losing(share), ..self }
+    }
+
+    /// The same with another rate from a time on. The queue holds as many bytes as before.
+    pub(super) fn rate_from(self, at: Duration, rate: u64) -> Self {
+        let shape = Shape { rate: Some(rate * 8), ..self.shape.clone() };
+        Self { plan: self.plan.one(at, Direction::Up, &shape), ..self }
+    }
+
+    /// The same with another share lost between two times.
+    pub(super) fn losing_between(self, from: Duration, to: Duration, share: f64) -> Self {
+        let losing = self.shape.clone().losing(share);
+        Self { plan: self.plan.episode(from, to - from, &losing, &self.shape), ..self }
     }
 }
 
@@ -152,9 +163,9 @@ pub(super) struct Flow {
     // The receiver.
     to_ack: Vec<u64>,
     ack_timer: u64,
-    arrives: Instant,
     /// Bytes that have arrived, by tenths of a second.
     pub(super) arrived: Vec<u64>,
+    /// Packets dropped by a full queue or a policer, not at random.
     pub(super) dropped: u64,
 }
 
@@ -171,54 +182,40 @@ impl Flow {
 enum What {
     Timer(usize, u64),
     App(usize),
-    Dequeue,
     Arrive(usize, u64),
     AckTimer(usize, u64),
     /// A list of acknowledged packets by its number.
     Ack(usize, usize),
-    Step(usize),
 }
 
 pub(super) struct Simulator {
     pub(super) start: Instant,
     now: Instant,
     path: Path,
-    rate: u64,
-    queue: VecDeque<(usize, u64, Instant)>,
-    tokens: f64,
-    policed_at: Instant,
+    shaper: Shaper,
     events: BinaryHeap<Reverse<(Instant, u64, What)>>,
     order: u64,
     acks: Vec<Vec<u64>>,
-    random: fastrand::Rng,
     pub(super) flows: Vec<Flow>,
-    /// When a packet left the queue, and how long it had waited.
+    /// When a packet left the bottleneck, and how long it had waited, with the jitter of the path.
     pub(super) waits: Vec<(Duration, Duration)>,
 }
 
 impl Simulator {
     pub(super) fn new(path: Path, seed: u64) -> Self {
         let start = Instant::now();
-        let mut simulator = Self {
+        let shaper = Shaper::new(path.shape.clone(), seed);
+        Self {
             start,
             now: start,
-            rate: path.rate,
-            queue: VecDeque::new(),
-            tokens: path.policer.unwrap_or_default() as f64,
-            policed_at: start,
+            path,
+            shaper,
             events: BinaryHeap::new(),
             order: 0,
             acks: Vec::new(),
-            random: fastrand::Rng::with_seed(seed),
             flows: Vec::new(),
             waits: Vec::new(),
-            path,
-        };
-        for step in 0..simulator.path.steps.len() {
-            let at = simulator.start + simulator.path.steps[step].0;
-            simulator.push(at, What::Step(step));
         }
-        simulator
     }
 
     pub(super) fn bbr(&mut self, app: App) -> usize {
@@ -248,7 +245,6 @@ impl Simulator {
             probes: 0,
             to_ack: Vec::new(),
             ack_timer: 0,
-            arrives: self.start,
             arrived: Vec::new(),
             dropped: 0,
         });
@@ -280,7 +276,6 @@ impl Simulator {
                     }
                 }
                 What::App(flow) => self.on_app(flow),
-                What::Dequeue => self.on_dequeue(),
                 What::Arrive(flow, packet) => self.on_arrive(flow, packet),
                 What::AckTimer(flow, number) => {
                     if self.flows[flow].ack_timer == number {
@@ -288,7 +283,6 @@ impl Simulator {
                     }
                 }
                 What::Ack(flow, list) => self.on_acks(flow, list),
-                What::Step(step) => self.rate = self.path.steps[step].1,
             }
         }
         self.now = until;
@@ -355,7 +349,7 @@ impl Simulator {
             if let Control::Bbr(bbr) = &mut sender.control {
                 bbr.on_sent(now, PACKET);
             }
-            self.enqueue(flow, number);
+            self.offer(flow, number);
         }
         self.set_timer(flow, blocked);
     }
@@ -393,55 +387,21 @@ impl Simulator {
         self.send(flow, silent);
     }
 
-    fn enqueue(&mut self, flow: usize, number: u64) {
-        let now = self.now;
-        if let Some(burst) = self.path.policer {
-            let elapsed = (now - self.policed_at).as_secs_f64();
-            self.tokens = (self.tokens + elapsed * self.rate as f64).min(burst as f64);
-            self.policed_at = now;
-            if self.tokens < PACKET as f64 {
-                self.flows[flow].dropped += 1;
-                return;
+    /// A packet comes to the path.
+    fn offer(&mut self, flow: usize, number: u64) {
+        let now = self.now - self.start;
+        for step in self.path.plan.due(now).filter(|step| step.direction == Direction::Up) {
+            self.shaper.reshape(step.shape);
+        }
+        let delay = self.path.shape.delay;
+        match self.shaper.offer(now, Packet { bytes: PACKET as usize, udp: true }) {
+            Verdict::Arrives { at, .. } => {
+                self.waits.push((at - delay, at - delay - now));
+                self.push(self.start + at, What::Arrive(flow, number));
             }
-            self.tokens -= PACKET as f64;
-            return self.fly(flow, number);
+            Verdict::Dropped(Cause::Queue | Cause::UdpRate) => self.flows[flow].dropped += 1,
+            Verdict::Dropped(_) => {}
         }
-        if self.queue.len() as u64 * PACKET >= self.path.queue_bytes.max(PACKET) {
-            self.flows[flow].dropped += 1;
-            return;
-        }
-        self.queue.push_back((flow, number, now));
-        if self.queue.len() == 1 {
-            self.serve();
-        }
-    }
-
-    fn serve(&mut self) {
-        let takes = Duration::from_secs_f64(PACKET as f64 / self.rate as f64);
-        self.push(self.now + takes, What::Dequeue);
-    }
-
-    fn on_dequeue(&mut self) {
-        let Some((flow, number, since)) = self.queue.pop_front() else { return };
-        self.waits.push((self.now - self.start, self.now - since));
-        if !self.queue.is_empty() {
-            self.serve();
-        }
-        self.fly(flow, number);
-    }
-
-    fn fly(&mut self, flow: usize, number: u64) {
-        let elapsed = self.now - self.start;
-        let burst = self.path.bursts.iter().find(|(from, to, _)| (*from..*to).contains(&elapsed));
-        let loss = burst.map_or(self.path.loss, |(_, _, loss)| *loss);
-        if self.random.f64() < loss {
-            return;
-        }
-        let late = self.path.jitter.mul_f64(self.random.f64());
-        // Late, and still in order.
-        let at = (self.now + self.path.round_trip / 2 + late).max(self.flows[flow].arrives);
-        self.flows[flow].arrives = at;
-        self.push(at, What::Arrive(flow, number));
     }
 
     fn on_arrive(&mut self, flow: usize, number: u64) {
@@ -465,7 +425,7 @@ impl Simulator {
         receiver.ack_timer += 1;
         let list = std::mem::take(&mut receiver.to_ack);
         self.acks.push(list);
-        let mut at = self.now + self.path.round_trip / 2;
+        let mut at = self.now + self.path.shape.delay;
         if let Some(every) = self.path.ack_every {
             let elapsed = (at - self.start).as_nanos();
             let late = every.as_nanos() - elapsed % every.as_nanos();

@@ -41,7 +41,7 @@ fn jain(simulator: &Simulator, from: u64, to: u64) -> f64 {
 fn random_losses_take_no_more_than_what_they_take() {
     for (rate, round_trip) in [(100, 100), (20, 50), (50, 200)] {
         for (loss, least) in [(0.0, 97), (0.01, 94), (0.05, 85), (0.15, 60)] {
-            let path = Path::new(mbit(rate), ms(round_trip), ms(100)).loss(loss);
+            let path = Path::new(mbit(rate), ms(round_trip), ms(100)).losing(loss);
             let share = share(&alone(path, s(10)), mbit(rate), 2, 10);
             assert!(share >= least, "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %");
         }
@@ -60,10 +60,9 @@ fn a_deep_queue_stays_nearly_empty() {
 
 #[test]
 fn a_shallow_queue_and_a_policer_are_used_and_not_hammered() {
-    let mut policed = Path::new(mbit(20), ms(50), ms(0));
-    policed.policer = Some(30 * PACKET);
-    for path in [Path::new(mbit(100), ms(100), ms(10)), policed] {
-        let rate = path.rate;
+    let shallow = (mbit(100), Path::new(mbit(100), ms(100), ms(10)));
+    let policed = (mbit(20), Path::policed(mbit(20), ms(50), 30 * PACKET));
+    for (rate, path) in [shallow, policed] {
         let simulator = alone(path.clone(), s(22));
         let before = alone(path, s(2));
         let share = share(&simulator, rate, 2, 22);
@@ -75,8 +74,8 @@ fn a_shallow_queue_and_a_policer_are_used_and_not_hammered() {
 
 #[test]
 fn the_rate_follows_the_path_up_and_down() {
-    let mut path = Path::new(mbit(20), ms(50), ms(200));
-    path.steps = vec![(s(6), mbit(100)), (s(16), mbit(10))];
+    let path = Path::new(mbit(20), ms(50), ms(200));
+    let path = path.rate_from(s(6), mbit(100)).rate_from(s(16), mbit(10));
     let simulator = alone(path, s(30));
     assert!(share(&simulator, mbit(20), 2, 6) >= 95);
     assert!(share(&simulator, mbit(100), 11, 16) >= 90, "{}", share(&simulator, mbit(100), 11, 16));
@@ -87,8 +86,8 @@ fn the_rate_follows_the_path_up_and_down() {
 
 #[test]
 fn a_burst_of_losses_is_over_when_it_is_over() {
-    let mut path = Path::new(mbit(500), ms(100), ms(100));
-    path.bursts = vec![(s(3), ms(3300), 0.3)];
+    let path = Path::new(mbit(500), ms(100), ms(100));
+    let path = path.losing_between(s(3), ms(3300), 0.3);
     let simulator = alone(path, s(6));
     let after = share(&simulator, mbit(500), 4, 6);
     assert!(after >= 85, "{after} %");
@@ -97,8 +96,8 @@ fn a_burst_of_losses_is_over_when_it_is_over() {
 #[test]
 fn a_flow_lives_through_silence_and_is_soon_as_fast_as_before() {
     for silence in [s(1), s(9)] {
-        let mut path = Path::new(mbit(100), ms(100), ms(200));
-        path.bursts = vec![(s(4), s(4) + silence, 1.0)];
+        let path = Path::new(mbit(100), ms(100), ms(200));
+        let path = path.losing_between(s(4), s(4) + silence, 1.0);
         // The sender's probes come at growing intervals: one may wait nearly as long as the silence was.
         let end = s(4) + 2 * silence + s(4);
         let mut simulator = Simulator::new(path, 1);
@@ -152,7 +151,7 @@ fn a_sender_with_little_to_send_does_not_unlearn_the_rate() {
 fn acknowledgements_that_come_in_bursts_and_jitter_leave_the_rate_as_it_is() {
     for (every, jitter) in [(Some(ms(20)), ms(0)), (None, ms(10)), (Some(ms(10)), ms(10))] {
         let mut path = Path::new(mbit(50), ms(40), ms(200));
-        (path.ack_every, path.jitter) = (every, jitter);
+        (path.ack_every, path.shape.jitter) = (every, jitter);
         let share = share(&alone(path, s(10)), mbit(50), 2, 10);
         assert!(share >= 90, "every {every:?}, jitter {jitter:?}: {share} %");
     }
