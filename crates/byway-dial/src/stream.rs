@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio_rustls::TlsStream;
 
+pub mod meter;
 mod raw;
 mod unacknowledged;
 
@@ -209,10 +210,12 @@ impl Stream {
         }
     }
 
-    /// How many bytes that were written the peer has not acknowledged yet: of the TCP socket beneath, if it is all there is
-    /// beneath and the system says. A FIN counts as one.
-    pub fn unacknowledged_bytes(&self) -> Option<u64> {
-        self.as_tcp().and_then(unacknowledged::bytes)
+    /// A meter of the plain TCP socket beneath, if that is all there is. It does not keep the socket open.
+    pub fn tcp_meter(&self) -> Option<meter::TcpMeter> {
+        match &self.0 {
+            Kind::Tcp(tcp) => Some(meter::TcpMeter::new(&tcp.io)),
+            _ => None,
+        }
     }
 
     /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301), if this is TLS and one was agreed on.

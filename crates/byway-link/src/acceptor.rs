@@ -9,46 +9,31 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use byway_dial::{AsIo, Stream, peer_text, plain_words};
 use quinn::{ConnectionError, TransportErrorCode};
-use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{PendingCarrier, Watch};
-use crate::congestion::Congestion;
-use crate::control::{ControlError, ControlStream};
+use crate::authenticated::{Authenticated, over_quic, over_tls, say_no, tune};
+use crate::control::ControlError;
 use crate::epoch;
 use crate::error::{CLOSED, LinkError};
+use crate::gathering::{self, ArrivedPart, Tls};
 use crate::key::{Fingerprint, Key};
-use crate::large_packets::{may_be_silence, note_silence};
-use crate::link::{Link, Place, SessionId, Settings};
-use crate::mux::carrier::MuxCarrier;
+use crate::link::{Link, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::node_budget::NodeBudget;
-use crate::pending::{Attached, Attaching, Pending, Sessions};
+use crate::pending::{Arrived, Attaching, Pending, Sessions};
 use crate::quic::{self, Quic, QuicError};
 use crate::stream::{Counted, LinkStream};
 use crate::tls;
-use crate::window::{Budget, SESSION_BYTES};
-use crate::wire::{Refusal, Refused, Said, VERSIONS};
+use crate::wire::{FEATURE_BUNDLE, Refusal, Said, VERSIONS};
 
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a peer that was refused may take to read why.
-const REFUSAL_LINGERS: Duration = Duration::from_secs(2);
-
-/// How long the end of a carrier over TLS may take to be said.
-const GOODBYE: Duration = Duration::from_millis(500);
-
-/// Bytes that were sent and are not acknowledged for this long end the connection, whatever the kernel's own patience is.
-/// Longer than the pings of a session give it, see [`liveness`](crate::liveness::STREAMS_SURVIVE).
-const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// See the head of the file.
 pub struct Acceptor {
@@ -57,26 +42,6 @@ pub struct Acceptor {
     settings: Settings,
     runtime: Handle,
     sessions: Sessions,
-}
-
-/// A carrier that is authenticated and belongs to no session yet.
-pub(crate) struct Authenticated {
-    pub(crate) identity: Fingerprint,
-    pub(crate) carrier: PendingCarrier,
-    pub(crate) control: ControlStream,
-    /// Streams that the peer may have open once the carrier belongs to a session.
-    streams: u32,
-    /// What windows of its streams may grow by, of the share that its session has of the node's.
-    pub(crate) budget: Arc<Budget>,
-    node_budget: NodeBudget,
-}
-
-impl Authenticated {
-    /// Why no message came: what ended the carrier says more than the end of its control stream.
-    pub(crate) fn why(&self, error: ControlError) -> impl Future<Output = LinkError> + Send + use<> {
-        let carrier = self.carrier.watch();
-        async move { LinkError::Unreachable(error.with_reason_of(&carrier).await) }
-    }
 }
 
 /// What a connection has achieved before its first message.
@@ -105,7 +70,10 @@ impl Acceptor {
     /// # Errors
     /// When rustls refuses the key.
     pub fn new(key: Key, settings: Settings, runtime: Handle) -> io::Result<Self> {
-        let config = tls::acceptor(&key).map_err(io::Error::other)?;
+        let mut config = tls::acceptor(&key).map_err(io::Error::other)?;
+        if settings.features & FEATURE_BUNDLE != 0 {
+            config.alpn_protocols.push(tls::BUNDLE_ALPN.to_vec());
+        }
         Ok(Self { key, tls: TlsAcceptor::from(Arc::new(config)), settings, runtime, sessions: Arc::default() })
     }
 
@@ -160,11 +128,16 @@ impl Acceptor {
             let (_, connection) = session.get_ref();
             let identity = tls::identity(connection.peer_certificates());
             let identity = identity.ok_or_else(|| stranger(peer, "it showed no key"))?;
-            if connection.alpn_protocol() != Some(tls::ALPN) {
-                return Err(stranger(peer, "it did not ask for byway/1"));
-            }
+            let is_part = match connection.alpn_protocol() {
+                Some(tls::ALPN) => false,
+                Some(tls::BUNDLE_ALPN) => true,
+                _ => return Err(stranger(peer, "it did not ask for byway/1")),
+            };
             report(Progress::Proven);
             let tls = tokio_rustls::TlsStream::from(session);
+            if is_part {
+                return self.greet_part(tls, peer, identity, runtime).await;
+            }
             self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, runtime)).await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
@@ -207,6 +180,33 @@ impl Acceptor {
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
+    /// The session of that id, if it is of this peer's: only the key that was welcomed may add a carrier.
+    fn session(&self, id: &[u8], identity: Fingerprint) -> Option<Link> {
+        let id = SessionId::try_from(id).ok()?;
+        let link = self.sessions.lock().get(&id).cloned();
+        link.filter(|link| link.peer() == identity && !link.is_over())
+    }
+
+    /// One connection of a bundle: which session, and which part.
+    async fn greet_part(
+        &self,
+        mut tls: Tls,
+        peer: Option<SocketAddr>,
+        identity: Fingerprint,
+        runtime: &Handle,
+    ) -> Result<Arrival, LinkError> {
+        let Said::Part(part) = gathering::hear(&mut tls).await? else {
+            let detail = "the first message of a connection of a bundle must say so".to_owned();
+            return Err(gathering::refuse(tls, Refusal::Protocol, detail).await);
+        };
+        let Some(link) = self.session(&part.session, identity) else {
+            return Err(gathering::refuse(tls, Refusal::Gone, "that session is over".into()).await);
+        };
+        let (settings, runtime) = (self.settings.clone(), runtime.clone());
+        let part = Box::new(ArrivedPart { tls, part, peer, identity, settings, runtime });
+        Ok(Arrival::Attach(Box::new(Attaching { arrived: Arrived::Part(part), link })))
+    }
+
     /// The first message decides: a new session, or one more carrier of an old one.
     async fn greet(&self, mut arrived: Authenticated) -> Result<Arrival, LinkError> {
         match arrived.control.hear_first().await {
@@ -227,12 +227,10 @@ impl Acceptor {
                 Ok(Arrival::Hello(Box::new(pending)))
             }
             Ok(Said::Attach(attach)) => {
-                let id = SessionId::try_from(attach.session.as_slice()).ok();
+                let link = self.session(&attach.session, arrived.identity);
                 drop(attach);
-                let link = id.and_then(|id| self.sessions.lock().get(&id).cloned());
-                // Only the key that was welcomed may add a carrier.
-                match link.filter(|link| link.peer() == arrived.identity && !link.is_over()) {
-                    Some(link) => Ok(Arrival::Attach(Box::new(Attaching { arrived, link }))),
+                match link {
+                    Some(link) => Ok(Arrival::Attach(Box::new(Attaching { arrived: Arrived::Carrier(arrived), link }))),
                     None => Err(say_no(arrived, Refusal::Gone, "that session is over".into()).await),
                 }
             }
@@ -258,92 +256,6 @@ async fn ended_early(arrived: Authenticated, error: ControlError) -> LinkError {
 /// An end in order before the first message, or the loss of the connection.
 fn left_or_lost(peer: Option<SocketAddr>, reason: String) -> LinkError {
     if reason.starts_with(CLOSED) { left(peer) } else { LinkError::Unreachable(reason) }
-}
-
-/// Hands a carrier to its session.
-pub(crate) fn adopt(link: &Link, place: Place, arrived: Authenticated) -> Attached {
-    let (kind, watch) = (arrived.carrier.kind(), arrived.carrier.watch());
-    let share = arrived.node_budget.share(link.holder());
-    arrived.budget.assign(&share.streams);
-    arrived.carrier.assign(&share.connections);
-    link.attach(place, arrived.carrier.admit(arrived.streams), arrived.control);
-    Attached { kind, watch }
-}
-
-/// A mux over `tls`, driven on `runtime`.
-pub(crate) fn over_tls(
-    tls: tokio_rustls::TlsStream<AsIo>,
-    peer: Option<SocketAddr>,
-    identity: Fingerprint,
-    side: Side,
-    settings: &Settings,
-    runtime: &Handle,
-) -> Authenticated {
-    let (budget, tasks) = (Budget::unassigned(SESSION_BYTES), TaskTracker::new());
-    let (mux, control, driver) = MuxCarrier::new(tls, side, Arc::clone(&budget));
-    let carrier = PendingCarrier::mux(mux, peer, &tasks);
-    let driven = carrier.watch();
-    let mut driver = driver;
-    let begun = Instant::now();
-    let driving = async move {
-        tokio::select! {
-            error = &mut driver => driven.end(error.to_string()),
-            // The other side shall see an end, and not a failure of the network.
-            () = driven.ended() => {
-                if let Some(peer) = peer.filter(|_| may_be_silence(&driven.reason())) {
-                    let unacknowledged = driver.io().get_ref().0.0.unacknowledged_bytes().unwrap_or(0);
-                    note_silence(peer.ip(), begun, unacknowledged);
-                }
-                drop(timeout(GOODBYE, driver.close()).await);
-            }
-        }
-    };
-    tasks.spawn_on(driving, runtime);
-    let control = ControlStream::new(LinkStream::mux(control));
-    let node_budget = settings.budget.clone();
-    Authenticated { identity, carrier, control, streams: settings.streams, budget, node_budget }
-}
-
-/// A QUIC connection whose first stream is `control`.
-pub(crate) fn over_quic(
-    quic: Quic,
-    control: LinkStream,
-    identity: Fingerprint,
-    tasks: TaskTracker,
-    settings: &Settings,
-    runtime: &Handle,
-) -> Authenticated {
-    let budget = Budget::unassigned(SESSION_BYTES);
-    let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
-    let watched: Watch = carrier.watch();
-    tasks.spawn_on(async move { watched.end(quic.closed().await.to_string()) }, runtime);
-    let (control, node_budget) = (ControlStream::new(control), settings.budget.clone());
-    Authenticated { identity, carrier, control, streams: settings.streams, budget, node_budget }
-}
-
-/// What the kernel holds unsent of a carrier's bytes: what is written later waits behind it.
-#[cfg(target_os = "linux")]
-const UNSENT_BYTES: u32 = 32 * 1024;
-
-/// Sets what a connection needs to be a carrier.
-pub(crate) fn tune(stream: &Stream, congestion: Congestion) {
-    #[cfg(target_os = "linux")]
-    if let Some(tcp) = stream.as_tcp() {
-        // A control message waits for what the kernel holds unsent. If it takes more, control is slower, not wrong.
-        let _ = byway_dial::unsent::bound(tcp, UNSENT_BYTES);
-        let socket = SockRef::from(tcp);
-        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
-        congestion.apply(&socket);
-    }
-}
-
-/// Says why not, and gives the other side the time to read it.
-pub(crate) async fn say_no(mut arrived: Authenticated, why: Refusal, detail: String) -> LinkError {
-    if arrived.control.say(Said::Refused(Refused::cut(why, detail.clone()))).await.is_ok() {
-        arrived.control.linger(REFUSAL_LINGERS).await;
-    }
-    arrived.carrier.end(detail.clone());
-    LinkError::Refused { why, detail }
 }
 
 /// A UDP port on which QUIC is accepted.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::allowance::Allowance;
+use crate::connections::Connections;
 use crate::credit::Credits;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
@@ -73,7 +74,7 @@ struct Inner {
 }
 
 enum Over {
-    Mux(MuxCarrier),
+    Mux(MuxCarrier, Connections),
     Quic(Quic, Credits, Mutex<Allowance>),
 }
 
@@ -85,8 +86,13 @@ pub(crate) struct PendingCarrier {
 }
 
 impl PendingCarrier {
-    pub(crate) fn mux(mux: MuxCarrier, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
-        Self::new(Over::Mux(mux), peer, tasks)
+    pub(crate) fn mux(
+        mux: MuxCarrier,
+        connections: Connections,
+        peer: Option<SocketAddr>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        Self::new(Over::Mux(mux, connections), peer, tasks)
     }
 
     pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
@@ -128,7 +134,7 @@ impl PendingCarrier {
     pub(crate) fn admit(mut self, streams: u32) -> Carrier {
         self.admitted = true;
         match &self.carrier.0.over {
-            Over::Mux(mux) => mux.admit(streams),
+            Over::Mux(mux, _) => mux.admit(streams),
             Over::Quic(quic, credits, allowance) => {
                 let first = Allowance::new(streams, Instant::now());
                 credits.allow(streams);
@@ -208,7 +214,7 @@ pub(crate) struct Gone;
 /// What a carrier has sent so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
-    /// Packets, those sent again included; none on TLS, where the kernel does not say.
+    /// Packets, those sent again included; none on TLS where the kernel does not say.
     pub(crate) packets: u64,
     /// Those that were lost.
     pub(crate) lost: u64,
@@ -216,6 +222,8 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
     /// How many bytes may be under way at the moment, where it is known.
     pub(crate) congestion_window: Option<u64>,
+    /// TLS: the round trip is longer than the path alone makes it, so packets may be lost because a queue is full.
+    pub(crate) is_queued: bool,
 }
 
 impl Carrier {
@@ -244,7 +252,7 @@ impl Carrier {
 
     pub(crate) fn kind(&self) -> CarrierKind {
         match &self.0.over {
-            Over::Mux(_) => CarrierKind::Tls,
+            Over::Mux(..) => CarrierKind::Tls,
             Over::Quic(..) => CarrierKind::Quic,
         }
     }
@@ -256,7 +264,7 @@ impl Carrier {
     /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.
     pub(crate) async fn open(&self, first: &[u8]) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux) => {
+            Over::Mux(mux, _) => {
                 let stream = mux.open(first).map_err(|error| self.not_opened(error))?;
                 LinkStream::mux(stream).adding_to(&self.0.sent)
             }
@@ -278,7 +286,7 @@ impl Carrier {
     /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux) => LinkStream::mux(mux.accept().await.ok_or(Gone)?).adding_to(&self.0.sent),
+            Over::Mux(mux, _) => LinkStream::mux(mux.accept().await.ok_or(Gone)?).adding_to(&self.0.sent),
             Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
@@ -353,7 +361,7 @@ impl Carrier {
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         self.0.round_trip_us.store(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX), Relaxed);
         match &self.0.over {
-            Over::Mux(mux) => mux.set_round_trip(round_trip),
+            Over::Mux(mux, _) => mux.set_round_trip(round_trip),
             Over::Quic(_, credits, _) => credits.set_round_trip(round_trip),
         }
     }
@@ -361,8 +369,37 @@ impl Carrier {
     /// What was sent on it so far.
     pub(crate) fn sent(&self) -> Sent {
         match &self.0.over {
-            Over::Mux(_) => Sent { bytes: self.0.sent.load(Relaxed), ..Sent::default() },
+            Over::Mux(_, connections) => connections.sent(self.0.sent.load(Relaxed)),
             Over::Quic(quic, ..) => quic.sent(),
+        }
+    }
+
+    /// How many TCP connections it has; none on QUIC.
+    pub(crate) fn connections(&self) -> usize {
+        match &self.0.over {
+            Over::Mux(_, connections) => connections.count(),
+            Over::Quic(..) => 0,
+        }
+    }
+
+    /// Whether it is TLS over several connections.
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.connections() > 1
+    }
+
+    /// Breaks one of its TCP connections, as a router that has forgotten it does.
+    #[cfg(test)]
+    pub(crate) fn break_one_connection(&self) {
+        if let Over::Mux(_, connections) = &self.0.over {
+            connections.break_one();
+        }
+    }
+
+    /// See [`Connections::lacks_bbr`].
+    pub(crate) fn lacks_bbr(&self) -> Option<String> {
+        match &self.0.over {
+            Over::Mux(_, connections) => connections.lacks_bbr(),
+            Over::Quic(..) => None,
         }
     }
 
@@ -375,7 +412,7 @@ impl Carrier {
     /// Credit that has to be told by a control message; never any on a carrier that has frames for it. Cancel safe.
     pub(crate) async fn credit_to_tell(&self) -> Credit {
         match &self.0.over {
-            Over::Mux(_) => std::future::pending().await,
+            Over::Mux(..) => std::future::pending().await,
             Over::Quic(quic, credits, _) => {
                 let credit = credits.to_tell().await;
                 quic.grown(credits.grown());
@@ -387,7 +424,7 @@ impl Carrier {
     /// Credit that the other side has told. `false`: it breaks the rules.
     pub(crate) fn granted(&self, credit: &Credit) -> bool {
         match &self.0.over {
-            Over::Mux(_) => false,
+            Over::Mux(..) => false,
             Over::Quic(_, credits, _) => credits.granted(credit).is_ok(),
         }
     }
@@ -397,7 +434,7 @@ impl Carrier {
         let reason = reason.into();
         self.0.reason.lock().get_or_insert_with(|| reason.clone());
         match &self.0.over {
-            Over::Mux(mux) => mux.lose(),
+            Over::Mux(mux, _) => mux.lose(),
             Over::Quic(quic, ..) => quic.close(&reason),
         }
         self.0.ended.cancel();

@@ -133,6 +133,10 @@ pub(crate) struct Standing {
     prefers_tls: AtomicBool,
     /// The other side does.
     peer_prefers_tls: AtomicBool,
+    /// This side has measured that new streams need a bundle.
+    wants_bundle: AtomicBool,
+    /// The other side has.
+    peer_wants_bundle: AtomicBool,
 }
 
 impl Standing {
@@ -144,6 +148,21 @@ impl Standing {
     /// This side prefers TLS, or not.
     pub(crate) fn prefer_tls(&self, prefers: bool) {
         self.note(&self.prefers_tls, prefers);
+    }
+
+    /// Whether either side wants a bundle for new streams.
+    pub(crate) fn is_bundle_wanted(&self) -> bool {
+        self.wants_bundle.load(Relaxed) || self.peer_wants_bundle.load(Relaxed)
+    }
+
+    /// Whether this side does.
+    pub(crate) fn wants_bundle(&self) -> bool {
+        self.wants_bundle.load(Relaxed)
+    }
+
+    /// This side wants one, or not.
+    pub(crate) fn want_bundle(&self, wants: bool) {
+        self.note(&self.wants_bundle, wants);
     }
 
     fn note(&self, what: &AtomicBool, value: bool) {
@@ -453,6 +472,10 @@ async fn exchange(
                 }
                 Ok(Happened::Heard(Said::PreferTls(prefers), _)) => {
                     urgency.shared.note(&urgency.shared.peer_prefers_tls, prefers != 0);
+                    Ok(())
+                }
+                Ok(Happened::Heard(Said::WantBundle(wants), _)) => {
+                    urgency.shared.note(&urgency.shared.peer_wants_bundle, wants != 0);
                     Ok(())
                 }
                 // An attach that came too late: the carrier was not taken, which is nothing to the session.

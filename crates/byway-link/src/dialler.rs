@@ -10,6 +10,7 @@
 //! 5.5, RFC 9002 section 6.2: each retransmission waits twice as long as the one before).
 
 mod attempts;
+mod bundle;
 mod keeping;
 
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_dial::{AddressRules, AsIo, DialError, peer_text, plain_words};
+use byway_dial::{AddressRules, AsIo, DialError, Target, peer_text, plain_words};
 use futures_util::future::select_ok;
 use quinn::ConnectionError;
 use rustls::pki_types::ServerName;
@@ -27,9 +28,10 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
 use self::attempts::Attempts;
-use crate::acceptor::{Authenticated, adopt, over_quic, over_tls, tune};
+use crate::authenticated::{Authenticated, adopt, over_quic, over_tls, tune};
 use crate::carrier::CarrierKind;
 use crate::error::LinkError;
+use crate::gathering::Tls;
 use crate::join::JoinString;
 use crate::key::Key;
 use crate::link::{Inbox, Link, SessionId, Settings};
@@ -222,8 +224,15 @@ impl Dialler {
     }
 
     async fn by_tls(&self) -> Result<Authenticated, LinkError> {
-        let config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
-        let dialled = self.dial.open(&self.join.address, &AddressRules::open()).await.map_err(unreachable)?;
+        let (tls, peer) = self.tls_to(&self.join.address, tls::ALPN).await?;
+        Ok(over_tls(tls, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+    }
+
+    /// A TLS session with `address` for the application protocol `alpn`.
+    async fn tls_to(&self, address: &Target, alpn: &[u8]) -> Result<(Tls, Option<SocketAddr>), LinkError> {
+        let mut config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let dialled = self.dial.open(address, &AddressRules::open()).await.map_err(unreachable)?;
         tune(&dialled.stream, self.settings.congestion);
         let connector = TlsConnector::from(Arc::new(config));
         let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| match error
@@ -236,11 +245,10 @@ impl Dialler {
                 peer_text(&error.to_string())
             )),
         })?;
-        if session.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+        if session.get_ref().1.alpn_protocol() != Some(alpn) {
             return Err(self.no_byway("it did not agree on byway/1"));
         }
-        let tls = tokio_rustls::TlsStream::from(session);
-        Ok(over_tls(tls, dialled.peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+        Ok((tokio_rustls::TlsStream::from(session), dialled.peer))
     }
 
     fn by_quic(&self) -> Authenticating {

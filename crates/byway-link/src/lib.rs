@@ -12,20 +12,25 @@
 
 pub mod acceptor;
 mod allowance;
+mod authenticated;
 pub mod backoff;
+mod bundle;
 pub mod carrier;
 pub mod congestion;
+mod connections;
 mod control;
 mod credit;
 pub mod dialler;
 pub mod epoch;
 pub mod error;
+mod gathering;
 pub mod join;
 pub mod key;
 mod large_packets;
 pub mod lease;
 pub mod link;
 pub mod liveness;
+mod lossy_path;
 mod measuring;
 pub mod mux;
 pub mod node_budget;

@@ -27,6 +27,7 @@ pub(crate) use self::carriers::{NoPlace, Place};
 use crate::carrier::{Carrier, Unanswered, Unsaid};
 use crate::congestion::Congestion;
 use crate::control::Standing;
+use crate::gathering::Gathering;
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::mux::core::Side;
@@ -108,6 +109,8 @@ struct Inner {
     features: AtomicU64,
     /// See [`Link::keep_to_one_kind`].
     one_kind: AtomicBool,
+    /// The parts of a bundle that is not whole yet.
+    gathering: Mutex<Option<Gathering>>,
 }
 
 /// What comes from the other side of a session; there is one, for whoever serves it.
@@ -177,6 +180,7 @@ impl Link {
             over: CancellationToken::new(),
             features: AtomicU64::new(0),
             one_kind: AtomicBool::new(false),
+            gathering: Mutex::new(None),
         }));
         (link, Inbox { streams: arrived, said })
     }
@@ -189,6 +193,10 @@ impl Link {
     /// Whether both sides have this ability, such as [`wire::FEATURE_HOST`].
     pub fn has(&self, feature: u64) -> bool {
         self.0.features.load(Relaxed) & feature != 0
+    }
+
+    pub(crate) fn gathering(&self) -> &Mutex<Option<Gathering>> {
+        &self.0.gathering
     }
 
     pub(crate) fn id(&self) -> &SessionId {

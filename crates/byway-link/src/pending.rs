@@ -13,9 +13,10 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::acceptor::{Authenticated, adopt, say_no};
+use crate::authenticated::{Authenticated, adopt, say_no};
 use crate::carrier::{CarrierKind, Watch};
 use crate::error::LinkError;
+use crate::gathering::{self, ArrivedPart};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::link::{Inbox, Link, NoPlace, SessionId, Settings};
@@ -135,14 +136,24 @@ impl Drop for EndOnDrop {
 /// A carrier whose key and session id are those of a session here. Dropping it closes the connection.
 #[must_use = "somebody waits for an answer"]
 pub struct Attaching {
-    pub(crate) arrived: Authenticated,
+    pub(crate) arrived: Arrived,
     pub(crate) link: Link,
+}
+
+/// What asks to be attached.
+pub(crate) enum Arrived {
+    Carrier(Authenticated),
+    /// One connection of a carrier that is a bundle.
+    Part(Box<ArrivedPart>),
 }
 
 impl Attaching {
     /// By which carrier it came.
     pub fn carrier(&self) -> CarrierKind {
-        self.arrived.carrier.kind()
+        match &self.arrived {
+            Arrived::Carrier(arrived) => arrived.carrier.kind(),
+            Arrived::Part(_) => CarrierKind::Tls,
+        }
     }
 
     /// The grant by which its session was welcomed, if its hello named one.
@@ -150,32 +161,44 @@ impl Attaching {
         self.link.grant()
     }
 
-    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step.
+    /// Makes it a carrier of its session, unless that has enough of them. The check and the use are one step. A connection
+    /// of a bundle waits for the others first, for at most 10 s; all of them are one carrier. Cancel safe.
     ///
     /// # Errors
-    /// The session has its carriers, or is over; the other side was informed.
+    /// The session has its carriers, or is over; the other side was informed. Or the other connections did not come.
     pub async fn accept(self) -> Result<Attached, LinkError> {
+        let arrived = match self.arrived {
+            Arrived::Carrier(arrived) => arrived,
+            Arrived::Part(part) => return Box::pin(part.accept(self.link)).await,
+        };
         match self.link.reserve() {
-            Ok(place) => Ok(adopt(&self.link, place, self.arrived)),
+            Ok(place) => Ok(adopt(&self.link, place, arrived)),
             Err(error) => {
                 let why = match error {
                     NoPlace::Full => Refusal::Busy,
                     NoPlace::Over => Refusal::Gone,
                 };
-                Err(say_no(self.arrived, why, error.to_string()).await)
+                Err(say_no(arrived, why, error.to_string()).await)
             }
         }
     }
 
     /// Refuses it, with a sentence for the people on the other side. Its session goes on.
     pub async fn refuse(self, why: Refusal, detail: impl Into<String>) -> LinkError {
-        say_no(self.arrived, why, detail.into()).await
+        match self.arrived {
+            Arrived::Carrier(arrived) => say_no(arrived, why, detail.into()).await,
+            Arrived::Part(part) => gathering::refuse(part.tls, why, detail.into()).await,
+        }
     }
 }
 
 impl fmt::Debug for Attaching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attaching({:?}, {:?})", self.carrier(), self.arrived.carrier.peer())
+        let peer = match &self.arrived {
+            Arrived::Carrier(arrived) => arrived.carrier.peer(),
+            Arrived::Part(part) => part.peer,
+        };
+        write!(f, "Attaching({:?}, {peer:?})", self.carrier())
     }
 }
 

@@ -127,6 +127,11 @@ impl Preference {
         matches!(self.state, State::Trial { .. } | State::Tls { .. })
     }
 
+    /// Whether TLS is only tried, and QUIC may be back soon.
+    pub const fn is_trial(&self) -> bool {
+        matches!(self.state, State::Trial { .. })
+    }
+
     /// Takes one window of traffic that has ended `now`.
     pub fn measured(&mut self, window: &Window, now: Instant) -> Option<Change> {
         match &mut self.state {

@@ -288,6 +288,7 @@ impl Quic {
             lost: stats.path.lost_packets,
             bytes: stats.udp_tx.bytes.saturating_sub(stats.path.lost_bytes),
             congestion_window: Some(stats.path.cwnd),
+            is_queued: false,
         }
     }
 

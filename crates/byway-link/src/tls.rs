@@ -24,6 +24,9 @@ use crate::key::{Fingerprint, Key};
 /// The application protocol of links (RFC 7301): with it they can share a port with others.
 pub const ALPN: &[u8] = b"byway/1";
 
+/// That of the connections of a bundle, over TCP alone. An older acceptor does not know it and ends the handshake.
+pub const BUNDLE_ALPN: &[u8] = b"byway/1-bundle";
+
 /// The dialling side: proves `key`, and accepts the one peer whose key has the fingerprint `pin`.
 pub(crate) fn dialler(key: &Key, pin: Fingerprint) -> Result<ClientConfig, Error> {
     let verifier = Arc::new(PinVerifier { pin, keys: RawKeys::new() });

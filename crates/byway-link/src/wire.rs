@@ -37,14 +37,17 @@ pub const FEATURE_HOST: u64 = 1;
 /// [`Hello::features`]: an acceptor reports requests as [`Opened::reports`] asks.
 pub const FEATURE_REPORTS: u64 = 2;
 
+/// [`Hello::features`]: both sides may use a carrier over several TLS connections, see [`Part`].
+pub const FEATURE_BUNDLE: u64 = 4;
+
 /// Every ability of this build.
-pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS;
+pub const FEATURES: u64 = FEATURE_HOST | FEATURE_REPORTS | FEATURE_BUNDLE;
 
 /// What is said on the first stream of a carrier.
 #[derive(Clone, PartialEq, Message)]
 pub struct Control {
     /// Empty if a newer version says something that this one does not know; it is passed over.
-    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Said", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub said: Option<Said>,
 }
 
@@ -93,6 +96,12 @@ pub enum Said {
     /// Either: whether new streams should use TLS where it is attached (1) or not (0), by what I have measured.
     #[prost(uint32, tag = "14")]
     PreferTls(u32),
+    /// Either: whether new streams should use a bundle (1) or not (0), since the path loses what I send over TLS.
+    #[prost(uint32, tag = "15")]
+    WantBundle(u32),
+    /// Dialler, on each connection of a bundle: it belongs to that one. Nothing else is said before the answer.
+    #[prost(message, tag = "16")]
+    Part(Part),
 }
 
 /// See [`Said::Visited`]: what the access log of the acceptor has of the request. Bytes are as the visitor sent them, cut.
@@ -311,6 +320,23 @@ pub struct Attach {
     /// The session that this carrier belongs to.
     #[prost(bytes = "vec", tag = "1")]
     pub session: Vec<u8>,
+}
+
+/// See [`Said::Part`]. The answer is a [`Welcome`] once all parts are there; the bundle is a carrier of the session then.
+#[derive(Clone, PartialEq, Message)]
+pub struct Part {
+    /// The session that the bundle belongs to.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// Which bundle: a random number of the dialler's.
+    #[prost(uint64, tag = "2")]
+    pub bundle: u64,
+    /// Which of its connections this is, from 0.
+    #[prost(uint32, tag = "3")]
+    pub part: u32,
+    /// How many it has, 2 to 4.
+    #[prost(uint32, tag = "4")]
+    pub parts: u32,
 }
 
 /// See [`Said::Refused`].

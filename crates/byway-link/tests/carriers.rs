@@ -263,3 +263,41 @@ on_each_carrier! {
         assert!(matches!(opened, Err(NotOpened::Timeout)), "{opened:?}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_loss_and_the_congestion_window_of_a_carrier_over_tls_were_not_known() {
+    let pair = Pair::new(Carriers::Tls).await;
+    let (mut near, mut far) = pair.stream().await;
+    let sending = async {
+        loop {
+            near.write_all(&[7; 1000]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let reading = async {
+        loop {
+            far.read(&mut [0; 1000]).await.unwrap();
+        }
+    };
+    let looking = async {
+        loop {
+            let (_, measured) = pair.dialler.link.measured();
+            if let [one] = measured[..]
+                && let (Some(loss), Some(window)) = (one.loss, one.congestion_window)
+            {
+                return (loss, window);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (loss, window) = Box::pin(within(async {
+        tokio::select! {
+            () = sending => unreachable!(),
+            () = reading => unreachable!(),
+            seen = looking => seen,
+        }
+    }))
+    .await;
+    assert!((0.0..=1.0).contains(&loss) && window >= 1000, "loss {loss}, {window} bytes");
+}

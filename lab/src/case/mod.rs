@@ -78,6 +78,8 @@ pub(crate) enum Case {
     PathCleanShort,
     /// A download with 1 % of packets lost
     PathLoss1,
+    /// A download with 1 % of packets lost, once the link has had time to adapt
+    PathLoss1Later,
     /// A download with 5 % of packets lost
     PathLoss5,
     /// A download with a burst of loss
@@ -156,6 +158,7 @@ impl Case {
             | Self::PathCleanFast
             | Self::PathCleanShort
             | Self::PathLoss1
+            | Self::PathLoss1Later
             | Self::PathLoss5
             | Self::PathBurst
             | Self::PathReorder
@@ -207,6 +210,7 @@ impl Case {
             Self::PathCleanFast => path::goodput(setting, path::Question::CLEAN_FAST).await?,
             Self::PathCleanShort => path::goodput(setting, path::Question::CLEAN_SHORT).await?,
             Self::PathLoss1 => path::goodput(setting, path::Question::LOSS_1).await?,
+            Self::PathLoss1Later => path::goodput(setting, path::Question::LOSS_1_LATER).await?,
             Self::PathLoss5 => path::goodput(setting, path::Question::LOSS_5).await?,
             Self::PathBurst => path::goodput(setting, path::Question::BURST).await?,
             Self::PathReorder => path::goodput(setting, path::Question::REORDER).await?,

@@ -22,6 +22,11 @@ impl Congestion {
         }
     }
 
+    /// Asks once more, and says what would make the kernel give it if it refuses.
+    pub(crate) fn missing(self, socket: &SockRef<'_>) -> Option<String> {
+        set(socket, self).err().map(|error| self.advice(&error))
+    }
+
     /// What makes the kernel give it.
     fn advice(self, error: &io::Error) -> String {
         match error.kind() {

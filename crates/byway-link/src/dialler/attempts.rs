@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Authenticating, Carriers, Dialler, TLS_STARTS};
-use crate::acceptor::Authenticated;
+use crate::authenticated::Authenticated;
 use crate::carrier::CarrierKind;
 use crate::error::LinkError;
 

@@ -3,8 +3,8 @@
 //!
 //! In:    a session, and what its carriers say of themselves.
 //! Out:   carriers that are attached to it.
-//! Never: ends a carrier with open streams; never dials while a carrier answers, but for QUIC beside TLS, and TLS beside a
-//!        QUIC that does badly.
+//! Never: ends a carrier with open streams; never dials while a carrier answers, but for QUIC beside TLS, TLS beside a
+//!        QUIC that does badly, and a bundle beside a TLS that does.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::attempts::Attempts;
 use super::{Authenticating, Carriers, Dialler};
-use crate::acceptor::Authenticated;
+use crate::authenticated::Authenticated;
 use crate::carrier::CarrierKind;
 use crate::link::Link;
 
@@ -21,7 +21,7 @@ use crate::link::Link;
 const LONGEST_PROBE: Duration = Duration::from_secs(600);
 
 /// How long one probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the connections of one try may take. As the longest try of a session, see [`Backoff`](crate::Backoff).
 const REPLACE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,7 +45,8 @@ impl Dialler {
         link.spawn(async move {
             let bringing = dialler.bring_quic_back(&watched, under_way);
             let (beside, replacing) = (dialler.bring_tls_beside(&watched), dialler.replace_silent(&watched));
-            let keeping = async { tokio::join!(bringing, beside, replacing, end_replaced(&watched)) };
+            let (bundling, ending) = (dialler.bring_bundle(&watched), end_replaced(&watched));
+            let keeping = async { tokio::join!(bringing, beside, replacing, bundling, ending) };
             tokio::select! {
                 _ = keeping => {}
                 _ = watched.ended() => {}

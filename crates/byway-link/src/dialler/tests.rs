@@ -50,7 +50,7 @@ async fn dialled(settings: &Settings) -> (Dialler, Authenticated, RawPeer) {
         pin: theirs.key().fingerprint(),
         id: GrantId::from_bytes([1; 6]),
         secret: GrantSecret::from_bytes([2; 24]),
-        address: byway_dial::Target::Addr("192.0.2.1:7000".parse().unwrap()),
+        address: Target::Addr("192.0.2.1:7000".parse().unwrap()),
     };
     let dialler = dialler(join, Carriers::Tls, key(), settings.clone());
     let config = tls::dialler(&dialler.key, dialler.join.pin).unwrap();
@@ -397,7 +397,7 @@ async fn a_session_whose_only_carrier_is_silent_gets_another_one_and_keeps_the_f
         pin: key.key().fingerprint(),
         id: GrantId::from_bytes([1; 6]),
         secret: GrantSecret::from_bytes([2; 24]),
-        address: byway_dial::Target::Addr(tcp.local_addr().unwrap()),
+        address: Target::Addr(tcp.local_addr().unwrap()),
     };
     let dialler = dialler(join, Carriers::Tls, self::key(), Settings::default());
     let accepting = async || RawPeer::accepted(byway_dial::Stream::tcp(tcp.accept().await.unwrap().0), &key).await;
@@ -443,7 +443,7 @@ async fn begun_within(patience: Duration) -> usize {
         pin: key().fingerprint(),
         id: GrantId::from_bytes([1; 6]),
         secret: GrantSecret::from_bytes([2; 24]),
-        address: byway_dial::Target::Addr(tcp.local_addr().unwrap()),
+        address: Target::Addr(tcp.local_addr().unwrap()),
     };
     let dialler = dialler(join, Carriers::Tls, key(), Settings::default());
     let mut begun = Vec::new();
@@ -512,7 +512,7 @@ async fn preference(peer: &mut RawPeer) -> u32 {
 #[tokio::test]
 async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
     let (link, _inbox, mut peer) = welcomed().await;
-    let mut announcer = Announcer::default();
+    let mut announcer = Announcer::new(Said::PreferTls);
     // The task that writes them has no turn before this one waits.
     while link.say(Said::GoAway(GoAway::default())) {}
     announcer.announce(&link, true);
@@ -528,7 +528,7 @@ async fn a_preference_was_never_repeated_after_the_queue_had_no_room_for_it() {
 #[tokio::test]
 async fn a_preference_that_may_be_lost_with_its_carrier_is_repeated_also_when_it_was_withdrawn() {
     let (link, _inbox, mut first) = welcomed().await;
-    let mut announcer = Announcer::default();
+    let mut announcer = Announcer::new(Said::PreferTls);
     announcer.announce(&link, false);
     announcer.announce(&link, true);
     announcer.announce(&link, true);

@@ -205,6 +205,31 @@ impl Link {
         self.0.standing.prefer_tls(prefers);
     }
 
+    /// This side wants a bundle for new streams, or not.
+    pub(crate) fn want_bundle(&self, wants: bool) {
+        self.0.standing.want_bundle(wants);
+    }
+
+    /// Whether this side wants one.
+    pub(crate) fn wants_bundle(&self) -> bool {
+        self.0.standing.wants_bundle()
+    }
+
+    /// Whether either side wants one.
+    pub(crate) fn is_bundle_wanted(&self) -> bool {
+        self.0.standing.is_bundle_wanted()
+    }
+
+    /// Whether one of its carriers is TLS over several connections.
+    pub(crate) fn has_bundle(&self) -> bool {
+        self.0.carriers.lock().attached.iter().any(|attached| attached.carrier.is_bundle())
+    }
+
+    /// The kind of carrier that new streams use.
+    pub(crate) fn best_kind(&self) -> Option<CarrierKind> {
+        self.best().map(|best| best.carrier.kind())
+    }
+
     /// Its carriers by their numbers, and where their figures go.
     pub(crate) fn measurable(&self) -> Vec<(u64, Carrier, Arc<Mutex<Figures>>)> {
         let carriers = self.0.carriers.lock();
@@ -223,6 +248,7 @@ impl Link {
                 loss: figures.loss,
                 rate: figures.rate,
                 congestion_window,
+                connections: carrier.connections(),
             }
         });
         (self.best().map(|best| best.carrier.kind()), measured.collect())

@@ -223,11 +223,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
-    /// What the frames travel over.
-    pub(crate) const fn io(&self) -> &T {
-        &self.io
-    }
-
     /// Says the end of the TLS session and of the connection beneath, behind what was sent.
     pub(crate) async fn close(&mut self) {
         // A connection that is gone needs no end.

@@ -187,12 +187,16 @@ fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
     family("byway_link_carrier_preferred", help, &|preferring, _| Some(f64::from(preferring)));
     let help = "Round trip of a carrier, by the pings of its link.";
     family("byway_link_carrier_rtt_seconds", help, &|_, measured| measured.round_trip.map(|rtt| rtt.as_secs_f64()));
-    let help = "Share of packets lost in the last seconds. QUIC only: for TLS the kernel repeats what is lost.";
+    let help = "Share of packets lost in the last seconds; for TLS, of TCP segments, where the kernel says.";
     family("byway_link_carrier_loss_ratio", help, &|_, measured| measured.loss);
     let help = "Bytes sent per second in the last seconds, less those lost.";
     family("byway_link_carrier_goodput_bytes", help, &|_, measured| Some(number(measured.rate)));
-    let help = "Congestion window in bytes. QUIC only.";
+    let help = "Congestion window in bytes; for TLS the one of TCP, where the kernel says.";
     family("byway_link_carrier_congestion_window_bytes", help, &|_, measured| measured.congestion_window.map(number));
+    let help = "TCP connections of a carrier by TLS: several where the path loses packets and the kernel gives no BBR.";
+    family("byway_link_carrier_connections", help, &|_, measured| {
+        (measured.connections > 0).then(|| number(measured.connections as u64))
+    });
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no figure of a link is near 2^53")]

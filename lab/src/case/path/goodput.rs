@@ -32,6 +32,8 @@ pub(crate) struct Question {
     during: fn() -> Plan,
     /// Whether the download is given up when the figure of the end begins, and another one begins in its place.
     again: bool,
+    /// How long another download runs before the one that is measured, on a connection of its own.
+    earlier: Duration,
 }
 
 impl Question {
@@ -42,6 +44,7 @@ impl Question {
         before: || Shape::of_round_trip(100, 100),
         during: Plan::default,
         again: false,
+        earlier: Duration::ZERO,
     };
     /// A fast one.
     pub(crate) const CLEAN_FAST: Self = Self {
@@ -50,6 +53,7 @@ impl Question {
         before: || Shape::of_round_trip(100, 500),
         during: Plan::default,
         again: false,
+        earlier: Duration::ZERO,
     };
     /// A short one that only the machine limits.
     pub(crate) const CLEAN_SHORT: Self = Self {
@@ -58,6 +62,7 @@ impl Question {
         before: Shape::default,
         during: Plan::default,
         again: false,
+        earlier: Duration::ZERO,
     };
     /// One packet in a hundred.
     pub(crate) const LOSS_1: Self = Self {
@@ -66,6 +71,14 @@ impl Question {
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.01)),
         again: false,
+        earlier: Duration::ZERO,
+    };
+    /// The same once a link has had time to adapt to it.
+    pub(crate) const LOSS_1_LATER: Self = Self {
+        title: "Path, 1 % loss, later",
+        asks: "What does a download get when another one has run for 15 s before it, at 1 % loss, 100 Mbit/s and 100 ms?",
+        earlier: Duration::from_secs(15),
+        ..Self::LOSS_1
     };
     /// One in twenty.
     pub(crate) const LOSS_5: Self = Self {
@@ -74,6 +87,7 @@ impl Question {
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.05)),
         again: false,
+        earlier: Duration::ZERO,
     };
     /// A short time of much loss.
     pub(crate) const BURST: Self = Self {
@@ -86,6 +100,7 @@ impl Question {
             Plan::default().episode(Duration::from_secs(4), Duration::from_millis(300), &lossy, &shape)
         },
         again: false,
+        earlier: Duration::ZERO,
     };
     /// Packets that are late, and none that is lost.
     pub(crate) const REORDER: Self = Self {
@@ -94,6 +109,7 @@ impl Question {
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape::of_round_trip(50, 100).reordering(0.01, Duration::from_millis(3))),
         again: false,
+        earlier: Duration::ZERO,
     };
     /// UDP is worse than TCP.
     pub(crate) const POLICED: Self = Self {
@@ -105,6 +121,7 @@ impl Question {
             always(Shape::of_round_trip(50, 100).with_udp(udp))
         },
         again: true,
+        earlier: Duration::ZERO,
     };
     /// Large packets vanish without a word.
     pub(crate) const MTU_HOLE: Self = Self {
@@ -113,6 +130,7 @@ impl Question {
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape { mtu: Some(1400), ..Shape::of_round_trip(50, 100) }),
         again: false,
+        earlier: Duration::ZERO,
     };
 }
 
@@ -198,6 +216,12 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
     let mut line = Line::make(&(question.before)(), seed)?;
     at_the_near_end(&mut line, async |line| {
         let crossing = way.start(setting, line).await?;
+        if !question.earlier.is_zero() {
+            let stream = crossing.reach.open(crossing.target).await?;
+            line.begin((question.during)());
+            let earlier = Watch::new(question.earlier, (question.before)().rate);
+            Flow::watch(stream, crossing.target, earlier).await;
+        }
         let stream = crossing.reach.open(crossing.target).await?;
         let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
         line.begin((question.during)());

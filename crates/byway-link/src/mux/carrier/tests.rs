@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::super::frame::{Kind, MOST_PAYLOAD_BYTES, with_number};
 use super::*;
 use crate::carrier::PendingCarrier;
+use crate::connections::Connections;
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -247,7 +248,7 @@ async fn a_carrier_whose_numbers_are_used_up_ends_and_does_not_linger() {
     for side in [Side::Dialler, Side::Acceptor] {
         let (mux, _control, _driver, _peer) = against_a_test(side, 10, pipe::CAPACITY_BYTES);
         mux.0.lock().leave_one_number();
-        let carrier = PendingCarrier::mux(mux, None, &TaskTracker::new()).admit(10);
+        let carrier = PendingCarrier::mux(mux, Connections::default(), None, &TaskTracker::new()).admit(10);
         carrier.open(b"").await.unwrap();
         assert!(carrier.open(b"").await.is_err());
         within(carrier.ended()).await;

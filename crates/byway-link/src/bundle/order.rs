@@ -1,0 +1,211 @@
+//! Order: the chunks of a bundle, put in order again.
+//!
+//! In:    the header of each chunk, in the order in which one connection carries them; then its bytes.
+//! Out:   whether the chunk may be read now; the bytes of all chunks in the order in which they were written.
+//! Never: holds more than [`HELD_BYTES`] or [`HELD_CHUNKS`], but for the chunk that is next: it may always be read, so
+//!        that a bundle whose room is taken goes on.
+
+use std::collections::BTreeMap;
+
+use tokio::io::ReadBuf;
+
+/// Bytes of chunks that arrived before their turn.
+pub(crate) const HELD_BYTES: usize = 1024 * 1024;
+
+/// The number of such chunks.
+pub(crate) const HELD_CHUNKS: usize = 4096;
+
+/// Bytes of one chunk. With its header it fits into one TLS record.
+pub(crate) const MOST_CHUNK_BYTES: usize = 16 * 1024 - HEADER_BYTES;
+
+/// In front of each chunk: its number (6 bytes) and its length (2 bytes), big endian.
+pub(crate) const HEADER_BYTES: usize = 8;
+
+/// What a peer did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadChunk {
+    #[error("a chunk of {0} bytes; there are 1 to {MOST_CHUNK_BYTES}")]
+    Length(usize),
+    #[error("the chunk {0} came twice, or behind a later one")]
+    Repeated(u64),
+}
+
+/// The header of one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Counted from 0 over the whole bundle.
+    pub(crate) number: u64,
+    pub(crate) length: usize,
+}
+
+impl Header {
+    pub(crate) fn encode(self) -> [u8; HEADER_BYTES] {
+        ((self.number << 16) | (self.length as u64 & 0xffff)).to_be_bytes()
+    }
+
+    pub(crate) fn decode(bytes: [u8; HEADER_BYTES]) -> Result<Self, BadChunk> {
+        let bits = u64::from_be_bytes(bytes);
+        let header = Self { number: bits >> 16, length: (bits & 0xffff) as usize };
+        match header.length {
+            1..=MOST_CHUNK_BYTES => Ok(header),
+            length => Err(BadChunk::Length(length)),
+        }
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    /// The number of the chunk whose bytes are handed on next.
+    next: u64,
+    /// How many of its bytes were handed on.
+    taken: usize,
+    whole: BTreeMap<u64, Vec<u8>>,
+    /// Bytes of chunks that are held or were admitted, and the number of those chunks.
+    bytes: usize,
+    chunks: usize,
+}
+
+impl Order {
+    /// Whether there is room to read this chunk now; the room is taken then, until its bytes were handed on.
+    ///
+    /// # Errors
+    /// The chunk was there before.
+    pub(crate) fn admit(&mut self, header: Header) -> Result<bool, BadChunk> {
+        if header.number < self.next || self.whole.contains_key(&header.number) {
+            return Err(BadChunk::Repeated(header.number));
+        }
+        let fits = self.bytes + header.length <= HELD_BYTES && self.chunks < HELD_CHUNKS;
+        if header.number != self.next && !fits {
+            return Ok(false);
+        }
+        self.bytes += header.length;
+        self.chunks += 1;
+        Ok(true)
+    }
+
+    /// Takes a chunk that was admitted and is whole.
+    ///
+    /// # Errors
+    /// It was there before.
+    pub(crate) fn insert(&mut self, number: u64, chunk: Vec<u8>) -> Result<(), BadChunk> {
+        if number < self.next || self.whole.contains_key(&number) {
+            return Err(BadChunk::Repeated(number));
+        }
+        self.whole.insert(number, chunk);
+        Ok(())
+    }
+
+    /// Whether bytes can be handed on.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.whole.first_key_value().is_some_and(|(number, _)| *number == self.next)
+    }
+
+    /// Whether no chunk waits for another one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks == 0
+    }
+
+    /// Hands on as many bytes as there are in order and `buf` has room for.
+    pub(crate) fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        while buf.remaining() > 0
+            && let Some(first) = self.whole.first_entry().filter(|first| *first.key() == self.next)
+        {
+            let rest = first.get().get(self.taken..).unwrap_or_default();
+            let n = rest.len().min(buf.remaining());
+            buf.put_slice(rest.get(..n).unwrap_or_default());
+            self.taken += n;
+            if n == rest.len() {
+                self.bytes -= first.remove().len();
+                self.chunks -= 1;
+                self.next += 1;
+                self.taken = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn chunk(number: u64, length: usize) -> Header {
+        Header { number, length }
+    }
+
+    #[test]
+    fn a_header_reads_back_and_an_empty_or_a_long_chunk_is_refused() {
+        for header in [chunk(0, 1), chunk(77, MOST_CHUNK_BYTES), chunk((1 << 48) - 1, 5)] {
+            assert_eq!(Header::decode(header.encode()), Ok(header));
+        }
+        for length in [0, MOST_CHUNK_BYTES + 1, 65_535] {
+            assert_eq!(Header::decode(chunk(3, length).encode()), Err(BadChunk::Length(length)));
+        }
+    }
+
+    #[test]
+    fn chunks_that_are_far_ahead_are_held_up_to_a_bound_and_the_next_one_is_always_read() {
+        let mut order = Order::default();
+        let (mut number, mut held) = (1_u64 << 40, 0);
+        while order.admit(chunk(number, MOST_CHUNK_BYTES)).unwrap() {
+            order.insert(number, vec![0; MOST_CHUNK_BYTES]).unwrap();
+            (number, held) = (number + 1, held + MOST_CHUNK_BYTES);
+        }
+        assert!(held <= HELD_BYTES && held > HELD_BYTES - MOST_CHUNK_BYTES, "{held} bytes");
+        assert_eq!(order.admit(chunk(0, MOST_CHUNK_BYTES)), Ok(true));
+
+        let mut order = Order::default();
+        let held = (1..10_000).take_while(|number| order.admit(chunk(*number, 1)).unwrap()).count();
+        assert_eq!(held, HELD_CHUNKS);
+        assert_eq!(order.admit(chunk(0, 1)), Ok(true));
+    }
+
+    #[test]
+    fn a_chunk_that_comes_twice_is_refused_whether_it_is_held_or_was_handed_on() {
+        let mut order = Order::default();
+        for number in [0, 2] {
+            assert_eq!(order.admit(chunk(number, 1)), Ok(true));
+            order.insert(number, vec![7]).unwrap();
+        }
+        assert_eq!(order.admit(chunk(2, 1)), Err(BadChunk::Repeated(2)));
+        // Two connections carry the same one at the same time.
+        assert_eq!((order.admit(chunk(1, 1)), order.admit(chunk(1, 1))), (Ok(true), Ok(true)));
+        assert_eq!((order.insert(1, vec![7]), order.insert(1, vec![7])), (Ok(()), Err(BadChunk::Repeated(1))));
+        let mut room = [0; 8];
+        order.hand_on(&mut ReadBuf::new(&mut room));
+        assert_eq!(order.admit(chunk(0, 1)), Err(BadChunk::Repeated(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_order_chunks_come_in_their_bytes_are_handed_on_as_they_were_written(
+            lengths in prop::collection::vec(1_usize..50, 1..40),
+            seed in any::<u64>(),
+            room in 1_usize..64,
+        ) {
+            let mut written = Vec::new();
+            let mut chunks: Vec<(u64, Vec<u8>)> = Vec::new();
+            for (number, length) in lengths.iter().enumerate() {
+                let bytes: Vec<u8> = (0..*length).map(|n| (n * 7 + number * 31) as u8).collect();
+                written.extend_from_slice(&bytes);
+                chunks.push((number as u64, bytes));
+            }
+            fastrand::Rng::with_seed(seed).shuffle(&mut chunks);
+            let (mut order, mut read) = (Order::default(), Vec::new());
+            for (number, bytes) in chunks {
+                prop_assert_eq!(order.admit(chunk(number, bytes.len())), Ok(true));
+                prop_assert_eq!(order.insert(number, bytes), Ok(()));
+                while order.is_ready() {
+                    let mut space = vec![0; room];
+                    let mut buf = ReadBuf::new(&mut space);
+                    order.hand_on(&mut buf);
+                    read.extend_from_slice(buf.filled());
+                }
+            }
+            prop_assert!(order.is_empty() && order.bytes == 0);
+            prop_assert_eq!(read, written);
+        }
+    }
+}

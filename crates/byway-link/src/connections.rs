@@ -1,0 +1,91 @@
+//! Connections: the TCP connections of one carrier over TLS, as the kernel sees them.
+//!
+//! In:    a meter of each; the congestion control that was asked for.
+//! Out:   what they have sent and lost, all together; whether the kernel refuses BBR.
+//! Never: keeps a connection open.
+
+use std::time::Duration;
+
+use byway_dial::stream::meter::{TcpFigures, TcpMeter};
+
+use crate::carrier::Sent;
+use crate::congestion::Congestion;
+
+/// See the head of the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
+    count: usize,
+    meters: Vec<TcpMeter>,
+    congestion: Congestion,
+}
+
+/// A round trip that is longer than the shortest one by a quarter and this is spent in a queue.
+const QUEUED: Duration = Duration::from_millis(10);
+
+impl Connections {
+    /// Each connection with its meter, if it has one.
+    pub(crate) fn new(meters: impl IntoIterator<Item = Option<TcpMeter>>, congestion: Congestion) -> Self {
+        let meters: Vec<_> = meters.into_iter().collect();
+        Self { count: meters.len(), meters: meters.into_iter().flatten().collect(), congestion }
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Has the kernel take no more bytes for each while so many wait to be sent.
+    pub(crate) fn bound_unsent(&self, bytes: u32) {
+        for meter in &self.meters {
+            // If it takes more, what is written later waits longer behind it.
+            let _ = meter.with_socket(|socket| byway_dial::unsent::bound(&*socket, bytes));
+        }
+    }
+
+    /// What would make the kernel give BBR, if that is set and the kernel refuses it.
+    pub(crate) fn lacks_bbr(&self) -> Option<String> {
+        let missing = |meter: &TcpMeter| meter.with_socket(|socket| Congestion::Bbr.missing(&socket)).flatten();
+        (self.congestion == Congestion::Bbr).then(|| self.meters.first().and_then(missing)).flatten()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn break_one(&self) {
+        let meter = self.meters.last().unwrap();
+        meter.with_socket(|socket| socket.shutdown(std::net::Shutdown::Both)).unwrap().unwrap();
+    }
+
+    /// The figures of all together, with `bytes` that streams have written. What is unknown of one is unknown of all.
+    pub(crate) fn sent(&self, bytes: u64) -> Sent {
+        let figures: Option<Vec<TcpFigures>> = self.meters.iter().map(TcpMeter::figures).collect();
+        let Some(figures) = figures.filter(|figures| figures.len() == self.count.max(1)) else {
+            return Sent { bytes, ..Sent::default() };
+        };
+        let sum = |of: fn(&TcpFigures) -> u64| figures.iter().map(of).sum();
+        let is_queued = |one: &TcpFigures| one.round_trip > one.least_round_trip * 5 / 4 + QUEUED;
+        Sent {
+            packets: sum(|one| one.segments),
+            lost: sum(|one| one.lost),
+            bytes,
+            congestion_window: Some(sum(|one| one.congestion_window)),
+            is_queued: figures.iter().any(is_queued),
+        }
+    }
+
+    /// Bytes that were written and are not acknowledged.
+    pub(crate) fn unacknowledged_bytes(&self) -> u64 {
+        self.meters.iter().filter_map(TcpMeter::unacknowledged_bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_cubic_is_asked_for_bbr_is_not_missed() {
+        let none = |congestion| Connections::new([None, None], congestion);
+        assert_eq!(none(Congestion::Cubic).lacks_bbr(), None);
+        assert_eq!((none(Congestion::Bbr).lacks_bbr(), none(Congestion::Bbr).count()), (None, 2), "no socket is known");
+        assert_eq!(none(Congestion::Bbr).sent(7).congestion_window, None);
+    }
+}

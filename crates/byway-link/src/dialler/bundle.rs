@@ -1,0 +1,81 @@
+//! Bundle: the dialler's part of one: several connections, of which the acceptor makes one carrier.
+//!
+//! In:    a session of which either side wants a bundle.
+//! Out:   a bundle that is attached to it.
+//! Never: more than one at a time, nor the next one sooner than [`FIRST_PAUSE`] after the one before, whatever became of it.
+
+use std::time::Duration;
+
+use byway_dial::{Target, peer_text};
+use futures_util::future::try_join_all;
+use tokio::time::{sleep, timeout};
+
+use super::keeping::PROBE_TIMEOUT;
+use super::{Carriers, Dialler};
+use crate::authenticated::{Authenticated, adopt, over_bundle};
+use crate::bundle::MOST_CONNECTIONS;
+use crate::error::LinkError;
+use crate::gathering::{Tls, hear, say};
+use crate::link::Link;
+use crate::mux::core::Side;
+use crate::tls;
+use crate::wire::{FEATURE_BUNDLE, Part, Refusal, Said};
+
+/// Between two bundles of a session; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+impl Dialler {
+    /// Attaches a bundle when one is wanted.
+    pub(super) async fn bring_bundle(&self, link: &Link) {
+        if self.carriers == Carriers::Quic || !link.has(FEATURE_BUNDLE) {
+            return;
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            link.until(|link| link.is_bundle_wanted() && !link.has_bundle() && link.has_place()).await;
+            let made = timeout(PROBE_TIMEOUT, self.by_bundle(link)).await;
+            let made = made.unwrap_or_else(|_| Err(LinkError::Unreachable("it took too long".into())));
+            match (made, link.reserve()) {
+                (Ok(authenticated), Ok(place)) => {
+                    adopt(link, place, authenticated);
+                    tracing::info!("{}: tls over {MOST_CONNECTIONS} connections is in use", self.join.address);
+                }
+                (Ok(_), Err(error)) => tracing::debug!("{}: no bundle: {error}", self.join.address),
+                (Err(error), _) => tracing::debug!("{}: no bundle: {error}", self.join.address),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A carrier over several connections, which the acceptor has made one of `link` already.
+    pub(crate) async fn by_bundle(&self, link: &Link) -> Result<Authenticated, LinkError> {
+        // The machine that has the session, if its name has several addresses.
+        let target = link.peer_addr().map_or_else(|| self.join.address.clone(), Target::Addr);
+        let (session, bundle) = (link.id().to_vec(), fastrand::u64(..));
+        let parts = (0..MOST_CONNECTIONS as u32).map(|part| {
+            let part = Part { session: session.clone(), bundle, part, parts: MOST_CONNECTIONS as u32 };
+            Box::pin(self.part(&target, part))
+        });
+        let parts = try_join_all(parts).await?;
+        let peer = link.peer_addr();
+        Ok(over_bundle(parts, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+    }
+
+    /// One of the connections, once all are there.
+    async fn part(&self, target: &Target, part: Part) -> Result<Tls, LinkError> {
+        let (mut tls, _) = self.tls_to(target, tls::BUNDLE_ALPN).await?;
+        say(&mut tls, Said::Part(part)).await?;
+        match hear(&mut tls).await? {
+            Said::Welcome(_) => Ok(tls),
+            Said::Refused(refused) => Err(LinkError::Refused {
+                why: Refusal::from_number(refused.why),
+                detail: peer_text(&refused.detail).to_string(),
+            }),
+            _ => Err(self.no_byway("it answered a part of a bundle with something else")),
+        }
+    }
+}
