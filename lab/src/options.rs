@@ -12,7 +12,8 @@ use crate::case::{Case, Group};
 use crate::setting::workspace;
 use std::net::SocketAddr;
 
-/// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1.
+/// Measures byway beside the programs and libraries that do the same. Everything runs on 127.0.0.1, or between network
+/// namespaces of its own (`paths`).
 #[derive(Debug, Parser)]
 #[command(name = "lab", bin_name = "cargo xtask bench", version)]
 pub(crate) struct Options {

@@ -61,8 +61,8 @@ struct Inner {
     obtained: Arc<AtomicUsize>,
     /// The other side does not have the session any more.
     gone: AtomicBool,
-    /// Bytes that streams have written, on TLS.
-    sent: Arc<AtomicU64>,
+    /// Bytes that streams have written.
+    written: Arc<AtomicU64>,
     /// The round trip of the last pings, in microseconds; 0 before the first.
     round_trip_us: AtomicU64,
     /// Moves with each answer to a ping.
@@ -218,8 +218,18 @@ pub(crate) struct Sent {
     pub(crate) packets: u64,
     /// Those that were lost.
     pub(crate) lost: u64,
-    /// Bytes, less those lost.
+    /// Bytes that were delivered: acknowledged on TLS, where the kernel says, and sent and not lost on QUIC.
     pub(crate) bytes: u64,
+    /// Bytes that streams have written.
+    pub(crate) written: u64,
+    /// Those of them that wait to be sent, as far as it is known.
+    pub(crate) queued: u64,
+    /// Frames with bytes of streams, on QUIC. Those of the control stream are among them.
+    pub(crate) stream_frames: Option<u64>,
+    /// How long there was something to deliver, where it is known.
+    pub(crate) busy: Option<Duration>,
+    /// The round trip of packets, where it is known.
+    pub(crate) round_trip: Option<Duration>,
     /// How many bytes may be under way at the moment, where it is known.
     pub(crate) congestion_window: Option<u64>,
     /// TLS: the round trip is longer than the path alone makes it, so packets may be lost because a queue is full.
@@ -237,7 +247,7 @@ impl Carrier {
             answered: Arc::default(),
             obtained: Arc::default(),
             gone: AtomicBool::new(false),
-            sent: Arc::default(),
+            written: Arc::default(),
             round_trip_us: AtomicU64::new(0),
             ended: CancellationToken::new(),
             reason: Mutex::new(None),
@@ -266,13 +276,13 @@ impl Carrier {
         let stream = match &self.0.over {
             Over::Mux(mux, _) => {
                 let stream = mux.open(first).map_err(|error| self.not_opened(error))?;
-                LinkStream::mux(stream).adding_to(&self.0.sent)
+                LinkStream::mux(stream)
             }
             Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.open(first, Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
         };
-        Ok(stream.counted(&self.0.open))
+        Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
 
     fn not_opened(&self, error: NotOpened) -> Gone {
@@ -286,12 +296,12 @@ impl Carrier {
     /// The next stream of the peer's; an error once the carrier is gone. Cancel safe.
     pub(crate) async fn accept(&self) -> Result<LinkStream, Gone> {
         let stream = match &self.0.over {
-            Over::Mux(mux, _) => LinkStream::mux(mux.accept().await.ok_or(Gone)?).adding_to(&self.0.sent),
+            Over::Mux(mux, _) => LinkStream::mux(mux.accept().await.ok_or(Gone)?),
             Over::Quic(quic, credits, _) => {
                 LinkStream::quic(quic.accept(Some(credits), &self.0.tasks).await.map_err(|_| Gone)?)
             }
         };
-        Ok(stream.counted(&self.0.open))
+        Ok(stream.adding_to(&self.0.written).counted(&self.0.open))
     }
 
     /// One of the peer's streams that was accepted and has not said what it is for.
@@ -369,8 +379,8 @@ impl Carrier {
     /// What was sent on it so far.
     pub(crate) fn sent(&self) -> Sent {
         match &self.0.over {
-            Over::Mux(_, connections) => connections.sent(self.0.sent.load(Relaxed)),
-            Over::Quic(quic, ..) => quic.sent(),
+            Over::Mux(mux, connections) => connections.sent(self.0.written.load(Relaxed), mux.queued_bytes()),
+            Over::Quic(quic, ..) => Sent { written: self.0.written.load(Relaxed), ..quic.sent() },
         }
     }
 

@@ -54,18 +54,25 @@ impl Connections {
         meter.with_socket(|socket| socket.shutdown(std::net::Shutdown::Both)).unwrap().unwrap();
     }
 
-    /// The figures of all together, with `bytes` that streams have written. What is unknown of one is unknown of all.
-    pub(crate) fn sent(&self, bytes: u64) -> Sent {
+    /// The figures of all together, with the bytes that streams have written, of which `queued` were not given to the
+    /// kernel yet. What is unknown of one is unknown of all.
+    pub(crate) fn sent(&self, written: u64, queued: u64) -> Sent {
         let figures: Option<Vec<TcpFigures>> = self.meters.iter().map(TcpMeter::figures).collect();
         let Some(figures) = figures.filter(|figures| figures.len() == self.count.max(1)) else {
-            return Sent { bytes, ..Sent::default() };
+            return Sent { bytes: written.saturating_sub(queued), written, queued, ..Sent::default() };
         };
         let sum = |of: fn(&TcpFigures) -> u64| figures.iter().map(of).sum();
         let is_queued = |one: &TcpFigures| one.round_trip > one.least_round_trip * 5 / 4 + QUEUED;
         Sent {
             packets: sum(|one| one.segments),
             lost: sum(|one| one.lost),
-            bytes,
+            bytes: sum(|one| one.acknowledged),
+            written,
+            queued,
+            stream_frames: None,
+            // They share the work: all are about as busy as the busiest.
+            busy: figures.iter().filter_map(|one| one.busy).max(),
+            round_trip: figures.iter().map(|one| one.round_trip).max(),
             congestion_window: Some(sum(|one| one.congestion_window)),
             is_queued: figures.iter().any(is_queued),
         }
@@ -86,6 +93,6 @@ mod tests {
         let none = |congestion| Connections::new([None, None], congestion);
         assert_eq!(none(Congestion::Cubic).lacks_bbr(), None);
         assert_eq!((none(Congestion::Bbr).lacks_bbr(), none(Congestion::Bbr).count()), (None, 2), "no socket is known");
-        assert_eq!(none(Congestion::Bbr).sent(7).congestion_window, None);
+        assert_eq!(none(Congestion::Bbr).sent(7, 0).congestion_window, None);
     }
 }

@@ -140,9 +140,15 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Whether either side prefers TLS for new streams.
+    /// Whether either side prefers TLS for new streams. A side that sends little has measured nothing and prefers nothing,
+    /// so the sender of most bytes decides for the streams of both.
     pub(crate) fn is_tls_preferred(&self) -> bool {
         self.prefers_tls.load(Relaxed) || self.peer_prefers_tls.load(Relaxed)
+    }
+
+    /// Whether this side prefers TLS, and whether the other one does.
+    pub(crate) fn preferences(&self) -> (bool, bool) {
+        (self.prefers_tls.load(Relaxed), self.peer_prefers_tls.load(Relaxed))
     }
 
     /// This side prefers TLS, or not.

@@ -165,8 +165,7 @@ impl Dialler {
         let Ok(place) = link.reserve() else { return };
         match authenticated.control.say(attach).await {
             Ok(()) => {
-                let kind = adopt(link, place, authenticated).carrier();
-                tracing::info!("{}: {kind} is in use", self.join.address);
+                adopt(link, place, authenticated);
             }
             Err(error) => authenticated.carrier.end(error.to_string()),
         }

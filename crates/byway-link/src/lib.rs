@@ -38,9 +38,11 @@ mod open_streams;
 pub mod pending;
 pub mod preference;
 pub mod quic;
+pub mod repeats;
 pub mod store;
 pub mod stream;
 pub mod tls;
+pub mod traffic;
 pub mod window;
 pub mod wire;
 

@@ -5,6 +5,7 @@
 //! Never: moves a stream from one carrier to another, and never outlives its last carrier.
 
 mod carriers;
+mod log;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -105,6 +106,7 @@ struct Inner {
     /// One for each of [`UNSAID_STREAMS`].
     unsaid: Arc<Semaphore>,
     heard: mpsc::Sender<Said>,
+    lines: log::Lines,
     over: CancellationToken,
     features: AtomicU64,
     /// See [`Link::keep_to_one_kind`].
@@ -177,6 +179,7 @@ impl Link {
             streams,
             unsaid: Arc::new(Semaphore::new(UNSAID_STREAMS)),
             heard,
+            lines: log::Lines::default(),
             over: CancellationToken::new(),
             features: AtomicU64::new(0),
             one_kind: AtomicBool::new(false),

@@ -3,6 +3,13 @@
 //! In:    the time, replies, and urgency (somebody waits for an answer that does not come).
 //! Out:   when to ask, when to look again, and when to give up.
 //! Never: takes a write that succeeded, or anything but a reply to its own question, for a sign of life.
+//!
+//! The health of a carrier, from best to worst:
+//! - *overdue*: a reply is later than usual. New streams go elsewhere. A link is *silent* when all of its carriers are.
+//! - *doubted*: a caller has reason to think that the other side is gone (a newer session has come, say): one question is
+//!   asked anew.
+//! - *suspected*: it was doubted, and has not answered soon. Opens that wait are given back to their callers.
+//! - given up: the carrier ends, with its streams.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -4,17 +4,17 @@
 //! Out:   a figure of each for metrics; the preference of this side, which the other side is informed of.
 //! Never: sends traffic of its own.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::bundle::MOST_CONNECTIONS;
-use crate::carrier::{Carrier, CarrierKind, Sent};
+use crate::carrier::{Carrier, CarrierKind};
 use crate::link::Link;
 use crate::lossy_path::LossyPath;
-use crate::preference::{Change, Preference, Window};
+use crate::preference::{Change, Preference};
+use crate::traffic::{Moved, Sampler, Traffic};
 use crate::wire::{FEATURE_BUNDLE, Said};
 
 /// A window while there is traffic.
@@ -31,11 +31,14 @@ const TRAFFIC_BYTES: u64 = 4096;
 pub struct Measured {
     /// Which carrier.
     pub kind: CarrierKind,
-    /// By the session's pings; none before the first reply.
+    /// Whether no reply to a ping is overdue.
+    pub answers: bool,
+    /// By the session's pings; none before the first reply. It includes what waits at the sender: on TLS a ping waits behind
+    /// what the kernel has been given.
     pub round_trip: Option<Duration>,
     /// The share of packets that was lost, on TLS by the kernel; none where no packet was sent or it is not known.
     pub loss: Option<f64>,
-    /// Bytes sent per second, less those lost.
+    /// Bytes delivered per second: acknowledged on TLS, where the kernel says, and sent and not lost on QUIC.
     pub rate: u64,
     /// Bytes that may be under way, where it is known.
     pub congestion_window: Option<u64>,
@@ -43,19 +46,12 @@ pub struct Measured {
     pub connections: usize,
 }
 
-/// What was measured in one window.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) loss: Option<f64>,
-    pub(crate) rate: u64,
-}
-
 /// What a window of traffic changes: nothing on a link that has no choice.
-fn judged(link: &Link, preference: &mut Preference, window: &Window, now: Instant) -> Option<Change> {
+fn judged(link: &Link, preference: &mut Preference, traffic: &Traffic, now: Instant) -> Option<Change> {
     if !link.has_choice() {
         return None;
     }
-    preference.measured(window, now.into_std())
+    preference.measured(traffic, now.into_std())
 }
 
 /// Announces to the other side what this side has decided: yes or no, in a message of its own kind.
@@ -93,20 +89,12 @@ impl Announcer {
 /// Whether the log has said that a bundle is used, and why.
 static SAID: AtomicBool = AtomicBool::new(false);
 
-/// What the TLS carriers have sent and lost in a window.
-#[derive(Clone, Copy, Debug, Default)]
-struct Segments {
-    sent: u64,
-    lost: u64,
-    is_queued: bool,
-}
-
 /// Whether new streams should use a bundle: the path loses what this side sends, by TLS, without BBR. `lacks_bbr` says
 /// why the kernel does not give BBR, with the remedy, if it does not.
 fn wants_bundle(
     link: &Link,
     lossy: &mut LossyPath,
-    segments: Segments,
+    tls: &Moved,
     is_trial: bool,
     now: Instant,
     lacks_bbr: impl FnOnce() -> Option<String>,
@@ -115,7 +103,7 @@ fn wants_bundle(
         lossy.forget();
         return false;
     }
-    let Some(loss) = lossy.measured(segments.sent, segments.lost, segments.is_queued, now.into_std()) else {
+    let Some(loss) = lossy.measured(tls.packets, tls.lost, tls.meets_queue, now.into_std()) else {
         // What was wanted is wanted until it is there, or no window with loss is left.
         return link.wants_bundle() && lossy.has_loss();
     };
@@ -129,7 +117,8 @@ fn wants_bundle(
     if !SAID.swap(true, Relaxed) {
         let (whole, tenths) = (loss / 10, loss % 10);
         tracing::warn!(
-            peer = link.peer().short(),
+            peer = link.peer_addr().map(tracing::field::display),
+            identity = link.peer().short(),
             "the path loses {whole}.{tenths} % of what is sent over TLS, and this kernel does not give BBR, which copes \
              with it: new streams use {MOST_CONNECTIONS} TCP connections; {advice}"
         );
@@ -140,66 +129,77 @@ fn wants_bundle(
 /// Measures the carriers of `link` until it is over.
 pub(crate) async fn measure(link: Link) {
     let measuring = async {
-        let (mut preference, mut unlogged, mut lossy) = (Preference::default(), None, LossyPath::default());
-        let (mut preferring, mut wanting) = (Announcer::new(Said::PreferTls), Announcer::new(Said::WantBundle));
-        let mut before: HashMap<u64, Sent> = HashMap::new();
-        let (mut begun, mut wait) = (Instant::now(), WINDOW);
+        let mut measurer = Measurer::new(Instant::now());
+        let mut wait = WINDOW;
         loop {
             sleep(wait).await;
-            let now = Instant::now();
-            let mut window = Window { lasted: now - begun, ..Window::default() };
-            begun = now;
-            let (mut after, mut tls, mut segments) = (HashMap::new(), None, Segments::default());
-            for (number, carrier, figures) in link.measurable() {
-                let sent = carrier.sent();
-                // A carrier that is new begins its first window now.
-                let earlier = before.get(&number).copied().unwrap_or(sent);
-                let bytes = sent.bytes.saturating_sub(earlier.bytes);
-                let packets = sent.packets.saturating_sub(earlier.packets);
-                let lost = sent.lost.saturating_sub(earlier.lost);
-                match carrier.kind() {
-                    CarrierKind::Tls => {
-                        window.tls_bytes += bytes;
-                        segments.sent += packets;
-                        segments.lost += lost;
-                        segments.is_queued |= sent.is_queued;
-                        tls = Some(carrier.clone());
-                    }
-                    CarrierKind::Quic => {
-                        window.quic_bytes += bytes;
-                        window.quic_packets += packets;
-                        window.quic_lost += lost;
-                    }
-                }
-                let ms = u64::try_from(window.lasted.as_millis()).unwrap_or(u64::MAX).max(1);
-                #[expect(clippy::cast_precision_loss, reason = "packets of a second are few")]
-                let loss = (packets > 0).then(|| lost as f64 / packets as f64);
-                *figures.lock() = Figures { loss, rate: bytes.saturating_mul(1000) / ms };
-                after.insert(number, sent);
-            }
-            before = after;
-            let moved = window.quic_bytes + window.tls_bytes;
-            wait = if moved >= TRAFFIC_BYTES { WINDOW } else { IDLE_WINDOW };
-            if let Some(change) = judged(&link, &mut preference, &window, now) {
-                unlogged = Some(change);
-            }
-            // Without a TLS carrier nothing changes for any stream, and a dialler that uses QUIC alone never attaches one.
-            if tls.is_some()
-                && let Some(change) = unlogged.take()
-            {
-                tracing::info!(peer = link.peer().short(), "{change}");
-            }
-            link.prefer_tls(preference.is_tls());
-            preferring.announce(&link, preference.is_tls());
-            let lacks_bbr = || tls.as_ref().and_then(Carrier::lacks_bbr);
-            let wants = wants_bundle(&link, &mut lossy, segments, preference.is_trial(), now, lacks_bbr);
-            link.want_bundle(wants);
-            wanting.announce(&link, wants);
+            let traffic = measurer.window(&link, Instant::now());
+            wait = if traffic.quic.bytes + traffic.tls.bytes >= TRAFFIC_BYTES { WINDOW } else { IDLE_WINDOW };
         }
     };
     tokio::select! {
         () = measuring => {}
         _ = link.ended() => {}
+    }
+}
+
+/// What is known of the carriers of a link.
+struct Measurer {
+    sampler: Sampler,
+    preference: Preference,
+    lossy: LossyPath,
+    preferring: Announcer,
+    wanting: Announcer,
+    /// The begin of a trial, while there is no TLS carrier.
+    unlogged: Option<Change>,
+}
+
+impl Measurer {
+    fn new(now: Instant) -> Self {
+        let (preference, lossy, unlogged) = Default::default();
+        let (preferring, wanting) = (Announcer::new(Said::PreferTls), Announcer::new(Said::WantBundle));
+        Self { sampler: Sampler::new(now), preference, lossy, preferring, wanting, unlogged }
+    }
+
+    /// Takes a window that ends `now`: writes the figures of each carrier, and announces what it changes.
+    fn window(&mut self, link: &Link, now: Instant) -> Traffic {
+        let carriers = link.measurable();
+        let counters = carriers.iter().map(|(number, carrier, _)| (*number, carrier.kind(), carrier.sent()));
+        let (traffic, figures) = self.sampler.sample(now, counters);
+        for ((_, _, to), (_, figures)) in carriers.iter().zip(figures) {
+            *to.lock() = figures;
+        }
+        let change = judged(link, &mut self.preference, &traffic, now);
+        let tls = carriers.iter().map(|(_, carrier, _)| carrier).rfind(|carrier| carrier.kind() == CarrierKind::Tls);
+        self.log(link, change, tls.is_some());
+        let is_tls = self.preference.is_tls();
+        link.prefer_tls(is_tls);
+        self.preferring.announce(link, is_tls);
+        let is_trial = self.preference.is_trial();
+        let lacks_bbr = || tls.and_then(Carrier::lacks_bbr);
+        let wants = wants_bundle(link, &mut self.lossy, &traffic.tls, is_trial, now, lacks_bbr);
+        link.want_bundle(wants);
+        self.wanting.announce(link, wants);
+        traffic
+    }
+
+    /// Says a change that concerns new streams. Without a TLS carrier none does, and a dialler that uses QUIC alone never
+    /// attaches one: the begin of a trial is said when TLS is there.
+    fn log(&mut self, link: &Link, change: Option<Change>, has_tls: bool) {
+        match (change, has_tls) {
+            (Some(change @ Change::TryTls(_)), false) => self.unlogged = Some(change),
+            (Some(_), false) => self.unlogged = None,
+            (Some(change), true) => link.log(change),
+            (None, true) => {
+                if let Some(Change::TryTls(why)) = self.unlogged.take() {
+                    link.log(format_args!("tls is attached beside quic, for a trial: {why}"));
+                }
+            }
+            (None, false) => {}
+        }
+        if has_tls {
+            self.unlogged = None;
+        }
     }
 }
 
@@ -217,7 +217,9 @@ mod tests {
     async fn a_link_that_may_use_one_kind_of_carrier_alone_began_trials_of_the_other() {
         let peer = Fingerprint::of_spki(b"a server");
         let (link, _inbox) = Link::new([1; 16], peer, None, Side::Dialler, Handle::current());
-        let lossy = Window { lasted: WINDOW, quic_packets: 1000, quic_lost: 100, quic_bytes: 1_000_000, tls_bytes: 0 };
+        let (packets, bytes) = (1000, 1_000_000);
+        let quic = Moved { packets, lost: 100, bytes, payload: bytes, ..Moved::default() };
+        let lossy = Traffic { lasted: WINDOW, quic, ..Traffic::default() };
         let begins_trial = |preference: &mut Preference| {
             let start = Instant::now();
             (0..10).any(|second| judged(&link, preference, &lossy, start + second * WINDOW).is_some())
@@ -231,10 +233,10 @@ mod tests {
     /// In which of ten windows, from 1, this side of `link` wants a bundle.
     fn wants(link: &Link, lost: u64, is_trial: bool, gives_bbr: bool) -> Option<u32> {
         let (mut lossy, start) = (LossyPath::default(), Instant::now());
-        let segments = Segments { sent: 110, lost, is_queued: false };
+        let tls = Moved { packets: 110, lost, ..Moved::default() };
         (1..=10).find(|window| {
             let lacks_bbr = || (!gives_bbr).then(|| "advice".to_owned());
-            wants_bundle(link, &mut lossy, segments, is_trial, start + *window * WINDOW, lacks_bbr)
+            wants_bundle(link, &mut lossy, &tls, is_trial, start + *window * WINDOW, lacks_bbr)
         })
     }
 

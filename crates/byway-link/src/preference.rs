@@ -1,66 +1,165 @@
 //! Preference: whether new streams use QUIC or TLS, decided by what the traffic of this side has measured.
 //!
-//! In:    once a window, what was sent and lost by QUIC and sent by TLS; the time.
+//! In:    one window of traffic after the other; the time.
 //! Out:   a change with its reason, or none.
-//! Never: moves an open stream; never changes on less than two windows of loss; never tries TLS again sooner than
-//!        [`FIRST_PAUSE`] after a trial in which it was no better, nor QUIC after one in which it was worse.
+//! Never: moves an open stream; begins a trial of TLS on less than two windows of payload in a row in which QUIC has lost
+//!        much; keeps TLS on less than [`TRIAL_WINDOWS`] windows, or for its best one; takes a trial with less traffic for
+//!        a result.
 //!
 //! Loss alone does not decide: QUIC's congestion control may use a lossy path better than TCP does. It only begins a trial,
-//! in which new streams use TLS, and the rates of both decide.
+//! in which new streams use TLS, and the rates and round trips of both decide. A result holds for a time, which doubles
+//! while the results are the same, and only for the carriers that it was found on: that TLS is no better is void once QUIC
+//! has become much worse, and that TLS is better once it is slower than QUIC was.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// A window with fewer packets by QUIC says nothing of its loss.
-const ENOUGH_PACKETS: u64 = 40;
+use crate::traffic::{Moved, Traffic, per_second};
 
-/// In percent: loss from which on QUIC may be policed.
-const HEAVY_LOSS: u64 = 2;
+/// A window with less payload says nothing of a carrier, unless more waits to be sent.
+const ENOUGH_BYTES: u64 = 48 * 1024;
 
-/// Windows in a row with heavy loss begin a trial.
-const LOSSY_WINDOWS: u32 = 2;
+/// Of 1,000 packets: loss from which on QUIC may be policed.
+const HEAVY_LOSS: u64 = 20;
 
 /// TLS is kept if it moves at least 5 bytes where QUIC moved 4.
 const BETTER: (u64, u64) = (5, 4);
 
-/// A window in which TLS has sent less does not count as one of a trial.
-const ENOUGH_BYTES: u64 = 64 * 1024;
+/// The same where its round trip is much longer: 3 for 1.
+const MUCH_BETTER: (u64, u64) = (3, 1);
 
-/// Windows of traffic that a trial has to show that TLS is better.
-const TRIAL_WINDOWS: u32 = 5;
+/// A round trip is much longer if it is longer by this factor and by [`LONGER_BY`].
+const LONGER: u32 = 3;
 
-/// A trial without traffic ends after this.
+/// See [`LONGER`].
+const LONGER_BY: Duration = Duration::from_millis(50);
+
+/// Windows of TLS that decide a trial. The first one with traffic is not among them: TCP has to find its rate.
+const TRIAL_WINDOWS: u32 = 3;
+
+/// A trial without enough traffic ends after this.
 const TRIAL_ENDS: Duration = Duration::from_secs(30);
 
-/// After it the other carrier is tried again; doubles each time that the outcome is the same.
+/// After a trial without a result TLS is tried again.
+const NO_RESULT_PAUSE: Duration = Duration::from_secs(10);
+
+/// After a result the other carrier is tried again; doubles each time that the result is the same.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest such pause.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// What one window of traffic was.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Window {
-    /// How long it was.
-    pub lasted: Duration,
-    /// Packets sent by QUIC.
-    pub quic_packets: u64,
-    /// Those of them, or of earlier ones, that were found lost in it.
-    pub quic_lost: u64,
-    /// Bytes sent by QUIC less those lost.
-    pub quic_bytes: u64,
-    /// Bytes sent by TLS.
-    pub tls_bytes: u64,
+/// QUIC is much worse than it was if its rate is less than one in so many of it,
+const RATE_FELL: u64 = 2;
+
+/// or its loss more than 5 where it was 2.
+const LOSS_ROSE: (u64, u64) = (5, 2);
+
+/// Windows in a row in which TLS is slower than QUIC was end its use.
+const SLOW_WINDOWS: u32 = 5;
+
+/// What QUIC was like in two windows with loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lossy {
+    /// Payload a second, in the better one.
+    rate: u64,
+    /// Of 1,000 packets, in the better one and in the worse one.
+    loss: (u64, u64),
+    round_trip: Option<Duration>,
 }
 
-impl Window {
-    fn is_lossy(&self) -> bool {
-        self.quic_packets >= ENOUGH_PACKETS && self.quic_lost * 100 >= self.quic_packets * HEAVY_LOSS
+impl Lossy {
+    /// What a window with payload and heavy loss shows.
+    fn of(quic: &Moved, lasted: Duration) -> Option<Self> {
+        let loss = quic.lost.saturating_mul(1000) / quic.packets.max(1);
+        let seen = Self { rate: per_second(quic.payload, lasted), loss: (loss, loss), round_trip: quic.round_trip };
+        (loss >= HEAVY_LOSS).then_some(seen)
     }
 
-    fn rate(&self, bytes: u64) -> u64 {
-        let ms = u64::try_from(self.lasted.as_millis()).unwrap_or(u64::MAX).max(1);
-        bytes.saturating_mul(1000) / ms
+    fn and(self, earlier: Self) -> Self {
+        Self {
+            rate: self.rate.max(earlier.rate),
+            loss: (self.loss.0.min(earlier.loss.0), self.loss.1.max(earlier.loss.1)),
+            round_trip: self.round_trip.max(earlier.round_trip),
+        }
+    }
+
+    /// Whether both windows were much worse than those of `then`.
+    const fn is_much_worse_than(&self, then: &Self) -> bool {
+        self.rate * RATE_FELL < then.rate || self.loss.0 * LOSS_ROSE.1 > then.loss.1 * LOSS_ROSE.0
+    }
+}
+
+/// What TLS was like in several windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    windows: u32,
+    payload: u64,
+    busy: Duration,
+    round_trips: Duration,
+    round_trip_windows: u32,
+}
+
+impl Tally {
+    fn add(&mut self, tls: &Moved) {
+        self.windows += 1;
+        self.payload += tls.payload;
+        self.busy += tls.busy;
+        self.round_trips += tls.round_trip.unwrap_or_default();
+        self.round_trip_windows += u32::from(tls.round_trip.is_some());
+    }
+
+    /// Payload a second of the time in which there was something to send.
+    fn rate(&self) -> u64 {
+        per_second(self.payload, self.busy)
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.round_trips.checked_div(self.round_trip_windows)
+    }
+}
+
+/// Whether a window says how fast the carrier is.
+const fn counts(moved: &Moved) -> bool {
+    moved.payload >= ENOUGH_BYTES || moved.is_backlogged
+}
+
+/// Both carriers of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Bytes per second.
+    pub quic: u64,
+    /// Bytes per second.
+    pub tls: u64,
+    /// The round trips, of QUIC and of TLS, where that of TLS was much longer.
+    pub round_trips: Option<(Duration, Duration)>,
+}
+
+impl Compared {
+    fn new(quic: &Lossy, tls: &Tally) -> Self {
+        let much_longer = |(quic, tls): &(Duration, Duration)| *tls > *quic * LONGER && *tls > *quic + LONGER_BY;
+        let round_trips = quic.round_trip.zip(tls.round_trip()).filter(much_longer);
+        Self { quic: quic.rate, tls: tls.rate(), round_trips }
+    }
+
+    const fn is_tls_better(&self) -> bool {
+        let (more, than) = if self.round_trips.is_some() { MUCH_BETTER } else { BETTER };
+        self.tls.saturating_mul(than) >= self.quic.saturating_mul(more)
+    }
+}
+
+/// That QUIC loses packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loses {
+    /// Of 1,000.
+    pub loss: u64,
+    /// Bytes per second that it moves.
+    pub rate: u64,
+}
+
+impl fmt::Display for Loses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "quic loses {} % of its packets at {} Mbit/s", (self.loss + 5) / 10, Megabits(self.rate))
     }
 }
 
@@ -68,56 +167,118 @@ impl Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// TLS, for a trial: QUIC loses packets.
-    TryTls {
-        /// In percent.
-        loss: u64,
-        /// Bytes per second that QUIC moves.
-        quic: u64,
-    },
+    TryTls(Loses),
+    /// TLS: the trial is over, and TLS was better.
+    KeepTls(Compared),
     /// QUIC: the trial is over, and TLS was no better.
-    Quic {
-        /// Bytes per second.
+    Quic(Compared),
+    /// QUIC: there was too little traffic in the trial.
+    NoResult,
+    /// QUIC is tried again after a time with TLS.
+    TryQuic,
+    /// QUIC is tried again: TLS is slower now than QUIC was.
+    TlsIsSlow {
+        /// Bytes per second that QUIC moved.
         quic: u64,
         /// Bytes per second.
         tls: u64,
     },
-    /// QUIC is tried again after a time with TLS.
-    TryQuic,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryTls { loss, quic } => {
-                write!(f, "new streams use tls where it is attached: quic loses {loss} % of its packets at {quic} B/s")
+            Self::TryTls(why) => write!(f, "new streams use tls, for a trial: {why}"),
+            Self::KeepTls(Compared { quic, tls, .. }) => {
+                write!(f, "tls is kept: {} Mbit/s, quic had {}", Megabits(*tls), Megabits(*quic))
             }
-            Self::Quic { quic, tls } => {
-                write!(f, "new streams use quic: tls was tried and was no better ({tls} B/s, quic {quic} B/s)")
+            Self::Quic(Compared { quic, tls, round_trips: None }) => {
+                let (quic, tls) = (Megabits(*quic), Megabits(*tls));
+                write!(f, "new streams use quic: tls was tried and was no better: {tls} Mbit/s, quic had {quic}")
             }
-            Self::TryQuic => f.write_str("new streams use quic: it is tried again"),
+            Self::Quic(Compared { quic, tls, round_trips: Some(round_trips) }) => {
+                let (quic, tls) = (Megabits(*quic), Megabits(*tls));
+                let (short, long) = (round_trips.0.as_millis(), round_trips.1.as_millis());
+                write!(
+                    f,
+                    "new streams use quic: tls was tried and was no better: {tls} Mbit/s with a round trip of {long} ms, \
+                     quic had {quic} with {short} ms"
+                )
+            }
+            Self::NoResult => f.write_str("new streams use quic: the trial of tls had too little traffic for a result"),
+            Self::TryQuic => f.write_str("new streams use quic: it is tried again after a time with tls"),
+            Self::TlsIsSlow { quic, tls } => {
+                let (quic, tls) = (Megabits(*quic), Megabits(*tls));
+                write!(
+                    f,
+                    "new streams use quic: it is tried again, since tls has {tls} Mbit/s now, and quic had {quic}"
+                )
+            }
         }
+    }
+}
+
+/// Bytes per second, as megabits per second: with one decimal below 10.
+struct Megabits(u64);
+
+impl fmt::Display for Megabits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.0.saturating_add(6_250) / 12_500;
+        match (tenths / 10, tenths % 10) {
+            (whole, tenths) if whole < 10 && tenths > 0 => write!(f, "{whole}.{tenths}"),
+            (whole, tenths) => write!(f, "{}", whole + u64::from(tenths >= 5)),
+        }
+    }
+}
+
+/// A time in which TLS is not tried.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    /// It is void when QUIC is much worse than this.
+    of: Lossy,
+}
+
+impl Pause {
+    fn holds(&self, quic: &Lossy, now: Instant) -> bool {
+        now < self.until && !quic.is_much_worse_than(&self.of)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Quic { lossy: u32, trial_from: Option<Instant> },
-    Trial { since: Instant, windows: u32, best: u64 },
-    Tls { until: Instant },
+    Quic {
+        /// What the last window with payload has shown, if it had loss.
+        lossy: Option<Lossy>,
+        pause: Option<Pause>,
+    },
+    Trial {
+        since: Instant,
+        quic: Lossy,
+        /// The first window of TLS is over.
+        has_begun: bool,
+        tls: Tally,
+    },
+    Tls {
+        until: Instant,
+        /// What QUIC had, in bytes per second.
+        quic: u64,
+        /// The last windows, as long as TLS was slower in each.
+        slow: Tally,
+    },
 }
 
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Preference {
     state: State,
-    /// The best rate of QUIC in the windows that began the trial.
-    quic_rate: u64,
-    pause: Duration,
+    /// Whether TLS was better in the last trial with a result, and how long that holds.
+    last: Option<(bool, Duration)>,
 }
 
 impl Default for Preference {
     fn default() -> Self {
-        Self { state: State::Quic { lossy: 0, trial_from: None }, quic_rate: 0, pause: FIRST_PAUSE }
+        Self { state: State::Quic { lossy: None, pause: None }, last: None }
     }
 }
 
@@ -127,156 +288,101 @@ impl Preference {
         matches!(self.state, State::Trial { .. } | State::Tls { .. })
     }
 
-    /// Whether TLS is only tried, and QUIC may be back soon.
+    /// Whether that is for a trial.
     pub const fn is_trial(&self) -> bool {
         matches!(self.state, State::Trial { .. })
     }
 
     /// Takes one window of traffic that has ended `now`.
-    pub fn measured(&mut self, window: &Window, now: Instant) -> Option<Change> {
-        match &mut self.state {
-            State::Quic { lossy, trial_from } => {
-                if window.quic_packets < ENOUGH_PACKETS {
-                    return None;
-                }
-                if !window.is_lossy() {
-                    *lossy = 0;
-                    return None;
-                }
-                let rate = window.rate(window.quic_bytes);
-                self.quic_rate = if *lossy == 0 { rate } else { self.quic_rate.max(rate) };
-                *lossy += 1;
-                if *lossy < LOSSY_WINDOWS || trial_from.is_some_and(|from| now < from) {
-                    return None;
-                }
-                self.state = State::Trial { since: now, windows: 0, best: 0 };
-                let loss = window.quic_lost * 100 / window.quic_packets;
-                Some(Change::TryTls { loss, quic: self.quic_rate })
-            }
-            State::Trial { since, windows, best } => {
-                *best = (*best).max(window.rate(window.tls_bytes));
-                *windows += u32::from(window.tls_bytes >= ENOUGH_BYTES);
-                if *windows > 0 && best.saturating_mul(BETTER.1) >= self.quic_rate.saturating_mul(BETTER.0) {
-                    self.state = State::Tls { until: now + self.pause };
-                    self.lengthen();
-                    return None;
-                }
-                if *windows < TRIAL_WINDOWS && now.saturating_duration_since(*since) < TRIAL_ENDS {
-                    return None;
-                }
-                let (quic, tls) = (self.quic_rate, *best);
-                self.state = State::Quic { lossy: 0, trial_from: Some(now + self.pause) };
-                self.lengthen();
-                Some(Change::Quic { quic, tls })
-            }
-            State::Tls { until } if now >= *until => {
-                self.state = State::Quic { lossy: 0, trial_from: None };
-                Some(Change::TryQuic)
-            }
-            State::Tls { .. } => None,
+    pub fn measured(&mut self, traffic: &Traffic, now: Instant) -> Option<Change> {
+        match self.state {
+            State::Quic { lossy, pause } => self.with_quic(traffic, now, lossy, pause),
+            State::Trial { since, quic, has_begun, tls } => self.in_trial(traffic, now, since, quic, has_begun, tls),
+            State::Tls { until, quic, slow } => self.with_tls(&traffic.tls, now, until, quic, slow),
         }
     }
 
-    fn lengthen(&mut self) {
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    fn with_quic(
+        &mut self,
+        traffic: &Traffic,
+        now: Instant,
+        earlier: Option<Lossy>,
+        pause: Option<Pause>,
+    ) -> Option<Change> {
+        if traffic.quic.payload < ENOUGH_BYTES {
+            return None;
+        }
+        let lossy = Lossy::of(&traffic.quic, traffic.lasted);
+        self.state = State::Quic { lossy, pause };
+        let both = lossy?.and(earlier?);
+        if pause.is_some_and(|pause| pause.holds(&both, now)) {
+            return None;
+        }
+        self.state = State::Trial { since: now, quic: both, has_begun: false, tls: Tally::default() };
+        Some(Change::TryTls(Loses { loss: both.loss.1, rate: both.rate }))
     }
+
+    fn in_trial(
+        &mut self,
+        traffic: &Traffic,
+        now: Instant,
+        since: Instant,
+        quic: Lossy,
+        has_begun: bool,
+        mut tls: Tally,
+    ) -> Option<Change> {
+        let counts = counts(&traffic.tls);
+        if counts && has_begun {
+            tls.add(&traffic.tls);
+        }
+        self.state = State::Trial { since, quic, has_begun: has_begun || counts, tls };
+        let is_over = now.saturating_duration_since(since) >= TRIAL_ENDS;
+        if tls.windows < TRIAL_WINDOWS {
+            return is_over.then(|| {
+                self.state = back_to_quic(quic, now + NO_RESULT_PAUSE);
+                Change::NoResult
+            });
+        }
+        let compared = Compared::new(&quic, &tls);
+        let until = now + self.holds_for(compared.is_tls_better());
+        if compared.is_tls_better() {
+            self.state = State::Tls { until, quic: quic.rate, slow: Tally::default() };
+            return Some(Change::KeepTls(compared));
+        }
+        self.state = back_to_quic(quic, until);
+        Some(Change::Quic(compared))
+    }
+
+    fn with_tls(&mut self, tls: &Moved, now: Instant, until: Instant, quic: u64, mut slow: Tally) -> Option<Change> {
+        if counts(tls) {
+            slow.add(tls);
+            let is_slow = per_second(tls.payload, tls.busy) < quic;
+            self.state = State::Tls { until, quic, slow: if is_slow { slow } else { Tally::default() } };
+            if is_slow && slow.windows >= SLOW_WINDOWS {
+                self.state = State::Quic { lossy: None, pause: None };
+                return Some(Change::TlsIsSlow { quic, tls: slow.rate() });
+            }
+        }
+        (now >= until).then(|| {
+            self.state = State::Quic { lossy: None, pause: None };
+            Change::TryQuic
+        })
+    }
+
+    /// How long a result holds.
+    fn holds_for(&mut self, is_tls_better: bool) -> Duration {
+        let pause = match self.last {
+            Some((was_better, pause)) if was_better == is_tls_better => (pause * 2).min(LONGEST_PAUSE),
+            _ => FIRST_PAUSE,
+        };
+        self.last = Some((is_tls_better, pause));
+        pause
+    }
+}
+
+const fn back_to_quic(of: Lossy, until: Instant) -> State {
+    State::Quic { lossy: None, pause: Some(Pause { until, of }) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const MIB: u64 = 1024 * 1024;
-
-    /// Both carriers of a path, of which the preferred one moves as much as it can.
-    struct Path {
-        quic: u64,
-        quic_loss: u64,
-        tls: u64,
-    }
-
-    impl Path {
-        fn window(&self, preference: &Preference) -> Window {
-            let quic_bytes = if preference.is_tls() { 0 } else { self.quic };
-            let quic_packets = quic_bytes / 1200;
-            Window {
-                lasted: SECOND,
-                quic_packets,
-                quic_lost: quic_packets * self.quic_loss / 100,
-                quic_bytes,
-                tls_bytes: if preference.is_tls() { self.tls } else { 0 },
-            }
-        }
-
-        /// The changes of `seconds`, and how many of them TLS was preferred.
-        fn run(&self, preference: &mut Preference, seconds: u32) -> (Vec<(u32, Change)>, u32) {
-            let (start, mut changes, mut by_tls) = (Instant::now(), Vec::new(), 0);
-            for second in 1..=seconds {
-                let window = self.window(preference);
-                changes.extend(preference.measured(&window, start + second * SECOND).map(|change| (second, change)));
-                by_tls += u32::from(preference.is_tls());
-            }
-            (changes, by_tls)
-        }
-    }
-
-    #[test]
-    fn auto_stayed_on_a_policed_quic_at_one_megabit_where_tls_had_ninety() {
-        let path = Path { quic: 125_000, quic_loss: 3, tls: 11 * MIB };
-        let (changes, by_tls) = path.run(&mut Preference::default(), 60);
-        assert!(matches!(changes[..], [(2, Change::TryTls { loss: 2..=3, .. })]), "{changes:?}");
-        assert_eq!(by_tls, 59);
-    }
-
-    #[test]
-    fn a_lossy_quic_that_is_faster_than_tls_is_used_again_and_tls_is_tried_ever_more_rarely() {
-        let path = Path { quic: 7 * MIB, quic_loss: 5, tls: MIB / 8 };
-        let (changes, by_tls) = path.run(&mut Preference::default(), 3600);
-        assert!(by_tls < 60, "TLS was preferred for {by_tls} s of an hour");
-        assert!(matches!(changes[1], (_, Change::Quic { .. })), "{changes:?}");
-    }
-
-    #[test]
-    fn quic_is_tried_again_after_a_minute_and_then_ever_more_rarely_while_it_is_policed() {
-        let path = Path { quic: 125_000, quic_loss: 10, tls: 11 * MIB };
-        let (changes, by_tls) = path.run(&mut Preference::default(), 3600);
-        let again = changes.iter().filter(|(_, change)| *change == Change::TryQuic).count();
-        assert!((4..=9).contains(&again), "{again} times in an hour");
-        assert!(by_tls > 3500, "{by_tls} of 3600 s");
-    }
-
-    #[test]
-    fn a_path_that_is_policed_no_more_goes_back_to_quic_and_stays_there() {
-        let mut preference = Preference::default();
-        Path { quic: 125_000, quic_loss: 10, tls: 11 * MIB }.run(&mut preference, 30);
-        assert!(preference.is_tls());
-        let healed = Path { quic: 11 * MIB, quic_loss: 0, tls: 11 * MIB };
-        let (changes, _) = healed.run(&mut preference, 600);
-        assert!(matches!(changes[..], [(_, Change::TryQuic)]), "{changes:?}");
-    }
-
-    #[test]
-    fn one_lossy_second_and_the_loss_of_a_few_packets_change_nothing() {
-        let (mut preference, start) = (Preference::default(), Instant::now());
-        for second in 1..1000 {
-            let (packets, lost) = if second % 3 == 0 { (1000, 300) } else { (1000, 10) };
-            let bursts = Window { lasted: SECOND, quic_packets: packets, quic_lost: lost, ..Window::default() };
-            assert_eq!(preference.measured(&bursts, start + second * SECOND), None);
-            let few = Window { lasted: SECOND, quic_packets: 5, quic_lost: 5, ..Window::default() };
-            assert_eq!(Preference::default().measured(&few, start + second * SECOND), None);
-        }
-    }
-
-    #[test]
-    fn a_trial_in_which_nobody_opens_a_stream_ends() {
-        let (mut preference, start) = (Preference::default(), Instant::now());
-        let lossy = Window { lasted: SECOND, quic_packets: 100, quic_lost: 10, quic_bytes: 100_000, tls_bytes: 0 };
-        preference.measured(&lossy, start);
-        assert!(preference.measured(&lossy, start + SECOND).is_some());
-        let silent = Window { lasted: SECOND, ..Window::default() };
-        let back = (2..60).find_map(|second| preference.measured(&silent, start + second * SECOND));
-        assert!(matches!(back, Some(Change::Quic { tls: 0, .. })), "{back:?}");
-        assert!(!preference.is_tls());
-    }
-}
+mod tests;

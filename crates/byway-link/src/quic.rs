@@ -288,7 +288,9 @@ impl Quic {
             lost: stats.path.lost_packets,
             bytes: stats.udp_tx.bytes.saturating_sub(stats.path.lost_bytes),
             congestion_window: Some(stats.path.cwnd),
-            is_queued: false,
+            stream_frames: Some(stats.frame_tx.stream),
+            round_trip: Some(stats.path.rtt),
+            ..Sent::default()
         }
     }
 

@@ -20,8 +20,8 @@ pub struct LinkStream {
     kind: Kind,
     _open: Option<OpenStream>,
     _answered: Option<Counted>,
-    /// Bytes that its carrier was given; where the carrier itself does not count them.
-    sent: Option<Arc<AtomicU64>>,
+    /// Bytes that were written to its carrier.
+    written: Option<Arc<AtomicU64>>,
 }
 
 enum Kind {
@@ -31,7 +31,7 @@ enum Kind {
 
 impl LinkStream {
     const fn new(kind: Kind) -> Self {
-        Self { kind, _open: None, _answered: None, sent: None }
+        Self { kind, _open: None, _answered: None, written: None }
     }
 
     pub(crate) fn mux(stream: MuxStream) -> Self {
@@ -49,10 +49,10 @@ impl LinkStream {
         self
     }
 
-    /// The same, and what is written is added to `sent`.
+    /// The same, and what is written is added to `total`.
     #[must_use]
-    pub(crate) fn adding_to(mut self, sent: &Arc<AtomicU64>) -> Self {
-        self.sent = Some(Arc::clone(sent));
+    pub(crate) fn adding_to(mut self, total: &Arc<AtomicU64>) -> Self {
+        self.written = Some(Arc::clone(total));
         self
     }
 
@@ -91,8 +91,8 @@ impl Pipe for LinkStream {
             Kind::Mux(stream) => stream.poll_write(cx, bufs),
             Kind::Quic(stream) => stream.poll_write(cx, bufs),
         };
-        if let (Poll::Ready(Ok(n)), Some(sent)) = (&written, &self.sent) {
-            sent.fetch_add(*n as u64, Relaxed);
+        if let (Poll::Ready(Ok(n)), Some(total)) = (&written, &self.written) {
+            total.fetch_add(*n as u64, Relaxed);
         }
         written
     }

@@ -116,6 +116,7 @@ impl Namespace {
     #[track_caller]
     fn new(place: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // The lab removes those whose process is gone.
         let name = format!("byway-{}-{}-{place}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
         ip(&["netns", "add", &name]);
         Self(name)

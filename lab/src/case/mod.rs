@@ -88,6 +88,8 @@ pub(crate) enum Case {
     PathReorder,
     /// A download where UDP is policed
     PathPoliced,
+    /// The same after a lossy download and a pause
+    PathLossyThenPoliced,
     /// A download where packets above 1,400 bytes vanish
     PathMtu,
     /// Fetches of 1 MB and 10 MB
@@ -163,6 +165,7 @@ impl Case {
             | Self::PathBurst
             | Self::PathReorder
             | Self::PathPoliced
+            | Self::PathLossyThenPoliced
             | Self::PathMtu
             | Self::PathFetch
             | Self::PathBeside
@@ -215,6 +218,7 @@ impl Case {
             Self::PathBurst => path::goodput(setting, path::Question::BURST).await?,
             Self::PathReorder => path::goodput(setting, path::Question::REORDER).await?,
             Self::PathPoliced => path::goodput(setting, path::Question::POLICED).await?,
+            Self::PathLossyThenPoliced => path::goodput(setting, path::Question::LOSSY_THEN_POLICED).await?,
             Self::PathMtu => path::goodput(setting, path::Question::MTU_HOLE).await?,
             Self::PathFetch => path::fetch(setting).await?,
             Self::PathBeside => return path::beside(setting).await,

@@ -27,6 +27,8 @@ pub(crate) struct Inside {
 }
 
 const PREFIX: &str = "byway-lab-";
+/// Those of tests (`byway-testkit`: `netns.rs`).
+const TEST_PREFIX: &str = "byway-";
 const FOLDER: &str = "/run/netns";
 
 impl Namespace {
@@ -113,7 +115,7 @@ fn move_to(namespace: &File) -> rustix::io::Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
 }
 
-/// Removes the namespaces of labs that were killed.
+/// Removes the namespaces of labs and of tests that were killed.
 pub(crate) fn sweep() {
     let Ok(entries) = fs::read_dir(FOLDER) else { return };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -126,7 +128,7 @@ pub(crate) fn sweep() {
 
 /// The process that has made a namespace of this name.
 fn maker(name: &str) -> Option<&str> {
-    let pid = name.strip_prefix(PREFIX)?.split_once('-')?.0;
+    let pid = name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(TEST_PREFIX))?.split_once('-')?.0;
     (!pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then_some(pid)
 }
 
@@ -148,6 +150,14 @@ pub(crate) fn may_be_made() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_of_tests_that_were_killed_were_never_removed() {
+        assert_eq!(maker("byway-4711-0-n"), Some("4711"));
+        for other in ["byway-4711", "byway-", "byway-x-0-n", "byway--0-n", "byways-4711-0-n"] {
+            assert_eq!(maker(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn only_namespaces_of_the_lab_have_a_maker() {

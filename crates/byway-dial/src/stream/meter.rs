@@ -22,6 +22,10 @@ pub struct TcpFigures {
     /// Those of them that were sent again because one was lost. Where the receiver has reported that it had the segment
     /// already (RFC 2883), it was not lost and is not counted.
     pub lost: u64,
+    /// Bytes that the peer has acknowledged.
+    pub acknowledged: u64,
+    /// How long there was something to send or not acknowledged yet; none of a kernel that is older than Linux 4.10.
+    pub busy: Option<Duration>,
     /// Bytes that may be under way.
     pub congestion_window: u64,
     /// The smoothed round trip.
@@ -59,8 +63,10 @@ mod at {
     pub(super) const RTT_US: usize = 68;
     pub(super) const SND_CWND: usize = 80;
     pub(super) const TOTAL_RETRANS: usize = 100;
+    pub(super) const BYTES_ACKED: usize = 120;
     pub(super) const MIN_RTT_US: usize = 148;
     pub(super) const DATA_SEGS_OUT: usize = 156;
+    pub(super) const BUSY_TIME_US: usize = 168;
     pub(super) const DSACK_DUPS: usize = 216;
 }
 
@@ -68,12 +74,15 @@ impl TcpFigures {
     /// None of a kernel that is older than Linux 4.9, whose structure ends before the fields.
     fn parse(info: &[u8]) -> Option<Self> {
         let u32_at = |at: usize| info.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+        let u64_at = |at: usize| info.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
         let time_at = |at| u32_at(at).map(|us| Duration::from_micros(us.into()));
         // Linux 4.19 has added it.
         let needless = u32_at(at::DSACK_DUPS).unwrap_or_default();
         Some(Self {
             segments: u32_at(at::DATA_SEGS_OUT)?.into(),
             lost: u32_at(at::TOTAL_RETRANS)?.saturating_sub(needless).into(),
+            acknowledged: u64_at(at::BYTES_ACKED)?,
+            busy: u64_at(at::BUSY_TIME_US).map(Duration::from_micros),
             congestion_window: u64::from(u32_at(at::SND_CWND)?) * u64::from(u32_at(at::SND_MSS)?),
             round_trip: time_at(at::RTT_US)?,
             least_round_trip: time_at(at::MIN_RTT_US)?,
@@ -141,7 +150,14 @@ mod tests {
         let meter = TcpMeter::new(&near);
         let figures = meter.figures().unwrap();
         assert!(figures.segments >= 1 && figures.congestion_window >= 1000, "{figures:?}");
+        assert!(figures.busy.is_none_or(|busy| busy < Duration::from_secs(600)), "{figures:?}");
         assert!(figures.least_round_trip < Duration::from_secs(60), "{figures:?}");
+        let acknowledged = async {
+            while meter.figures().unwrap().acknowledged < 1000 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), acknowledged).await.expect("the bytes are acknowledged");
         drop(near);
         assert_eq!((meter.figures(), meter.unacknowledged_bytes()), (None, None), "the meter kept the socket open");
     }

@@ -12,13 +12,15 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::log::Choice;
 use super::{INBOX, Link, REPORTS, accept};
 use crate::carrier::{Carrier, CarrierKind};
 use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::large_packets;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
-use crate::measuring::{Figures, Measured, measure};
+use crate::measuring::{Measured, measure};
 use crate::mux::core::Side;
+use crate::traffic::Figures;
 use crate::wire::{Said, Visited};
 
 /// Carriers of one session.
@@ -137,6 +139,7 @@ impl Link {
         };
         if begin_measuring {
             self.spawn(measure(self.clone()));
+            self.spawn(self.clone().log_changes(Choice::of(self)));
         }
         self.0.standing.changes.send_replace(());
         let every = match self.0.side {
@@ -159,7 +162,8 @@ impl Link {
         let mut carriers = self.0.carriers.lock();
         let before = carriers.attached.len();
         carriers.attached.retain(|attached| attached.number != number);
-        carriers.ended += u64::from(carriers.attached.len() < before);
+        let is_new = carriers.attached.len() < before;
+        carriers.ended += u64::from(is_new);
         let last = carriers.attached.is_empty();
         // None of the others is heard of, and the other side says that it has no such session: they will not come back.
         let is_gone = carrier.is_gone() && carriers.attached.iter().all(|attached| attached.urgency.is_overdue());
@@ -167,6 +171,10 @@ impl Link {
             carriers.end.get_or_insert_with(|| carrier.reason().into());
         }
         drop(carriers);
+        // That of the last one is the end of the session, which has a line of its own.
+        if is_new && !last {
+            self.log(format_args!("{} ended: {}", carrier.kind(), carrier.reason()));
+        }
         self.0.standing.changes.send_replace(());
         if last {
             self.0.over.cancel();
@@ -239,15 +247,16 @@ impl Link {
 
     /// What its carriers are like, by the traffic of the last seconds; and which kind new streams use.
     pub fn measured(&self) -> (Option<CarrierKind>, Vec<Measured>) {
-        let measured = self.measurable().into_iter().map(|(_, carrier, figures)| {
-            let (figures, kind) = (*figures.lock(), carrier.kind());
-            let congestion_window = carrier.sent().congestion_window;
+        let attached = self.0.carriers.lock().attached.clone();
+        let measured = attached.iter().map(|Attached { carrier, figures, urgency, .. }| {
+            let figures = *figures.lock();
             Measured {
-                kind,
+                kind: carrier.kind(),
+                answers: !urgency.is_overdue(),
                 round_trip: carrier.round_trip(),
                 loss: figures.loss,
                 rate: figures.rate,
-                congestion_window,
+                congestion_window: carrier.sent().congestion_window,
                 connections: carrier.connections(),
             }
         });

@@ -97,6 +97,11 @@ impl MuxCarrier {
         self.0.lock().set_round_trip(round_trip);
     }
 
+    /// Bytes that streams have written and that wait to be sent.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.0.lock().queued_bytes() as u64
+    }
+
     /// Ends the carrier and every stream of it.
     pub(crate) fn lose(&self) {
         self.with(Core::lose);

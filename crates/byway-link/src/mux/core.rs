@@ -374,6 +374,11 @@ impl Core {
         Poll::Ready(Ok(n))
     }
 
+    /// Bytes of all streams that wait for the carrier.
+    pub(crate) const fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// Whether a round trip was measured that is long enough for bytes to wait for others that were sent before them.
     pub(crate) fn is_long_path(&self) -> bool {
         self.measured.is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)

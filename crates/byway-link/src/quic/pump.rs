@@ -152,8 +152,12 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
             Poll::Ready(Ok(Some(chunk))) => {
                 some = true;
                 let excess = chunk.offset + chunk.bytes.len() as u64 > granted.load(Acquire);
-                if excess || pieces.insert(chunk.offset, chunk.bytes).is_err() {
-                    connection.close(VarInt::from_u32(0), b"more than a stream had credit for");
+                let reason = match excess {
+                    true => Some("more than a stream had credit for"),
+                    false => pieces.insert(chunk.offset, chunk.bytes).err().map(|_| "a stream in too many pieces"),
+                };
+                if let Some(reason) = reason {
+                    connection.close(VarInt::from_u32(0), reason.as_bytes());
                     break Some(End::Lost);
                 }
             }

@@ -84,6 +84,7 @@ impl Series {
         sum.round_trip = sum.round_trip.max(more.round_trip);
         sum.loss = sum.loss.into_iter().chain(more.loss).reduce(f64::max);
         sum.rate = sum.rate.saturating_add(more.rate);
+        sum.answers &= more.answers;
         sum.connections += more.connections;
         let windows = sum.congestion_window.into_iter().chain(more.congestion_window);
         sum.congestion_window = windows.reduce(u64::saturating_add);
@@ -104,6 +105,7 @@ mod tests {
         let figure = u32::try_from(ms).unwrap();
         let measured = Measured {
             kind,
+            answers: true,
             round_trip: Some(Duration::from_millis(ms)),
             loss: (kind == CarrierKind::Quic).then(|| f64::from(figure) / 100.0),
             rate: ms,

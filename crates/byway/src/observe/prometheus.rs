@@ -185,7 +185,10 @@ fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
     };
     let help = "1 for the carrier that new streams of a link use, else 0; of a grant, how many of its links use it.";
     family("byway_link_carrier_preferred", help, &|preferring, _| Some(f64::from(preferring)));
-    let help = "Round trip of a carrier, by the pings of its link.";
+    let help =
+        "1 while a carrier answers the pings of its link, 0 while a reply is overdue; of a grant, 0 if one of its is.";
+    family("byway_link_carrier_answers", help, &|_, measured| Some(f64::from(u8::from(measured.answers))));
+    let help = "Round trip of a carrier, by the pings of its link; what waits at the sender is included.";
     family("byway_link_carrier_rtt_seconds", help, &|_, measured| measured.round_trip.map(|rtt| rtt.as_secs_f64()));
     let help = "Share of packets lost in the last seconds; for TLS, of TCP segments, where the kernel says.";
     family("byway_link_carrier_loss_ratio", help, &|_, measured| measured.loss);

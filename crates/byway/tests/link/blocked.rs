@@ -65,7 +65,7 @@ fn tls_serves_and_quic_comes_back(how: Block) {
 
     network.heal();
     let begun = Instant::now();
-    agent.wait_for_log("quic is in use");
+    agent.wait_for_log("quic is attached: new streams use quic");
     took(&format!("UDP healed ({how:?}): QUIC was in use again"), begun);
     // What is new goes by QUIC: without TCP there is nothing else.
     network.block("tcp", Block::Drop);
@@ -119,7 +119,7 @@ fn a_session_over_quic_goes_over_to_tls_when_udp_is_lost_and_its_visitors_are_pa
     assert_eq!(greeting_in(&network, public), "near");
     took("UDP lost under a session: a visitor who came at once was served over TLS", begun);
     // The session goes on: a TLS carrier was dialled for it.
-    agent.wait_for_log("tls is in use");
+    agent.wait_for_log("tls is attached, as quic does not answer: new streams use tls");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn udp_that_dies_while_a_tls_carrier_is_attached_kept_visitors_waiting_for_quic_
     agent.wait_for_log("is up, by tls");
     let public = public(&agent);
     network.heal();
-    agent.wait_for_log("quic is in use");
+    agent.wait_for_log("quic is attached: new streams use quic");
     network.block("udp", Block::Drop);
     let begun = Instant::now();
     assert_eq!(greeting_in(&network, public), "near");

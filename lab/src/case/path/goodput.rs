@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use super::cast::{Crossing, Way};
 use super::results::{Results, interleave, with_ends};
@@ -30,10 +31,18 @@ pub(crate) struct Question {
     before: fn() -> Shape,
     /// What happens from the first request on.
     during: fn() -> Plan,
+    /// What has happened on the path before.
+    earlier: Option<Earlier>,
     /// Whether the download is given up when the figure of the end begins, and another one begins in its place.
     again: bool,
-    /// How long another download runs before the one that is measured, on a connection of its own.
-    earlier: Duration,
+}
+
+/// A download on another path, and a pause.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    path: fn() -> Shape,
+    lasts: Duration,
+    pause: Duration,
 }
 
 impl Question {
@@ -43,8 +52,8 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
         before: || Shape::of_round_trip(100, 100),
         during: Plan::default,
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// A fast one.
     pub(crate) const CLEAN_FAST: Self = Self {
@@ -52,8 +61,8 @@ impl Question {
         asks: "What does a download get of 500 Mbit/s at 100 ms round-trip time, with a queue of 100 ms and no loss?",
         before: || Shape::of_round_trip(100, 500),
         during: Plan::default,
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// A short one that only the machine limits.
     pub(crate) const CLEAN_SHORT: Self = Self {
@@ -61,8 +70,8 @@ impl Question {
         asks: "What does a download get of a path without delay, limit or loss? The machine is the limit.",
         before: Shape::default,
         during: Plan::default,
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// One packet in a hundred.
     pub(crate) const LOSS_1: Self = Self {
@@ -70,14 +79,18 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 100 ms round-trip time when 1 % of packets are lost at random, in both directions?",
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.01)),
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// The same once a link has had time to adapt to it.
     pub(crate) const LOSS_1_LATER: Self = Self {
         title: "Path, 1 % loss, later",
         asks: "What does a download get when another one has run for 15 s before it, at 1 % loss, 100 Mbit/s and 100 ms?",
-        earlier: Duration::from_secs(15),
+        earlier: Some(Earlier {
+            path: || Shape::of_round_trip(100, 100).losing(0.01),
+            lasts: Duration::from_secs(15),
+            pause: Duration::ZERO,
+        }),
         ..Self::LOSS_1
     };
     /// One in twenty.
@@ -86,8 +99,8 @@ impl Question {
         asks: "The same with 5 % of packets lost.",
         before: || Shape::of_round_trip(100, 100),
         during: || always(Shape::of_round_trip(100, 100).losing(0.05)),
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// A short time of much loss.
     pub(crate) const BURST: Self = Self {
@@ -99,8 +112,8 @@ impl Question {
             let lossy = shape.clone().losing(0.3);
             Plan::default().episode(Duration::from_secs(4), Duration::from_millis(300), &lossy, &shape)
         },
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// Packets that are late, and none that is lost.
     pub(crate) const REORDER: Self = Self {
@@ -108,20 +121,28 @@ impl Question {
         asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when 1 % of packets are 3 ms late and none is lost?",
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape::of_round_trip(50, 100).reordering(0.01, Duration::from_millis(3))),
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
     /// UDP is worse than TCP.
     pub(crate) const POLICED: Self = Self {
         title: "Path, policed UDP",
         asks: "What does a download get of 100 Mbit/s at 50 ms round-trip time when UDP has 1 Mbit/s and loses 3 %, and TCP is left alone? A second download, which begins after 5 s, is the figure of the end: no stream moves to another carrier.",
         before: || Shape::of_round_trip(50, 100),
-        during: || {
-            let udp = Udp::Policed { loss: 0.03, rate: 1_000_000, burst: 32_000 };
-            always(Shape::of_round_trip(50, 100).with_udp(udp))
-        },
+        during: || always(policed()),
+        earlier: None,
         again: true,
-        earlier: Duration::ZERO,
+    };
+    /// UDP is worse than TCP, and was better.
+    pub(crate) const LOSSY_THEN_POLICED: Self = Self {
+        title: "Path, lossy, idle, then policed UDP",
+        asks: "The same on a path that has lost 3 % of all packets in a download of 8 s and was idle for 35 s then: what was found out about QUIC there does not hold any more.",
+        earlier: Some(Earlier {
+            path: || Shape::of_round_trip(50, 100).losing(0.03),
+            lasts: Duration::from_secs(8),
+            pause: Duration::from_secs(35),
+        }),
+        ..Self::POLICED
     };
     /// Large packets vanish without a word.
     pub(crate) const MTU_HOLE: Self = Self {
@@ -129,9 +150,14 @@ impl Question {
         asks: "What does a download get when packets above 1,400 bytes begin to vanish, without an ICMP message? 100 Mbit/s, 50 ms.",
         before: || Shape::of_round_trip(50, 100),
         during: || always(Shape { mtu: Some(1400), ..Shape::of_round_trip(50, 100) }),
+        earlier: None,
         again: false,
-        earlier: Duration::ZERO,
     };
+}
+
+fn policed() -> Shape {
+    let udp = Udp::Policed { loss: 0.03, rate: 1_000_000, burst: 32_000 };
+    Shape::of_round_trip(50, 100).with_udp(udp)
 }
 
 fn always(shape: Shape) -> Plan {
@@ -216,11 +242,11 @@ async fn turn(setting: &Setting, question: Question, way: &Way, seed: u64) -> Re
     let mut line = Line::make(&(question.before)(), seed)?;
     at_the_near_end(&mut line, async |line| {
         let crossing = way.start(setting, line).await?;
-        if !question.earlier.is_zero() {
+        if let Some(Earlier { path, lasts, pause }) = question.earlier {
+            line.begin(always(path()));
             let stream = crossing.reach.open(crossing.target).await?;
-            line.begin((question.during)());
-            let earlier = Watch::new(question.earlier, (question.before)().rate);
-            Flow::watch(stream, crossing.target, earlier).await;
+            drop(Flow::watch(stream, crossing.target, Watch::new(lasts, path().rate)).await);
+            sleep(pause).await;
         }
         let stream = crossing.reach.open(crossing.target).await?;
         let (spent, before) = (crossing.cpu_seconds()?, line.account()?);
