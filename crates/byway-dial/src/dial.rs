@@ -89,6 +89,7 @@ pub struct Dialler {
     resolver: Resolver,
     asker: Asker,
     options: Options,
+    segment_bytes: Option<u32>,
     spare: Arc<Semaphore>,
     parent_tls: Arc<ParentTls>,
 }
@@ -114,7 +115,15 @@ impl Dialler {
     /// A dialler that resolves names with `resolver`.
     pub fn new(resolver: Resolver, options: Options) -> Self {
         let spare = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Self { resolver, asker: Asker::Own, options, spare, parent_tls: ParentTls::lazy(TlsOptions::default()) }
+        let parent_tls = ParentTls::lazy(TlsOptions::default());
+        Self { resolver, asker: Asker::Own, options, segment_bytes: None, spare, parent_tls }
+    }
+
+    /// The same dialler, whose connections send no segments of more than `bytes` bytes, options included, and ask their peers
+    /// for the same (`TCP_MAXSEG`). Default: as large as the path is said to carry. A system that refuses it is not an error.
+    #[must_use]
+    pub fn with_segments_of(self, bytes: Option<u32>) -> Self {
+        Self { segment_bytes: bytes, ..self }
     }
 
     /// The same dialler, whose dials take a permit of `spare` for each attempt beyond the first that is open at once.
@@ -221,7 +230,8 @@ impl Dialler {
     pub async fn connect(&self, addrs: &[CheckedAddr]) -> Result<Dialled, DialError> {
         let Options { connect_timeout, attempt_delay, .. } = self.options;
         let timing = Timing { attempt_delay, connect_timeout };
-        match happy::race(addrs, timing, &self.spare, |addr| connect_tcp(addr, self.options)).await {
+        match happy::race(addrs, timing, &self.spare, |addr| connect_tcp(addr, self.options, self.segment_bytes)).await
+        {
             Ok((addr, socket)) => Ok(dialled(addr, socket)),
             Err(lost) => Err(most_telling(lost, connect_timeout)),
         }
@@ -278,7 +288,7 @@ pub(crate) fn check_all(addrs: &[SocketAddr], rules: &AddressRules) -> Result<Ve
 }
 
 /// One attempt. The connector takes nothing but checked addresses.
-async fn connect_tcp(addr: CheckedAddr, options: Options) -> io::Result<TcpStream> {
+async fn connect_tcp(addr: CheckedAddr, options: Options, segment_bytes: Option<u32>) -> io::Result<TcpStream> {
     let addr = addr.addr();
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(delay) = options.keepalive {
@@ -287,12 +297,26 @@ async fn connect_tcp(addr: CheckedAddr, options: Options) -> io::Result<TcpStrea
     if let Some(local) = options.local_address.and_then(|local| local.towards(addr)) {
         socket.bind(SocketAddr::new(local, 0))?;
     }
+    if let Some(bytes) = segment_bytes {
+        // What a peer is asked for travels with the first packet. A larger segment is no failure here.
+        let _ = limit_segments(&socket, bytes);
+    }
     let stream = socket.connect(addr).await?;
     if stream.local_addr().ok() == Some(addr) {
         // On loopback the kernel may choose the very port we dial as our own and connect the socket to itself.
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+#[cfg(unix)]
+fn limit_segments(socket: &TcpSocket, bytes: u32) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_tcp_mss(bytes)
+}
+
+#[cfg(not(unix))]
+fn limit_segments(_: &TcpSocket, _: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn dialled(addr: CheckedAddr, socket: TcpStream) -> Dialled {

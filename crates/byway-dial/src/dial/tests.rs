@@ -180,6 +180,23 @@ async fn a_silent_connection_is_probed_after_the_delay_that_was_asked_for_or_nev
     assert_eq!(Options::default().keepalive, Some(seconds(60)));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn both_sides_send_no_segments_larger_than_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::Addr(listener.local_addr().unwrap());
+    for bytes in [Some(1200), Some(536), None] {
+        let dialler = dialler_with(Table::default(), Options::default()).0.with_segments_of(bytes);
+        let dialled = dialler.open(&target, &AddressRules::open()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let sizes = [SockRef::from(dialled.stream.as_tcp().unwrap()), SockRef::from(&accepted)];
+        for size in sizes.map(|socket| socket.tcp_mss().unwrap()) {
+            assert_eq!(size <= 1200, bytes.is_some(), "{bytes:?}: {size}");
+            assert!(bytes.is_none_or(|bytes| size <= bytes), "{bytes:?}: {size}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_local_address_that_is_not_ours_is_blamed_on_us() {
     let (_listener, addr) = listener(LOOPBACK).await;
