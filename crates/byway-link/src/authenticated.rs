@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use byway_dial::Stream;
 use byway_dial::stream::meter::TcpMeter;
@@ -24,7 +24,6 @@ use crate::control::{ControlError, ControlStream};
 use crate::error::LinkError;
 use crate::gathering::Tls;
 use crate::key::Fingerprint;
-use crate::large_packets::{may_be_silence, note_silence};
 use crate::link::{Link, Place, Settings};
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::Side;
@@ -113,20 +112,14 @@ fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> Authenticated {
     let (budget, tasks) = (Budget::unassigned(SESSION_BYTES), TaskTracker::new());
     let (mux, control, driver) = MuxCarrier::new(io, side, Arc::clone(&budget));
-    let carrier = PendingCarrier::mux(mux, connections.clone(), peer, &tasks);
+    let carrier = PendingCarrier::mux(mux, connections, peer, &tasks);
     let driven = carrier.watch();
     let mut driver = driver;
-    let begun = Instant::now();
     let driving = async move {
         tokio::select! {
             error = &mut driver => driven.end(error.to_string()),
             // The other side shall see an end, and not a failure of the network.
-            () = driven.ended() => {
-                if let Some(peer) = peer.filter(|_| may_be_silence(&driven.reason())) {
-                    note_silence(peer.ip(), begun, connections.unacknowledged_bytes());
-                }
-                drop(timeout(GOODBYE, driver.close()).await);
-            }
+            () = driven.ended() => drop(timeout(GOODBYE, driver.close()).await),
         }
     };
     tasks.spawn_on(driving, runtime);

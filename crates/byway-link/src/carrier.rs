@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::allowance::Allowance;
 use crate::connections::Connections;
 use crate::credit::Credits;
+use crate::large_packets::Dialled;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::NotOpened;
 use crate::open_streams::OpenStreams;
@@ -50,6 +51,8 @@ pub(crate) struct Carrier(Arc<Inner>);
 
 struct Inner {
     over: Over,
+    /// How that connection was dialled; nothing where it was accepted.
+    dialled: OnceLock<Dialled>,
     peer: Option<SocketAddr>,
     /// Streams that are open, either side's.
     open: OpenStreams,
@@ -108,6 +111,12 @@ impl PendingCarrier {
     /// Ends it when it fails, and resolves when it has ended.
     pub(crate) fn watch(&self) -> Watch {
         Watch(self.carrier.clone())
+    }
+
+    /// Notes how its TCP connection was dialled.
+    pub(crate) fn set_dialled(&self, dialled: Dialled) {
+        // Set once, by the dialler.
+        let _ = self.carrier.0.dialled.set(dialled);
     }
 
     pub(crate) fn kind(&self) -> CarrierKind {
@@ -240,6 +249,7 @@ impl Carrier {
     fn new(over: Over, peer: Option<SocketAddr>, tasks: &TaskTracker) -> Self {
         Self(Arc::new(Inner {
             over,
+            dialled: OnceLock::new(),
             peer,
             open: OpenStreams::default(),
             pongs: watch::Sender::new(()),
@@ -269,6 +279,19 @@ impl Carrier {
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.0.peer
+    }
+
+    /// Bytes that were written to TCP and are not acknowledged; nothing on QUIC and once it is closed.
+    pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
+        match &self.0.over {
+            Over::Mux(_, connections) => connections.unacknowledged_bytes(),
+            Over::Quic(..) => None,
+        }
+    }
+
+    /// How its TCP connection was dialled; nothing on QUIC and where it was accepted.
+    pub(crate) fn dialled(&self) -> Option<&Dialled> {
+        self.0.dialled.get()
     }
 
     /// Opens a stream whose first bytes are `first`. Cancel safe: a stream that nobody waits for any more is reset.

@@ -78,9 +78,9 @@ impl Connections {
         }
     }
 
-    /// Bytes that were written and are not acknowledged.
-    pub(crate) fn unacknowledged_bytes(&self) -> u64 {
-        self.meters.iter().filter_map(TcpMeter::unacknowledged_bytes).sum()
+    /// Bytes that were written and are not acknowledged; none once all are closed, or where the system does not say.
+    pub(crate) fn unacknowledged_bytes(&self) -> Option<u64> {
+        self.meters.iter().filter_map(TcpMeter::unacknowledged_bytes).reduce(|sum, more| sum + more)
     }
 }
 

@@ -16,7 +16,7 @@ mod keeping;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byway_dial::{AddressRules, AsIo, DialError, Target, peer_text, plain_words};
 use futures_util::future::select_ok;
@@ -34,9 +34,11 @@ use crate::error::LinkError;
 use crate::gathering::Tls;
 use crate::join::JoinString;
 use crate::key::Key;
+use crate::large_packets::Dialled;
 use crate::link::{Inbox, Link, SessionId, Settings};
 use crate::mux::core::Side;
 use crate::quic::{self, Quic, QuicError};
+use crate::segments::SegmentSize;
 use crate::stream::LinkStream;
 use crate::tls;
 use crate::wire::{Attach, Hello, Purpose, Refusal, Said, VERSIONS};
@@ -134,7 +136,7 @@ impl Dialler {
         attempt: u64,
         failure: &mut Option<LinkError>,
     ) -> Result<(Link, Inbox), LinkError> {
-        let mut attempts = Attempts::new(self);
+        let mut attempts = Attempts::new(self, self.segment_size());
         while let Some((kind, authenticated)) = attempts.next().await {
             let said = match authenticated {
                 Ok(authenticated) => self.say_hello(authenticated, epoch, attempt).await,
@@ -222,16 +224,36 @@ impl Dialler {
         }
     }
 
-    async fn by_tls(&self) -> Result<Authenticated, LinkError> {
-        let (tls, peer) = self.tls_to(&self.join.address, tls::ALPN).await?;
-        Ok(over_tls(tls, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+    /// How large the segments of new TCP connections may be.
+    fn segment_size(&self) -> SegmentSize {
+        self.settings.segments.size(&self.join.address.to_string(), Instant::now())
     }
 
-    /// A TLS session with `address` for the application protocol `alpn`.
-    async fn tls_to(&self, address: &Target, alpn: &[u8]) -> Result<(Tls, Option<SocketAddr>), LinkError> {
+    /// Over TLS, with segments of this size.
+    async fn by_tls(&self, size: SegmentSize) -> Result<Authenticated, LinkError> {
+        let (tls, peer) = self.tls_to(&self.join.address, tls::ALPN, size).await?;
+        let over = over_tls(tls, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime);
+        over.carrier.set_dialled(self.dialled(size));
+        Ok(over)
+    }
+
+    /// How a connection with segments of this size was dialled.
+    fn dialled(&self, size: SegmentSize) -> Dialled {
+        let (address, segments) = (self.join.address.to_string().into(), Arc::clone(&self.settings.segments));
+        Dialled { address, size, segments }
+    }
+
+    /// A TLS session with `address` for the application protocol `alpn`, with segments of this size.
+    async fn tls_to(
+        &self,
+        address: &Target,
+        alpn: &[u8],
+        size: SegmentSize,
+    ) -> Result<(Tls, Option<SocketAddr>), LinkError> {
         let mut config = tls::dialler(&self.key, self.join.pin).map_err(|error| LinkError::Here(error.to_string()))?;
         config.alpn_protocols = vec![alpn.to_vec()];
-        let dialled = self.dial.open(address, &AddressRules::open()).await.map_err(unreachable)?;
+        let dial = self.dial.clone().with_segments_of(size.bytes());
+        let dialled = dial.open(address, &AddressRules::open()).await.map_err(unreachable)?;
         tune(&dialled.stream, self.settings.congestion);
         let connector = TlsConnector::from(Arc::new(config));
         let session = connector.connect(no_name(), AsIo(dialled.stream)).await.map_err(|error| match error

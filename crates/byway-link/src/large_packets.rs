@@ -1,16 +1,20 @@
-//! Large packets: whether those to a peer seem to be lost on the path while small ones arrive (an MTU hole).
+//! Large packets: what a TLS carrier that does not answer says of the packets of full size on its path.
 //!
-//! In:    TLS carriers whose peer did not answer any more, how long they had lasted, and how many bytes were unacknowledged.
-//! Out:   a warning after several of them in a row, once an hour.
-//! Never: changes anything: what helps is a setting of the machine.
+//! In:    how many of its bytes are unacknowledged while other connections come up.
+//! Out:   smaller segments for the next connections where this side dials, and a warning.
+//! Never: warns more than once an hour of connections that were accepted.
 //!
-//! A router that drops packets above its MTU without an ICMP error lets every handshake through and then nothing. A mere
-//! outage lets no handshake through, so it gives one such carrier and not several in a row.
+//! A router that drops packets above its MTU without an ICMP error lets every handshake through and then nothing (an MTU
+//! hole). The side that dials asks for smaller segments, which limits both directions. The side that is dialled cannot.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::carrier::Carrier;
+use crate::segments::{SegmentSize, Segments};
 
 /// The reason of a carrier that ended because no ping was answered.
 pub(crate) const NO_ANSWER: &str = "the other side does not answer any more";
@@ -18,106 +22,99 @@ pub(crate) const NO_ANSWER: &str = "the other side does not answer any more";
 /// The reason of a carrier that was replaced, which may happen to a silent one before it is given up.
 pub(crate) const REPLACED: &str = "a newer connection has replaced it";
 
+/// The reason of a silent carrier whose place another one needs.
+pub(crate) const MADE_ROOM: &str = "it did not answer, and a newer connection needed its place";
+
 /// Whether a carrier that has ended for this reason may have been silent.
 pub(crate) fn may_be_silence(reason: &str) -> bool {
-    [NO_ANSWER, REPLACED].contains(&reason)
+    [NO_ANSWER, REPLACED, MADE_ROOM].contains(&reason)
 }
-
-/// As many carriers in a row are no coincidence.
-const ENOUGH: u32 = 3;
-
-/// A carrier that lasted longer had carried large packets, or had none to carry.
-const SHORT: Duration = Duration::from_secs(120);
 
 /// Fewer unacknowledged bytes are not a large packet.
 const LARGE_BYTES: u64 = 1_000;
 
-/// The least time between two warnings.
+/// The least time between two warnings where connections are accepted.
 const QUIET: Duration = Duration::from_secs(3600);
 
-static SEEN: Mutex<Seen> = Mutex::new(Seen { row: None, warned: None });
-
-/// The last row of such carriers. One peer is remembered, which is what a node that dials has.
-struct Seen {
-    row: Option<Row>,
-    warned: Option<Instant>,
+/// How a connection was dialled.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) address: Arc<str>,
+    pub(crate) size: SegmentSize,
+    pub(crate) segments: Arc<Segments>,
 }
 
-struct Row {
-    peer: IpAddr,
-    carriers: u32,
-    at: Instant,
+/// The size of segments that may be too large, if this carrier is silent: when a large packet is unacknowledged, or when none
+/// is, since then the other side has received all, and its own packets may be lost.
+pub(crate) fn suspected(carrier: &Carrier) -> Option<SegmentSize> {
+    is_large_or_none(carrier.unacknowledged_bytes()?).then_some(carrier.dialled()?.size)
 }
 
-/// A TLS carrier to `peer` that started at `started` has ended without answers, with `unacknowledged` bytes on the way.
-pub(crate) fn note_silence(peer: IpAddr, started: Instant, unacknowledged: u64) {
-    if SEEN.lock().is_to_be_warned_of(peer, started, unacknowledged, Instant::now()) {
+/// A carrier over TLS is silent with `unacknowledged` bytes under way, while another one of the same session answers.
+pub(crate) fn note_loss(carrier: &Carrier, unacknowledged: u64) {
+    match carrier.dialled() {
+        Some(dialled) if is_large_or_none(unacknowledged) => dialled.note_loss(unacknowledged),
+        None if unacknowledged >= LARGE_BYTES => warn_where_accepted(carrier.peer().map(|peer| peer.ip())),
+        _ => {}
+    }
+}
+
+const fn is_large_or_none(unacknowledged: u64) -> bool {
+    unacknowledged == 0 || unacknowledged >= LARGE_BYTES
+}
+
+impl Dialled {
+    fn note_loss(&self, unacknowledged: u64) {
+        let Some((size, kept)) = self.segments.lost(&self.address, self.size, Instant::now()) else { return };
+        let (address, bytes, hours) = (&self.address, size.bytes().unwrap_or_default(), kept.as_secs() / 3600);
+        let how = match unacknowledged {
+            0 => "brought nothing more".to_owned(),
+            bytes => format!("stopped with {bytes} bytes unacknowledged"),
+        };
         tracing::warn!(
-            "{peer}: connections come up, and then packets of more than {LARGE_BYTES} bytes are not acknowledged: they \
-             seem to be lost on the path (MTU). Lower the MTU of the interface or of the route, or set \
-             net.ipv4.tcp_mtu_probing = 1, at the end that sends; or use QUIC, which finds the MTU by itself"
+            "{address}: a connection over TLS {how} while others are answered: packets of full size seem to be lost on the \
+             path (MTU). For {hours} h new connections over TLS use segments of at most {bytes} bytes. A lower MTU of the \
+             interface or of the route avoids the loss, and so does QUIC, which finds the MTU by itself"
         );
     }
 }
 
-impl Seen {
-    fn is_to_be_warned_of(&mut self, peer: IpAddr, started: Instant, unacknowledged: u64, now: Instant) -> bool {
-        let lasted = now.saturating_duration_since(started);
-        if unacknowledged < LARGE_BYTES || lasted > SHORT {
-            return false;
-        }
-        let before =
-            self.row.take().filter(|row| row.peer == peer && now.saturating_duration_since(row.at) <= 2 * SHORT);
-        let carriers = before.map_or(0, |row| row.carriers).saturating_add(1);
-        self.row = Some(Row { peer, carriers, at: now });
-        let is_quiet = self.warned.is_some_and(|warned| now.saturating_duration_since(warned) < QUIET);
-        if carriers < ENOUGH || is_quiet {
-            return false;
-        }
-        self.warned = Some(now);
-        true
+static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn warn_where_accepted(peer: Option<IpAddr>) {
+    if is_due(&mut WARNED.lock(), Instant::now()) {
+        let peer = peer.map_or_else(|| "a peer".to_owned(), |peer| peer.to_string());
+        tracing::warn!(
+            "{peer}: a connection over TLS stopped with more than {LARGE_BYTES} bytes unacknowledged while others are \
+             answered: packets of full size seem to be lost on the path (MTU). If the other end does not use smaller \
+             segments by itself, lower the MTU of the interface or of the route here, or set net.ipv4.tcp_mtu_probing = 1; or \
+             use QUIC, which finds the MTU by itself"
+        );
     }
+}
+
+fn is_due(warned: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= QUIET);
+    if is_due {
+        *warned = Some(now);
+    }
+    is_due
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn peer(last: u8) -> IpAddr {
-        [10, 0, 0, last].into()
-    }
-
-    fn nothing_seen() -> Seen {
-        Seen { row: None, warned: None }
+    #[test]
+    fn where_connections_are_accepted_there_is_one_warning_an_hour() {
+        let (mut warned, start) = (None, Instant::now());
+        let due: Vec<u32> = (0..300).filter(|n| is_due(&mut warned, start + Duration::from_secs(20) * *n)).collect();
+        assert_eq!(due, [0, 180]);
     }
 
     #[test]
-    fn a_path_that_lets_handshakes_through_and_loses_large_packets_is_named_once_an_hour() {
-        let (mut seen, start) = (nothing_seen(), Instant::now());
-        let warned: Vec<u32> = (0..300_u32)
-            .filter(|n| {
-                let started = start + 20 * SECOND * *n;
-                seen.is_to_be_warned_of(peer(1), started, 14_000, started + 15 * SECOND)
-            })
-            .collect();
-        assert_eq!(warned, [2, 182]);
-    }
-
-    #[test]
-    fn an_outage_a_long_lived_carrier_and_small_packets_are_no_sign_of_it() {
-        let (mut seen, start) = (nothing_seen(), Instant::now());
-        for n in 0..100 {
-            let started = start + 1000 * SECOND * n;
-            assert!(!seen.is_to_be_warned_of(peer(1), started, 14_000, started + 15 * SECOND), "far apart");
-        }
-        let mut seen = nothing_seen();
-        for n in 0..100 {
-            let started = start + 20 * SECOND * n;
-            assert!(!seen.is_to_be_warned_of(peer(1), started, 300, started + 15 * SECOND), "small packets");
-            assert!(!seen.is_to_be_warned_of(peer(1), started, 14_000, started + 500 * SECOND), "a long-lived carrier");
-            assert!(!seen.is_to_be_warned_of(peer(n as u8), started, 14_000, started + 15 * SECOND), "other peers");
-        }
+    fn a_large_packet_or_none_that_is_unacknowledged_may_be_a_loss_and_a_ping_is_not() {
+        let all = [0, 1, 40, 999, 1_000, 1_000_000].map(is_large_or_none);
+        assert_eq!(all, [true, false, false, false, true, true]);
     }
 }

@@ -39,6 +39,7 @@ pub mod pending;
 pub mod preference;
 pub mod quic;
 pub mod repeats;
+pub mod segments;
 pub mod store;
 pub mod stream;
 pub mod tls;
@@ -59,6 +60,7 @@ pub use link::{Arrived, Asked, Inbox, Link, NotOpened, Opened, Settings};
 pub use measuring::Measured;
 pub use node_budget::NodeBudget;
 pub use pending::{Attached, Attaching, Pending};
+pub use segments::Segments;
 pub use wire::{Code, Purpose, Refusal, ServiceKind};
 
 /// What fuzz targets drive that is nobody else's to use.

@@ -6,6 +6,7 @@
 
 mod carriers;
 mod log;
+mod silence;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -33,6 +34,7 @@ use crate::join::GrantId;
 use crate::key::Fingerprint;
 use crate::mux::core::Side;
 use crate::node_budget::{Holder, NodeBudget};
+use crate::segments::Segments;
 use crate::stream::LinkStream;
 use crate::wire::{self, Answer, Answered, Open, Said, Visited};
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub budget: NodeBudget,
     /// Which congestion control this side's senders use. Default [`Congestion::Bbr`].
     pub congestion: Congestion,
+    /// How large the segments of TCP connections that this side dials may be.
+    pub segments: Arc<Segments>,
     /// When QUIC is tried again after a fall-back to TLS; doubles up to 10 minutes. Default 30 s.
     pub quic_probe: Duration,
     /// What this program calls itself to others.
@@ -81,6 +85,7 @@ impl Default for Settings {
             streams: 8192,
             budget: NodeBudget::default(),
             congestion: Congestion::default(),
+            segments: Arc::default(),
             quic_probe: Duration::from_secs(30),
             program: concat!("byway ", env!("CARGO_PKG_VERSION")).to_owned(),
             features: wire::FEATURES,

@@ -97,6 +97,16 @@ impl Network {
         self.rule(&["add", "pref", PREFERENCE, Block::Drop.word()]);
     }
 
+    /// From now on the router drops IP packets of more than about `bytes` bytes between the two places without an ICMP
+    /// message: an MTU hole.
+    #[track_caller]
+    pub fn drop_larger_than(&self, bytes: u32) {
+        self.rule(&["add", "pref", PREFERENCE, "ipproto", "icmp", Block::Drop.word()]);
+        // A veth drops what is larger than the MTU of its other end, but not what is still to be cut into packets.
+        ip(&["-n", &self.near.0, "link", "set", "way", "gso_max_segs", "1"]);
+        ip(&["-n", &self.router.0, "link", "set", "to1", "mtu", &bytes.to_string()]);
+    }
+
     /// Takes the last block back.
     #[track_caller]
     pub fn heal(&self) {

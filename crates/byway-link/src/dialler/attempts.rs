@@ -16,6 +16,7 @@ use super::{Authenticating, Carriers, Dialler, TLS_STARTS};
 use crate::authenticated::Authenticated;
 use crate::carrier::CarrierKind;
 use crate::error::LinkError;
+use crate::segments::SegmentSize;
 
 /// New connections start after this, beside those that were not answered.
 pub(super) const NEXT_ROUND: Duration = Duration::from_millis(1500);
@@ -26,6 +27,7 @@ const MOST_ROUNDS: u32 = 14;
 /// See the head of the file.
 pub(super) struct Attempts<'a> {
     dialler: &'a Dialler,
+    size: SegmentSize,
     by_quic: FuturesUnordered<Authenticating>,
     by_tls: FuturesUnordered<Authenticating>,
     rounds: u32,
@@ -33,10 +35,11 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Begins the first round.
-    pub(super) fn new(dialler: &'a Dialler) -> Self {
+    /// Begins the first round. Over TLS, connections ask for segments of this size.
+    pub(super) fn new(dialler: &'a Dialler, size: SegmentSize) -> Self {
         let mut this = Self {
             dialler,
+            size,
             by_quic: FuturesUnordered::new(),
             by_tls: FuturesUnordered::new(),
             rounds: 0,
@@ -55,7 +58,8 @@ impl<'a> Attempts<'a> {
             self.by_quic.push(Box::pin(async move { dialling.await.inspect_err(|_| failed.cancel()) }));
         }
         if self.dialler.carriers != Carriers::Quic {
-            let (dialler, is_alone) = (self.dialler.clone(), self.dialler.carriers == Carriers::Tls);
+            let (dialler, size) = (self.dialler.clone(), self.size);
+            let is_alone = dialler.carriers == Carriers::Tls;
             self.by_tls.push(Box::pin(async move {
                 if !is_alone {
                     // If QUIC cannot be, TLS need not wait for it.
@@ -64,7 +68,7 @@ impl<'a> Attempts<'a> {
                         () = quic_failed.cancelled() => {}
                     }
                 }
-                dialler.by_tls().await
+                dialler.by_tls(size).await
             }));
         }
     }

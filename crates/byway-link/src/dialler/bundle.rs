@@ -18,6 +18,7 @@ use crate::error::LinkError;
 use crate::gathering::{Tls, hear, say};
 use crate::link::Link;
 use crate::mux::core::Side;
+use crate::segments::SegmentSize;
 use crate::tls;
 use crate::wire::{FEATURE_BUNDLE, Part, Refusal, Said};
 
@@ -56,18 +57,21 @@ impl Dialler {
         // The machine that has the session, if its name has several addresses.
         let target = link.peer_addr().map_or_else(|| self.join.address.clone(), Target::Addr);
         let (session, bundle) = (link.id().to_vec(), fastrand::u64(..));
+        let size = self.segment_size();
         let parts = (0..MOST_CONNECTIONS as u32).map(|part| {
             let part = Part { session: session.clone(), bundle, part, parts: MOST_CONNECTIONS as u32 };
-            Box::pin(self.part(&target, part))
+            Box::pin(self.part(&target, part, size))
         });
         let parts = try_join_all(parts).await?;
         let peer = link.peer_addr();
-        Ok(over_bundle(parts, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime))
+        let over = over_bundle(parts, peer, self.join.pin, Side::Dialler, &self.settings, &self.runtime);
+        over.carrier.set_dialled(self.dialled(size));
+        Ok(over)
     }
 
     /// One of the connections, once all are there.
-    async fn part(&self, target: &Target, part: Part) -> Result<Tls, LinkError> {
-        let (mut tls, _) = self.tls_to(target, tls::BUNDLE_ALPN).await?;
+    async fn part(&self, target: &Target, part: Part, size: SegmentSize) -> Result<Tls, LinkError> {
+        let (mut tls, _) = self.tls_to(target, tls::BUNDLE_ALPN, size).await?;
         say(&mut tls, Said::Part(part)).await?;
         match hear(&mut tls).await? {
             Said::Welcome(_) => Ok(tls),

@@ -3,8 +3,8 @@
 //!
 //! In:    a session, and what its carriers say of themselves.
 //! Out:   carriers that are attached to it.
-//! Never: ends a carrier with open streams; never dials while a carrier answers, but for QUIC beside TLS, TLS beside a
-//!        QUIC that does badly, and a bundle beside a TLS that does.
+//! Never: ends a carrier with open streams unless none answers and there is no other place; never dials while a carrier
+//!        answers, but for QUIC beside TLS, TLS beside a QUIC that does badly, and a bundle beside a TLS that does.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Dialler {
         }
         loop {
             link.until(|link| link.is_tls_preferred() && !link.carriers().contains(&CarrierKind::Tls)).await;
-            if let Ok(Ok(authenticated)) = timeout(PROBE_TIMEOUT, self.by_tls()).await {
+            if let Ok(Ok(authenticated)) = timeout(PROBE_TIMEOUT, self.by_tls(self.segment_size())).await {
                 self.attach(link, authenticated).await;
             }
             sleep(BESIDE_PAUSE).await;
@@ -105,24 +105,26 @@ impl Dialler {
     async fn replace_silent(&self, link: &Link) {
         loop {
             link.silent().await;
-            if link.has_place() {
-                tracing::debug!("{}: no carrier answers; another one is dialled", self.join.address);
-                let dialled = tokio::select! {
-                    dialled = self.any_carrier() => Some(dialled),
-                    () = link.answers() => None,
-                };
-                if let Some(authenticated) = dialled {
-                    self.attach(link, authenticated).await;
-                }
+            let dialled = tokio::select! {
+                dialled = self.any_carrier(link) => Some(dialled),
+                () = link.answers() => None,
+            };
+            if let Some(authenticated) = dialled {
+                self.attach(link, authenticated).await;
             }
             sleep(REPLACE_PAUSE).await;
         }
     }
 
-    /// The first connection that comes about.
-    async fn any_carrier(&self) -> Authenticated {
+    /// The first connection that comes about. Where the carriers of `link` may be silent because packets of full size are
+    /// lost, one over TLS has smaller segments, by one step: what is lost is not known yet.
+    async fn any_carrier(&self, link: &Link) -> Authenticated {
         loop {
-            let mut attempts = Attempts::new(self);
+            let known = self.segment_size();
+            let size = link.smaller_segments().map_or(known, |smaller| smaller.or(known.smaller()).and(known));
+            let (address, bytes) = (&self.join.address, size.bytes());
+            tracing::debug!(segment_bytes = bytes, "{address}: no carrier answers; another one is dialled");
+            let mut attempts = Attempts::new(self, size);
             let first = async {
                 while let Some((_, attempted)) = attempts.next().await {
                     if let Ok(authenticated) = attempted {

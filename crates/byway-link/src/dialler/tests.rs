@@ -436,6 +436,28 @@ async fn a_carrier_that_was_replaced_ends_once_it_has_no_streams() {
     assert!(!link.is_over());
 }
 
+#[tokio::test(start_paused = true)]
+async fn four_silent_carriers_left_no_place_for_one_that_answers() {
+    let (link, _inbox, first) = welcomed().await;
+    let mut silent = vec![first];
+    for _ in 0..3 {
+        let (dialler, authenticated, peer) = dialled(&Settings::default()).await;
+        dialler.attach(&link, authenticated).await;
+        silent.push(peer);
+    }
+    assert!(link.reserve().is_err(), "none of them is known to be silent");
+    within(link.silent()).await;
+    let (dialler, authenticated, mut fifth) = dialled(&Settings::default()).await;
+    dialler.attach(&link, authenticated).await;
+    assert_eq!(link.carriers().len(), 4);
+    let open = target();
+    tokio::select! {
+        opened = link.open(&open, Duration::from_secs(60)) => drop(opened.unwrap()),
+        () = serve(&mut fifth) => unreachable!(),
+    }
+    assert!(!link.is_over());
+}
+
 /// Connections that start within `patience` where nothing is ever answered.
 async fn begun_within(patience: Duration) -> usize {
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

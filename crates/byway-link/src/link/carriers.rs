@@ -2,7 +2,8 @@
 //!
 //! In:    carriers whose handshake is done; whether each answers; which kind either side prefers.
 //! Out:   the best one for a new stream or a message; when none answers; the end of the session with the last one.
-//! Never: more than [`MOST_CARRIERS`], or the end of a carrier for another while it has open streams.
+//! Never: more than [`MOST_CARRIERS`]; or the end of a carrier for another while it has open streams, unless none answers and
+//!        there is no other place.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,13 +14,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::log::Choice;
-use super::{INBOX, Link, REPORTS, accept};
+use super::{INBOX, Link, REPORTS, accept, silence};
 use crate::carrier::{Carrier, CarrierKind};
 use crate::control::{self, ControlStream, Outgoing, Urgency};
 use crate::large_packets;
 use crate::liveness::{ACCEPTOR_ASKS, DIALLER_ASKS, Liveness};
 use crate::measuring::{Measured, measure};
 use crate::mux::core::Side;
+use crate::segments::SegmentSize;
 use crate::traffic::Figures;
 use crate::wire::{Said, Visited};
 
@@ -42,6 +44,17 @@ pub(super) struct Carriers {
 impl Carriers {
     fn is_full(&self) -> bool {
         self.attached.len() + self.reserved >= MOST_CARRIERS
+    }
+
+    /// Takes out the carrier with the fewest streams, if none answers.
+    fn take_silent(&mut self) -> Option<Attached> {
+        if self.attached.iter().any(|attached| !attached.urgency.is_overdue()) {
+            return None;
+        }
+        let all = self.attached.iter().enumerate();
+        let (place, _) = all.min_by_key(|(_, attached)| (attached.carrier.streams(), attached.number))?;
+        self.ended += 1;
+        Some(self.attached.remove(place))
     }
 }
 
@@ -103,17 +116,21 @@ impl Link {
         ended(self)
     }
 
-    /// A place for one more carrier.
+    /// A place for one more carrier. If there is none and no carrier answers, the one with the fewest streams ends for it.
     pub(crate) fn reserve(&self) -> Result<Place, NoPlace> {
         let mut carriers = self.0.carriers.lock();
         if carriers.end.is_some() {
             return Err(NoPlace::Over);
         }
+        let silent = if carriers.is_full() { carriers.take_silent() } else { None };
         if carriers.is_full() {
             return Err(NoPlace::Full);
         }
         carriers.reserved += 1;
         drop(carriers);
+        if let Some(silent) = silent {
+            silent.carrier.end(large_packets::MADE_ROOM);
+        }
         Ok(Place(Some(self.clone())))
     }
 
@@ -122,7 +139,7 @@ impl Link {
         let (to_say, saying) = mpsc::channel(INBOX);
         let (reports, reporting) = mpsc::channel(REPORTS);
         let urgency = Arc::new(Urgency::new(Arc::clone(&self.0.standing)));
-        let (number, begin_measuring) = {
+        let (attached, begin_measuring) = {
             let mut carriers = self.0.carriers.lock();
             if carriers.end.is_some() {
                 return carrier.end("the session is over");
@@ -133,9 +150,9 @@ impl Link {
             let since = Instant::now();
             let (carrier, figures) = (carrier.clone(), Arc::default());
             let attached = Attached { number, carrier, since, figures, to_say, reports, urgency };
-            carriers.attached.push(attached);
+            carriers.attached.push(attached.clone());
             place.hand_to_carrier(&mut carriers);
-            (number, !std::mem::replace(&mut carriers.is_measured, true))
+            (attached, !std::mem::replace(&mut carriers.is_measured, true))
         };
         if begin_measuring {
             self.spawn(measure(self.clone()));
@@ -151,11 +168,14 @@ impl Link {
         let served = control::serve(control, carrier.clone(), liveness, outgoing, urgency, self.0.heard.clone());
         self.spawn(served);
         self.spawn(accept(carrier.clone(), self.0.streams.clone(), Arc::clone(&self.0.unsaid)));
-        let link = self.clone();
+        let (link, number) = (self.clone(), attached.number);
         self.spawn(async move {
             carrier.ended().await;
             link.detach(number, &carrier);
         });
+        if attached.carrier.kind() == CarrierKind::Tls {
+            self.spawn(silence::watch(self.clone(), attached));
+        }
     }
 
     pub(super) fn detach(&self, number: u64, carrier: &Carrier) {
@@ -261,6 +281,19 @@ impl Link {
             }
         });
         (self.best().map(|best| best.carrier.kind()), measured.collect())
+    }
+
+    /// Whether a carrier other than this one answers.
+    pub(super) fn answers_beside(&self, number: u64) -> bool {
+        let answers = |attached: &Attached| attached.number != number && !attached.urgency.is_overdue();
+        self.0.carriers.lock().attached.iter().any(answers)
+    }
+
+    /// The smaller segments that might get through where its silent carriers do not, if they may be silent for that.
+    pub(crate) fn smaller_segments(&self) -> Option<SegmentSize> {
+        let carriers = self.0.carriers.lock();
+        let silent = carriers.attached.iter().filter(|attached| attached.urgency.is_overdue());
+        silent.filter_map(|attached| large_packets::suspected(&attached.carrier)).max().map(SegmentSize::smaller)
     }
 
     /// Whether no carrier answers.

@@ -216,6 +216,11 @@ impl Joined {
         self.session.borrow().as_ref().is_some_and(|link| !link.is_over())
     }
 
+    /// Whether there is a session, and the other side answers on it.
+    pub fn answers(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(|link| !link.is_over() && !link.is_silent())
+    }
+
     /// How many services are in which state. While there is no session, those of the Plan wait for one.
     pub fn count_services(&self) -> ServiceCount {
         match self.is_up() {

@@ -35,7 +35,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use byway_link::{Acceptor, Key, KeyError, NodeBudget, Settings, epoch, store};
+use byway_link::{Acceptor, Key, KeyError, NodeBudget, Segments, Settings, epoch, store};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -57,6 +57,7 @@ pub struct Links {
     epoch: OnceLock<u64>,
     acceptor: OnceLock<Arc<Acceptor>>,
     budget: NodeBudget,
+    segments: Arc<Segments>,
     /// Who may join.
     pub grants: Grants,
     /// Who has which public name.
@@ -140,6 +141,7 @@ impl Links {
             epoch: OnceLock::new(),
             acceptor: OnceLock::new(),
             budget: NodeBudget::default(),
+            segments: Arc::default(),
             grants,
             names,
             public: Public::default(),
@@ -210,6 +212,7 @@ impl Links {
             streams: settings.streams,
             budget: self.budget.clone(),
             congestion: settings.congestion,
+            segments: Arc::clone(&self.segments),
             quic_probe: settings.quic_probe,
             ..Settings::default()
         }

@@ -142,11 +142,11 @@ fn connections(out: &mut Exposition, shared: &Shared) {
 /// The links that this node dials, the visitors who wait for a name here, and the state folder.
 fn links(out: &mut Exposition, shared: &Shared) {
     let joined = shared.links.all_joined();
-    let help = "1 while a link that this node dials is up, else 0.";
+    let help = "1 while a link that this node dials is up and the other side answers on it, else 0.";
     let mut family = out.family("byway_link_up", Kind::Gauge, help);
     let mut services = ServiceCount::default();
     for link in &joined {
-        family.sample(&[("link", &link.plan().id)], u8::from(link.is_up()));
+        family.sample(&[("link", &link.plan().id)], u8::from(link.answers()));
         services += link.count_services();
     }
     let mut series = carriers::of_dialled(&joined);

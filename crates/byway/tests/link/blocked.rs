@@ -220,3 +220,58 @@ fn a_download_was_cut_after_seven_seconds_without_packets_and_now_survives_ten_o
         took(&format!("hole of {HOLE:?} over: the rest of a download over {carrier}"), begun);
     }
 }
+
+/// Far below the MTU of 1,500 bytes that both ends have, and above what is left after the first step.
+const HOLE_BYTES: u32 = 1300;
+
+/// Requests one after another, each for more than one packet holds.
+const REQUESTS: usize = 20;
+
+/// What a connection to an origin brings, or why it brings nothing whole.
+fn fetch(mut visitor: Visitor) -> Result<(), String> {
+    visitor.send("GET /bytes/20480 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let (mut sum, head) = (Sum::new(), visitor.head());
+    if head.as_ref().map(byway_testkit::Message::status) != Some(200) {
+        return Err(format!("{head:?}"));
+    }
+    visitor.exactly_each(20_480, |bytes| sum.add(bytes));
+    (sum.hex() == Pattern::sha256(20_480)).then_some(()).ok_or_else(|| "other bytes".to_owned())
+}
+
+/// Asks by `ask`, makes the hole, lets one request meet it, and asks again once the link of `dialler` goes on.
+fn goes_on_across_a_hole(network: &Network, dialler: &Program, ask: impl Fn() -> Result<(), String> + Sync) {
+    ask().expect("the path is whole");
+    network.drop_larger_than(HOLE_BYTES);
+    let met = std::thread::scope(|scope| {
+        let met = scope.spawn(&ask);
+        dialler.wait_for_log("use segments of at most 1200 bytes");
+        for number in 0..REQUESTS {
+            ask().unwrap_or_else(|why| panic!("request {number}: {why}"));
+        }
+        met.join()
+    });
+    eprintln!("the request whose connection met the hole was served: {}", met.is_ok_and(|met| met.is_ok()));
+}
+
+#[test]
+fn no_visitor_was_served_over_tls_once_the_path_lost_large_packets_of_the_agent() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(Origin::useful);
+    let agent = network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", "tls"]));
+    let address = agent.address();
+    goes_on_across_a_hole(&network, &agent.program, || network.far(|| fetch(Visitor::connect(address))));
+}
+
+#[test]
+fn no_download_of_a_desk_went_on_over_tls_once_the_path_lost_large_packets_of_the_exit() {
+    let Some(network) = Network::new() else { return };
+    let beyond = network.far(Origin::useful);
+    let exit = network.far(|| {
+        Program::start(BYWAY, &["proxy", "serve", "--listen", &format!("{}:0", Network::FAR), "--allow", "127.0.0.0/8"])
+    });
+    let join = join_string(&exit);
+    let desk = network.near(|| Program::start(BYWAY, &["proxy", "join", &join, "--listen", ANY, "--carrier", "tls"]));
+    desk.wait_for_log("is up");
+    goes_on_across_a_hole(&network, &desk, || network.near(|| fetch(through_socks5(desk.address(), beyond.address()))));
+}

@@ -101,6 +101,22 @@ fn a_public_end_and_an_exit_showed_nothing_of_the_carriers_of_their_links() {
 }
 
 #[test]
+fn a_link_on_which_nobody_answered_was_called_up_until_it_was_given_up() {
+    let origin = Origin::named("app");
+    let server = Server::start();
+    let expose = format!("[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{}\"\n", origin.address(), server.join);
+    let agent = Program::configured(BYWAY, &format!("{METRICS}{expose}"));
+    agent.wait_for_log("`app` is public at ");
+    server.program.signal(rustix::process::Signal::STOP);
+    eventually("the session is there and silent", || {
+        let metrics = scrape(&agent);
+        link_up(&metrics) == 0.0 && metrics["byway_services{state=\"public\"}"] == 1.0
+    });
+    server.program.signal(rustix::process::Signal::CONT);
+    eventually("the link answers again", || link_up(&scrape(&agent)) == 1.0);
+}
+
+#[test]
 fn the_metrics_of_a_public_end_count_the_visitors_who_wait() {
     let origin = Origin::named("app");
     let config = format!(

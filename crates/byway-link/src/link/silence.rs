@@ -1,0 +1,51 @@
+//! Silence: looks at a TLS carrier that does not answer while other carriers of its session do.
+//!
+//! In:    the carrier; whether it and the others answer.
+//! Out:   that packets of full size seem to be lost on its path, at most once for a carrier.
+//! Never: takes an outage for it: during an outage no other connection comes up, and after it the old one goes on.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Link;
+use super::carriers::Attached;
+use crate::large_packets::{may_be_silence, note_loss};
+
+/// Another carrier has to answer so soon: a path on which nothing arrives for longer has an outage.
+const SOON: Duration = Duration::from_secs(3);
+
+/// It has to be silent for so much longer. After an outage of [`SOON`], TCP sends again within that.
+const STILL: Duration = Duration::from_secs(4);
+
+/// Watches `carrier` until it ends, or until a loss was noted.
+pub(super) async fn watch(link: Link, watched: Attached) {
+    let Attached { number, carrier, urgency, .. } = &watched;
+    loop {
+        tokio::select! {
+            () = link.until(|_| urgency.is_overdue()) => {}
+            () = carrier.ended() => return,
+        }
+        let mut unacknowledged = carrier.unacknowledged_bytes();
+        let is_path_well = timeout(SOON, link.until(|link| link.answers_beside(*number))).await.is_ok();
+        if is_path_well {
+            let deadline = Instant::now() + STILL;
+            while urgency.is_overdue() && !carrier.is_over() && Instant::now() < deadline {
+                unacknowledged = carrier.unacknowledged_bytes().or(unacknowledged);
+                tokio::select! {
+                    () = sleep(STILL / 4) => {}
+                    () = link.until(|_| !urgency.is_overdue()) => {}
+                    () = carrier.ended() => {}
+                }
+            }
+            let is_silent = urgency.is_overdue() && (!carrier.is_over() || may_be_silence(&carrier.reason()));
+            if is_silent && let Some(bytes) = unacknowledged {
+                return note_loss(carrier, bytes);
+            }
+        }
+        tokio::select! {
+            () = link.until(|_| !urgency.is_overdue()) => {}
+            () = carrier.ended() => return,
+        }
+    }
+}
