@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_dial::{AsIo, Stream, peer_text, plain_words};
-use quinn::{ConnectionError, TransportErrorCode};
+use parking_lot::{Mutex, RwLock};
+use quinn::{ConnectionError, ServerConfig, TransportErrorCode};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticated::{Authenticated, over_quic, over_tls, say_no, tune};
+use crate::congestion::Congestion;
 use crate::control::ControlError;
 use crate::epoch;
 use crate::error::{CLOSED, LinkError};
@@ -39,7 +41,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Acceptor {
     key: Key,
     tls: TlsAcceptor,
-    settings: Settings,
+    /// For the connections that come from now on.
+    settings: RwLock<Settings>,
     runtime: Handle,
     sessions: Sessions,
 }
@@ -74,7 +77,22 @@ impl Acceptor {
         if settings.features & FEATURE_BUNDLE != 0 {
             config.alpn_protocols.push(tls::BUNDLE_ALPN.to_vec());
         }
-        Ok(Self { key, tls: TlsAcceptor::from(Arc::new(config)), settings, runtime, sessions: Arc::default() })
+        let (tls, settings) = (TlsAcceptor::from(Arc::new(config)), RwLock::new(settings));
+        Ok(Self { key, tls, settings, runtime, sessions: Arc::default() })
+    }
+
+    /// Connections that come from now on have these; those that are there keep theirs.
+    pub fn set_limits(&self, streams: u32, congestion: Congestion) {
+        let is_set = |settings: &Settings| (settings.streams, settings.congestion) == (streams, congestion);
+        if !is_set(&self.settings.read()) {
+            let mut settings = self.settings.write();
+            (settings.streams, settings.congestion) = (streams, congestion);
+        }
+    }
+
+    /// What the next connection has.
+    pub fn settings(&self) -> Settings {
+        self.settings.read().clone()
     }
 
     /// The fingerprint that others pin.
@@ -93,8 +111,10 @@ impl Acceptor {
     /// What the system says.
     pub fn listen_quic(&self, socket: std::net::UdpSocket) -> io::Result<QuicListener> {
         let _inside = self.runtime.enter();
-        let endpoint = quic::listen(socket, &self.key, self.settings.congestion)?;
-        Ok(QuicListener { endpoint, unproven: Arc::default() })
+        let congestion = self.settings.read().congestion;
+        let (endpoint, config) = quic::listen(socket, &self.key, congestion)?;
+        let config = QuicConfig { current: Mutex::new((congestion, Arc::new(config))) };
+        Ok(QuicListener { endpoint, unproven: Arc::default(), config: Arc::new(config) })
     }
 
     /// A TCP connection: TLS, then its first message, both within [`HANDSHAKE_TIMEOUT`]. The carrier is driven on `runtime`.
@@ -117,7 +137,8 @@ impl Acceptor {
     ) -> Result<Arrival, LinkError> {
         let arrived = async {
             let peer = byway_dial::Pipe::peer_addr(&stream);
-            tune(&stream, self.settings.congestion);
+            let settings = self.settings();
+            tune(&stream, settings.congestion);
             // A failure is for the handshake to report.
             if let Some(tcp) = stream.as_tcp()
                 && tcp.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0)
@@ -138,7 +159,7 @@ impl Acceptor {
             if is_part {
                 return self.greet_part(tls, peer, identity, runtime).await;
             }
-            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &self.settings, runtime)).await
+            self.greet(over_tls(tls, peer, identity, Side::Acceptor, &settings, runtime)).await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }
@@ -162,9 +183,8 @@ impl Acceptor {
     ) -> Result<Arrival, LinkError> {
         let peer = Some(incoming.peer());
         let arrived = async {
-            let QuicIncoming { incoming, unproven } = incoming;
-            let connection = incoming.await.map_err(|error| no_quic(peer, error))?;
-            drop(unproven);
+            let settings = self.settings();
+            let connection = shake_hands(incoming, settings.congestion).await?;
             let quic = Quic::accepted(connection);
             let identity = quic.identity().ok_or_else(|| stranger(peer, "it showed no key"))?;
             report(Progress::Proven);
@@ -174,8 +194,7 @@ impl Acceptor {
                 .await
                 .map_err(|error| left_or_lost(peer, QuicError::from(error).to_string()))?;
             Quic::favour(&accepted);
-            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &self.settings, &self.runtime))
-                .await
+            self.greet(over_quic(quic, LinkStream::quic(accepted), identity, tasks, &settings, &self.runtime)).await
         };
         timeout(HANDSHAKE_TIMEOUT, arrived).await.unwrap_or_else(|_| Err(too_slow()))
     }
@@ -202,7 +221,7 @@ impl Acceptor {
         let Some(link) = self.session(&part.session, identity) else {
             return Err(gathering::refuse(tls, Refusal::Gone, "that session is over".into()).await);
         };
-        let (settings, runtime) = (self.settings.clone(), runtime.clone());
+        let (settings, runtime) = (self.settings(), runtime.clone());
         let part = Box::new(ArrivedPart { tls, part, peer, identity, settings, runtime });
         Ok(Arrival::Attach(Box::new(Attaching { arrived: Arrived::Part(part), link })))
     }
@@ -213,7 +232,7 @@ impl Acceptor {
             Ok(Said::Hello(mut hello)) => {
                 hello.epoch = epoch::capped(hello.epoch, epoch::clock_ms());
                 let sessions = Arc::clone(&self.sessions);
-                let (settings, runtime) = (self.settings.clone(), self.runtime.clone());
+                let (settings, runtime) = (self.settings(), self.runtime.clone());
                 let pending = Pending { arrived, hello, sessions, settings, runtime };
                 if pending.version().is_none() {
                     let (from, to) = VERSIONS;
@@ -244,6 +263,15 @@ impl Acceptor {
     }
 }
 
+async fn shake_hands(incoming: QuicIncoming, congestion: Congestion) -> Result<quinn::Connection, LinkError> {
+    let peer = Some(incoming.peer());
+    // It counts as long as the handshake lasts.
+    let QuicIncoming { incoming, unproven: _unproven, config } = incoming;
+    let config = config.with(congestion).map_err(|error| LinkError::Here(error.to_string()))?;
+    let connecting = incoming.accept_with(config).map_err(|error| no_quic(peer, error))?;
+    connecting.await.map_err(|error| no_quic(peer, error))
+}
+
 /// The dialler was authenticated, and no first message came.
 async fn ended_early(arrived: Authenticated, error: ControlError) -> LinkError {
     let (peer, nothing_said) = (arrived.carrier.peer(), arrived.control.is_silent());
@@ -263,6 +291,22 @@ pub struct QuicListener {
     endpoint: quinn::Endpoint,
     /// Handshakes under way from addresses that are not proven yet.
     unproven: Arc<AtomicUsize>,
+    config: Arc<QuicConfig>,
+}
+
+/// With what QUIC connections are accepted, for the congestion control that was last asked for.
+struct QuicConfig {
+    current: Mutex<(Congestion, Arc<ServerConfig>)>,
+}
+
+impl QuicConfig {
+    fn with(&self, congestion: Congestion) -> io::Result<Arc<ServerConfig>> {
+        let mut current = self.current.lock();
+        if current.0 != congestion {
+            *current = (congestion, Arc::new(quic::with_congestion(&current.1, congestion)?));
+        }
+        Ok(Arc::clone(&current.1))
+    }
 }
 
 /// A QUIC handshake that has begun.
@@ -270,6 +314,7 @@ pub struct QuicIncoming {
     incoming: quinn::Incoming,
     /// Counted until the handshake is done, or given up.
     unproven: Option<Counted>,
+    config: Arc<QuicConfig>,
 }
 
 impl QuicListener {
@@ -290,7 +335,7 @@ impl QuicListener {
                 continue;
             }
             let unproven = (!proven).then(|| Counted::new(&self.unproven));
-            return Some(QuicIncoming { incoming, unproven });
+            return Some(QuicIncoming { incoming, unproven, config: Arc::clone(&self.config) });
         }
     }
 
@@ -389,3 +434,6 @@ fn no_quic(peer: Option<SocketAddr>, error: ConnectionError) -> LinkError {
 fn too_slow() -> LinkError {
     LinkError::Unreachable(format!("no hello within {} s", HANDSHAKE_TIMEOUT.as_secs()))
 }
+
+#[cfg(test)]
+mod tests;

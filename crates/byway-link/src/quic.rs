@@ -108,11 +108,16 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// An endpoint that accepts links on `socket`. Must be called inside a runtime, which then drives it.
+/// An endpoint that accepts links on `socket`, and the config with which it does. Must be called inside a runtime, which then
+/// drives it.
 ///
 /// # Errors
 /// What the system or rustls says.
-pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, congestion: Congestion) -> io::Result<Endpoint> {
+pub(crate) fn listen(
+    socket: std::net::UdpSocket,
+    key: &Key,
+    congestion: Congestion,
+) -> io::Result<(Endpoint, ServerConfig)> {
     let crypto = QuicServerConfig::try_from(tls::acceptor(key).map_err(io::Error::other)?).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
@@ -120,7 +125,16 @@ pub(crate) fn listen(socket: std::net::UdpSocket, key: &Key, congestion: Congest
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(ALL_INCOMING_BYTES);
-    Endpoint::new(endpoint_config(key, socket.local_addr()?), Some(config), socket, Arc::new(TokioRuntime))
+    let at = endpoint_config(key, socket.local_addr()?);
+    let endpoint = Endpoint::new(at, Some(config.clone()), socket, Arc::new(TokioRuntime))?;
+    Ok((endpoint, config))
+}
+
+/// The same config with another congestion control.
+pub(crate) fn with_congestion(config: &ServerConfig, congestion: Congestion) -> io::Result<ServerConfig> {
+    let mut config = config.clone();
+    config.transport_config(Arc::new(transport(Side::Acceptor, congestion)?));
+    Ok(config)
 }
 
 /// Connects to `address` from a socket of its own, so that a change of network never leaves us on a dead one.

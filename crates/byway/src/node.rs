@@ -418,7 +418,6 @@ fn warn_of_restart(old: &Plan, new: &Plan) {
         ("workers", old.workers != new.workers),
         ("[pool]", old.pool != new.pool),
         ("[spill]", old.spill != new.spill),
-        ("link.streams", old.link.streams != new.link.streams),
         ("limits.connections", old.limits.connections != new.limits.connections),
     ];
     for (what, _) in unapplied.iter().filter(|(_, changed)| *changed) {

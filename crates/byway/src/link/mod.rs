@@ -193,12 +193,13 @@ impl Links {
         Ok(*self.epoch.get_or_init(|| taken.epoch))
     }
 
-    /// What accepts links, whatever listener they arrive at.
+    /// What accepts links, whatever listener they arrive at: the next one under these settings.
     ///
     /// # Errors
     /// When there is no key.
     pub fn acceptor(&self, settings: &LinkSettings) -> Result<Arc<Acceptor>, LinkSetupError> {
         if let Some(acceptor) = self.acceptor.get() {
+            acceptor.set_limits(settings.streams, settings.congestion);
             return Ok(Arc::clone(acceptor));
         }
         let made = Acceptor::new(self.key()?, self.settings(settings), self.runtime.clone());
