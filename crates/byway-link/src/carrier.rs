@@ -289,6 +289,14 @@ impl Carrier {
         }
     }
 
+    /// The address of this machine on its TCP connection.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match &self.0.over {
+            Over::Mux(_, connections) => connections.local_address(),
+            Over::Quic(..) => None,
+        }
+    }
+
     /// How its TCP connection was dialled; nothing on QUIC and where it was accepted.
     pub(crate) fn dialled(&self) -> Option<&Dialled> {
         self.0.dialled.get()

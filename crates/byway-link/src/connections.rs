@@ -4,6 +4,7 @@
 //! Out:   what they have sent and lost, all together; whether the kernel refuses BBR.
 //! Never: keeps a connection open.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use byway_dial::stream::meter::{TcpFigures, TcpMeter};
@@ -76,6 +77,11 @@ impl Connections {
             congestion_window: Some(sum(|one| one.congestion_window)),
             is_queued: figures.iter().any(is_queued),
         }
+    }
+
+    /// Where they come from: all of them from one address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.meters.first()?.with_socket(|socket| socket.local_addr().ok()?.as_socket())?
     }
 
     /// Bytes that were written and are not acknowledged; none once all are closed, or where the system does not say.

@@ -594,16 +594,15 @@ mod tests {
         assert!(matches!(control.exchange(true).await, Ok(Happened::Heard(Said::Pong(7), _))));
         assert!(!control.is_written() && control.stuck_at().is_some());
         // It takes them at last, all of them in order.
-        let reading = tokio::spawn(async move {
+        let reading = async {
             let mut peer = ControlStream { stream: peer, unread: Vec::new(), unwritten: Unwritten::default() };
             for number in 0..100 {
                 let Happened::Heard(said, _) = peer.exchange(true).await.unwrap() else { panic!("it wrote") };
                 assert!(matches!(said, Said::Ping(n) if n == number), "{said:?} instead of ping {number}");
             }
-        });
-        assert!(matches!(control.exchange(false).await, Ok(Happened::Written)));
-        assert!(control.stuck_at().is_none());
-        reading.await.unwrap();
+        };
+        let (written, ()) = tokio::join!(control.exchange(false), reading);
+        assert!(matches!(written, Ok(Happened::Written)) && control.stuck_at().is_none());
     }
 
     #[tokio::test(start_paused = true)]

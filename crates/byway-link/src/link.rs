@@ -4,6 +4,7 @@
 //! Out:   streams to open and to accept, messages, and one end with its reason.
 //! Never: moves a stream from one carrier to another, and never outlives its last carrier.
 
+mod addresses;
 mod carriers;
 mod log;
 mod silence;

@@ -107,6 +107,16 @@ impl Network {
         ip(&["-n", &self.router.0, "link", "set", "to1", "mtu", &bytes.to_string()]);
     }
 
+    /// Takes an address from the near place and gives it another one of the same network.
+    #[track_caller]
+    pub fn move_near(&self) {
+        let near = |words: &[&str]| ip(&[&["-n", &self.near.0], words].concat());
+        near(&["address", "add", "10.77.1.3/24", "dev", "way"]);
+        near(&["address", "delete", "10.77.1.2/24", "dev", "way"]);
+        near(&["address", "replace", "10.77.1.3/24", "dev", "way"]);
+        near(&["route", "replace", "default", "via", "10.77.1.1"]);
+    }
+
     /// Takes the last block back.
     #[track_caller]
     pub fn heal(&self) {

@@ -42,7 +42,7 @@ impl Dialler {
             match (made, link.reserve()) {
                 (Ok(authenticated), Ok(place)) => {
                     adopt(link, place, authenticated);
-                    tracing::info!("{}: tls over {MOST_CONNECTIONS} connections is in use", self.join.address);
+                    link.log(format_args!("tls over {MOST_CONNECTIONS} connections is attached: new streams use it"));
                 }
                 (Ok(_), Err(error)) => tracing::debug!("{}: no bundle: {error}", self.join.address),
                 (Err(error), _) => tracing::debug!("{}: no bundle: {error}", self.join.address),

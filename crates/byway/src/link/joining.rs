@@ -279,7 +279,7 @@ impl Joined {
             changes.next().await;
             tracing::debug!("the network of this machine has changed, or the machine has slept: checking the link");
             if let Some(link) = self.session_now() {
-                link.check();
+                link.network_changed();
             }
             self.network_changes.send_modify(|changes| *changes += 1);
         }

@@ -275,3 +275,21 @@ fn no_download_of_a_desk_went_on_over_tls_once_the_path_lost_large_packets_of_th
     desk.wait_for_log("is up");
     goes_on_across_a_hole(&network, &desk, || network.near(|| fetch(through_socks5(desk.address(), beyond.address()))));
 }
+
+#[test]
+fn streams_over_tls_waited_for_an_address_that_this_machine_no_longer_had() {
+    let Some(network) = Network::new() else { return };
+    let server = server_in(&network);
+    let origin = network.near(Origin::useful);
+    let agent = network.near(|| Agent::tcp(&server, origin.address(), &["--carrier", "tls"]));
+    let mut visitor = network.far(|| Visitor::connect(agent.address()));
+    visitor.send("GET /bytes/1073741824 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(visitor.head().expect("an answer").status(), 200);
+    network.move_near();
+    agent.program.wait_for_log("its address 10.77.1.2 is no longer on this machine");
+    assert_eq!(
+        network.far(|| fetch(Visitor::connect(agent.address()))),
+        Ok(()),
+        "the link goes on from the new address"
+    );
+}
