@@ -3,7 +3,7 @@
 //! In:    one window of traffic after the other; the time.
 //! Out:   a change with its reason, or none.
 //! Never: moves an open stream; begins a trial of TLS on less than two windows of payload in a row in which QUIC has lost
-//!        much; keeps TLS on less than [`TRIAL_WINDOWS`] windows, or for its best one; takes a trial with less traffic for
+//!        much; keeps TLS on less than `TRIAL_WINDOWS` windows, or for its best one; takes a trial with less traffic for
 //!        a result.
 //!
 //! Loss alone does not decide: QUIC's congestion control may use a lossy path better than TCP does. It only begins a trial,

@@ -30,7 +30,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use self::gate::Gate;
+use self::gate::{AtGate, Gate};
 use self::pump::{Looked, ORDERED_BYTES, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
@@ -42,7 +42,7 @@ use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
 use crate::tls;
-use crate::window::{Budget, INITIAL_BYTES, MOST_BYTES};
+use crate::window::{Budget, MOST_BYTES};
 
 /// A connection on which no packet comes back for this long is dead. The session's own pings give up sooner; this is for
 /// the handshake and for a session that cannot ask.
@@ -50,6 +50,9 @@ const IDLE_TIMEOUT_MS: u32 = 40_000;
 
 /// Bytes sent and not acknowledged, all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+
+/// What a stream writes first is written at once: what it is for, or the answer, and the head of a request.
+const FIRST_BYTES: u64 = 8 * 1024;
 
 /// Handshakes that one endpoint has under way at once; more wait for a Retry, then are refused.
 const HANDSHAKES: usize = 1024;
@@ -420,7 +423,7 @@ pub(crate) struct QuicStream {
     read: u64,
     written: u64,
     connection: Connection,
-    gate: Gate,
+    gate: AtGate,
     /// None on the stream for control.
     credits: Option<StreamCredits>,
     /// Resolves when the peer stops our half; gone once everything of it is acknowledged.
@@ -442,7 +445,8 @@ impl QuicStream {
         credits: Option<&Credits>,
         tasks: &TaskTracker,
     ) -> Self {
-        let credits = credits.map(|credits| credits.stream(VarInt::from(send.id()).into_inner()));
+        let number = VarInt::from(send.id()).into_inner();
+        let credits = credits.map(|credits| credits.stream(number));
         let stopped = send.stopped();
         let stopped: Pin<Box<dyn Future<Output = _> + Send + Sync>> = Box::pin(async move {
             match stopped.await {
@@ -459,7 +463,7 @@ impl QuicStream {
             read: 0,
             written: 0,
             connection: quic.connection.clone(),
-            gate: quic.gate.clone(),
+            gate: AtGate::new(&quic.gate, number),
             credits,
             stopped: Some(stopped),
             tick: None,
@@ -519,8 +523,7 @@ impl QuicStream {
         if let Some(code) = self.broken {
             return Poll::Ready(Err(Broken::Reset(code)));
         }
-        let is_paused = self.has_much_to_write() && self.gate.poll_open(self.number(), cx).is_pending();
-        if is_paused {
+        if self.has_much_to_write() && self.gate.poll_pass(cx, &self.tasks).is_pending() {
             return self.poll_stopped(cx).map(Err);
         }
         let mut written = 0;
@@ -543,18 +546,18 @@ impl QuicStream {
                     if let Some(credits) = &self.credits {
                         credits.spend(n);
                     }
-                    if n < part.len() {
-                        self.gate.pause(&self.tasks);
-                    }
+                    self.gate.wrote();
                     written += n;
                     if n < buf.len() {
                         break;
                     }
                 }
                 Poll::Pending => {
-                    self.gate.pause(&self.tasks);
                     if written > 0 {
                         break;
+                    }
+                    if self.has_much_to_write() {
+                        self.gate.block();
                     }
                     return Poll::Pending;
                 }
@@ -568,13 +571,9 @@ impl QuicStream {
         Poll::Ready(Ok(written))
     }
 
-    /// Whether it waits while others have the send window for themselves: not for control, and not for its first bytes.
-    fn has_much_to_write(&self) -> bool {
-        self.credits.is_some() && self.written >= INITIAL_BYTES.into()
-    }
-
-    fn number(&self) -> u64 {
-        VarInt::from(self.send.id()).into_inner()
+    /// Whether it leaves room to others: not the stream for control, and none with its first bytes.
+    const fn has_much_to_write(&self) -> bool {
+        self.credits.is_some() && self.written >= FIRST_BYTES
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
@@ -688,7 +687,6 @@ fn code_of(code: VarInt) -> u32 {
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
-        self.gate.forget(self.number());
         if self.broken.is_some() || !(self.finished || self.orderly) {
             return self.reset(0);
         }

@@ -74,12 +74,10 @@ const UPLOADS: usize = 120;
 impl Across {
     /// Begins [`UPLOADS`] from the dialler to the acceptor, which reads them. They end with the tasks.
     async fn uploads(&self) -> JoinSet<()> {
-        let (mut streams, mut tasks) = (Vec::new(), JoinSet::new());
+        let mut tasks = JoinSet::new();
         for _ in 0..UPLOADS {
-            let (opened, (_, far)) = self.dialler.open_to(&self.acceptor).await;
-            streams.push((opened.stream, far));
-        }
-        for (mut near, mut far) in streams {
+            let (opened, (_, mut far)) = self.dialler.open_to(&self.acceptor).await;
+            let mut near = opened.stream;
             tasks.spawn(async move {
                 let block = vec![7; 64 * 1024];
                 while near.write_all(&block).await.is_ok() {}

@@ -81,6 +81,15 @@ pub(crate) fn let_question_out(controller: Box<dyn Controller>) {
     }
 }
 
+/// Whether quinn's cubic is what a connection uses.
+#[cfg(test)]
+pub(crate) fn is_cubic(controller: Box<dyn Controller>) -> bool {
+    controller
+        .into_any()
+        .downcast::<Probing>()
+        .is_ok_and(|probing| probing.runs_over::<quinn_proto::congestion::Cubic>())
+}
+
 struct BbrFactory;
 
 impl ControllerFactory for BbrFactory {

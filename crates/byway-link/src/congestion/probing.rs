@@ -44,6 +44,11 @@ impl Probing {
         Self { inner, packets: Arc::default(), in_flight: 0 }
     }
 
+    #[cfg(test)]
+    pub(super) fn runs_over<C: Controller + 'static>(self) -> bool {
+        self.inner.into_any().is::<C>()
+    }
+
     /// Lets [`PACKETS`] out. The controller of a connection can be had as a clone alone, which is enough.
     pub(super) fn let_out(&self) {
         self.packets.store(PACKETS, Relaxed);

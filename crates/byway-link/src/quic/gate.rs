@@ -1,16 +1,17 @@
 //! Gate: room for control and for new streams on a connection whose send window is full.
 //!
-//! In:    that the window had no room for all that a stream wrote.
-//! Out:   a short pause for the streams that have written much.
+//! In:    which streams with much to write wait for room.
+//! Out:   a short pause for them when there is room again.
 //! Never: holds back control or the first bytes of a stream, and never holds anything back for longer than [`PAUSE`].
 //!
-//! All streams of a connection share its send window. What a stream waits to write goes in as soon as an acknowledgement
-//! makes room, in no order that helps: with a hundred streams that always have more, a ping or the first bytes of a new
-//! stream might not get in for seconds. During the pause, what becomes free is for them alone.
+//! All streams of a connection share its send window and the peer's window for the connection. What a stream waits to
+//! write goes in as soon as there is room, in no order that helps: with a hundred streams that always have more, a ping or
+//! the first bytes of a new stream may not get in for seconds. So when room appears, those with much to write leave it to
+//! the others for a moment. Where only few wait, nobody has to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,9 +19,12 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-/// Long enough for acknowledgements to make room for a few packets on a slow path, and short beside what a full send window
-/// lasts on a fast one: 16 MiB are 134 ms of 1 Gbit/s.
+/// Long enough for those that were woken to write, and for acknowledgements to make room for a few more packets on a slow
+/// path; short beside what a full send window lasts.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Streams that wait for room before there are pauses.
+const CROWD: usize = 4;
 
 /// See the head of the file. Clones are the same.
 #[derive(Clone, Default)]
@@ -28,15 +32,76 @@ pub(super) struct Gate(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// Streams that wait for room.
+    blocked: AtomicUsize,
     /// Read without the lock, and changed under it.
     closed: AtomicBool,
-    /// Streams that wait, by their numbers.
+    /// Streams that wait for the end of the pause, by their numbers.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
+/// One stream at the gate.
+pub(super) struct AtGate {
+    gate: Gate,
+    stream: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It may write.
+    Free,
+    /// There was no room.
+    Blocked,
+    /// There may be room again, after a pause.
+    Pausing,
+}
+
+impl AtGate {
+    pub(super) fn new(gate: &Gate, stream: u64) -> Self {
+        Self { gate: gate.clone(), stream, state: State::Free }
+    }
+
+    /// Ready when the stream may try to write.
+    pub(super) fn poll_pass(&mut self, cx: &Context<'_>, tasks: &TaskTracker) -> Poll<()> {
+        if self.state == State::Blocked && self.gate.0.blocked.load(Relaxed) >= CROWD {
+            self.state = State::Pausing;
+            self.gate.pause(tasks);
+        }
+        match self.state {
+            State::Free | State::Blocked => Poll::Ready(()),
+            State::Pausing => self.gate.poll_open(self.stream, cx),
+        }
+    }
+
+    /// There was no room for what it has to write.
+    pub(super) fn block(&mut self) {
+        if self.state == State::Free {
+            self.gate.0.blocked.fetch_add(1, Relaxed);
+        }
+        self.state = State::Blocked;
+    }
+
+    /// There was room.
+    pub(super) fn wrote(&mut self) {
+        if self.state != State::Free {
+            self.gate.0.blocked.fetch_sub(1, Relaxed);
+        }
+        self.state = State::Free;
+    }
+}
+
+impl Drop for AtGate {
+    fn drop(&mut self) {
+        self.wrote();
+        if self.gate.0.closed.load(Relaxed) {
+            self.gate.0.waiting.lock().remove(&self.stream);
+        }
+    }
+}
+
 impl Gate {
-    /// Ready unless there is a pause; then the stream is woken at its end.
-    pub(super) fn poll_open(&self, stream: u64, cx: &Context<'_>) -> Poll<()> {
+    fn poll_open(&self, stream: u64, cx: &Context<'_>) -> Poll<()> {
         if !self.0.closed.load(Relaxed) {
             return Poll::Ready(());
         }
@@ -48,8 +113,8 @@ impl Gate {
         Poll::Pending
     }
 
-    /// The window is full: begins a pause, if there is none.
-    pub(super) fn pause(&self, tasks: &TaskTracker) {
+    /// Begins a pause, if there is none.
+    fn pause(&self, tasks: &TaskTracker) {
         {
             let _waiting = self.0.waiting.lock();
             if self.0.closed.swap(true, Relaxed) {
@@ -71,13 +136,6 @@ impl Gate {
         };
         woken.into_values().for_each(Waker::wake);
     }
-
-    /// The stream is over.
-    pub(super) fn forget(&self, stream: u64) {
-        if self.0.closed.load(Relaxed) {
-            self.0.waiting.lock().remove(&stream);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -90,25 +148,24 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn streams_with_much_to_write_pause_once_and_all_go_on() {
+    async fn streams_with_much_to_write_pause_once_when_there_is_room_again() {
         let (gate, tasks) = (Gate::default(), TaskTracker::new());
-        assert!(poll!(poll_fn(|cx| gate.poll_open(1, cx))).is_ready());
+        let mut streams: Vec<_> = (0..CROWD as u64).map(|number| AtGate::new(&gate, number)).collect();
+        streams.iter_mut().for_each(AtGate::block);
         let begun = Instant::now();
-        gate.pause(&tasks);
-        gate.pause(&tasks);
-        assert_eq!(tasks.len(), 1, "one pause at a time");
-        let open = |stream| {
-            poll_fn({
-                let gate = gate.clone();
-                move |cx| gate.poll_open(stream, cx)
-            })
-        };
-        assert!(poll!(open(1)).is_pending());
-        assert!(poll!(open(3)).is_pending());
-        gate.forget(3);
-        assert_eq!(gate.0.waiting.lock().len(), 1);
-        tokio::join!(open(1), open(2));
+        for stream in &mut streams {
+            assert!(poll!(poll_fn(|cx| stream.poll_pass(cx, &tasks))).is_pending());
+        }
+        assert_eq!((tasks.len(), gate.0.waiting.lock().len()), (1, CROWD), "one pause at a time");
+        let mut last = streams.pop().unwrap();
+        drop(streams);
+        assert_eq!(gate.0.waiting.lock().len(), 1, "a stream that is over waits for nothing");
+        poll_fn(|cx| last.poll_pass(cx, &tasks)).await;
         assert_eq!(begun.elapsed(), PAUSE);
-        assert!(gate.0.waiting.lock().is_empty());
+        last.wrote();
+        assert_eq!(gate.0.blocked.load(Relaxed), 0);
+        // One alone waits for room, and for nothing else.
+        last.block();
+        assert!(poll!(poll_fn(|cx| last.poll_pass(cx, &tasks))).is_ready());
     }
 }
