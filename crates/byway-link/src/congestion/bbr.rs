@@ -20,6 +20,8 @@
 //!   threshold of 2 % would throttle each path that loses more than that at random.
 //! - **Startup doubles.** With the draft's 2.77 a queue as long as the path overflows for several
 //!   rounds. It ends with the first round that is not faster while a long queue stands.
+//! - **Startup is repeated** after a probe whose rate grew in each of [`UP_MOST_ROUNDS`] rounds, and
+//!   when quinn lowers the MTU: the losses that led to that were losses of size.
 //! - **The smallest round trip is measured in passing.** Half a window for 200 ms every five
 //!   seconds costs 3 % at 100 ms; it is skipped while round trips near the smallest one are seen
 //!   without it.
@@ -70,6 +72,9 @@ const STARTUP_FLAT_ROUNDS: u32 = 3;
 /// Rounds that a probe for more lasts at least: what is sent in the first is measured in the
 /// second.
 const UP_ROUNDS: u32 = 2;
+
+/// Rounds of a probe after which it becomes a startup, if the rate has grown in each.
+const UP_MOST_ROUNDS: u32 = 4;
 
 /// Rounds of sending less after a probe: the second shows what the path loses without being full.
 const DOWN_ROUNDS: u32 = 2;
@@ -124,6 +129,9 @@ pub(super) struct Bbr {
     round: Round,
     last_round: RoundFacts,
     bounds: Bounds,
+    last_sent: Instant,
+    /// What was sent until then may have been larger than the MTU of the path.
+    too_large_until: Option<Instant>,
 }
 
 impl Bbr {
@@ -143,6 +151,8 @@ impl Bbr {
             round: Round::default(),
             last_round: RoundFacts::default(),
             bounds: Bounds::default(),
+            last_sent: now,
+            too_large_until: None,
         }
     }
 
@@ -161,6 +171,7 @@ impl Bbr {
     }
 
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) {
+        self.last_sent = now;
         if self.delivery.on_sent(now, bytes) {
             // Nothing was in flight, so no queue of this flow could hide the smallest round trip.
             self.min_round_trip.near_at = now;
@@ -177,6 +188,10 @@ impl Bbr {
             self.losses.on_mark();
         }
         self.delivery.on_lost(bytes);
+        if self.too_large_until.is_some_and(|until| sent <= until) {
+            // The restart has dropped the losses of this size that were known by then.
+            return;
+        }
         self.losses.on_lost(bytes);
         if let Some(in_flight) = self.delivery.in_flight_at(sent) {
             self.round.add_in_flight(in_flight);
@@ -189,8 +204,28 @@ impl Bbr {
     }
 
     pub(super) fn on_mtu(&mut self, mtu: u16) {
-        self.mtu = u64::from(mtu).max(1);
+        let before = std::mem::replace(&mut self.mtu, u64::from(mtu).max(1));
+        if self.mtu < before {
+            self.restart();
+        }
         self.set_window();
+    }
+
+    /// The MTU is smaller. Packets of the former size were lost at any rate, so what was concluded
+    /// from their losses is dropped. The window begins with the first one again: the path may be
+    /// another one, and the losses may have been congestion after all. The measured rate is kept.
+    fn restart(&mut self) {
+        self.too_large_until = Some(self.last_sent);
+        self.losses = Losses::default();
+        self.bounds = Bounds::default();
+        self.bounds.start_ramp(self.initial_window());
+        self.start_up();
+    }
+
+    fn start_up(&mut self) {
+        self.growth = Growth::default();
+        self.filled = false;
+        self.enter(Phase::Startup);
     }
 
     pub(super) fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
@@ -310,7 +345,10 @@ impl Bbr {
         if full || self.growth.flat >= STARTUP_FLAT_ROUNDS {
             self.filled = true;
             if congested {
-                self.bounds.high = Some(round.acked.max(self.product(100)));
+                // Half of it was in flight one round before. If nearly all of a round is lost, what
+                // is left of it says nothing about the path.
+                let before = round.max_in_flight / 2;
+                self.bounds.high = Some(round.acked.max(self.product(100)).max(before));
             }
             self.enter(Phase::Drain);
         }
@@ -332,6 +370,10 @@ impl Bbr {
         self.bounds.high = high.filter(|high| *high < self.product(MOST_GAIN));
         if self.cycle.rounds() >= UP_ROUNDS && !judgement.grown {
             self.start_cycle(now);
+        } else if self.cycle.rounds() >= UP_MOST_ROUNDS {
+            // The path carries much more than was known.
+            self.bounds.high = None;
+            self.start_up();
         }
     }
 
@@ -465,7 +507,7 @@ impl Bbr {
             Phase::Cruise => self.shared(100, MOST_GAIN).saturating_add(room).min(low).min(held),
             Phase::Refill => self.shared(100, MOST_GAIN).saturating_add(room).min(high),
             Phase::Up => {
-                let limit = self.bounds.high.map_or(u64::MAX, |high| percent(high, UP_GAIN));
+                let limit = self.bounds.high_in_probe(UP_GAIN, LEAST_PACKETS * self.mtu);
                 self.shared(UP_GAIN, MOST_UP_GAIN).saturating_add(room).min(limit)
             }
         }

@@ -32,6 +32,13 @@ impl Bounds {
         self.high.map_or(u64::MAX, |high| percent(high, HEADROOM))
     }
 
+    /// How much a probe for more may have in flight: `gain` hundredths of `high`, and at least
+    /// `least` more than it. A small bound would not grow otherwise: a part of a packet is not sent.
+    pub(super) fn high_in_probe(&self, gain: u64, least: u64) -> u64 {
+        let grown = |high: u64| percent(high, gain).max(high.saturating_add(least));
+        self.high.map_or(u64::MAX, grown)
+    }
+
     pub(super) fn low(&self) -> u64 {
         self.low.unwrap_or(u64::MAX)
     }
@@ -99,5 +106,15 @@ mod tests {
         assert_eq!(bounds.ramp(), 200);
         bounds.grow_ramp(false, 400);
         assert_eq!(bounds.ramp(), u64::MAX);
+    }
+
+    #[test]
+    fn a_probe_may_exceed_a_small_upper_bound_by_whole_packets_and_a_large_one_by_a_share() {
+        let mut bounds = Bounds::default();
+        assert_eq!(bounds.high_in_probe(125, 5000), u64::MAX);
+        bounds.high = Some(3000);
+        assert_eq!(bounds.high_in_probe(125, 5000), 8000);
+        bounds.high = Some(100_000);
+        assert_eq!(bounds.high_in_probe(125, 5000), 125_000);
     }
 }

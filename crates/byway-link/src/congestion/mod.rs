@@ -13,6 +13,8 @@ mod aggregation;
 mod arithmetic;
 mod bbr;
 mod bounds;
+#[cfg(test)]
+mod cubic;
 mod cycle;
 mod delivery;
 mod filter;

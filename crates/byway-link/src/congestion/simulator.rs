@@ -2,7 +2,8 @@
 //!
 //! The path from the senders is the lab's [`Shaper`]; acknowledgements return after half a round trip.
 //! A sender is quinn's: packets leave by window and pacing, are declared lost by packet and time thresholds, and
-//! probed for by a timer. A receiver acknowledges every second packet, or after 25 ms. All randomness has a seed.
+//! probed for by a timer; it detects MTU black holes. A receiver acknowledges every second packet, or after 25 ms.
+//! All randomness has a seed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,8 +16,13 @@ use lab::shaping::shape::{Queue, Shape, Udp};
 use lab::shaping::shaper::{Shaper, Verdict};
 
 use super::bbr::Bbr;
+use super::cubic::Cubic;
 
 pub(super) const PACKET: u64 = 1250;
+/// The size of probes, and of all packets after an MTU black hole was detected.
+const SMALL_PACKET: u64 = 1000;
+/// So many bursts of losses of large packets, and no large packet acknowledged since, are an MTU black hole.
+const BLACK_HOLE_BURSTS: u32 = 4;
 const PACKET_THRESHOLD: u64 = 32;
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
@@ -62,6 +68,12 @@ impl Path {
         Self { plan: self.plan.one(at, Direction::Up, &shape), ..self }
     }
 
+    /// The same with an MTU between the sizes of small and large packets from a time on.
+    pub(super) fn mtu_hole_from(self, at: Duration) -> Self {
+        let shape = Shape { mtu: Some((SMALL_PACKET + PACKET) as usize / 2), ..self.shape.clone() };
+        Self { plan: self.plan.one(at, Direction::Up, &shape), ..self }
+    }
+
     /// The same with another share lost between two times.
     pub(super) fn losing_between(self, from: Duration, to: Duration, share: f64) -> Self {
         let losing = self.shape.clone().losing(share);
@@ -91,68 +103,31 @@ impl Control {
     pub(super) fn window(&self) -> u64 {
         match self {
             Self::Bbr(bbr) => bbr.window(),
-            Self::Cubic(cubic) => cubic.window as u64,
+            Self::Cubic(cubic) => cubic.window(),
         }
     }
 }
 
-/// RFC 9438, as far as its share of a queue goes.
-pub(super) struct Cubic {
-    window: f64,
-    threshold: f64,
-    most: f64,
-    epoch: Option<Instant>,
-    k: f64,
-    reno: f64,
-    recovery: Option<Instant>,
-}
-
-impl Cubic {
-    pub(super) fn new() -> Self {
-        let (window, threshold) = (10.0 * PACKET as f64, f64::MAX);
-        Self { window, threshold, most: 0.0, epoch: None, k: 0.0, reno: 0.0, recovery: None }
-    }
-
-    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, round_trip: Duration, limited: bool) {
-        if limited || self.recovery.is_some_and(|recovery| sent <= recovery) {
-            return;
-        }
-        if self.window < self.threshold {
-            self.window += bytes as f64;
-            return;
-        }
-        let packet = PACKET as f64;
-        let epoch = *self.epoch.get_or_insert_with(|| {
-            self.most = self.most.max(self.window);
-            self.k = ((self.most - self.window) / packet / 0.4).max(0.0).cbrt();
-            self.reno = self.window;
-            now
-        });
-        let t = (now - epoch + round_trip).as_secs_f64();
-        let target = (0.4 * (t - self.k).powi(3) * packet + self.most).clamp(self.window, 1.5 * self.window);
-        self.reno += 0.53 * packet * bytes as f64 / self.window;
-        let grown = self.window + (target - self.window) / self.window * bytes as f64;
-        self.window = grown.max(self.reno);
-    }
-
-    fn on_lost(&mut self, now: Instant, sent: Instant) {
-        if self.recovery.is_some_and(|recovery| sent <= recovery) {
-            return;
-        }
-        self.recovery = Some(now);
-        self.most = if self.window < self.most { self.window * 0.85 } else { self.window };
-        self.window = (self.window * 0.7).max(2.0 * PACKET as f64);
-        (self.threshold, self.epoch) = (self.window, None);
-    }
+/// A packet that is neither acknowledged nor found lost.
+#[derive(Clone, Copy)]
+struct SentPacket {
+    at: Instant,
+    bytes: u64,
 }
 
 pub(super) struct Flow {
     pub(super) control: Control,
     app: App,
+    /// Bytes of a packet.
+    packet: u64,
+    /// Bursts of losses of large packets since one was acknowledged, and the largest number of those.
+    large_bursts: u32,
+    largest_large_acked: Option<u64>,
     allowed: u64,
     sent_bytes: u64,
     next: u64,
-    in_flight: BTreeMap<u64, Instant>,
+    in_flight: BTreeMap<u64, SentPacket>,
+    in_flight_bytes: u64,
     largest_acked: Option<u64>,
     app_limited: bool,
     smoothed: Option<Duration>,
@@ -170,6 +145,13 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// The packet is under way no longer.
+    fn take(&mut self, number: u64) -> Option<SentPacket> {
+        let sent = self.in_flight.remove(&number)?;
+        self.in_flight_bytes -= sent.bytes;
+        Some(sent)
+    }
+
     /// Mean rate of what has arrived between two times.
     pub(super) fn rate(&self, from: Duration, to: Duration) -> u64 {
         let tenth = |time: Duration| (time.as_millis() / 100) as usize;
@@ -182,7 +164,8 @@ impl Flow {
 enum What {
     Timer(usize, u64),
     App(usize),
-    Arrive(usize, u64),
+    /// A packet by its number, and its bytes.
+    Arrive(usize, u64, u64),
     AckTimer(usize, u64),
     /// A list of acknowledged packets by its number.
     Ack(usize, usize),
@@ -232,10 +215,14 @@ impl Simulator {
         self.flows.push(Flow {
             control,
             app,
+            packet: PACKET,
+            large_bursts: 0,
+            largest_large_acked: None,
             allowed: 0,
             sent_bytes: 0,
             next: 0,
             in_flight: BTreeMap::new(),
+            in_flight_bytes: 0,
             largest_acked: None,
             app_limited: true,
             smoothed: None,
@@ -276,7 +263,7 @@ impl Simulator {
                     }
                 }
                 What::App(flow) => self.on_app(flow),
-                What::Arrive(flow, packet) => self.on_arrive(flow, packet),
+                What::Arrive(flow, number, bytes) => self.on_arrive(flow, number, bytes),
                 What::AckTimer(flow, number) => {
                     if self.flows[flow].ack_timer == number {
                         self.acknowledge(flow);
@@ -317,19 +304,20 @@ impl Simulator {
             let now = self.now;
             let sender = &mut self.flows[flow];
             let window = sender.control.window();
+            let bytes = if probe { SMALL_PACKET } else { sender.packet };
             if !probe {
-                if sender.sent_bytes + PACKET > sender.allowed {
+                if sender.sent_bytes + bytes > sender.allowed {
                     sender.app_limited = !sent_any;
                     break;
                 }
-                if sender.in_flight.len() as u64 * PACKET + PACKET >= window {
+                if sender.in_flight_bytes + bytes >= window {
                     sender.app_limited = false;
                     break;
                 }
             }
             // Quinn's pacer.
             let rate = 1.25 * window as f64 / smoothed.as_secs_f64();
-            let packet = PACKET as f64;
+            let packet = bytes as f64;
             let capacity = (rate / 1.25 * 0.002).clamp(10.0 * packet, 256.0 * packet);
             let elapsed = (now - sender.refilled).as_secs_f64();
             sender.tokens = (sender.tokens + rate * elapsed).min(capacity);
@@ -344,12 +332,13 @@ impl Simulator {
             sent_any = true;
             let number = sender.next;
             sender.next += 1;
-            sender.sent_bytes += PACKET;
-            sender.in_flight.insert(number, now);
+            sender.sent_bytes += bytes;
+            sender.in_flight_bytes += bytes;
+            sender.in_flight.insert(number, SentPacket { at: now, bytes });
             if let Control::Bbr(bbr) = &mut sender.control {
-                bbr.on_sent(now, PACKET);
+                bbr.on_sent(now, bytes);
             }
-            self.offer(flow, number);
+            self.offer(flow, number, bytes);
         }
         self.set_timer(flow, blocked);
     }
@@ -361,12 +350,12 @@ impl Simulator {
         sender.timer += 1;
         let number = sender.timer;
         let mut at = pacing.map(|pacing| now + pacing);
-        if let Some((&oldest, &sent)) = sender.in_flight.first_key_value() {
+        if let Some((&oldest, sent)) = sender.in_flight.first_key_value() {
             let loss = if sender.largest_acked.is_some_and(|largest| largest > oldest) {
-                sent + smoothed * 9 / 8
+                sent.at + smoothed * 9 / 8
             } else {
-                let (_, &last) = sender.in_flight.last_key_value().unwrap();
-                last + (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10))
+                let (_, last) = sender.in_flight.last_key_value().unwrap();
+                last.at + (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10))
             };
             at = Some(at.map_or(loss, |at| at.min(loss)));
         }
@@ -380,7 +369,7 @@ impl Simulator {
         self.detect_losses(flow);
         let sender = &mut self.flows[flow];
         let waits = (smoothed * 2 + ACK_DELAY) * 2_u32.pow(sender.probes.min(10));
-        let silent = sender.in_flight.last_key_value().is_some_and(|(_, &last)| self.now >= last + waits);
+        let silent = sender.in_flight.last_key_value().is_some_and(|(_, last)| self.now >= last.at + waits);
         if silent {
             sender.probes += 1;
         }
@@ -388,29 +377,29 @@ impl Simulator {
     }
 
     /// A packet comes to the path.
-    fn offer(&mut self, flow: usize, number: u64) {
+    fn offer(&mut self, flow: usize, number: u64, bytes: u64) {
         let now = self.now - self.start;
         for step in self.path.plan.due(now).filter(|step| step.direction == Direction::Up) {
             self.shaper.reshape(step.shape);
         }
         let delay = self.path.shape.delay;
-        match self.shaper.offer(now, Packet { bytes: PACKET as usize, udp: true }) {
+        match self.shaper.offer(now, Packet { bytes: bytes as usize, udp: true }) {
             Verdict::Arrives { at, .. } => {
                 self.waits.push((at - delay, at - delay - now));
-                self.push(self.start + at, What::Arrive(flow, number));
+                self.push(self.start + at, What::Arrive(flow, number, bytes));
             }
             Verdict::Dropped(Cause::Queue | Cause::UdpRate) => self.flows[flow].dropped += 1,
             Verdict::Dropped(_) => {}
         }
     }
 
-    fn on_arrive(&mut self, flow: usize, number: u64) {
+    fn on_arrive(&mut self, flow: usize, number: u64, bytes: u64) {
         let tenth = ((self.now - self.start).as_millis() / 100) as usize;
         let receiver = &mut self.flows[flow];
         if receiver.arrived.len() <= tenth {
             receiver.arrived.resize(tenth + 1, 0);
         }
-        receiver.arrived[tenth] += PACKET;
+        receiver.arrived[tenth] += bytes;
         receiver.to_ack.push(number);
         if receiver.to_ack.len() >= 2 {
             return self.acknowledge(flow);
@@ -442,19 +431,23 @@ impl Simulator {
         let sender = &mut self.flows[flow];
         let mut round_trip = None;
         for number in list {
-            let Some(sent) = sender.in_flight.remove(&number) else { continue };
+            let Some(sent) = sender.take(number) else { continue };
             sender.probes = 0;
             sender.largest_acked = sender.largest_acked.max(Some(number));
-            round_trip = Some(now - sent);
+            round_trip = Some(now - sent.at);
+            if sent.bytes > SMALL_PACKET {
+                sender.large_bursts = 0;
+                sender.largest_large_acked = sender.largest_large_acked.max(Some(number));
+            }
             let limited = sender.app_limited;
-            let smoothed = sender.smoothed.unwrap_or(now - sent);
+            let smoothed = sender.smoothed.unwrap_or(now - sent.at);
             match &mut sender.control {
-                Control::Bbr(bbr) => bbr.on_ack(now, sent, PACKET),
-                Control::Cubic(cubic) => cubic.on_ack(now, sent, PACKET, smoothed, limited),
+                Control::Bbr(bbr) => bbr.on_ack(now, sent.at, sent.bytes),
+                Control::Cubic(cubic) => cubic.on_ack(now, sent.at, sent.bytes, smoothed, limited),
             }
         }
         let Some(round_trip) = round_trip else { return };
-        let in_flight = sender.in_flight.len() as u64 * PACKET;
+        let in_flight = sender.in_flight_bytes;
         if let Control::Bbr(bbr) = &mut sender.control {
             bbr.on_end_acks(now, in_flight, sender.app_limited);
         }
@@ -468,22 +461,39 @@ impl Simulator {
         let smoothed = self.smoothed(flow);
         let sender = &mut self.flows[flow];
         let Some(largest) = sender.largest_acked else { return };
-        let lost: Vec<(u64, Instant)> = sender
+        let lost: Vec<(u64, SentPacket)> = sender
             .in_flight
             .range(..largest)
-            .filter(|(number, sent)| largest - **number >= PACKET_THRESHOLD || now - **sent >= smoothed * 9 / 8)
+            .filter(|(number, sent)| largest - **number >= PACKET_THRESHOLD || now - sent.at >= smoothed * 9 / 8)
             .map(|(number, sent)| (*number, *sent))
             .collect();
-        let Some((_, newest)) = lost.last().copied() else { return };
-        let persistent = newest - lost[0].1 > (smoothed * 2 + ACK_DELAY) * 3
-            && lost.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        let (Some((_, oldest)), Some((_, newest))) = (lost.first(), lost.last()) else { return };
+        let (oldest, newest) = (oldest.at, newest.at);
+        let persistent =
+            newest - oldest > (smoothed * 2 + ACK_DELAY) * 3 && lost.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        let bytes: u64 = lost.iter().map(|(_, sent)| sent.bytes).sum();
         for (number, _) in &lost {
-            sender.in_flight.remove(number);
+            sender.take(*number);
         }
         // What is lost is sent again.
-        sender.sent_bytes -= lost.len() as u64 * PACKET;
+        sender.sent_bytes -= bytes;
+        let bursts = lost.chunk_by(|a, b| b.0 == a.0 + 1);
+        let unexplained = |burst: &&[(u64, SentPacket)]| {
+            let after = burst.last().map(|(number, _)| *number) > sender.largest_large_acked;
+            after && burst.iter().all(|(_, sent)| sent.bytes > SMALL_PACKET)
+        };
+        sender.large_bursts += bursts.filter(unexplained).count() as u32;
+        let black_hole = sender.large_bursts >= BLACK_HOLE_BURSTS && sender.packet > SMALL_PACKET;
+        if black_hole {
+            sender.packet = SMALL_PACKET;
+        }
         match &mut sender.control {
-            Control::Bbr(bbr) => bbr.on_lost(newest, lost.len() as u64 * PACKET, persistent),
+            Control::Bbr(bbr) => {
+                if black_hole {
+                    bbr.on_mtu(SMALL_PACKET as u16);
+                }
+                bbr.on_lost(newest, bytes, persistent);
+            }
             Control::Cubic(cubic) => cubic.on_lost(now, newest),
         }
     }

@@ -108,6 +108,41 @@ fn a_flow_lives_through_silence_and_is_soon_as_fast_as_before() {
     }
 }
 
+/// Ten small answers in the first second, then as much as it may.
+const BULK_AFTER_A_SECOND: App = App::BulkTicksBulk(Duration::ZERO, 2500, ms(100), s(1));
+
+/// The rate of one flow on `path` in the last second before `end`, in hundredths of `rate`.
+fn last_second(path: Path, app: App, rate: u64, end: Duration) -> u64 {
+    let mut simulator = Simulator::new(path, 7);
+    let flow = simulator.bbr(app);
+    simulator.run(end);
+    simulator.flows[flow].rate(end - s(1), end) * 100 / rate
+}
+
+#[test]
+fn a_flow_is_fast_again_after_large_packets_began_to_vanish() {
+    for (rate, round_trip) in [(100, 50), (20, 20), (50, 200)] {
+        let path = || Path::new(mbit(rate), ms(round_trip), ms(100));
+        // While the flow is fast, and before it has ever been.
+        for (app, hole) in [(BULK, s(3)), (BULK_AFTER_A_SECOND, ms(950)), (BULK, s(0))] {
+            let share = last_second(path().mtu_hole_from(hole), app, mbit(rate), hole + s(6));
+            assert!(share >= 85, "{rate} Mbit/s, {round_trip} ms, {app:?}, {hole:?}: {share} %");
+        }
+    }
+}
+
+#[test]
+fn a_flow_whose_first_windows_were_lost_becomes_fast() {
+    for (rate, round_trip) in [(100, 50), (20, 20), (50, 200)] {
+        for loss in [0.8, 0.9, 0.95, 0.98] {
+            let path = Path::new(mbit(rate), ms(round_trip), ms(100));
+            let path = path.losing_between(s(0), ms(600), loss);
+            let share = last_second(path, BULK, mbit(rate), s(8));
+            assert!(share >= 85, "{rate} Mbit/s, {round_trip} ms, loss {loss}: {share} %");
+        }
+    }
+}
+
 #[test]
 fn one_cubic_flow_beside_it_has_its_share() {
     for (rate, queue) in [(20, 1000), (20, 200), (20, 50), (100, 1000), (100, 200), (100, 50)] {
