@@ -118,7 +118,7 @@ fn over_streams<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let driving = async move {
         tokio::select! {
             error = &mut driver => driven.end(error.to_string()),
-            // The other side shall see an end, and not a failure of the network.
+            // So the other side sees an end, and not a failure of the network.
             () = driven.ended() => drop(timeout(GOODBYE, driver.close()).await),
         }
     };

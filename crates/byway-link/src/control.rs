@@ -2,7 +2,7 @@
 //!
 //! In:    the control stream; what this side has to say.
 //! Out:   what the other side says, one message at a time; the round trip; the end, with its reason.
-//! Never: waits for ever: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier. A message that cannot be
+//! Never: waits without end: a message that cannot be written within [`WRITE_TIMEOUT`] ends the carrier. A message that cannot be
 //!        written delays neither what the other side says nor the deadlines of its replies.
 
 use std::collections::VecDeque;

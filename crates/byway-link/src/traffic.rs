@@ -96,9 +96,11 @@ impl Before {
         let payload = self.pending.min(bytes).min(most);
         self.pending -= payload;
         let busy = now.busy.zip(before.busy).map_or(lasted, |(now, before)| now.saturating_sub(before).min(lasted));
+        let packets = now.packets.saturating_sub(before.packets);
         Moved {
-            packets: now.packets.saturating_sub(before.packets),
-            lost: now.lost.saturating_sub(before.lost),
+            packets,
+            // After a silence, many that were sent in earlier windows are found lost at once.
+            lost: now.lost.saturating_sub(before.lost).min(packets),
             bytes,
             payload,
             busy,
@@ -226,6 +228,16 @@ mod tests {
         for moved in &windows[1..] {
             assert_eq!((moved.payload, moved.busy, moved.is_backlogged), (130_000, SECOND, true));
         }
+    }
+
+    #[test]
+    fn more_packets_were_lost_in_the_window_after_a_silence_than_were_sent_in_it() {
+        let sent = |packets, lost| Sent { packets, lost, ..Sent::default() };
+        let windows = windows(CarrierKind::Quic, [sent(0, 0), sent(100, 0), sent(108, 33), sent(208, 33)]);
+        assert_eq!(
+            windows.iter().map(|moved| (moved.packets, moved.lost)).collect::<Vec<_>>(),
+            [(0, 0), (100, 0), (8, 8), (100, 0)]
+        );
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Run {
         self.preference.measured(traffic, self.now)
     }
 
-    /// Downloads one after the other, each begun where new streams go, of a second each: the changes of `seconds`, and how
+    /// Downloads one after the other, each on the carrier of new streams, of a second each: the changes of `seconds`, and how
     /// many of them TLS was preferred.
     fn downloads(&mut self, path: Path, seconds: u32) -> (Vec<(u32, Change)>, u32) {
         let (mut changes, mut by_tls) = (Vec::new(), 0);

@@ -7,7 +7,7 @@
 //! All streams of a connection share its send window and the peer's window for the connection. What a stream waits to
 //! write goes in as soon as there is room, in no order that helps: with a hundred streams that always have more, a ping or
 //! the first bytes of a new stream may not get in for seconds. So when room appears, those with much to write leave it to
-//! the others for a moment. Where only few wait, nobody has to.
+//! the others for a moment. Where only few wait, there are no pauses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
