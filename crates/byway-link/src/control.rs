@@ -92,12 +92,12 @@ impl Unwritten {
     /// The stream has taken `n` bytes.
     fn take(&mut self, n: usize, now: Instant) {
         self.taken += n;
-        self.since = Some(now);
-        if self.left().is_empty() {
-            // A long batch leaves no long buffer behind.
-            self.bytes.clear();
+        self.since = Some(now).filter(|_| !self.left().is_empty());
+        // The rest may never become empty: what was taken must not stay.
+        if self.left().is_empty() || self.taken >= READ_BYTES {
+            self.bytes.drain(..self.taken.min(self.bytes.len()));
+            self.taken = 0;
             self.bytes.shrink_to(READ_BYTES);
-            (self.taken, self.since) = (0, None);
         }
     }
 
@@ -603,6 +603,20 @@ mod tests {
         };
         let (written, ()) = tokio::join!(control.exchange(false), reading);
         assert!(matches!(written, Ok(Happened::Written)) && control.stuck_at().is_none());
+    }
+
+    #[test]
+    fn messages_that_were_written_stayed_in_memory_as_long_as_the_peer_left_one_byte_of_the_next() {
+        let (mut unwritten, now) = (Unwritten::default(), Instant::now());
+        for number in 0..100_000 {
+            unwritten.push(Said::Pong(number), now);
+            let left = unwritten.left().len();
+            unwritten.take(left - 1, now);
+        }
+        assert!(unwritten.bytes.capacity() <= 4 * READ_BYTES, "{} bytes", unwritten.bytes.capacity());
+        assert!(unwritten.stuck_at().is_some());
+        unwritten.take(1, now);
+        assert!(unwritten.is_empty() && unwritten.stuck_at().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,25 +79,40 @@ enum Taken {
 /// A part that waits for the others. Dropping it before they are there gives the bundle up.
 struct Waiting {
     link: Link,
-    bundle: u64,
     attached: watch::Receiver<Option<Watch>>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut gathering = self.link.gathering().lock();
-        let given_up = gathering.take_if(|gathering| gathering.bundle == self.bundle);
-        // Its end takes another lock.
-        drop(gathering);
-        drop(given_up);
+        self.give_up();
     }
 }
 
 impl Waiting {
+    /// Gives the bundle up, unless all of its parts were there before.
+    fn give_up(&self) -> bool {
+        let is_ours = |gathering: &mut Gathering| gathering.attached.subscribe().same_channel(&self.attached);
+        let mut gathering = self.link.gathering().lock();
+        let given_up = gathering.take_if(is_ours);
+        // Its end takes another lock.
+        drop(gathering);
+        given_up.is_some()
+    }
+
+    /// Waits until the carrier is attached, or will not be.
+    async fn end(&mut self) {
+        // An error means that the bundle was given up.
+        let _ = self.attached.wait_for(Option::is_some).await;
+    }
+
     /// The carrier, once it is attached.
     async fn for_the_others(mut self) -> Result<Attached, LinkError> {
-        let attached = timeout(GATHER_TIMEOUT, self.attached.wait_for(Option::is_some)).await;
-        match attached.ok().and_then(Result::ok).and_then(|attached| attached.clone()) {
+        if timeout(GATHER_TIMEOUT, self.end()).await.is_err() && !self.give_up() {
+            // The last part came at the last moment: this connection is of a carrier that is about to be attached.
+            self.end().await;
+        }
+        let attached = self.attached.borrow().clone();
+        match attached {
             Some(watch) => Ok(Attached { kind: CarrierKind::Tls, watch }),
             None => Err(LinkError::Unreachable("the other connections of its bundle did not come".into())),
         }
@@ -151,7 +166,7 @@ fn take(link: &Link, part: &Part, tls: Tls) -> Result<Taken, (NotTaken, Box<Tls>
     }
     if there.parts.iter().any(Option::is_none) {
         let attached = there.attached.subscribe();
-        return Ok(Taken::Waits(Waiting { link: link.clone(), bundle: part.bundle, attached }));
+        return Ok(Taken::Waits(Waiting { link: link.clone(), attached }));
     }
     match gathering.take() {
         Some(whole) => Ok(Taken::Last(whole)),

@@ -137,7 +137,17 @@ mod tests {
             windows.filter_map(wide).collect::<Vec<_>>()
         };
         let held = [grant(1), grant(1), grant(2)].map(widened);
-        assert_eq!(held.each_ref().map(Vec::len), [4, 0, 2], "a half is for streams that are read");
+        assert_eq!(held.each_ref().map(Vec::len), [6, 0, 3], "a quarter is for streams that are read");
+    }
+
+    #[test]
+    fn one_grant_that_had_grown_to_its_share_kept_the_streams_of_all_others_at_the_first_window() {
+        let node = NodeBudget::of(u64::from(WIDE_BYTES) * 16, 0);
+        let greedy = carrier(&node, grant(1));
+        while greedy.take(u64::from(WIDE_BYTES)) {}
+        assert_eq!(greedy.used(), u64::from(WIDE_BYTES) * 8);
+        let mut window = Window::new(carrier(&node, grant(2)));
+        assert!(window.widen(ROUND_TRIP).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! A window begins with [`INITIAL_BYTES`], so that a stream that stalls holds little. It doubles when half of it is consumed
 //! within two round trips, since the last grant or since the first bytes were consumed: that is when a peer on this path
 //! would have to wait for credit. On a path with a long round trip a stream that is known to be wanted starts with
-//! [`WIDE_BYTES`], while at least half of the budgets is free. What one grant may take of a node's budget is decided in
+//! [`WIDE_BYTES`], while at least a quarter of the budgets is free. What one grant may take of a node's budget is decided in
 //! [`node_budget`](crate::node_budget).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -88,12 +88,13 @@ impl Budget {
 
     /// Takes `bytes` if there are as many left, here and further out.
     pub fn take(&self, bytes: u64) -> bool {
-        self.take_of_part(bytes, 1, 0)
+        self.take_below(bytes, |limit| limit, 0)
     }
 
-    /// The same for what is of use early and can be done without: only while no more than half is taken.
+    /// The same for what is of use early and can be done without: only while no more than three quarters are taken. One
+    /// grant has half of a node's budget at most, so that there is some for others.
     pub fn take_early(&self, bytes: u64) -> bool {
-        self.take_of_part(bytes, 2, 0)
+        self.take_below(bytes, |limit| limit / 4 * 3, 0)
     }
 
     /// Takes `bytes`, or half of them, or half of that, but no less than `least`: as many as there are left. How many.
@@ -105,17 +106,17 @@ impl Budget {
         some
     }
 
-    /// `left` is what must be left in the outermost budget.
-    fn take_of_part(&self, bytes: u64, part: u64, left: u64) -> bool {
+    /// Up to what `part` is of each limit; `left` is what must be left of that in the outermost budget.
+    fn take_below(&self, bytes: u64, part: fn(u64) -> u64, left: u64) -> bool {
         let more = |used: u64| {
             let sum = used.checked_add(bytes)?;
-            (sum.checked_add(left)? <= self.limit / part).then_some(sum)
+            (sum.checked_add(left)? <= part(self.limit)).then_some(sum)
         };
         let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else { return false };
         let left = left.max(self.leaves.saturating_mul(before + bytes));
         let granted = match &self.outer {
             Outer::None => true,
-            Outer::Of(outer) => outer.get().is_some_and(|outer| outer.take_of_part(bytes, part, left)),
+            Outer::Of(outer) => outer.get().is_some_and(|outer| outer.take_below(bytes, part, left)),
         };
         if !granted {
             self.used.fetch_sub(bytes, Relaxed);
@@ -318,13 +319,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_stream_on_a_long_path_starts_wide_while_half_of_the_budget_is_free() {
+    fn a_wanted_stream_on_a_long_path_starts_wide_while_a_quarter_of_the_budget_is_free() {
         let budget = Budget::new(u64::from(WIDE_BYTES) * 4);
         let mut near = window(&budget);
         assert_eq!(near.widen(Duration::from_millis(1)), None);
         let mut far: Vec<Window> = (0..4).map(|_| window(&budget)).collect();
         let widened = far.iter_mut().filter_map(|window| window.widen(ROUND_TRIP)).count();
-        assert_eq!(widened, 2, "the rest is for streams that are read");
+        assert_eq!(widened, 3, "the rest is for streams that are read");
         assert_eq!(far[0].size(), WIDE_BYTES);
         assert_eq!(far[0].widen(ROUND_TRIP), None, "once");
         assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
