@@ -546,7 +546,7 @@ impl QuicStream {
                     if let Some(credits) = &self.credits {
                         credits.spend(n);
                     }
-                    self.gate.wrote();
+                    self.gate.leave();
                     written += n;
                     if n < buf.len() {
                         break;
@@ -588,6 +588,7 @@ impl QuicStream {
             return Err(Broken::Reset(code));
         }
         if !std::mem::replace(&mut self.finished, true) {
+            self.gate.leave();
             // An error means that the peer has stopped the stream; who reads hears of it.
             let _ = self.send.finish();
         }
@@ -663,6 +664,7 @@ impl QuicStream {
     }
 
     pub(crate) fn reset(&mut self, code: u32) {
+        self.gate.leave();
         // Errors mean that it is over already.
         let _ = self.send.reset(code.into());
         if let Some(recv) = &mut self.recv {

@@ -146,18 +146,16 @@ mod tests {
         let (mut far, _) = listener.accept().await.unwrap();
         near.write_all(&[7; 1000]).await.unwrap();
         far.read_exact(&mut [0; 1000]).await.unwrap();
+        // What comes back acknowledges what was received before.
+        far.write_all(&[7]).await.unwrap();
+        near.read_exact(&mut [0]).await.unwrap();
         let near = Arc::new(near);
         let meter = TcpMeter::new(&near);
         let figures = meter.figures().unwrap();
         assert!(figures.segments >= 1 && figures.congestion_window >= 1000, "{figures:?}");
         assert!(figures.busy.is_none_or(|busy| busy < Duration::from_secs(600)), "{figures:?}");
         assert!(figures.least_round_trip < Duration::from_secs(60), "{figures:?}");
-        let acknowledged = async {
-            while meter.figures().unwrap().acknowledged < 1000 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), acknowledged).await.expect("the bytes are acknowledged");
+        assert!(figures.acknowledged >= 1000, "{figures:?}");
         drop(near);
         assert_eq!((meter.figures(), meter.unacknowledged_bytes()), (None, None), "the meter kept the socket open");
     }

@@ -86,7 +86,7 @@ impl Controller for Probing {
         let window = self.inner.window();
         match self.packets.load(Relaxed) {
             0 => window,
-            // A packet is at most as large as the first window has room for several times.
+            // Room for one more packet, whatever the MTU.
             _ => window.max(self.in_flight + 2 * BASE_PACKET_BYTES),
         }
     }

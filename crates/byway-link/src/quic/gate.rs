@@ -82,8 +82,8 @@ impl AtGate {
         self.state = State::Blocked;
     }
 
-    /// There was room.
-    pub(super) fn wrote(&mut self) {
+    /// It does not wait for room: there was some, or it has nothing more to write.
+    pub(super) fn leave(&mut self) {
         if self.state != State::Free {
             self.gate.0.blocked.fetch_sub(1, Relaxed);
         }
@@ -93,7 +93,7 @@ impl AtGate {
 
 impl Drop for AtGate {
     fn drop(&mut self) {
-        self.wrote();
+        self.leave();
         if self.gate.0.closed.load(Relaxed) {
             self.gate.0.waiting.lock().remove(&self.stream);
         }
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(gate.0.waiting.lock().len(), 1, "a stream that is over waits for nothing");
         poll_fn(|cx| last.poll_pass(cx, &tasks)).await;
         assert_eq!(begun.elapsed(), PAUSE);
-        last.wrote();
+        last.leave();
         assert_eq!(gate.0.blocked.load(Relaxed), 0);
         // One alone waits for room, and for nothing else.
         last.block();
